@@ -217,7 +217,7 @@ def test_numbers_that_lost_their_zeros_are_warned_of() -> None:
 def test_columns_of_one_name_are_warned_of() -> None:
     """The person may have meant the other one."""
     table = _table([["Name", "IBAN", "Betrag", "Notiz", "Notiz"], ["Anna", DE, "1,00", "a", "b"]])
-    assert table.warnings == ("Several columns are called Notiz; they are told apart by their place.",)
+    assert table.warnings == ("Several columns are called Notiz; they are distinguished by their position.",)
 
 
 def test_columns_nobody_knows_are_kept_under_names_of_their_own() -> None:

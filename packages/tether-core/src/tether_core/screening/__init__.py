@@ -1,1 +1,1 @@
-"""Screening: which debtors of an upload are excluded, and what a person is asked first."""
+"""Screening: which debtors of an upload are excluded, and which questions a person must answer first."""

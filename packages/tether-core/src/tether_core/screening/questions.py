@@ -1,5 +1,5 @@
 """
-What a person is asked about rows that may be imported debits, once for an upload.
+Questions to a person about rows that may be imported debits, once for an upload.
 
 Screening finds rows that are perhaps collected already (`tether_core.screening.verdicts.QUESTIONS`). They are counted in groups, by day
 and source of the imported debits, and put to a person as one question for each subject: *take* them all, or *leave them out*.
@@ -53,14 +53,14 @@ _GROUPS_MAX: Final = 6
 
 class Group(msgspec.Struct, frozen=True):
     """
-    Rows that a person is asked about for the same reason.
+    Rows that need an answer for the same reason.
 
     Attributes:
         rule: Of `tether_core.screening.verdicts`.
         count: Rows of this upload.
         amount_minor: Their money.
         on: The day of the imported debits; `None` where the earlier row is one of the same file.
-        current_status: What became of them.
+        current_status: Their state.
         upload_id: Where they came from; `None` for another system, or for the same file.
     """
 
@@ -186,7 +186,7 @@ def _rows(count: int, amount_minor: int) -> str:
 
 def days_ago_min(groups: Sequence[Group], *, today: date) -> int:
     """
-    Tell how long ago the latest of the imported debits was.
+    Return how long ago the latest of the imported debits was.
 
     Args:
         groups: Of one subject.
@@ -206,7 +206,7 @@ def days_ago_min(groups: Sequence[Group], *, today: date) -> int:
 
 def holds(kept: Remembered, groups: Sequence[Group], *, today: date) -> bool:
     """
-    Tell whether a kept answer answers for these rows.
+    Return whether a stored answer applies to these rows.
 
     Args:
         kept: Of the layout of their file.
@@ -227,7 +227,7 @@ def decision(subject: Subject, answered: Answered, groups: Sequence[Group]) -> D
     Show an answer in the plan of an upload.
 
     Args:
-        subject: What was asked.
+        subject: The question.
         answered: The answer.
         groups: What it was about.
 
@@ -244,7 +244,7 @@ def decision(subject: Subject, answered: Answered, groups: Sequence[Group]) -> D
 
 def layout_key(plan: Plan) -> bytes:
     """
-    Give the layout of a file: its headers and how they are read, whatever its rows, name and encoding are.
+    Give the layout of a file: its headers and how they are read, independent of rows, name and encoding.
 
     Args:
         plan: Of the file.

@@ -22,9 +22,9 @@ cause. All causes are reported; the first of this order is the row's verdict:
 What is the same debit: `tether_core.payments.same_debit`. The rows of the last three rules are counted and put to a person as one
 question for each subject (`QUESTIONS`); the upload waits for the answer, and nothing of it can be billed before.
 
-**Judged again.** What a rule found when a file was read may have changed when its debtors are billed. So the causes kept
-with a row do not bind (`stands`), except those about the file itself and those that a person has answered: blacklist and
-imported debits are looked up anew when a run is planned, and before each debit is submitted (`tether_core.billing.eligibility`).
+**Judged again.** What a rule found when a file was read may have changed when its debtors are billed. So a cause stored with a row is not
+final (`stands`), except causes about the file itself and those that a person has answered: blacklist and imported debits are checked again
+when a run is planned, and before each debit is submitted (`tether_core.billing.eligibility`).
 
 >>> judge(Facts(listed="hold", listed_cause="MD06: the debtor asked for the money back"))
 Verdict(rule='blacklisted', cause='The account is on hold: MD06: the debtor asked for the money back.')
@@ -66,7 +66,7 @@ __all__ = [
 
 Same = Literal["iban_and_reference", "iban"]
 
-# What a person is asked about the rows of an upload, and the rules whose rows each question is about.
+# The questions about the rows of an upload, and the rules that each question covers.
 Subject = Literal["collected_before", "identity_unclear"]
 QUESTIONS: Final[dict[Subject, tuple[str, ...]]] = {
     "collected_before": ("collected_lately", "reference_again"),
@@ -82,8 +82,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         duplicate_of: The row of the file that is kept for the same debit; see `tether_core.payments.same_debit.repeats`.
         unclear_with: An earlier row of the file that may be the same debit; see `tether_core.payments.same_debit.Repeats`.
-        listed: How the account stands on the blacklist: "hold", "block" or not at all.
-        listed_cause: Why it stands there, for people.
+        listed: The account's blacklist entry: "hold", "block" or none.
+        listed_cause: The reason of the entry, for display.
         chargebacked: Whether a debit from this account was ever charged back, refused for good or reclaimed.
         matches: Imported debits and rows of other uploads that this row is, or may be.
         name_listed: Whether the name is on the blacklist.
@@ -108,7 +108,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_default
         rule: One of `RULES`.
         cause: The facts behind it, as a sentence.
         on: Of an imported debit: its day.
-        current_status: What became of it.
+        current_status: Its state.
         upload_id: Where it came from; `None` for another system.
     """
 
@@ -124,8 +124,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     How strictly to screen.
 
     Attributes:
-        window_days: How long an imported debit counts where nothing but account, amount or reference speaks for its being the
-            same, its last day included. After `same_debit.WINDOW_DAYS` nothing is excluded for it; a person is asked.
+        window_days: How long an imported debit counts where only account, amount or reference match, the last day included. After
+        `same_debit.WINDOW_DAYS` nothing is excluded for it; a person is asked.
         same: What makes two rows of a file the same debit.
         rules: Which rules apply, in order; the first that fits is the verdict.
     """
@@ -318,7 +318,7 @@ def reasons(facts: Facts, *, policy: Policy = Policy()) -> tuple[Verdict, ...]: 
 
 def stands(kept: Sequence[Verdict], *, chargebacked: bool, answered: bool) -> Verdict | None:
     """
-    Tell whether what was found when a file was read still keeps a row from being billed.
+    Return whether a cause found when the file was read still prevents billing of a row.
 
     Args:
         kept: The reasons kept with the row.
@@ -326,7 +326,7 @@ def stands(kept: Sequence[Verdict], *, chargebacked: bool, answered: bool) -> Ve
         answered: Whether a person has answered that the row is to be collected.
 
     Returns:
-        The first reason that stands, or `None`: the others are looked up anew at billing.
+        The first reason that still applies, or `None`: the others are looked up anew at billing.
 
     >>> duplicate, listed = Verdict("duplicate_in_file", "..."), Verdict("blacklisted", "...")
     >>> stands([listed], chargebacked=False, answered=False) is None

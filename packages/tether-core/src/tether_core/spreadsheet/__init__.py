@@ -1,16 +1,16 @@
 """
 From any spreadsheet to clean debtors.
 
-In the order data meets them: `sniff` tells what a file is by its content; `text` and `workbook` read its cells, all as
+The modules in the order of processing: `sniff` detects the kind of a file by its content; `text` and `workbook` read its cells, all as
 text; `table` finds the table in the sheet, `headers` what its columns hold and `formats` how they are written; all of
 that becomes a `Plan` (`reading.plan`), which a person can look at and correct; `rows` makes each row a `Debtor`, or says
 what is wrong with it.
 
-The types stand here, the verbs in their modules: `sniff.sniff`, `reading.plan`, `reading.rows`, `reading.preview`,
+This module exports the types; the functions are in their modules: `sniff.sniff`, `reading.plan`, `reading.rows`, `reading.preview`,
 `rows.read`.
 
 Reading is a stream: memory does not grow with a text file. A workbook is parsed as a whole by a library that a hostile
-file can crash, so a service does that in a child process; `Row`s are values that travel well (msgpack).
+file can crash, so a service does that in a child process; `Row`s can be serialised (msgpack).
 """
 
 from tether_core.spreadsheet.cells import Row

@@ -1,12 +1,12 @@
 """
 Cells: one row of a sheet as text, whatever kind of file it came from.
 
-Everything after the reading works on text alone, so a value is turned into text by one rule: text stays as it
-is, truth is true or false, a day is written as ISO 8601 does, a number in its shortest form, without an exponent and
-without ".0". Excel keeps 15 digits of a number, so a longer one is already damaged; which cells were numbers is
-remembered beside the text for that reason.
+All later steps work on text, so a value becomes text by one rule: text stays as it is, a boolean is "true" or "false", a date is written as
+in ISO 8601, a number in its shortest form, without an exponent and
+without ".0". Excel keeps 15 digits of a number, so a longer one is already damaged; for that reason the row also keeps which cells were
+numbers.
 
-On the way out, a cell that begins with one of `= + - @`, a tab or a line break may be run as a formula by the program
+In an export, a cell that begins with one of `= + - @`, a tab or a line break may be run as a formula by the program
 that opens it. `neutralise` puts an apostrophe before it, and `restore` takes it away when the corrected file comes
 back, so phone numbers (+49 ...) and names (-Meier) survive the round trip.
 
@@ -94,7 +94,7 @@ def _number(value: float) -> str:
     return format(Decimal(text), "f") if "e" in text else text
 
 
-# Of the classes that cells of a workbook mostly are, what `text_of` comes to: it asks for one class after the other.
+# A shortcut of `text_of` for the most frequent classes of cells: it asks for one class after the other.
 WRITERS: Final[dict[type, Callable[..., str]]] = {float: _number, int: _number, date: date.isoformat}
 
 _FORMULA: Final = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -116,7 +116,7 @@ def excerpt(text: str, *, as_iban: bool = False) -> str:
 
     Args:
         text: The cell.
-        as_iban: Whether it stands where an IBAN should, so that it is masked whatever it is.
+        as_iban: Whether the cell is in the IBAN column; it is then masked whatever it contains.
 
     Returns:
         At most 40 characters, with everything that is or resembles an IBAN masked and control characters spelt out.

@@ -35,7 +35,7 @@ _NAMES: Final = _load()
 @lru_cache(maxsize=1024)
 def country_code(text: str) -> str | None:
     """
-    Tell the two letters of a country.
+    Return the two-letter code of a country.
 
     Args:
         text: A code or a name, in any case.

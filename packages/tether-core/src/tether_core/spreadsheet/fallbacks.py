@@ -1,8 +1,8 @@
 """
 Fallbacks: where the column of a field is empty in a row and another column that fits the field has the value.
 
-"Kontoinhaber" is filled where somebody else pays, and "Name" counts everywhere else. The plan lists the columns that stand in, and
-says in how many rows they do.
+"Kontoinhaber" is filled where somebody else pays, and "Name" counts everywhere else. The plan lists the fallback columns and the number of
+rows that use each.
 
 >>> from tether_core.spreadsheet.plan import Column, Plan
 >>> columns = (Column(0, "Kontoinhaber", "name"), Column(1, "Name"))
@@ -19,7 +19,7 @@ from tether_core.spreadsheet.plan import EXTRA_FIELDS, FIELDS, Plan
 
 __all__ = ["FALLBACK_FIELDS", "filler", "has_value"]
 
-# Fields whose cells mean the same in either column. Amounts and accounts are asked about, and days have an order of their own.
+# Fields whose cells mean the same in either column. Amounts and IBANs are questions instead, and dates have rules of their own.
 FALLBACK_FIELDS: Final = frozenset((*FIELDS, *EXTRA_FIELDS)) - {
     "iban",
     "amount",
@@ -39,13 +39,13 @@ def has_value(cell: str) -> bool:
 
 def filler(plan: Plan) -> Callable[[Sequence[str]], Sequence[str]] | None:
     """
-    Make what fills a field's empty cell from the columns that stand in.
+    Make the function that fills a field's empty cell from its fallback columns.
 
     Args:
-        plan: Tells which columns stand in for which.
+        plan: Holds the fallback columns of each field.
 
     Returns:
-        A function from a row's cells to its cells as they are read; `None` where no column stands in.
+        A function from a row's cells to its cells as they are read; `None` where no field has a fallback column.
     """
     fields = plan.fields
     pairs = [(fields[field], others) for field, others in plan.fallbacks.items() if field in fields]

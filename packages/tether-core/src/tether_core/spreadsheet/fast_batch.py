@@ -69,7 +69,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `compile_fast`, for t
     Args:
         plan: Without open questions.
         rules: The caller's limits.
-        today: For days that may not lie in the future.
+        today: For dates that must not be in the future.
 
     Returns:
         A function from rows to their debtors, or to `None` for a batch that must be read row by row. A row with a wrong IBAN has

@@ -112,7 +112,7 @@ def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], De
     Args:
         plan: Without open questions.
         rules: The caller's limits.
-        today: For days that may not lie in the future.
+        today: For dates that must not be in the future.
 
     Returns:
         A function from a row to its debtor, or to `None` for a row that needs the slow path.

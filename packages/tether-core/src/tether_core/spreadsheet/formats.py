@@ -1,14 +1,14 @@
 """
 How a column writes amounts and days, decided once for the whole column.
 
-**Amounts.** "1.234" is one thousand two hundred and thirty-four in Berlin and one and a bit in Dublin, so a single
-cell proves nothing. Many cells do: "12,50" has only one reading, and so have "1.234,56", "1 234.5" and "1.234.567".
-Every such cell is a vote for the comma or the point as decimal sign. Nine tenths of the votes decide, the rest of
-the column has to fit, and a cell that does not is a problem, never another number. A column in which no cell votes
+**Amounts.** "1.234" is 1234 in a German file and 1.234 in an Irish one, so a single cell may be ambiguous. Other cells are not: "12,50" has
+only one reading, and so have "1.234,56", "1 234.5" and "1.234.567".
+Every such cell is a vote for the comma or the point as decimal sign. Nine tenths of the votes decide, the rest of the column must fit, and a
+cell that does not fit is a problem; it is never read as another number. A column in which no cell votes
 is a question, unless it has no sign at all ("whole"). Cells that were numbers in a workbook need no deciding.
 
 **Days.** ISO days (2026-03-31) always read. In 31.03.2026 or 03/31/2026 a number above 12 is a vote for its place; with
-points the day comes first anyway. Names of months in seven languages read in any order (31. März 2026, Mar 31, 2026). Where nothing tells
+points the day comes first anyway. Names of months in seven languages read in any order (31. März 2026, Mar 31, 2026). Where no cell shows
 whether 03/04/2026 is in March or April, such days are ignored with a warning: no debit carries a day, so none waits for it. Five bare
 digits in the whole column are Excel's count of days, from 1900 on.
 
@@ -52,7 +52,7 @@ __all__ = [
 
 # The code of a day that the column leaves open; the plan has warned of all of them.
 UNCLEAR: Final = "unclear"
-_DECISIVE: Final = 0.9  # the share of the votes that settles a column
+_DECISIVE: Final = 0.9  # the share of the votes that decides a column
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -143,7 +143,7 @@ def _sign(body: str) -> tuple[bool, str]:
 
 
 def _shape(body: str, *, grouped: bool) -> Shape:  # noqa: PLR0911 - one return a shape
-    """Tell what the signs between the digits say about the decimal sign."""
+    """Return what the signs between the digits show about the decimal sign."""
     commas, points = body.count(","), body.count(".")
     if not commas and not points:
         return "none"
@@ -263,7 +263,7 @@ class AmountVotes:
     """
     The evidence of a column of amounts, gathered cell by cell.
 
-    Settled as soon as one cell has only one reading; while none has, more of the column should be shown.
+    Decided as soon as one cell has only one reading; until then more cells of the column should be added.
     """
 
     def __init__(self) -> None:
@@ -287,7 +287,7 @@ class AmountVotes:
 
     @property
     def settled(self) -> bool:
-        """Whether a cell has spoken, or all are numbers, which need no deciding."""
+        """Whether a cell has voted, or all cells are numbers, which need no decision."""
         counts = self._counts
         return bool(counts["comma"] or counts["point"] or (counts["number"] and not counts["unclear"]))
 
@@ -387,7 +387,7 @@ def read_day(text: str, *, order: DateOrder, short_years: bool = True) -> date |
         short_years: Whether two digits may stand for a year of this century.
 
     Returns:
-        The day, or why there is none; the caller gives the trouble its code.
+        The day, or why there is none; the caller gives the problem its code.
     """
     text = text.strip()
     match = _ISO.fullmatch(text) or _COMPACT.fullmatch(text)
@@ -476,7 +476,7 @@ class DayVotes:
         elif (match := _DAY.fullmatch(text)) is not None:
             first, sign, second = int(match[1]), match[2], int(match[3])
             if sign == ".":
-                # Nobody writes points behind a leading month; 31.13. is no day at all.
+                # Nobody writes points behind a leading month; 31.13. is not a date.
                 kind = "day_month" if second <= 12 else ""
             elif second > 12:
                 kind = "month_day"
@@ -494,7 +494,7 @@ class DayVotes:
 
     @property
     def settled(self) -> bool:
-        """Whether a cell has spoken, or none needs to."""
+        """Whether a cell has voted, or no vote is needed."""
         counts = self._counts
         return bool(counts["day_month"] or counts["month_day"]) or not counts["unclear"]
 

@@ -1,9 +1,9 @@
 """
-Guards: tables whose meaning depends on something that is no field of a debtor.
+Guards: questions, warnings and refusals for tables whose meaning depends on more than the fields of a debtor.
 
 A column may say that a row is a credit (S/H, D/C, Af/Bij) or is paid in another way; the account may be the same for many
-people; a second table may begin with other columns. Reading on would debit the wrong person or amount in silence, so
-each of these is a question, a warning or a refusal. What the questions look at is a `Scan` of all rows.
+people; a second table may begin with other columns. Reading such a table without a check would debit the wrong person or amount, so each case
+is a question, a warning or a refusal. The questions are based on a `Scan` of all rows.
 
 >>> from tether_core.spreadsheet import Answers, Column, Row
 >>> columns = (Column(0, "Name", "name"), Column(1, "Betrag", "amount"), Column(2, "S/H"))
@@ -27,7 +27,7 @@ from tether_core.spreadsheet.selection import EVERY_WORD, ask, may_have_left, wo
 
 __all__ = ["decide_selections", "open_questions", "plan_warnings", "refuse_table", "stand_ins"]
 
-# Fields that the debit carries or that tell debits apart: of two columns with one header, a person has to choose.
+# Fields that the debit carries or that distinguish debits: of two columns with one header, a person has to choose.
 _ONE_COLUMN: Final = frozenset({"name", "first_name", "last_name", "mandate_id", "reference", "customer_id"})
 
 
@@ -48,7 +48,7 @@ def decide_selections(
         answers: Their `collect` is read.
 
     Returns:
-        The selections of the plan, and what was settled.
+        The selections of the plan, and the decisions.
 
     Raises:
         InvalidRequest: when an answer names a column or a word that is not there.
@@ -139,7 +139,7 @@ def stand_ins(
     columns: Sequence[Column], *, scan: Scan
 ) -> tuple[dict[str, tuple[int, ...]], tuple[Decision, ...]]:
     """
-    Tell which columns stand in where a field's own is empty.
+    Find the columns that stand in where a field's own is empty.
 
     Args:
         columns: As matched.
@@ -207,7 +207,7 @@ def refuse_table(
     Args:
         columns: As matched.
         cells: The rows of the sample below the header.
-        kind: Lines wholly in quotation marks occur in text files only.
+        kind: Lines that are quoted as a whole occur in text files only.
         scan: Of all rows.
 
     Returns:

@@ -1,8 +1,8 @@
 """
-Words: which field of a debtor a header's words may mean.
+Header words: which field of a debtor a header may name.
 
-People and programs name the same column in many ways. The words they use stand in `words.dat`, in seven languages,
-and are compared in a plain form: without case, accents, punctuation, currency marks and endings for gender.
+People and programs name the same column in many ways. `words.dat` lists the words in seven languages. They are compared in a plain form:
+without case, accents, punctuation, currency marks and endings for gender.
 
 | header | points |
 | --- | --- |
@@ -13,7 +13,7 @@ and are compared in a plain form: without case, accents, punctuation, currency m
 | a word that means the field where no better one does (Buchungstext) | 0.6 |
 | a word that means the field only with the right cells below (Konto, Mandat) | 0.4 |
 
-A header that speaks of the creditor means none of them.
+A header that names the creditor means no field of the debtor.
 
 >>> plain("Straße/Nr. (Wohnort)"), plain("first_Name")
 ('strassenrwohnort', 'firstname')
@@ -101,7 +101,7 @@ _POINTS: Final = {"!": 0.9, "=": 0.8, "-": 0.6, "~": 0.4}
 
 class WordMatch(msgspec.Struct, frozen=True):
     """
-    A field that a header's words speak of.
+    A field that a header may name.
 
     Attributes:
         field: One of `ALL_FIELDS`.
@@ -117,13 +117,13 @@ class WordMatch(msgspec.Struct, frozen=True):
 @lru_cache(maxsize=4096)
 def word_matches(header: str) -> tuple[WordMatch, ...]:
     """
-    Tell which fields a header's words may mean.
+    Return the fields that a header may name.
 
     Args:
-        header: As it stands in the file.
+        header: As in the file.
 
     Returns:
-        The best match of each field, best first; none for a header that speaks of the creditor.
+        The best match of each field, best first; none for a header that names the creditor.
     """
     header = header.strip()[:200]
     text = _GENDER.sub("", header)
@@ -145,7 +145,7 @@ def word_matches(header: str) -> tuple[WordMatch, ...]:
             points = round(_POINTS[strength] - less, 2)
             if field not in found or found[field].points < points:
                 found[field] = WordMatch(field, points, f"the header \u201c{header[:40]}\u201d {relation}")
-        # A word within the header counts only where the header as such says nothing certain.
+        # A word within the header counts only where the whole header is not certain.
         if any(match.points >= _CERTAIN for match in found.values()):
             break
     return tuple(sorted(found.values(), key=lambda match: -match.points))
@@ -157,7 +157,7 @@ def speaks_of_debtor(header: str) -> bool:
 
 
 def _readings(text: str, tokens: Sequence[str]) -> Iterator[tuple[set[str], float, str]]:
-    """Give the plain words a header may stand for, from the whole of it inwards: words, points less, relation."""
+    """Return the plain words a header may stand for, the whole header first: words, points less, relation."""
     unbracketed = _BRACKETS.sub(" ", text)
     unitless = _UNIT.sub(" ", unbracketed)
     forms = (text, unbracketed, unitless, _MINOR.sub(" ", unitless))
@@ -186,7 +186,7 @@ _FILLERS: Final = frozenset(
 
 
 def named_fields(cells: Iterable[str]) -> frozenset[str]:
-    """Tell the fields that a row's cells name, if it is a header."""
+    """Return the fields that a row's cells name, if it is a header."""
     # Headers are short and do not begin with a digit; anything else need not be looked up.
     likely = (cell for cell in cells if 0 < len(cell) <= 80 and not cell.lstrip()[:1].isdigit())
     best = (word_matches(cell)[:1] for cell in likely)

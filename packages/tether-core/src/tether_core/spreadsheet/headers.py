@@ -2,11 +2,10 @@
 Headers: which column holds which field of a debtor.
 
 A column is rated by the words of its header (`words`), and then by whether the cells below look like the field: at
-least half of them do, 0.1 more; hardly any does, 0.3 less. From 0.5 on the column counts. Two columns that fit an
-IBAN or an amount are a question and not a guess; of several that fit another field the best is taken, and the reason
-says so.
+least half of them do, 0.1 more; hardly any does, 0.3 less. From 0.5 on the column counts. Two columns that fit an IBAN or an amount are a
+question; of several that fit another field the best is taken, and the reason says so.
 
-Some things only the neighbours tell. "Name" beside "Vorname" is the last name. Of two columns with IBANs the one that
+Some columns are only clear beside their neighbours. "Name" beside "Vorname" is the last name. Of two columns with IBANs the one that
 is the same in every row is the sender's own account. A column full of different IBANs is taken for the debtors' even
 under a header nobody knows, if there is no other.
 
@@ -35,7 +34,7 @@ __all__ = ["Matching", "find_column", "match_columns"]
 
 _ENOUGH: Final = 0.5
 
-# What the cells of a field look like. Fields not named here are any text.
+# Tests for the cells of a field. Fields not named here are any text.
 _AMOUNT_LIKE: Final = re.compile(
     r"[-+(]?\s*(?:EUR|€|Euro)?\s*[-+(]?\d[\d.,'\u2019\s]*\s*(?:EUR|€|Euro)?[-)]?|\d+,-+", re.IGNORECASE
 )
@@ -129,10 +128,10 @@ def match_columns(headers: Sequence[str], *, sample: Sequence[Sequence[str]], an
 
 
 class _Content:
-    """What stands below the headers, counted once a column when asked for."""
+    """The cells below the headers, counted once for a column at its first use."""
 
     def __init__(self, sample: Sequence[Sequence[str]], *, width: int) -> None:
-        # 200 rows tell a column's nature; more would only take longer.
+        # 200 rows are enough to classify a column; more would only take longer.
         self._columns: list[list[str]] = [[] for _ in range(width)]
         for cells in sample[:200]:
             for position, cell in enumerate(cells[:width]):
@@ -225,7 +224,11 @@ def _choose(  # noqa: C901 - three kinds of field, one after the other
     taken: dict[int, Column],
     fallbacks: dict[str, tuple[tuple[int, float], ...]],
 ) -> list[Question]:
-    """Give each field its column in *taken*, and the others that fit in *fallbacks*; where an IBAN or amount has several, ask."""
+    """
+    Give each field its column in *taken*, and the others that fit in *fallbacks*.
+
+    Where several columns fit an IBAN or an amount, add a question.
+    """
     questions = []
 
     def take(field: str, candidate: _Candidate) -> None:
@@ -299,7 +302,7 @@ def _by_content(headers: Sequence[str], *, content: _Content, taken: dict[int, C
 def _own_account_out(
     rivals: list[_Candidate], *, headers: Sequence[str], content: _Content
 ) -> list[_Candidate]:
-    """Tell the debtors' IBANs from the sender's own account, if words or content do."""
+    """Separate the debtors' IBANs from the sender's own account, if words or content allow it."""
     named = [rival for rival in rivals if speaks_of_debtor(headers[rival.position])]
     if len(named) == 1:
         return named
@@ -340,7 +343,7 @@ def _missing(
     content: _Content,
     asked: Sequence[Question],
 ) -> list[Question]:
-    """Ask for what every debtor needs and no column was found for."""
+    """Add a question for each required field without a column."""
     have = {column.field for column in taken.values()}
     open_ = {question.answer for question in asked}
     seen = (

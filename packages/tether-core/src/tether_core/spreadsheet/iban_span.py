@@ -2,7 +2,7 @@
 An IBAN written over several neighbouring cells.
 
 Forms give an IBAN six boxes of four characters under one merged header, and some programs write country and check digits,
-bank code and account number into columns of their own. None of these cells is an IBAN; together they are. A span is found by its
+bank code and account number into columns of their own. No single cell is an IBAN; together they are. A span is found by its
 content: in at least half of the rows that fill it the joined cells pass the IBAN's check, and no single column does.
 
 Pieces that were stored as numbers have lost their leading zeros. They are filled up to blocks of four, or the last piece (the account

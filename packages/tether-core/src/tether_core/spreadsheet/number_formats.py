@@ -23,7 +23,7 @@ BUILT_IN: Final[dict[int, str]] = {9: "%", 10: "%"}
 
 _EUROS: Final = re.compile(r"€|\bEUR\b|\bEUROS?\b", re.IGNORECASE)
 _TOKEN: Final = re.compile(r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]|\[([^\]]*)\]|[_*].|([^"\\\[_*]+)')
-# Currencies by the code or the sign that follows or precedes a number; words of other meaning (Stück, kg) are none.
+# Currencies by the code or the sign that follows or precedes a number; other words (Stück, kg) are not currencies.
 _CODES: Final = (
     "CHF|SFR|USD|US|GBP|SEK|NOK|DKK|ISK|PLN|CZK|HUF|RON|BGN|TRY|UAH|RSD|RUB|ALL|MKD|MDL|BAM|GEL|JPY|CNY|CAD|AUD|NZD|INR|ILS"
     "|AED|ZAR|BRL|MXN|SGD|HKD|KRW|THB|MAD|TND|EGP|XAF|XOF|HRK|DEM|FRF|ITL|ESP|NLG|ATS|BEF|DM|LEI|KR|FR|FT|ZŁ|ZL|KČ|KC|ЛВ|ДИН|TL"
@@ -39,7 +39,7 @@ _SCALED: Final = re.compile(r"[0#?](,+)(?![0#?])")
 
 def mark_of(code: str) -> str:
     """
-    Tell what a format shows beside a number that changes what an amount means.
+    Return what a format adds to a number that changes the meaning of an amount.
 
     Args:
         code: The format, e.g. `#,##0.00 "€"`.
@@ -63,7 +63,7 @@ def mark_of(code: str) -> str:
 
 def currency_mark(code: str) -> str:
     """
-    Tell whether a currency is another one than the euro.
+    Return whether a currency is not the euro.
 
     Args:
         code: A code or sign.

@@ -1,9 +1,9 @@
 """
-Outcomes: what becomes of a row.
+The outcome of each row: a debtor, a refusal or a skipped row.
 
 Every row gives exactly one outcome. A `Debtor` can be collected from. A row that is wrong is `Refused` with all its
-problems at once, so that it can be corrected in one go; what merely deserves a look is a warning and travels with the
-debtor. A row that speaks of nobody is `Skipped`: blank ones, headers repeated at page breaks, totals, notes below the table.
+problems at once, so that all can be corrected together. A warning is stored with the debtor and does not stop it. A row without a debtor is
+`Skipped`: blank ones, headers repeated at page breaks, totals, notes below the table.
 
 The codes are stable. A caller may take errors as warnings (`Rules.tolerated`), but for those of the row,
 the IBAN and the amount, and a missing name.
@@ -36,7 +36,7 @@ the IBAN and the amount, and a missing name.
 | `text_unreadable` | error | broken characters in another field |
 | `text_too_long` | error | more than 500 characters in another field |
 | `bic_invalid` | warning | not a BIC; it is ignored |
-| `birth_date_invalid` | warning | cannot be read or lies in the future; it is ignored |
+| `birth_date_invalid` | warning | cannot be read or is in the future; it is ignored |
 | `country_unknown` | warning | not a country; it is ignored |
 | `country_not_listed` | warning | a country whose debtors the gateway does not list for direct debits |
 | `column_not_kept` | warning | broken or more than 500 characters in a column that was to be kept; the cell is not kept |
@@ -126,7 +126,7 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
 
 class Debtor(msgspec.Struct, frozen=True, gc=False):
     """
-    Somebody who owes money, as a row tells it: canonical, checked, in its own letters.
+    A person or company that owes money, as read from a row: canonical, checked, in its own letters.
 
     Attributes:
         row: Number of the row.
@@ -216,7 +216,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 class Skipped(msgspec.Struct, frozen=True):
     """
-    A row that speaks of no debtor.
+    A row without a debtor.
 
     Attributes:
         row: Its number.
@@ -253,10 +253,10 @@ def advance(position: Position, outcomes: Sequence[Outcome] | Columns) -> Positi
 
     Args:
         position: Before them.
-        outcomes: The next ones of `read`, in order.
+        outcomes: The next values of `read`, in order.
 
     Returns:
-        The position after them; `read` goes on from there as if it had never stopped.
+        The position after them; `read` continues from there with the same results.
     """
     if not outcomes:
         return position
@@ -287,5 +287,5 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     tolerated: frozenset[str] = frozenset()
 
     def level(self, code: str) -> Level:
-        """Tell how a problem counts; what a debit cannot do without stays an error."""
+        """Return the level of a problem; what a debit cannot do without stays an error."""
         return "warning" if code in self.tolerated and code not in _VITAL else CODES[code]

@@ -1,7 +1,7 @@
 """
-Names and other free text: which letters are fine, and which show that something went wrong before.
+Names and other free text: which characters are valid, and which show that the text was damaged before.
 
-People are called Łukasz, Zoë, Müller-Lüdenscheidt, O'Neil or 李; none of that is wrong. Wrong are control characters,
+Names such as Łukasz, Zoë, Müller-Lüdenscheidt, O'Neil or 李 are valid. Invalid are control characters,
 the replacement character, and the pairs that appear when UTF-8 was taken for Windows-1252 and saved again.
 
 >>> broken("Łukasz O'Neil"), broken("M\u00c3\u00bcller")
@@ -28,7 +28,7 @@ __all__ = [
     "split_name",
 ]
 
-# What the bytes 80 to BF of UTF-8 look like as Windows-1252.
+# The bytes 80 to BF of UTF-8, decoded as Windows-1252.
 _REST: Final = (
     "[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
 )
@@ -65,7 +65,7 @@ _ERROR_VALUE: Final = re.compile(
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a cell's text stands for "no value", as databases and people write it."""
+    """Whether a cell's text means "no value" ("null", "n/a" and similar)."""
     return text in PLACEHOLDERS
 
 
@@ -76,7 +76,7 @@ def error_value(text: str) -> bool:
 
 def error_note(text: str) -> str:
     """
-    Tell what to do about an error of a spreadsheet program in a cell.
+    Return the advice for an error of a spreadsheet program in a cell.
 
     Args:
         text: The cell.
@@ -105,7 +105,7 @@ def clean(text: str) -> str:
 
 def broken(text: str) -> str:
     """
-    Tell whether a text was damaged before it came here.
+    Return whether a text was damaged before it was uploaded.
 
     Args:
         text: As `clean` gives it.
@@ -141,7 +141,7 @@ def split_name(name: str) -> tuple[str, str]:
         name: E.g. "John Doe", "Doe, John" or a company.
 
     Returns:
-        First and last name: what stands before and after the first blank, turned round at a comma; one word alone is
+        First and last name: the parts before and after the first blank, swapped at a comma; one word alone is
         both.
     """
     last, comma, first = (part.strip() for part in name.partition(","))

@@ -1,10 +1,10 @@
 """
-Decisions: what was understood of a file, why, and what a person has to say first.
+The plan of a file: how it is read, why, and which questions a person must answer first.
 
-Nothing is guessed. What the file itself settles becomes a `Decision` with its reason. What it leaves open becomes a
-`Question`, and the caller's `Answers` override everything, settled or open. A file that cannot be a table of
-debtors at all is a `Refusal`. All of it together is a `Plan`: one value that can be stored as JSON and handed back to
-go on reading at any row, with the same result.
+Nothing is guessed. What the file itself decides becomes a `Decision` with its reason. What it leaves open becomes a `Question`. The caller's
+`Answers` override both. A file that cannot be a table of
+debtors at all is a `Refusal`. A `Plan` holds all of this: one value that can be stored as JSON and passed back to continue reading at any
+row, with the same result.
 
 >>> import msgspec
 >>> answers = Answers(columns={"iban": "Konto"}, amount_format="comma")
@@ -98,7 +98,7 @@ ALL_FIELDS: Final = (*FIELDS, *EXTRA_FIELDS)
 
 class Refusal(msgspec.Struct, frozen=True):
     """
-    Why a file cannot be taken in at all.
+    Why a file cannot be read as a table of debtors.
 
     Attributes:
         code: A stable word for programs; `sniff` and `table` list theirs.
@@ -124,13 +124,13 @@ class FileRefused(Unreadable):
 
 class Decision(msgspec.Struct, frozen=True):
     """
-    One thing that was settled.
+    One decision about a file.
 
     Attributes:
         about: "kind", "encoding", "delimiter", "sheet", "header", "amount_format" or "date_order:<field>".
-        value: What it was settled to, for people.
+        value: The decided value, for display.
         why: The evidence, as a sentence.
-        by: Who settled it: the caller's answers or the file.
+        by: Who decided it: the caller's answers or the file.
     """
 
     about: str
@@ -146,7 +146,7 @@ class Question(msgspec.Struct, frozen=True):
     Attributes:
         code: A stable word for programs, e.g. "amount_format".
         ask: The question as sentences, with the evidence.
-        answer: The part of `Answers` that settles it, e.g. "columns.amount".
+        answer: The part of `Answers` that answers it, e.g. "columns.amount".
         choices: What may be answered, where that is a short list.
     """
 
@@ -197,7 +197,7 @@ class Column(msgspec.Struct, frozen=True):
 
     Attributes:
         position: Counted from 0.
-        header: Its header as it stands, two rows joined by a blank; empty where there is none.
+        header: Its header as in the file, two rows joined by a blank; empty where there is none.
         field: One of `ALL_FIELDS`, or `None` when the column is not used.
         score: How well header and content fit the field, 0 to 1; 1 for the caller's word.
         why: The evidence, as a sentence.
@@ -242,9 +242,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         fallbacks: Field to the positions of columns that stand in where its own is empty.
         selections: Columns of which only some words are collected.
         iban_span: First and last position of columns that hold an IBAN together; `None` where one column does.
-        skip_hidden: Whether hidden rows are left out.
+        skip_hidden: Whether hidden rows are excluded.
         kept: Names of columns without a field that are kept word for word, to their positions.
-        decisions: What was settled, with reasons.
+        decisions: The decisions, with reasons.
         questions: What a person has to answer before anything is read.
         warnings: Sentences about the whole file.
     """
@@ -281,5 +281,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headers(self) -> list[str]:
-        """The headers in order; where there is none, the column's letters stand in."""
+        """The headers in order; without a header, the letters of the column."""
         return [column.header or column_letters(column.position) for column in self.columns]

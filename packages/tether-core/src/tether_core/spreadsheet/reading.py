@@ -1,9 +1,9 @@
 r"""
-Reading a file of debtors from end to end, in two steps a person can look between.
+Reading a file of debtors in two steps: the plan, which a person can check, and the rows.
 
-`plan` looks at the file and says how it would be read: kind, encoding, delimiter, sheet, header, columns, formats, each
-with its reason, and what it cannot tell. `rows` then gives the rows of the table, and `rows.read` makes debtors of them.
-Between the two a plan can be stored as JSON, shown, corrected by answers and made again.
+`plan` looks at the file and says how it would be read: kind, encoding, delimiter, sheet, header, columns, formats, each with its reason, and
+the questions that stay open. `rows` then gives the rows of the table, and `rows.read` makes debtors of them.
+Between the two steps a plan can be stored as JSON, displayed, corrected by answers and made again.
 
 >>> import io
 >>> from datetime import date
@@ -60,7 +60,7 @@ def plan(
         source: A seekable stream; for a workbook also a path that ends in `workbook.suffix(kind)`, or one already open.
             A workbook's stream or path is parsed here: see `workbook` on hostile files.
         name: What the sender called it; only compared.
-        kind: As `sniff` told; `None` to sniff here. Needed for a workbook already open.
+        kind: The result of `sniff`; `None` to sniff here. Needed for a workbook already open.
         answers: What the caller says of the file.
 
     Returns:
@@ -113,7 +113,7 @@ def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...])
     encoding = decide_encoding(source, given=answers.encoding)
     questions: tuple[Question, ...] = ()
     if isinstance(encoding, Question):
-        # The rest can be shown all the same; ASCII, which settles it, reads alike in all of these.
+        # The rest can be displayed nevertheless; ASCII is the same in all of these.
         questions = (encoding,)
         encoding = Decision("encoding", "cp1252", "Not settled; read as Windows-1252 for now.")
     delimiter = decide_delimiter(
@@ -201,7 +201,7 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
         questions = (Question("sheet", ask, "sheet", tuple(several)), *questions)
     why = "It is the only sheet with a list that people see."
     if answers.sheet is not None or len(several) > 1:
-        why = "As requested." if answers.sheet is not None else "Not settled; shown for now."
+        why = "As requested." if answers.sheet is not None else "Not decided; displayed for now."
     decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
     hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
     excluded = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()
@@ -243,7 +243,7 @@ def _choose_sheet(
 
 
 def _examined(book: Workbook, sheet: str, answers: Answers) -> Iterator[Row]:
-    """The rows a plan is made from: hidden rows that are left out decide nothing."""
+    """The rows a plan is made from: excluded hidden rows do not vote."""
     every, view = book.rows(sheet), book.view(sheet)
     if answers.hidden_rows != "exclude" or not view.hidden_rows:
         return every
@@ -252,7 +252,7 @@ def _examined(book: Workbook, sheet: str, answers: Answers) -> Iterator[Row]:
 
 def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[Row]:
     """
-    Give the rows of the table a plan speaks of.
+    Yield the rows of the table that a plan describes.
 
     Args:
         source: As for `plan`: the same file.
@@ -298,7 +298,7 @@ class PreviewRow(msgspec.Struct, frozen=True):
 
     Attributes:
         row: Its number.
-        cells: As they stand, cut short, IBANs masked.
+        cells: As in the file, shortened, with IBANs masked.
         outcome: "debtor", "refused" or "skipped".
         reads: For a debtor, what was read: field to text, the IBAN masked.
         problems: Errors and warnings.
@@ -338,7 +338,7 @@ def preview(
     Args:
         source: As for `rows`.
         plan: Open questions are allowed.
-        today: For days that may not lie in the future.
+        today: For dates that must not be in the future.
         rules: The caller's limits.
         count: How many rows, 0 or more.
 

@@ -65,7 +65,7 @@ from tether_core.spreadsheet.selection import word_key
 __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 
 NAME_LENGTH_MAX: Final = 70
-# Of each part of a name that comes in two; together they may be one longer than the whole.
+# Of each part of a name in two parts; together they may be one longer than the whole.
 NAME_PART_LENGTH_MAX: Final = 35
 # "1,23457E+15": what Excel shows, and saves as text, for a long number in a narrow column.
 _SHORTENED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{2,3}")
@@ -86,7 +86,7 @@ def read(
     Args:
         rows: The next rows below the header, in order.
         plan: How to read them; no question may be open.
-        today: For days that may not lie in the future.
+        today: For dates that must not be in the future.
         rules: The caller's limits.
         position: Where an earlier reading stopped; rows up to there are not read again.
 
@@ -431,7 +431,7 @@ class _Slow:
 
     @staticmethod
     def _sound(seen: "_Findings", field: str, at: int, cell: str) -> bool:
-        """Whether a text can be kept at all."""
+        """Whether a text can be stored."""
         name = field in ("first_name", "last_name")
         if "\0" in cell:
             seen.add("nul_byte", at, "The cell holds a zero byte; correct the export.")

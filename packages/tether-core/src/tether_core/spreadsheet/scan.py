@@ -1,8 +1,8 @@
 """
-Scan: what only all rows of a table together tell.
+Scan: facts about a table that need all of its rows.
 
-One row in a million may be a credit, so the guards of a plan look at every row, and not at a sample. The scan takes rows by the
-thousand, column by column, and keeps counts only: the words of columns that have few, whether there is one account for many
+One row in a million may be a credit, so the guards of a plan check every row, not a sample. The scan takes a thousand rows at a time, column
+by column, and keeps counts only: the words of columns that have few, whether there is one account for many
 names, where a column is empty and another one has the value, and the row in which a second table begins.
 
 >>> from tether_core.spreadsheet.plan import Column
@@ -48,10 +48,10 @@ class Scan:
     Attributes:
         rows: Rows that name an account.
         words: Position to its words and their rows, of columns that have few; blank cells under an empty word.
-        filled: Position to rows with a value, of columns whose header speaks of rows that are not due.
+        filled: Position to rows with a value, of columns whose header names rows that are not due.
         stands_in: (Field, position of the fallback) to the number of rows in which it has the value, and the first one.
         differs: (Position, position) to the first row in which both columns have a value and it is not the same.
-        placeholders: Position to rows whose cell stands for no value.
+        placeholders: Position to rows whose cell means "no value".
         second_table: The row in which a table with other columns begins; 0 where none does.
     """
 
@@ -181,7 +181,7 @@ class Scan:
                 return
 
     def _other_table(self, cells: Sequence[str]) -> bool:
-        """Whether a row is a header, and names other columns than ours."""
+        """Whether a row is a header with other columns than those of the plan."""
         fields = named_fields(cells[: self._width + 50])
         if len(fields) < 2 or not fields & {"iban", "amount", "amount_minor"} or count_ibans(cells):
             return False

@@ -1,5 +1,5 @@
 """
-From what a person sees of a sheet to questions, warnings and rows.
+Questions, warnings and row values that follow from what a person sees of a sheet.
 
 Nobody who sends a workbook expects rows that a filter hides to be debited, or an amount shown in francs to be collected in
 euros. So a `View` changes what is read:
@@ -9,10 +9,10 @@ euros. So a `View` changes what is read:
 | rows with an account or an amount are hidden | a question: take them or leave them out |
 | the column of the amount or of the IBAN is hidden | a question, unless the caller has named it |
 | other hidden columns | a warning |
-| an error in a cell (#N/A) | the error stands in the cell; a row that needs the cell is refused |
+| an error in a cell (#N/A) | the error is put into the cell; a row that needs the cell is refused |
 | a formula without a result | likewise |
 | a number shown in another currency, in percent, in cents or in thousands | likewise; no such number is an amount of euros |
-| cells merged over rows | what is shown beside several rows holds for each of them, but for an amount |
+| cells merged over rows | the value applies to each of the rows, except an amount |
 | an amount merged over rows of several accounts | these rows are refused |
 | a value under merged cells, which nobody sees | the row is refused |
 | what could not be looked at | a warning |
@@ -48,8 +48,8 @@ class Guarded(msgspec.Struct, frozen=True):
     Attributes:
         questions: What a person has to say first.
         warnings: Sentences.
-        decisions: What was settled.
-        skip_hidden: Whether hidden rows are left out.
+        decisions: The decisions.
+        skip_hidden: Whether hidden rows are excluded.
     """
 
     questions: tuple[Question, ...] = ()
@@ -98,7 +98,7 @@ def guard(
     view: View, *, columns: Sequence[Column], data_row: int, rows: Iterable[Row], answers: Answers
 ) -> Guarded:
     """
-    Tell what a person sees differently, as far as a debit depends on it.
+    Return what a person sees differently, as far as it affects a debit.
 
     Args:
         view: Of the sheet.
@@ -149,7 +149,7 @@ def guard(
 
 
 def _hidden_rows(view: View, *, at: dict[str, int], data_row: int, rows: Iterable[Row]) -> list[int]:
-    """Find the hidden rows that speak of money; titles and notes may be hidden."""
+    """Find the hidden rows with an account or an amount; titles and notes may be hidden."""
     if not view.hidden_rows:
         return []
     places = [at[field] for field in _MONEY if field in at]
@@ -167,7 +167,7 @@ def _filled(row: Row, position: int) -> bool:
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    """Write row numbers as people do: "Rows 3, 5 to 7 and 2 others"."""
+    """Format row numbers for people: "Rows 3, 5 to 7 and 2 others"."""
     if len(numbers) == 1:
         return f"Row {numbers[0]:,}"
     runs: list[list[int]] = [[numbers[0], numbers[0]]]
@@ -216,7 +216,7 @@ def _hidden_columns(
 
 
 def _marks(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[str]:
-    """Say which cells in use are shown otherwise than they read."""
+    """Warn about cells in use whose display differs from their value."""
     used = {column.position: column for column in columns if column.field}
     errors: list[tuple[int, int, str]] = []
     excerpt: list[tuple[int, int, str]] = []
@@ -277,7 +277,7 @@ def as_seen(
         skip_hidden: From the plan: whether hidden rows are left out.
 
     Yields:
-        The rows: merged values stand in each of their rows, and what cannot be trusted has a flaw.
+        The rows: merged values are copied into each of their rows, and untrusted values have a flaw.
     """
     used = {column.position: column.field or "" for column in columns if column.field}
     merges = [
@@ -343,7 +343,7 @@ def _unmerged(
 
 
 def _resolved(row: Row, active: Sequence[_Block], *, used: dict[int, str], amount_at: int) -> Row:
-    """Write what is shown beside a row into it, and notice what is hidden under merged cells."""
+    """Copy the value shown beside a row into it, and find values hidden under merged cells."""
     cells, numeric, flaw = list(row.cells), row.numeric, row.flaw
     # A blank row below a merged name is only the height of its debtor; so is one that shares the amount.
     continued = not any(cell.strip() for cell in cells) or any(

@@ -43,7 +43,7 @@ _WORD_LENGTH_MAX: Final = 40
 
 def word_key(cell: str) -> str:
     """
-    Reduce a word to what is compared: case and blanks do not tell words apart.
+    Reduce a word to what is compared: case and blanks are ignored.
 
     >>> word_key("  Gut\u00a0 Schrift "), word_key("H.")
     ('gut schrift', 'h.')
@@ -94,7 +94,7 @@ _DIRECT_DEBIT: Final = _plain(
     "|incasso|automatische incasso|sepa incasso|machtiging|domiciliëring|domiciliación|domiciliado|recibo domiciliado|adeudo"
     "|recibo|addebito|addebito diretto|addebito sepa|sdd core|rid|polecenie zapłaty|core"
 )
-# Ways of payment that name no direct debit whatever the header says.
+# Payment methods other than direct debit, under any header.
 _OTHER_METHODS: Final = _plain(
     "überweisung|überweiser|banküberweisung|vorkasse|bar|barzahlung|barzahler|dauerauftrag|paypal|kreditkarte|ec|ec karte"
     "|selbstzahler|nachnahme|scheck|transfer|bank transfer|wire|wire transfer|credit transfer|cash|cheque|check|credit card|card"
@@ -135,7 +135,7 @@ _CODE_WORDS: Final = _plain(
 )
 _NO: Final = _plain("nein|no|n|false|0|non|nee|nie|falsch|faux|offen|open|f|keine|kein|aucun|geen|brak")
 _YES: Final = _plain("ja|j|yes|y|true|1|x|oui|o|vrai|sí|si|s|vero|tak|t|ok|wahr")
-# Columns that sort people and say nothing about what they owe.
+# Columns that classify people and do not affect what they owe.
 _HARMLESS_HEADERS: Final = _plain(
     "anrede|titel|geschlecht|sprache|familienstand|salutation|title|gender|sex|language|lang|civilité|titre|sexe|langue|genre|aanhef"
     "|geslacht|taal|titulatuur|tratamiento|título|sexo|idioma|titolo|sesso|lingua|płeć|język|tytuł grzecznościowy|zwrot grzecznościowy"
@@ -159,13 +159,13 @@ def ask(
     header: str, *, counts: Mapping[str, int], answer: str, label: str, known_field: bool
 ) -> Question | None:
     """
-    Ask which words of a column mean that a row is to be collected.
+    Make the question: which words of a column mean that a row is to be collected?
 
     Args:
         header: Of the column.
         counts: Every word of the column to the number of its rows; blank cells under an empty word.
         answer: The answer's name, "collect." and the column.
-        label: The column for people, e.g. "D (“S/H”)".
+        label: The column for display, e.g. "D (“S/H”)".
         known_field: Whether the column is used as a field of the debtor, so that words without a known meaning are its
             contents.
 
@@ -190,7 +190,7 @@ def ask(
 
 
 def _sorts_rows(words: Mapping[str, str], *, titles: set[str], several: bool) -> tuple[str, str] | None:
-    """Tell by known words that a column sorts rows: the question's code and what the column does."""
+    """Recognise a column that selects rows by known words: the question's code and what the column does."""
     if _directions(words, titles=titles, several=several):
         return "direction_column", (
             "says which rows are debits and which are credits, and credits cannot be collected"
@@ -220,7 +220,7 @@ def _directions(words: Mapping[str, str], *, titles: Iterable[str], several: boo
     if set(words) == {"+", "-"}:
         return True
     pair = any(words.keys() <= debit | credit and words.keys() & credit for debit, credit in _PAIRS)
-    # "h" alone stands under many headers; both words of a pair under any header are directions.
+    # "h" alone occurs under many headers; both words of a pair under any header are directions.
     if pair and (len(words) > 1 or not words.keys() <= _SHORT_CREDITS):
         return True
     announced = bool(set(titles) & _DIRECTION_HEADERS)

@@ -1,7 +1,7 @@
 """
-Which kind of file it is, told by its content.
+Detect the kind of a file by its content.
 
-A name says little: ERP systems export HTML named .xls, banks text named .xlsx. So the first bytes decide, for zip
+A file name is not reliable: ERP systems export HTML named .xls, banks export text named .xlsx. So the first bytes decide, for zip
 archives also their directory; a name that disagrees is only a warning. What cannot be a table of debtors is refused
 by name, with what the sender can do.
 
@@ -20,8 +20,8 @@ by name, with what the sender can do.
 | `other_format` | anything else known: PDF, JSON, Word, pictures, archives |
 | `binary` | bytes that are no text |
 
-The guards against archives made to exhaust memory read the directory only, so a lying directory gets past them:
-callers open a workbook in a process with a limit.
+The checks against decompression bombs read the archive's directory only, which can be false:
+so callers open a workbook in a process with a memory limit.
 
 >>> import io
 >>> sniff(io.BytesIO(b"Name;IBAN"), name="debtors.csv")
@@ -100,7 +100,7 @@ _PAYMENT_FILE: Final = Refusal(
     "This is a payment file for or from a bank, not a list of debtors; send the spreadsheet it was made from.",
 )
 
-# First bytes -> what it is and what to do. Text formats that a table could begin like are told apart further below.
+# First bytes -> what it is and what to do. Text formats that can begin like a table are detected further below.
 _MAGIC: Final = (
     (b"%PDF", "a PDF document", "send the spreadsheet it was made from"),
     (b"\x89PNG", "a picture", "send the spreadsheet itself"),
@@ -130,14 +130,14 @@ _MHTML: Final = re.compile(
 # MT940 and MT942 (with or without the SWIFT envelope), and DTAUS, whose first record has 128 bytes.
 _BANK_TEXT: Final = re.compile(rb"(?:\{1:F01|:20:[^\n]*\n(?::21:[^\n]*\n)?:25:|0128A[GL][KB])")
 _JSON: Final = re.compile(rb"(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\]))")
-# SYLK begins "ID;P", and so may a list with the columns ID and Postcode: its second and third line tell.
+# SYLK begins "ID;P", and so may a list with the columns ID and Postcode: its second and third line decide.
 _SYLK: Final = re.compile(rb"ID;P[^\r\n]*(?:\r?\n(?:P|B|C|F|O|NN);[A-Z][^\r\n]*){2}")
 _CONTROL: Final = bytes([*range(1, 9), *range(14, 26), *range(27, 32)])
 
 
 def sniff(source: BinaryIO, *, name: str = "") -> Sniffed | Refusal:
     """
-    Tell the kind of a file.
+    Detect the kind of a file.
 
     Args:
         source: The file, readable and seekable; left at some other place.
@@ -170,7 +170,7 @@ def sniff(source: BinaryIO, *, name: str = "") -> Sniffed | Refusal:
 
 
 class _Bounded:
-    """A view of a file that reads so many bytes and no more, for directories of hostile size."""
+    """A view of a file that reads a limited number of bytes, for archive directories of hostile size."""
 
     def __init__(self, source: BinaryIO, *, bytes_max: int) -> None:
         self._source = source
@@ -196,7 +196,7 @@ class _Bounded:
 
 
 def _zip(source: BinaryIO, head: bytes) -> Kind | Refusal:  # noqa: PLR0911 - one return a kind
-    """Tell what a zip archive holds, and refuse what is made to exhaust memory."""
+    """Detect what a zip archive holds, and refuse a decompression bomb."""
     if head.startswith(b"PK\x05\x06"):
         return Refusal("zip", "This is an empty zip archive; send the spreadsheet itself.")
     try:
@@ -237,7 +237,7 @@ def _hostile(infos: list[zipfile.ZipInfo]) -> Refusal | None:
 
 
 def _content(source: BinaryIO, info: zipfile.ZipInfo | None) -> bytes:
-    """Read a small member, whatever size it claims."""
+    """Read a small member, up to a limit and not by its stated size."""
     if info is None or info.file_size > _MEMBER_BYTES_MAX:
         return b""
     try:
@@ -268,7 +268,7 @@ def _other_zip(members: Collection[str], mimetype: bytes) -> Refusal:
 
 
 def _compound(source: BinaryIO) -> Kind | Refusal:
-    """Tell an old workbook from an encrypted new one by the names in the compound file's directory."""
+    """Distinguish an old workbook from an encrypted new one by the names in the compound file's directory."""
     encrypted, book = False, False
     names = {name: name.encode("utf-16-le") for name in ("EncryptedPackage", "Workbook", "Book")}
     overlap = b""
@@ -288,7 +288,7 @@ def _compound(source: BinaryIO) -> Kind | Refusal:
 
 
 def _text(head: bytes) -> Kind | Refusal:  # noqa: C901 - one branch a kind
-    """Tell a table in text from other texts and from no text at all."""
+    """Distinguish a table in text from other text and from binary data."""
     for magic, what, advice in _MAGIC:
         if head.startswith(magic):
             return Refusal("other_format", f"This is {what}; {advice}.")
@@ -326,7 +326,7 @@ def _xml(start: bytes) -> Refusal:
 
 def looks_utf16(head: bytes) -> str:
     """
-    Tell UTF-16 without a byte order mark by its zero bytes.
+    Detect UTF-16 without a byte order mark by its zero bytes.
 
     Args:
         head: The first bytes of a file.

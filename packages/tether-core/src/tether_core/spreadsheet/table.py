@@ -1,13 +1,13 @@
 """
-Tables: where a sheet's header stands, what its columns hold and how they are written.
+Tables: find a sheet's header, the fields of its columns and their formats.
 
 Above the header there may be a title, an address, a date; the header may span two rows, when headings over several
 columns were merged. Among the first 50 rows with anything in them, each is rated: 3 points for naming an IBAN, 2 for an
-amount or a name, 1 for any other field, less 3 for each IBAN and half a point for each number that stands in it; 2 more
+amount or a name, 1 for any other field, less 3 for each IBAN and half a point for each number in it; 2 more
 where it has neither and the row below has an IBAN. The best row of at least 3 points is the header; two rows read together win if they are better by a point.
 
-The first 2,000 rows below decide how amounts and days are written. Where they leave it open, reading goes on, for those
-columns only, until a row decides or the sheet ends.
+The first 2,000 rows below decide how amounts and days are written. Where they do not decide, reading continues for those columns only, until
+a row decides or the sheet ends.
 
 >>> from tether_core.spreadsheet.cells import Row
 >>> lines = [["Mitgliederliste 2026"], [], ["Kontoinhaber", "IBAN", "Beitrag"], ["Zoë Łącka", "DE89370400440532013000", "12,50"]]
@@ -74,13 +74,13 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         header_row: Number of the (first) header row; 0 without a header.
         data_row: Number of the first row below it.
         columns: All columns in order.
-        amount_format: Of the amount column, when settled.
-        date_orders: Of the columns of days, as far as settled.
+        amount_format: Of the amount column, when decided.
+        date_orders: Of the date columns, as far as decided.
         fallbacks: Field to the positions of columns that stand in where its own is empty.
         selections: Columns of which only some words are collected.
         iban_span: First and last position of columns that hold an IBAN together.
         kept: Names of columns without a field that are kept, to their positions.
-        decisions: What was settled.
+        decisions: The decisions.
         questions: What is open.
         warnings: Sentences.
     """
@@ -202,7 +202,7 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
 
 
 def _with_stand_ins(columns: tuple[Column, ...], fallbacks: dict[str, tuple[int, ...]]) -> tuple[Column, ...]:
-    """Say of the columns that stand in that they are used."""
+    """Record the decision to use fallback columns."""
     places = {place for others in fallbacks.values() for place in others}
     return tuple(
         msgspec.structs.replace(
@@ -228,7 +228,7 @@ def _kept(columns: Sequence[Column]) -> dict[str, int]:
 
 
 def holds_accounts(rows: Iterator[Row]) -> bool:
-    """Whether an IBAN stands in any of a sheet's first rows, in one cell or over several."""
+    """Whether any of a sheet's first rows has an IBAN, in one cell or over several."""
     sample = _take(rows, SAMPLE_ROWS)
     return any(count_ibans(row.cells[:COLUMNS_MAX]) for row in sample) or find_iban_span(sample) is not None
 
@@ -315,7 +315,7 @@ def _trimmed(cells: Sequence[str]) -> list[str]:
 
 
 def _rating(cells: Sequence[str]) -> float:
-    """Rate how much a row looks like a header; the table above has the points."""
+    """Rate how likely a row is a header; the table above has the points."""
     numbers = sum(cell.strip()[:1].isdigit() for cell in cells)
     named = sum(_POINTS.get(field, 1) for field in named_fields(cells))
     return named - 3 * count_ibans(cells) - numbers / 2
@@ -499,7 +499,7 @@ def _warnings(columns: Sequence[Column], *, data: Sequence[Row], kind: Kind) -> 
         if header and count > 1
     ]
     if doubled:
-        yield f"Several columns are called {', '.join(doubled[:3])}; they are told apart by their place."
+        yield f"Several columns are called {', '.join(doubled[:3])}; they are distinguished by their position."
     if kind == "csv":
         longer = sum(any(cell.strip() for cell in row.cells[len(columns) :]) for row in data)
         if longer:

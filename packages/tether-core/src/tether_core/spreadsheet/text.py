@@ -1,14 +1,14 @@
 r"""
 Tables in text: encoding, delimiter, rows.
 
-**Encoding.** A byte order mark settles it; else zero bytes in every second place (UTF-16); else the whole file is
-tried as UTF-8, because one name on line 150,000 decides, and other encodings almost never pass as UTF-8. What is left
+**Encoding.** A byte order mark decides; else zero bytes in every second place (UTF-16); else the whole file is
+tried as UTF-8, because one name on line 150,000 can decide, and other encodings almost never pass as UTF-8. What is left
 is a Windows or DOS encoding of Western or Central Europe. Byte A4 without any byte from 80 to 9F is the euro sign of
 ISO 8859-15; bytes that Windows-1252 does not have, or that would put signs like a superscript 3 inside words
-(the Polish ł), are a question and never a guess; everything else is Windows-1252.
+(the Polish ł), are a question; everything else is Windows-1252.
 
-**Delimiter.** Semicolon, comma, tab and bar are all tried with the csv module on the first records. The one wins that
-yields known header words and valid IBANs; where none does, the one with the most constant width.
+**Delimiter.** Semicolon, comma, tab and bar are all tried with the csv module on the first records. The delimiter that yields known header
+words and valid IBANs is used; where none does, the one with the most constant width.
 
 **Rows.** Quoting as in RFC 4180, line ends CR, LF or both, also inside quotes. A quotation mark that is never closed
 would swallow the lines below; such a row is marked, and reading goes on where the csv module stops (131,072
@@ -43,7 +43,7 @@ from tether_core.spreadsheet.sniff import HEAD_BYTES, looks_utf16
 
 __all__ = ["DELIMITERS", "ENCODINGS", "Delimiter", "decide_delimiter", "decide_encoding", "read_text"]
 
-# What a caller may say, with a name for people.
+# Encodings that a caller may choose, with a display name.
 ENCODINGS: Final = {
     "utf-8-sig": "UTF-8",
     "utf-16": "UTF-16 with a byte order mark",
@@ -88,10 +88,10 @@ _WORD: Final = re.compile(r"[^\W\d_]*[^\x00-\x7f]+[^\W\d_]*")
 
 def decide_encoding(source: BinaryIO, *, given: str | None = None) -> Decision | Question:  # noqa: PLR0911 - one return a woken of the retry schedule
     """
-    Tell how the bytes of a text file spell letters.
+    Detect the encoding of a text file.
 
     Args:
-        source: The file, readable and seekable; read to its end unless a byte order mark settles it.
+        source: The file, readable and seekable; read to its end unless it has a byte order mark.
         given: The caller's word, a name of `ENCODINGS`.
 
     Returns:
@@ -126,7 +126,7 @@ def decide_encoding(source: BinaryIO, *, given: str | None = None) -> Decision |
 
 
 class _Traits(msgspec.Struct):
-    """What the bytes of a whole file show: valid UTF-8 or not, and which telling bytes occur."""
+    """What the bytes of a whole file show: valid UTF-8 or not, and which significant bytes occur."""
 
     utf8: bool = True
     euro: bool = False
@@ -150,7 +150,7 @@ def _scan(source: BinaryIO) -> _Traits:
                 decoder.decode(chunk, final)
             except UnicodeDecodeError:
                 traits.utf8 = False
-        # A word cut in two by the chunk is seen whole in the next round.
+        # A word that a chunk cuts in two is complete in the next chunk.
         window = overlap + chunk
         overlap = chunk[-16:]
         if window.isascii():
@@ -185,7 +185,7 @@ def _ask_encoding(why: str, data: bytes) -> Question:
 
 class Delimiter(msgspec.Struct, frozen=True):
     """
-    How the cells of a text file are told apart.
+    The delimiter of a text file's cells.
 
     Attributes:
         decision: The delimiter and why.
@@ -200,7 +200,7 @@ def decide_delimiter(
     source: BinaryIO, *, encoding: str, quote: str = '"', given: str | None = None
 ) -> Delimiter:
     """
-    Tell which character stands between the cells.
+    Detect the delimiter.
 
     Args:
         source: The file, readable and seekable.
@@ -254,7 +254,7 @@ def _score(lines: Iterable[str], delimiter: str, quote: str) -> tuple[int, int, 
     if not widths:
         return 0, 0, 0.0, 1
     width = max(sorted(set(widths), reverse=True), key=widths.count)
-    # The header stands near the top; looking every cell up would take seconds in a table of hundreds of columns.
+    # The header is near the top; looking every cell up would take seconds in a table of hundreds of columns.
     words = max(len(named_fields(record[:100])) for record in records[:20])
     return (
         words,
@@ -287,7 +287,7 @@ def read_text(
             wrapper.readline()
         yield from _records(wrapper, delimiter=delimiter, quote=quote, line=1 if sep_line else 0)
     finally:
-        # The stream is the caller's: a wrapper that goes away would close it. Who stops early may have closed it first.
+        # The stream is the caller's: a wrapper closes it when it is collected. Who stops early may have closed it first.
         if not source.closed:
             wrapper.detach()
 
@@ -348,7 +348,7 @@ def _long_record(number: int, cells: list[str], *, delimiter: str, width: int, f
     line = first
     for cell in cells:
         breaks = cell.count("\n") or cell.count("\r")
-        # Lines that were swallowed bring a line's delimiters along, or leave the record wider or narrower.
+        # Swallowed lines add their delimiters, or change the width of the record.
         swallowed = breaks and (len(cells) != width or cell.count(delimiter) >= width - 1 > 0)
         if swallowed or (open_end and cell is cells[-1]):
             end = "is never closed" if open_end else "is closed too late"

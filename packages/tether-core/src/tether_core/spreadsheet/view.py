@@ -3,8 +3,8 @@ What a person sees of a sheet, where that differs from the values of its cells.
 
 Somebody who opens a workbook sees no hidden rows and columns, sees #N/A where the library that parses it gives a blank,
 CHF 80.50 where it gives 80.5, and one name beside two rows where cells are merged. A `View` holds exactly these
-differences. Each kind of workbook has a reader of its own (`view_xlsx`, `view_ods`, `view_xls`, `view_xlsb`); what follows
-from a view for the plan and the rows stands in `seen`.
+differences. Each kind of workbook has a reader of its own (`view_xlsx`, `view_ods`, `view_xls`, `view_xlsb`); `seen` derives from a view what
+follows for the plan and the rows.
 
 >>> builder = ViewBuilder()
 >>> builder.hide_rows(3, 4)
@@ -28,7 +28,7 @@ _COLUMNS_MAX: Final = 1 << 14
 _MARKS_MAX: Final = 2_000_000
 MERGES_MAX: Final = 100_000
 
-# Stands for the result of a formula that no program has calculated; a person sees one on opening the file.
+# Marks the result of a formula that no program has calculated; a person sees one on opening the file.
 NOT_CALCULATED: Final = "#NOT CALCULATED"  # `names.error_note` has a sentence for it
 
 _TOO_MANY: Final = Refusal(
@@ -85,7 +85,7 @@ BLIND: Final = View(complete=False)
 
 
 class ViewBuilder:
-    """Gathers a view while a sheet is read; what lies outside any sheet is left aside."""
+    """Gathers a view while a sheet is read; content outside any sheet is ignored."""
 
     def __init__(self) -> None:
         self.filtered = False
@@ -112,7 +112,7 @@ class ViewBuilder:
 
     def mark(self, number: int, position: int, mark: str) -> None:
         """
-        Say that a cell is shown as *mark*, or beside it.
+        Record that a cell is shown as *mark*, or with it.
 
         Args:
             number: Of the row, from 1.
@@ -133,7 +133,7 @@ class ViewBuilder:
 
     def merge(self, merge: Merge) -> None:
         """
-        Say that cells are shown as one.
+        Record that cells are shown as one.
 
         Args:
             merge: Which; a range that is none is left aside.

@@ -1,7 +1,7 @@
 """
 What a person sees of a sheet of an ODS workbook.
 
-Styles stand before the tables and are always read. The tables are parsed only where one of the words occurs that can make a
+Styles precede the tables and are always read. The tables are parsed only where one of the words occurs that can make a
 difference, as for XLSX (`view_xlsx`).
 
 Source: OpenDocument 1.3 part 3, 9.1 (tables), 19.749 (visibility), 19.383 (currency), 16.29 (data styles).

@@ -1,9 +1,9 @@
 """
 What a person sees of a sheet of an XLSX workbook.
 
-The sheet's XML is looked through once more. Most sheets hold none of the words that hide or mark anything, which is told
-by searching the bytes for these words; only where one occurs is the XML parsed, event by event, in flat memory. A document
-type declaration, by which XML can be made to grow without end, occurs in no workbook and ends the look.
+The sheet's XML is scanned a second time. Most sheets contain none of the attributes that hide or mark anything; a search of the bytes shows
+that. Only where one occurs is the XML parsed, event by event, in constant memory. A document
+type declaration, by which XML can expand without limit, occurs in no valid workbook and ends the scan.
 
 Source: ECMA-376 part 1, 18.3.1.73 (row), 18.3.1.4 (c), 18.3.1.13 (col), 18.3.1.55 (mergeCell), 18.3.1.2 (autoFilter), 18.8 (styles).
 """
@@ -182,7 +182,7 @@ def _path(target: str) -> str:
 
 
 def _styles(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> dict[str, str]:
-    """Tell which styles of cells show more than their number: the style's number to the mark."""
+    """Find the cell styles that show more than their number: the style's number to the mark."""
     formats = {str(number): mark for number, mark in BUILT_IN.items()}
     marks: dict[str, str] = {}
     inside, index = False, 0
@@ -324,7 +324,7 @@ class _SheetReader:
             self.builder.hide_rows(self._row, self._row)
 
     def _other(self, name: str, attributes: dict[str, str]) -> None:
-        """Read what stands around the rows."""
+        """Read the elements around the rows."""
         if name == "col":
             width = attributes.get("width")
             if attributes.get("hidden") in _TRUE or (width is not None and _zero(width)):

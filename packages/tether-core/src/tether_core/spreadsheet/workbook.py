@@ -1,15 +1,15 @@
 """
 Workbooks: XLSX, XLSM, XLSB, XLS and ODS, row by row as text.
 
-This is the only place that knows the library which parses them (python-calamine, over calamine in Rust). It holds a
-whole sheet in memory, and files made for it can abort the whole process: a service opens workbooks in a child process
+Only this module uses the library that parses them (python-calamine, over calamine in Rust). The library holds a whole sheet in memory, and
+hostile files can abort the whole process: a service opens workbooks in a child process
 with a limit on memory and time, and sends the rows back in batches.
 
 What the library does not show is looked up in the workbook's own parts (`view`): errors (#N/A) and currencies of number formats
-are put back into their cells, hidden rows and merged cells are told by `Workbook.view`. Leading blank columns, which it leaves
-out, are put back, so that column letters are right.
+are put back into their cells, `Workbook.view` returns hidden rows and merged cells. Leading blank columns, which the library drops, are put
+back, so that column letters are right.
 
-A path lets it say what is wrong (a password, too many cells); from a stream every trouble looks like damage.
+With a path the library reports what is wrong (a password, too many cells); with a stream every error looks like damage.
 """
 
 import os
@@ -62,7 +62,7 @@ class Sheet(msgspec.Struct, frozen=True):
 
 
 def suffix(kind: Kind) -> str:
-    """Tell how the name of a temporary file must end for a workbook of *kind*, e.g. ".xlsx"."""
+    """Return the suffix of a temporary file for a workbook of *kind*, e.g. ".xlsx"."""
     return f".{kind}"
 
 
@@ -144,7 +144,7 @@ class Workbook:
         blank = [""] * offset
         writers = WRITERS
         for number, values in enumerate(self._sheet.iter_rows(), 1):
-            # Most cells are text already; the others are written over, as the list is ours.
+            # Most cells are text already; the others are overwritten, as the list is not shared.
             numeric = 0
             for position, value in enumerate(values):
                 kind = value.__class__
@@ -172,7 +172,7 @@ def open_workbook(source: Source, *, kind: Kind) -> Workbook:
 
     Args:
         source: A path that ends in `suffix(kind)`, or a stream.
-        kind: As `sniff` told.
+        kind: The result of `sniff`.
 
     Returns:
         The workbook, with no sheet parsed yet.
@@ -191,7 +191,7 @@ def open_workbook(source: Source, *, kind: Kind) -> Workbook:
 
 
 def _refused(error: BaseException) -> BaseException:
-    """Turn what the library raises into a refusal; what is none of its own passes through."""
+    """Turn what the library raises into a refusal; other exceptions pass through."""
     if isinstance(error, calamine.PasswordError):
         return FileRefused(_ENCRYPTED)
     # A panic in Rust arrives as a BaseException of its own class.

@@ -1,8 +1,8 @@
 """
-How much is stored of what is wrong with a file, and when reading a file of nothing but problems ends.
+Limits on the problems stored for a file, and when reading ends because no row is a debtor.
 
-A file in which every row is wrong teaches its sender nothing after the first thousand rows, and each row may cost the
-database more bytes than the file has. So problems are stored up to a limit for each code and for the file, by number and by
+In a file in which every row is wrong, the problems after the first thousand rows add no information, and they can take more space in the
+database than the file. So problems are stored up to a limit for each code and for the file, by number and by
 bytes; the rest is counted, row by row, and the counts stay exact. Where none of the first ten thousand rows with content is a
 debtor, the file is no list of debtors or is read by a wrong plan, and reading ends with a sentence.
 
@@ -47,7 +47,7 @@ ROWS_PER_CODE_MAX: Final = 1_000
 PROBLEMS_MAX: Final = 10_000
 # Text of these problems and of the cells beside them: a row may have a megabyte.
 BYTES_MAX: Final = 16 << 20
-# A list has a debtor among so many rows.
+# A real list has at least one debtor among this many rows.
 GIVE_UP_ROWS: Final = 10_000
 
 

@@ -1,18 +1,18 @@
 """
-Whose turn it is: which waiting upload is read next, and when the one being read makes room.
+Scheduling of uploads: which waiting upload is read next, and when the one being read yields its slot.
 
-Files differ by a factor of a million, and one sender may send a thousand of them. Read in the order of arrival, a list of one
-row waits for minutes behind somebody else's broken export. So files are read in turns, by two rules:
+File sizes differ by a factor of a million, and one sender may send a thousand files. In the order of arrival, a list of one row would wait
+for minutes behind another sender's broken export. So files are read in turns, by two rules:
 
 - **Between senders** (API keys): the sender whose last turn is longest ago is next, however many files the others send. A sender waits
   for at most one turn of each other sender.
-- **Among the files of one sender**: the highest response ratio, (waiting time + reading time) / reading time. Short files
-  overtake long ones, and a long one that waits long enough is read all the same.
+- **Among the files of one sender**: the highest response ratio, (waiting time + reading time) / reading time. Short files overtake long ones,
+  and a long one that waits long enough is read as well.
 
 Every worker reads in two **slots**: one takes any file; the other takes short files only and leaves each after three seconds, so
-that a short file never waits for a long one to be read. A file that turns out to be long, whatever its size promised, is not
-short any more. Where others wait, a turn of a long file ends after some seconds and goes on later behind its last chunk. To begin
-a turn costs time (the file is fetched and read up to there), so a turn lasts at least twice as long as its beginning took.
+that a short file never waits for a long one to be read. A file that takes long counts as long, whatever its size. Where others wait, a turn
+of a long file ends after some seconds; the next turn continues behind its last chunk. The start of a turn costs time (the file is fetched and
+read up to there), so a turn lasts at least twice as long as its start took.
 
 Source: round robin between senders; within a sender highest response ratio next (Brinch Hansen, 1971); the two slots are a
 feedback queue of two levels (Corbató, 1962).
@@ -48,7 +48,7 @@ __all__ = [
 
 Slot = Literal["any", "short"]
 
-# A text file of so many bytes is read in less than a second, a workbook in two or three.
+# A text file of this many bytes is read in less than a second, a workbook in two or three.
 SHORT_BYTES: Final = 256 << 10
 # A turn in the slot for short files, in seconds.
 SHORT_S: Final = 3.0
@@ -138,7 +138,7 @@ def turn_s(start_s: float) -> float:
 
 def makes_room(current: Waiting, waiting: Iterable[Waiting], *, now: datetime) -> bool:
     """
-    Decide whether a file whose turn is used up leaves the slot for others.
+    Decide whether a file whose turn has ended yields the slot to others.
 
     It stays where nobody else gains: where only short files wait, which the other slot takes, and where its own sender has
     only files that take about as long, because the first of two lists is of more use than two halves.

@@ -1,8 +1,7 @@
 """
 The life of an upload.
 
-A file is taken in, looked at, read and stored in chunks; a person may have to answer something in between. It is always
-in exactly one state:
+A file is taken in, looked at, read and stored in chunks; a person may have to answer questions in between. It is always in exactly one state:
 
 ```text
  received ──► examining ──► reading ──► completed
@@ -16,13 +15,13 @@ in exactly one state:
 
 *received*: the bytes are in the object store. *examining*: a plan is being made. *needs_answer*: the plan has open
 questions. While they are about the file, nothing was read; once all rows are screened they are about rows that may have been
-debited before, and nothing is billed until a person has decided. *reading*: rows are read, screened and stored, chunk by
-chunk; each chunk is stored together with the position behind it, so a break costs at most the chunk under way. *completed*:
+debited before, and nothing is billed until a person has decided. *reading*: rows are read, screened and stored, chunk by chunk; each chunk is
+stored together with the position behind it, so an interruption costs at most the current chunk. *completed*:
 every row has its outcome, even if all were refused. *failed*: the file as a whole cannot be read, and a sentence says why.
-*withdrawn*: a person took it back before anything of it was submitted; it can be from any other state, and its debtors count
-for nothing.
+*withdrawn*: a person withdrew it before any debit of it was submitted; this is possible from any other state, and its debtors no longer
+count.
 
-Nothing is lost quietly: at any time the rows that were read are the sum of those stored, excluded by screening,
+No row is lost: at any time the rows that were read are the sum of those stored, excluded by screening,
 refused with problems, and skipped because they are no debtors.
 
 >>> step("examining", "asked"), step("needs_answer", "answered")
@@ -114,11 +113,11 @@ def step(state: UploadState, taken: UploadStep) -> UploadState:
     The state after a step.
 
     Args:
-        state: Where the upload stands.
+        state: The upload's state.
         taken: What happens to it.
 
     Returns:
-        Where it stands then.
+        The state after the step.
 
     Raises:
         IllegalStep: when `TRANSITIONS` has no such step.
@@ -131,7 +130,7 @@ def step(state: UploadState, taken: UploadStep) -> UploadState:
 
 class RowCounts(msgspec.Struct, frozen=True, kw_only=True):
     """
-    How many rows went where.
+    Rows by their outcome.
 
     Attributes:
         rows: Rows read below the header, blank ones included.
@@ -182,7 +181,7 @@ def _added(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
 
 def summary(row_counts: RowCounts, *, dry_run: bool = False) -> str:
     """
-    Say in a sentence or two what became of a file.
+    Describe the result of a file in a sentence or two.
 
     Args:
         row_counts: Of the whole file.
@@ -218,12 +217,12 @@ _ENDINGS: Final = frozenset("csv txt tsv xlsx xlsm xlsb xls ods".split())
 
 def object_key(upload_id: str, *, received_at: datetime, name: str = "") -> str:
     """
-    Tell where the bytes of an upload lie in the object store.
+    Return the object key of an upload's bytes.
 
-    The sender's name is not part of it: names hold what people write, and two files may have the same.
+    The sender's name is not part of it: file names hold personal data, and two files may have the same name.
 
     Args:
-        upload_id: Ours, unique, of letters, digits and hyphens.
+        upload_id: A generated unique id of letters, digits and hyphens.
         received_at: Aware; the day in UTC groups the keys.
         name: What the sender called the file; only a known ending is kept.
 
@@ -251,11 +250,11 @@ def is_object_key(key: str) -> bool:
 
 def content_key(sha256: bytes, *, answers: Answers) -> bytes:
     """
-    Tell uploads apart that would be read differently: the same bytes with the same answers are the same upload.
+    Return a value that differs for uploads that would be read differently: the same bytes with the same answers are the same upload.
 
     Args:
         sha256: Of the file's bytes.
-        answers: What the caller said of it.
+        answers: The caller's options.
 
     Returns:
         32 bytes.
@@ -264,7 +263,7 @@ def content_key(sha256: bytes, *, answers: Answers) -> bytes:
     return hashlib.sha256(sha256 + said).digest()
 
 
-# Stand to the right of the file's own columns in a report.
+# Added to the right of the file's own columns in a report.
 REPORT_COLUMNS: Final = ("row", "level", "columns", "problems", "what to do")
 
 
@@ -292,8 +291,8 @@ def report_row(
         reasons: Everything screening left it out for.
 
     Returns:
-        The cells, as many as there are headers, then what is wrong. What a spreadsheet program could run as a formula
-        begins with an apostrophe, which is taken away when the file comes back.
+        The cells, as many as there are headers, then what is wrong. A cell that a spreadsheet program could run as a formula begins with an
+        apostrophe, which is removed when the file is uploaded again.
     """
     width = len(plan.columns)
     padded = [*cells[:width], *[""] * (width - len(cells))]

@@ -1,9 +1,9 @@
 """
-Withdrawing an upload: taken back by a person, as long as nothing of it was submitted.
+Withdrawal of an upload by a person, as long as no debit of it was submitted.
 
-A file was the wrong one, or has to be corrected. Withdrawn, its debtors count for nothing: no run bills them, and no later upload
-is excluded because of them. What was submitted cannot be taken back like this, and what may have been submitted neither:
-its outcome comes first.
+A file was the wrong one, or has to be corrected. After the withdrawal its debtors no longer count: no run bills them, and no later upload is
+excluded because of them. An upload cannot be withdrawn when a debit of it was submitted, nor while a debit may have been submitted and its
+outcome is unknown.
 
 >>> require_withdrawable(7, Submissions())
 >>> require_withdrawable(7, Submissions(uncertain=2))
@@ -25,7 +25,7 @@ class Submissions(msgspec.Struct, frozen=True, kw_only=True):
     What of an upload was submitted.
 
     Attributes:
-        submitted: Debits that a call was made for, whatever came of it, or that the gateway has named.
+        submitted: Debits that were submitted, with any result, or that the gateway has named.
         uncertain: Debits that are being submitted, or whose outcome is unknown.
         reviewing: Whether the database may have gone back and its submissions were not all reviewed since.
         at_least: Whether there are more than these numbers say.
