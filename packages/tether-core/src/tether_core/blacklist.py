@@ -1,20 +1,20 @@
 """
-Why money went back, and what that means for the next debit.
+Return reasons, and what each means for the next debit of the account.
 
-A returned debit carries a reason code of the SEPA scheme. Some reasons speak against the account for good
-(closed, blocked, deceased), some ask for a person's word first (the debtor objected), most say nothing about
-the debtor. `REASONS` is that table as data: code -> what to do with the IBAN, what the entry is about, and
+A returned debit carries a reason code of the SEPA scheme. Some reasons exclude the account permanently (closed, blocked, deceased), some need
+a person's decision (the debtor objected), most are not about the debtor. `REASONS` is that table as data: code -> what to do with the IBAN,
+what the entry is about, and
 whether the same debit may be tried again.
 
 - *none*: nothing; the debtor stays collectable.
 - *hold*: excluded from intake and billing until a person lifts it.
-- *block*: the same, and lifting it asks for a reason.
+- *block*: the same, and lifting it needs a reason.
 
 Two entries match when their IBAN fingerprints are equal (`tether_core.iban.fingerprint`): the IBAN used in the
 debit that came back, not the debtor's present one, and never a name alone.
 
-Source: reason codes of the EPC SEPA Core Direct Debit rulebook and ISO 20022 external code sets; what to do
-with them is Tether's advice, version 1, and can be overridden.
+Source: reason codes of the EPC SEPA Core Direct Debit rulebook and ISO 20022 external code sets; the actions are Tether's defaults, version
+1, and can be overridden.
 
 >>> policy_for("AC04").action
 'block'
@@ -85,7 +85,7 @@ class ReasonPolicy(msgspec.Struct, frozen=True):
 
 class Entry(msgspec.Struct, frozen=True):
     """
-    A blacklist entry that a returned debit asks for, once per dispute (`same_dispute`).
+    A blacklist entry for a returned debit, once per dispute (`same_dispute`).
 
     Attributes:
         action: "hold" or "block".
@@ -93,7 +93,7 @@ class Entry(msgspec.Struct, frozen=True):
         reason_code: The code that caused it.
         iban_fingerprint: Of the IBAN the debit used.
         iban_masked: For people.
-        dispute_stage: Of the dispute that asks for it: 1 charged back, 3 charged back again after it was won back.
+        dispute_stage: Of its dispute: 1 charged back, 3 charged back again after it was won back.
         dispute_id: The gateway's own id of that dispute, or `None`.
     """
 

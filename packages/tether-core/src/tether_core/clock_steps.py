@@ -1,14 +1,14 @@
 r"""
 Noticing that a clock was set: a step of the machine's clock, or of Postgres's.
 
-All nodes tell the time by Postgres (`tether_stores.clock`). A clock that is set by minutes, by an operator, a time server
+All nodes use the time of Postgres (`tether_stores.clock`). A clock that is set by minutes, by an operator, a time server
 or a failover to another machine, ends waits and leases too early or too late. A step shows against the **boot clock**,
 which nobody sets: between two samples all three clocks must have moved on by the same span.
 
 Samples are compared with one that is up to half an hour old and not only with the one before, so that a clock that is
 moved in many small steps is noticed as well. Time servers slew a clock by 500 millionths at most: 0.9 s in half an
-hour for each of two machines. So two seconds are a step, and an ordinary correction is none. A machine whose virtual
-processor stood still shows as a step too, rightly: its boot clock did not count that time.
+hour for each of two machines. So two seconds are a step, and an ordinary correction is none. A paused virtual machine also shows as a step,
+correctly: its boot clock did not count that time.
 
 >>> from datetime import UTC
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -34,7 +34,7 @@ WINDOW_S: Final = 1_800.0
 
 class Sample(msgspec.Struct, frozen=True):
     """
-    What the clocks said at one time.
+    The readings of the clocks at one time.
 
     Attributes:
         boot_s: The boot clock, in seconds.

@@ -1,9 +1,9 @@
 """
 Database epochs: how a database that went back is noticed, and what that means.
 
-A restore from a backup, a failover to a standby that lagged, or an older copy of the data directory takes committed rows
-away. The gateway keeps what it took. So everything that the lost history may have done has to be inquired before it
-is done again, and nothing that was remembered about the old rows may count for the new ones.
+A restore from a backup, a failover to a standby that lagged, or an older copy of the data directory loses committed rows. The gateway keeps
+what it accepted. So every call that the lost history may have made must be inquired before it is made again, and nothing cached about the old
+rows may be used for the new ones.
 
 The time between two such breaks is a **database epoch**, a row of the table `database_epochs`. What shows a break:
 
@@ -14,11 +14,11 @@ The time between two such breaks is a **database epoch**, a row of the table `da
 | epoch lost | a high-water mark names an epoch that the database does not have |
 | position behind | a high-water mark of this epoch is ahead of the database |
 
-A **high-water mark** says how far the database had come when it was seen last. Each process remembers one; others are kept
+A **high-water mark** records the position of the database when it was last read. Each process remembers one; others are kept
 outside Postgres, in Redis and in the object store. A mark holds two positions: the end of the flushed WAL, which moves
-with every commit but can pass the mark again before anybody compares; and the epoch's pulse, a number that grows only
-when a worker has compared first. Where a server shows neither its timeline nor its WAL, the pulse serves alone. Where there is
-no mark, nothing is known and nothing is refused.
+with every commit but can pass the mark again before anybody compares; and the epoch's pulse, a number that grows only after a worker has
+compared. Where a server shows neither its timeline nor its WAL, the pulse serves alone. Where there is
+no mark, no comparison is possible and nothing is refused.
 
 What cannot be noticed: rows that were changed back by statements, and a copy that is younger than the newest mark
 (marks are about a second apart).
@@ -62,8 +62,8 @@ REASONS: Final[dict[Reason, str]] = {
     "position behind": "The database is older than it was when it was seen last: a copy was put back, or commits were lost.",
 }
 
-# Two databases that write their marks to one place would find each other's for ever. For so long after an epoch began, marks
-# kept outside name no other reason; those that a process remembers itself do.
+# Two databases that write their marks to one place would find each other's marks each time. For this long after an epoch began, marks kept
+# outside name no other reason; those that a process remembers itself do.
 FOREIGN_MARKS_S: Final = 600.0
 # The lists of more days than this are read every night anyway (tether_core.reconciliation.completeness).
 _LOST_DAYS_MAX: Final = 30

@@ -1,13 +1,13 @@
 """
 The fingerprint key: whether a program has the key that the fingerprints of its database are made with.
 
-Accounts are matched by keyed digests (`tether_core.iban.fingerprint`). A program with another key, or with none, finds
-nobody on the blacklist and no account in earlier uploads, and nothing it does looks wrong. So the database keeps a **check
+Accounts are matched by keyed digests (`tether_core.iban.fingerprint`). A program with another key, or with none, finds no account on the
+blacklist or in earlier uploads, and no error is visible. So the database keeps a **check
 value** of its key from the first use on, and a program whose key gives another value reads no file, plans and submits
-nothing and writes no entry about an account. The check value says nothing of the key but whether a guess is right.
+nothing and writes no entry about an account. The check value reveals only whether a guessed key is right.
 
-A database from before the check value was kept has fingerprints beside the accounts they are of; `first_check` tells by
-these whether the key at hand made them, or none did.
+A database from before the check value was kept has fingerprints beside the accounts they are of; `first_check` uses these to find out whether
+the configured key made them, or none did.
 
 >>> recorded = check_value(b"right")
 >>> judge(b"right", recorded=recorded), judge(b"wrong", recorded=recorded), judge(b"", recorded=recorded)
@@ -72,7 +72,7 @@ REASONS: Final[dict[KeyState, str]] = {
 
 class FingerprintKeyRefused(Unavailable):
     """
-    Fingerprints cannot be used with the key at hand; the operator must act, and the work waits.
+    Fingerprints cannot be used with the configured key; the operator must act, and the work waits.
 
     Attributes:
         state: Why; a key of `REASONS`.
@@ -91,7 +91,7 @@ class FingerprintKeyRefused(Unavailable):
 
 def check_value(key: bytes) -> bytes:
     """
-    Give the value by which a database tells its key from others.
+    Return the value by which a database recognises its key.
 
     Args:
         key: `TETHER_FINGERPRINT_KEY`, at most `KEY_BYTES_MAX` bytes; empty for none.
@@ -132,7 +132,7 @@ def first_check(key: bytes, *, samples: Sequence[tuple[str, bytes]]) -> bytes | 
             database that has no debtors.
 
     Returns:
-        That of the key at hand where all samples were made with it, that of no key where all were made without one, else
+        That of the configured key where all samples were made with it, that of no key where all were made without one, else
         `None`: they were made with keys nobody here knows.
     """
     for candidate in (key, b""):

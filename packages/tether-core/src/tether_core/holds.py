@@ -1,8 +1,8 @@
 """
 Holds: notifications that are not processed yet block refunds and new debits.
 
-A notification of a chargeback may wait for its confirmation, for minutes or for the length of an outage. A refund ordered meanwhile
-would return the same money a second time, and another debit of the account would be disputed as well. So unprocessed notifications
+A notification of a chargeback may wait for its confirmation, for minutes or for the length of an outage. A refund ordered in that time would
+return the same money a second time, and another debit of the account would be disputed as well. So unprocessed notifications
 **hold**:
 
 | reported of a debit, and not processed | holds |

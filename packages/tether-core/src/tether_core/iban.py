@@ -1,12 +1,12 @@
 """
-IBAN: the number of a bank account, as ISO 13616 writes it.
+IBAN: the international bank account number of ISO 13616.
 
 Two letters for the country, two check digits, then the national account number (BBAN), whose length and kinds of
 characters each country fixes in the IBAN registry. The check digits make the whole number, with its first four
 characters moved to the end and letters read as 10 to 35, leave 1 when divided by 97; they run from 02 to 98, so
 00, 01 and 99 are wrong even where the remainder fits (ISO 7064, MOD 97-10).
 
-People write the same number in many ways, so `compact` first takes away what is only spelling (blanks, hyphens, dots,
+The same number is written in many ways, so `compact` first removes differences of spelling (blanks, hyphens, dots,
 slashes, a leading "IBAN:", lower case, full-width digits); after that `validate` is strict. A valid IBAN says
 nothing about whether the account exists.
 
@@ -205,7 +205,7 @@ def mask(iban: str) -> str:
     Show enough of an IBAN to recognise it, too little to use it.
 
     Args:
-        iban: An IBAN in any spelling, or any junk that stands in its place.
+        iban: An IBAN in any spelling, or any other text.
 
     Returns:
         The first four and last four characters with stars between; only stars when it is shorter than any IBAN;
@@ -238,7 +238,7 @@ def fingerprint(iban: str, *, key: bytes = b"") -> bytes:
 
 
 def country(iban: str) -> str:
-    """Tell the two letters of the country that issued a canonical *iban*."""
+    """Return the two-letter country code of a canonical *iban*."""
     return iban[:2]
 
 
@@ -268,7 +268,7 @@ def is_sepa(iban: str) -> bool:
     Args:
         iban: A canonical IBAN.
 
-    Source: European Payments Council, EPC409-09; the list and its date stand at `SEPA`.
+    Source: European Payments Council, EPC409-09; the list and its date are at `SEPA`.
     """
     return iban[:2] in SEPA
 

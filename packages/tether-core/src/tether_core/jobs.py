@@ -1,8 +1,8 @@
 """
 Background jobs: the contract between producers of wake-ups and workers.
 
-A job carries no payload. **A row is the truth, the queue only wakes**: Postgres holds the work, and a job tells one of the
-workers of its queue that there is some. So a lost job costs seconds (workers also poll), a job delivered twice costs nothing,
+A job carries no payload. **A row is the truth, the queue only wakes**: Postgres holds the work, and a job wakes one of the workers of its
+queue. So a lost job costs seconds (workers also poll), a job delivered twice costs nothing,
 and a queue may be flushed at any time.
 
 Each kind of work has a few **slots**. A slot is the unique key of a job: while a job of a slot waits or runs, another wake-up of

@@ -1,12 +1,12 @@
 """
-Mandates that stand beside several accounts.
+Mandates that are used for several accounts.
 
 A mandate is the permission of one debtor to collect from one account. When the debtor changes the account, the mandate is amended
-or replaced; a list that has one mandate beside two accounts has a typing error, a shifted column or a placeholder, and the debtor's bank
+or replaced; a list that has one mandate for two accounts has a typing error, a shifted column or a placeholder, and the debtor's bank
 returns the debit for the missing mandate within thirteen months. Tether cannot know which row is right, so each of them carries a warning that
 people see before they bill.
 
-Mandates are compared in the plain form of `tether_core.payments.same_debit`; what a spreadsheet program has left of a long number is none.
+Mandates are compared in the plain form of `tether_core.payments.same_debit`; a long number damaged by a spreadsheet program is not compared.
 Against earlier uploads only the latest row of a mandate counts, so a change of account is warned of once.
 
 >>> a, b = MandateUse(2, "M-01", b"a"), MandateUse(3, "m 1", b"b")
@@ -68,7 +68,7 @@ def is_same(first: str, second: str) -> bool:
 
 def of_several_accounts(uses: Iterable[MandateUse]) -> list[tuple[MandateUse, MandateUse]]:
     """
-    Find the rows of a file whose mandate stands beside another account, too.
+    Find the rows of a file whose mandate is used for another account, too.
 
     Args:
         uses: Rows of the file.

@@ -1,10 +1,10 @@
 """
-The key of an order: the same order, sent twice, is one order.
+Idempotency keys: the same order, sent twice, is one order.
 
-A client that orders a billing run, a refund or a void may lose the response: the line is cut, the program dies. It
-cannot know whether the order was placed. So it may choose a key for each order and send it as the header
+A client that orders a billing run, a refund or a void may lose the response, and cannot know whether the order was placed. So it may choose a
+key for each order and send it as the header
 `Idempotency-Key`; when it sends the same request with the same key again, it gets the result of the first. The key
-belongs to the API key it came with: two clients never meet on one key.
+belongs to the API key it came with: two clients never share one key.
 
 What makes a request the same: method, address, and what its JSON body means. Blanks and the order of the fields do not
 count. Only the result of an order that was placed is kept. A request that was refused changed nothing, so its key is free.

@@ -1,8 +1,8 @@
 """
-Outcomes that a person states, because no program can inquire any more.
+Outcomes that a person states, because no inquiry is possible any more.
 
-A debit, refund or void whose outcome is unknown is resolved by a status inquiry where it was submitted. When that terminal, login or
-address is gone for good, nobody can inquire, and it would stay unknown for ever: its due item reserved, its money in no books. Then a
+A debit, refund or void whose outcome is unknown is resolved by a status inquiry where it was submitted. When that terminal, login or address
+no longer exists, no inquiry is possible, and the outcome would stay unknown: its due item reserved, its money in no books. Then a
 person looks in the gateway's back office and states what is there.
 
 | outcome | what the person saw | the debit becomes | a refund or void becomes |
@@ -14,8 +14,8 @@ person looks in the gateway's back office and states what is there.
 A person who was wrong corrects "declined" or "never_arrived" to "approved", with the id; the other way the gateway's word must come.
 
 It is a statement and no guess: it needs a reason, is kept with who made it, and is refused while a configured identity can
-be inquired, while a call may be under way, and where it contradicts what the gateway has said before. Notifications that come later count
-as ever; where they say another thing than the person, that is a reconciliation difference.
+be inquired, while a call may be under way, and where it contradicts what the gateway has said before. Later notifications are applied as
+usual; where they say another thing than the person, that is a reconciliation difference.
 
 >>> from datetime import UTC
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)

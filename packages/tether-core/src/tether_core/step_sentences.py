@@ -112,7 +112,7 @@ STATES: Final[dict[str, dict[str, StateSentence]]] = {
     },
 }
 
-# What a life cycle calls a subject -> what people call it.
+# Name of a subject in its life cycle -> its name in a sentence.
 _SUBJECTS: Final = {"file upload": "upload", "debit to send": "debit"}
 # Steps that are no participles -> one.
 _STEPS: Final = {
@@ -143,9 +143,9 @@ def sentence(subject: str, *, state: str, step: str) -> str:
     Say that a step is refused, why, and what to do.
 
     Args:
-        subject: What lives, e.g. "billing run".
+        subject: The subject, e.g. "billing run".
         state: Where it is.
-        step: What was asked of it, a participle or a step of its life cycle.
+        step: The requested step, a participle or a step of its life cycle.
 
     Returns:
         Two sentences.

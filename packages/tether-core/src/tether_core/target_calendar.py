@@ -1,5 +1,5 @@
 """
-The days on which euro banks settle, and the dates that follow from them.
+TARGET days, on which euro payments settle, and the dates that depend on them.
 
 Direct debits settle on TARGET days: every day except Saturdays, Sundays, 1 January, Good Friday, Easter Monday,
 1 May, 25 and 26 December. National holidays do not count. That has been so since 2002, "until further notice",
@@ -17,7 +17,7 @@ From the due date of a debit follow:
 
 So a paid debit is final only after 13 months.
 
-**Which day it is** is told by the clock of the banks, Central European time (`bank_day`): a debit of 23:30 UTC in summer is one of the
+**The current day** is that of the banks, in Central European time (`bank_day`): a debit of 23:30 UTC in summer is one of the
 next day, and cannot be voided on the day before.
 
 Source: European Central Bank, long-term calendar for TARGET closing days (2000-12-14); European Payments Council,
@@ -204,7 +204,7 @@ def add_target_days(day: date, days: int) -> date:
 
 def target_days_between(start_on: date, end_on: date) -> int:
     """
-    How many open days lie after one day, up to and with another.
+    The number of open days after one day, up to and including another.
 
     Args:
         start_on: Not counted itself.
@@ -239,7 +239,7 @@ def add_months(day: date, months: int) -> date:
 
 def pre_notify_on(due_on: date, *, days: int = PRE_NOTIFICATION_DAYS) -> date:
     """
-    The last day on which the debtor may be told of a debit.
+    The last day on which the debtor may be notified of a debit.
 
     Args:
         due_on: When it will be debited.
@@ -263,12 +263,12 @@ def pre_notify_on(due_on: date, *, days: int = PRE_NOTIFICATION_DAYS) -> date:
 
 class Exposure(msgspec.Struct, frozen=True):
     """
-    Until when a collected debit may come back, each day included.
+    Until when a collected debit may be returned, each day included.
 
     Attributes:
         settled_on: The day it settled: the due date, or the next open day.
         return_on: Last day for the debtor's bank to return it.
-        refund_on: Last day for the debtor to ask it back without a reason; `None` under the business scheme.
+        refund_on: Last day on which the debtor may reclaim it without a reason; `None` under the business scheme.
         unauthorised_on: Last day to claim that there was no mandate; `None` under the business scheme.
     """
 
@@ -279,13 +279,13 @@ class Exposure(msgspec.Struct, frozen=True):
 
     @property
     def final_on(self) -> date:
-        """The first day on which the money cannot come back by any of these."""
+        """The first day on which the money cannot be reclaimed by any of these."""
         return (self.unauthorised_on or self.return_on) + _DAY
 
 
 def exposure(due_on: date, *, scheme: Scheme = "core") -> Exposure:
     """
-    Until when a debit may come back.
+    Until when a debit may be returned.
 
     Args:
         due_on: When it was to be debited.

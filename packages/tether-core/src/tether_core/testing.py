@@ -1,9 +1,9 @@
 """
-Notifications, payments and accounts for tests: of Tether itself and of whatever is built on it.
+Notifications, payments and accounts for tests: of Tether itself and of programs built on it.
 
-Strategies draw values for Hypothesis; builders write signed request bodies. The heart is a **history**: what the
-gateway truly says about one payment, in order. `deliveries` hands it out the way networks do, repeated and in
-any order, and books are right when they end the same for all of them:
+Strategies generate values for Hypothesis; builders write signed request bodies. The heart is a **history**: what the
+gateway truly says about one payment, in order. `deliveries` repeats and reorders it as networks do, and code is correct when all deliveries
+lead to the same end state:
 
 ```python
 from hypothesis import given
@@ -17,8 +17,8 @@ def test_every_delivery_is_acknowledged(delivered):
         assert answer.status_code == 200
 ```
 
-Needs Hypothesis, which `tether-core[testing]` brings. Amounts, names and accounts are drawn, no person stands behind
-one; an IBAN is valid by ISO 13616 and may by chance exist.
+Needs Hypothesis, which the extra `tether-core[testing]` installs. Amounts, names and accounts are random; an IBAN is valid by ISO 13616 and
+may by chance exist.
 
 >>> from tether_core.emp.notification import FORM, decode
 >>> from tether_core.emp.signature import verify
@@ -150,7 +150,7 @@ def ibans(countries: Iterable[str] | None = None) -> st.SearchStrategy[str]:
 @st.composite
 def spellings(draw: st.DrawFn, iban: str) -> str:
     """
-    Draw the ways in which people and programs write one IBAN.
+    Generate spellings of one IBAN.
 
     Args:
         draw: Given by Hypothesis; leave it out.
@@ -189,7 +189,7 @@ def statuses(*, known: bool = True) -> st.SearchStrategy[str]:
 @st.composite
 def notifications(draw: st.DrawFn, *, kinds: Sequence[Kind] = _KINDS, secret: str = SECRET) -> Notification:
     """
-    Draw single notifications: of every kind, with any status and event, known or not, and any mix of other fields.
+    Generate single notifications: of every kind, with any status and event, known or not, and any mix of other fields.
 
     Args:
         draw: Given by Hypothesis; leave it out.
@@ -212,7 +212,7 @@ def notifications(draw: st.DrawFn, *, kinds: Sequence[Kind] = _KINDS, secret: st
 @st.composite
 def histories(draw: st.DrawFn, *, secret: str = SECRET) -> tuple[Notification, ...]:
     """
-    Draw what the gateway truly says about one payment, in the order in which it happens.
+    Generate the gateway's true reports about one payment, in the order in which they happen.
 
     Under way, perhaps an unknown outcome, then refused or approved; after the approval perhaps voided or refunded,
     perhaps charged back, won back and lost again; a retrieval request, which moves nothing, anywhere in between.
@@ -239,11 +239,11 @@ def histories(draw: st.DrawFn, *, secret: str = SECRET) -> tuple[Notification, .
 @st.composite
 def deliveries(draw: st.DrawFn, history: Sequence[Notification]) -> list[Notification]:
     """
-    Draw the ways in which a history may arrive: everything at least once, some of it again, in any order.
+    Generate the ways in which a history may arrive: everything at least once, some of it again, in any order.
 
     Args:
         draw: Given by Hypothesis; leave it out.
-        history: As `histories` draws it.
+        history: As made by `histories`.
 
     Returns:
         Up to twice as many notifications.
@@ -255,7 +255,7 @@ def deliveries(draw: st.DrawFn, history: Sequence[Notification]) -> list[Notific
 @st.composite
 def attempts(draw: st.DrawFn) -> Attempt:
     """
-    Draw billing attempts at any point of their lives.
+    Generate billing attempts in any state.
 
     Args:
         draw: Given by Hypothesis; leave it out.
@@ -280,7 +280,7 @@ def attempts(draw: st.DrawFn) -> Attempt:
 
 def attempt_of(notification: Notification, *, iban: str = "DE89370400440532013000") -> Attempt:
     """
-    The attempt a notification speaks of, as it stood when it was sent.
+    The attempt a notification is about, as it was at submission.
 
     Args:
         notification: Of a payment, with an amount, e.g. the first of a history.

@@ -15,12 +15,12 @@ these is a **check** with an answer, and `CHECKS` says what a good answer is wor
 | name | 15 | whether the holder's name fits |
 
 A check that nobody could answer is worth nothing and costs nothing: the score is what was earned of what was answered,
-in whole percent. So an outage of a provider, or a bank that a directory happens to lack, never speaks against a
-debtor; it only leaves the result less sure, which `answered` shows, and with fewer than 60 of the 100 points answered
+in whole percent. So an outage of a provider, or a bank that a directory lacks, never counts against a debtor; it only leaves the result less
+sure, which `answered` shows, and with fewer than 60 of the 100 points answered
 nothing is called verified. Two answers decide alone: a number that is no IBAN is rejected, and a name that does not
 fit is a mismatch, even if all other answers are good.
 
-Name answers follow the words of verification of payee: "yes" (MTCH), "close" (CMTC), "no" (NMTC), "unanswered" (NOAP).
+Name answers use the terms of verification of payee: "yes" (MTCH), "close" (CMTC), "no" (NMTC), "unanswered" (NOAP).
 
 Source: European Payments Council, EPC218-23, "Verification Of Payee Scheme Rulebook" (answers); the worths and
 thresholds are Tether's, version 1.
@@ -87,7 +87,7 @@ RESULTS: Final[tuple[tuple[int, Result], ...]] = (
     (20, "mismatch"),
     (0, "rejected"),
 )
-# With fewer points answered, "verified" would promise too much.
+# With fewer points answered, "verified" is not justified.
 _ANSWERED_MIN: Final = 60
 
 # The four answers of verification of payee.
@@ -121,12 +121,12 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True):
 
 class Score(msgspec.Struct, frozen=True):
     """
-    What the answers come to.
+    The result of the answers.
 
     Attributes:
         score: Earned of what was answered, in whole percent; 0 where nothing was.
         answered: How many of the 100 points were answered: how sure the score is.
-        result: In a word.
+        result: The verdict.
     """
 
     score: int
@@ -136,7 +136,7 @@ class Score(msgspec.Struct, frozen=True):
 
 def scored(answers: Answers) -> Score:
     """
-    What answers come to.
+    The result of answers.
 
     Args:
         answers: A provider's.
@@ -204,7 +204,7 @@ def reachable(iban: str) -> tuple[Answer, Answer]:
     return "yes", "yes" if ibans.is_sepa(canonical) else "no"
 
 
-# What people write into a field that they must fill.
+# Placeholders that people type into a required field.
 _PLACEHOLDERS: Final = frozenset(
     """
     na none null nil nan test tester testing unknown unbekannt inconnu desconocido sconosciuto onbekend nieznany name
@@ -216,7 +216,7 @@ _NAME_CHARACTERS_MAX: Final = 70  # the longest a SEPA message can carry
 
 def plausible_name(name: str) -> Answer:
     """
-    Whether a name can be anybody's, as far as its looks tell.
+    Whether a text can be a person's name, by its form.
 
     Looks prove nothing, so a good-looking name is "unanswered" and never "yes". Companies have digits in
     their names, and short names exist; only what cannot be a name is "no".

@@ -1,9 +1,9 @@
 """
-The auto-pause: when too much comes back, warn, and then stop sending until a person looked.
+The auto-pause: when too many debits fail or are returned, warn a person, and then pause the run until a person has checked it.
 
-A run over a wrong list, or without mandates, shows itself in two ways: at once, in debits that the gateway refuses; and
-some days later, in debits that come back. Both are shares, and both are looked at the same way: few debits say
-nothing; from one share on a person is warned; from a higher one on the run is paused.
+A run over a wrong list, or without mandates, shows in two ways: immediately, in debits that the gateway refuses; and some days later, in
+returned debits. Both are shares and are checked the same way: too few debits decide nothing; from one share on a person is warned; from a
+higher share on the run is paused.
 
 | gauge | counted | bad | warn | pause |
 |---|---|---|---|---|
@@ -11,24 +11,24 @@ nothing; from one share on a person is warned; from a higher one on the run is p
 | canaries | the first share of a run, answered | declined or in error | 20 % | 50 % |
 | returns | debits that were collected | charged back and not won back | 15 % | 30 % |
 
-Returns are looked at for the upload and for the whole account, since schemes and acquirers count by account. A return for
-a reason of the acquirer's own (XT33, XT73) is excluded of both counts.
+Returns are counted for the upload and for the whole account, since schemes and acquirers count by account. A return for
+a reason of the acquirer's own (XT33, XT73) is excluded from both counts.
 
 A debit is answered when the gateway has accepted or refused it. An accepted one that is declined later counts as refused from
-then on, and is not answered a second time.
+then on, and is not counted a second time.
 
 **Refusals are judged by every claim** (`refusals`), in the transaction that claims the next debits: once the refusal that reaches
 the threshold is recorded, nothing more of the run is claimed, and only the calls in flight follow it. Refusals of other runs of
-the upload count as well, where much of such a run was refused, for `COUNTED_FOR` after its last refusal. Else a run over a wrong
-list is cancelled and ordered again, and so on.
+the upload count as well, where much of such a run was refused, for `COUNTED_FOR` after its last refusal. Otherwise a cancelled run over a
+wrong list could be ordered again with a count of zero.
 
-A person who resumes a run, or releases the refusals of its upload, has seen them: they are **counted anew** from there. Of the other gauges
-the person has seen the share (`released_share`); they act again when the share has grown by `STEP` beyond that.
+A person who resumes a run, or releases the refusals of its upload, has accepted the refusals so far: counting **restarts** from there. For
+the other gauges the accepted share is stored (`released_share`); they act again when the share has grown by `STEP` beyond it.
 
 >>> from datetime import UTC
 >>> look(REFUSALS, counted=200, bad=110)
 Look(level='pause', share=0.55, text='110 of 200 debits that were answered were declined or in error (55.0 %).')
->>> look(RETURNS, counted=10, bad=9).level     # too few to say anything
+>>> look(RETURNS, counted=10, bad=9).level     # too few to decide
 'go'
 >>> look(REFUSALS, counted=200, bad=110, released_share=0.55).level
 'warn'
@@ -72,26 +72,26 @@ __all__ = [
 
 Level = Literal["go", "warn", "pause"]
 
-# Reasons of the acquirer's own: they say nothing about debtors or lists.
+# Internal reasons of the acquirer, which do not depend on debtors or lists.
 EXCLUDED: Final = frozenset({"XT33", "XT73"})
-# Returns of an account are counted over so many days: most come within five banking days, nearly all within 8 weeks.
+# Days over which returns of an account are counted: most come within five banking days, nearly all within 8 weeks.
 ACCOUNT_DAYS: Final = 60
-# Refusals of other runs of an upload count for so long: a list that was corrected the next day is another list.
+# How long refusals of other runs of an upload count. A list that is corrected the next day is a different list.
 COUNTED_FOR: Final = timedelta(hours=24)
-# So much more must come back before a released auto-pause acts again.
+# The share must grow by this much before a released auto-pause acts again.
 STEP: Final = 0.05
 
 
 class Gauge(msgspec.Struct, frozen=True):
     """
-    What an auto-pause looks at, and when it acts.
+    One share that the auto-pause checks, and its thresholds.
 
     Attributes:
-        counted: What is counted, in words.
-        bad: What of it is bad, in words.
-        counted_min: Fewer say nothing.
+        counted: Name of the counted debits.
+        bad: Name of the failed ones.
+        counted_min: With fewer debits the gauge decides nothing.
         warn_share: From this share on a person is warned.
-        pause_share: From this share on nothing more is sent.
+        pause_share: From this share on the run is paused.
     """
 
     counted: str
@@ -101,22 +101,22 @@ class Gauge(msgspec.Struct, frozen=True):
     pause_share: float
 
 
-# Refused at once: twenty answers come within a second, so a wrong list stops before it has done much.
+# Refusals are immediate: twenty answers arrive within a second, so a run over a wrong list stops early.
 REFUSALS: Final = Gauge("debits that were answered", "declined or in error", 20, 0.20, 0.50)
-# The canaries are sent to be looked at, so even a few of them speak.
+# Canaries are submitted as a check, so even a few of them decide.
 CANARIES: Final = msgspec.structs.replace(REFUSALS, counted="canaries that were answered", counted_min=1)
-# Come back later: 30 % was the old system's alarm; a scheme looks at a creditor long before.
+# Returns arrive later. 30 % was the alarm of the previous system; schemes monitor a creditor at much lower shares.
 RETURNS: Final = Gauge("debits that were collected", "charged back", 20, 0.15, 0.30)
 
 
 class Look(msgspec.Struct, frozen=True):
     """
-    What a gauge shows.
+    The result of a gauge.
 
     Attributes:
         level: "go", "warn" or "pause".
         share: The bad share, 0.0 where nothing is counted.
-        text: The facts, as a sentence; "" where they say nothing.
+        text: The numbers, as a sentence; "" with too few debits.
     """
 
     level: Level
@@ -126,13 +126,13 @@ class Look(msgspec.Struct, frozen=True):
 
 def look(gauge: Gauge, *, counted: int, bad: int, released_share: float = 0.0) -> Look:
     """
-    Look at a gauge.
+    Evaluate a gauge.
 
     Args:
         gauge: Which.
         counted: How many debits are counted.
         bad: How many of them are bad.
-        released_share: The share a person has seen and released; 0.0 where nobody had to.
+        released_share: The share that a person has released; 0.0 for none.
 
     Returns:
         What it shows.
@@ -198,7 +198,7 @@ def refusals(run_id: int, counts: Sequence[RunCounts], *, now: datetime) -> Look
         now: The present time.
 
     Returns:
-        What they show; the run itself speaks first.
+        The result; the run's own refusals take precedence.
     """
     own = next((run_counts.since_release for run_counts in counts if run_counts.run_id == run_id), (0, 0))
     others = [
@@ -218,7 +218,7 @@ def refusals(run_id: int, counts: Sequence[RunCounts], *, now: datetime) -> Look
 
 
 def _counts(other: RunCounts, *, now: datetime) -> bool:
-    """Whether another run of the upload was refused lately; one that went well must not hide one that goes badly."""
+    """Whether another run of the upload was refused recently; a run without refusals must not hide one with many."""
     answered, refused = other.since_release
     lately = other.refused_at is not None and now - other.refused_at < COUNTED_FOR
     return lately and refused > 0 and refused >= REFUSALS.warn_share * answered
@@ -226,7 +226,7 @@ def _counts(other: RunCounts, *, now: datetime) -> bool:
 
 class Counts(msgspec.Struct, frozen=True):
     """
-    What the gauges of a run count that are not looked at by each claim; pairs of counted and bad.
+    The counts of the gauges that are not checked at each claim; pairs of counted and bad.
 
     Attributes:
         canaries: Of its canaries that were answered, those declined or in error.
@@ -241,14 +241,14 @@ class Counts(msgspec.Struct, frozen=True):
 
 def looks(counts: Counts, *, released_share: float = 0.0) -> tuple[Look, ...]:
     """
-    Look at the gauges of a run besides its refusals.
+    Evaluate the gauges of a run other than its refusals.
 
     Args:
         counts: What they count.
         released_share: The share a person has seen and released.
 
     Returns:
-        One look a gauge.
+        One result for each gauge.
     """
     gauges = (
         (CANARIES, counts.canaries),
@@ -263,7 +263,7 @@ def looks(counts: Counts, *, released_share: float = 0.0) -> tuple[Look, ...]:
 
 def worst(several: tuple[Look, ...]) -> Look:
     """
-    The gauge that asks for most.
+    The most severe of several results.
 
     Args:
         several: One or more looks.

@@ -1,11 +1,11 @@
 """
-Who pays, and the request that asks for it.
+The payer of a debit, and the gateway request for it.
 
-A payer is what a debit needs of a debtor: the account, a name in two parts, an address where the debtor's bank is outside
-the EEA. `debit` makes the gateway's request of it. What does not fit a field of the gateway is cut, never refused: a long
-street must not keep a debt from being collected. Nothing is invented: the country is the debtor's own where it is
-known, else that of the account. Names are written in the characters that banks carry (`sepa_text`): symbols are always excluded, and
-an account can have all texts spelt in the basic set of SEPA.
+A payer is the data of a debtor that a debit needs: the account, a name in two parts, an address where the debtor's bank is outside
+the EEA. `debit` builds the gateway's request from it. A text that is too long for a field of the gateway is cut, not refused: a long street
+must not prevent a debit. Nothing is invented: the country is the debtor's own where it is
+known, else that of the account. Names are written in the characters that banks carry (`sepa_text`): symbols are always removed, and an
+account can be set to write all texts in the basic character set of SEPA.
 
 The name is the account holder's. Where a file has the parts of a name beside it and they belong to somebody else (a member whose
 parents pay), the parts are not used.

@@ -1,10 +1,9 @@
 """
 Who may be billed now, and why not.
 
-A debtor stored is not a debit that may be sent: the account may have come onto the blacklist since, the same item may be
-under way or collected, a cap may be reached. Each rule looks at the facts known of one debtor and one due item; the first
-that hits decides, and says so in a word and a sentence. The order goes from what can never be billed to what can be
-billed later:
+A stored debtor is not always billable: the account may have been blacklisted since, the same item may be pending or collected, a cap may be
+reached. Each rule checks the facts of one debtor and one due item. The first rule that applies decides and returns a verdict and a sentence.
+The order of the rules is from "never billable" to "billable later":
 
 | verdict | the debtor is not billed because |
 |---|---|
@@ -33,9 +32,9 @@ billed later:
 | `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
 | `count_cap` `amount_cap` | the run has as many debits, or as much money, as it may |
 
-The same table is asked twice: when a run is planned, and again in the time before each debit is sent, so nobody is
-debited who came onto the blacklist in between. A **try again** after a return (`again`) was decided by the reason of that
-return (`tether_core.payments.returns`), so it is not stopped by what it follows from.
+The rules run twice: when a run is planned, and again just before each debit is submitted, so that an account that was blacklisted in between
+is not debited. A **try again** after a return (`again`) was decided by the reason of that return (`tether_core.payments.returns`), so the
+rules about that return do not stop it.
 
 Source: European Payments Council, EPC016-06 (address outside the EEA, currency, reach); the rest is practice.
 
@@ -90,7 +89,7 @@ _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    What a billing run may do; a person's choice, kept with the run.
+    The options of a billing run, chosen by a person and stored with the run.
 
     Attributes:
         due_item: What is owed, e.g. "once" or "2026-03": each debtor pays each item once.
@@ -101,7 +100,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         debit_max_minor: Largest amount of one debit.
         lifetime_max_minor: What one account may pay in all, pending debits included.
         tries_max: How often one item may be tried by runs.
-        recent_days: For so long a try for another upload keeps an account from being debited; 0 for no such window.
+        recent_days: Days for which a try for another upload prevents a debit of the account; 0 for no such window.
         vop_score_min: Least score of the check before billing (`tether_core.vop`); `None` where none is demanded.
         usage: The text on the debtor's statement; the debtor's reference follows it.
         merchant_name: The creditor's name on the statement; `None` for the terminal's own.
@@ -125,7 +124,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     after_chargeback: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what makes no run."""
+        """Refuse invalid options."""
         if not DUE_ITEM.fullmatch(self.due_item):
             raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
         if not 0.0 <= self.canary_share <= 1.0:
@@ -139,7 +138,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What is known of a debtor when it is asked whether one due item may be collected.
+    The facts of one debtor and one due item, from which eligibility is decided.
 
     Attributes:
         debtor_id: The row.
@@ -150,11 +149,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         reasons: Why its row was excluded when its file was read (`tether_core.screening.verdicts`); empty where it was not.
         taken: Whether a person has answered that its row is to be collected.
         has_address: Whether town and country are known.
-        listed: How the account stands on the blacklist.
+        listed: The blacklist entry of the account.
         listed_reason: The reason code of that entry.
         name_listed: The active entry about the debtor's name.
         email_listed: The active entry about the debtor's e-mail address.
-        item_state: How the furthest try for this item stands: "approved" before "unknown" before "pending"; `None` where
+        item_state: State of the furthest try for this item: "approved" before "unknown" before "pending"; `None` where
             there is no such try.
         item_returned: Whether a try for this item was charged back.
         tries: How often this item was tried.
@@ -413,7 +412,7 @@ def _being_confirmed(candidate: Candidate, _: RunOptions) -> str | None:
     return "A chargeback of a debit from this account was reported and is being confirmed with the gateway."
 
 
-# Verdict -> its rule, in the order in which they are asked.
+# Verdict -> its rule, in the order in which they are checked.
 VERDICTS: Final[dict[str, _Rule]] = {
     "screened_out": _screened_out,
     "not_an_iban": _not_an_iban,
@@ -498,7 +497,7 @@ class Choice(msgspec.Struct, frozen=True):
         candidate: Whom it is about.
         verdict: Whether to bill.
         canary: Whether this debit is among the first share of the run.
-        reasons: Everything that speaks against it; the verdict is the first.
+        reasons: All verdicts against it; the verdict is the first.
     """
 
     candidate: Candidate

@@ -1,12 +1,12 @@
 """
 Overrides: verdicts that a person has set aside for one billing run.
 
-A verdict of `tether_core.billing.eligibility` keeps a debtor from being billed. For some verdicts a person may know better: the money
-that was refunded was refunded by mistake, and the debtor has agreed to pay. Then the order of the run names the verdict, gives
-a reason, and says for which debtors; it holds for this run alone and is kept with it, with the name of the API key and the time.
+A verdict of `tether_core.billing.eligibility` keeps a debtor from being billed. A person may override some verdicts: for example, a refund
+was a mistake, and the debtor has agreed to pay. The order of the run then names the verdict, the reason and the debtors. The override applies
+to this run only and is stored with it, with the name of the API key and the time.
 
 Only the verdicts of `OVERRIDABLE` can be set aside. No override reaches a debit that is open or collected, an account on the
-blacklist, or what the scheme demands.
+blacklist, or a rule of the scheme.
 
 >>> given = Override(("refunded_before",), "Refunded by mistake", debtor_ids=(7,), given_by="ops")
 >>> of_debtors([given], [7, 8])
@@ -28,7 +28,7 @@ from tether_core.errors import InvalidRequest
 
 __all__ = ["OVERRIDABLE", "Override", "of_debtors", "require_known"]
 
-# Verdicts that keep money from being collected twice by mistake, and say nothing of whether a debit may be made at all.
+# Verdicts that only prevent a second collection by mistake; they do not forbid the debit as such.
 OVERRIDABLE: Final = frozenset({"refunded_before", "waiting_elsewhere", "repeated", "recently_tried"})
 
 
@@ -38,7 +38,7 @@ class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         verdicts: Codes of `OVERRIDABLE`.
-        reason: Why, for other people.
+        reason: The reason, for other people.
         debtor_ids: The debtors it is about; `None` for all debtors of the run.
         given_by: The name of the API key it was given with; "" until it is kept.
         given_at: When; `None` until it is kept.

@@ -1,9 +1,9 @@
 """
 Money that was refunded is not collected again.
 
-A debit that was refunded or voided leaves its due item unpaid, so an order of the same item would collect it again: from
-somebody who has just been told that they need not pay. The verdict `refunded_before` of `tether_core.billing.eligibility` keeps such a
-debtor out, when a run is planned and when each debit is submitted, until a person overrides it with a reason.
+A debit that was refunded or voided leaves its due item unpaid, so an order of the same item would collect it again. The verdict
+`refunded_before` of `tether_core.billing.eligibility` excludes such a debtor, when a run is planned and when each debit is submitted, until a
+person overrides it with a reason.
 
 It holds for the **same debit** (`tether_core.payments.same_debit`) and the **same due item**, and so
 
@@ -13,7 +13,7 @@ It holds for the **same debit** (`tether_core.payments.same_debit`) and the **sa
 | of the same debit in another upload, for a specific due item such as `2026-03` | for ever |
 | of the same debit in another upload, for an item that names no month, such as `once` | 25 days after it was submitted |
 
-The last line tells a list that was corrected and sent again from the list of next month, which owes anew.
+The last line distinguishes a corrected list that was uploaded again from the list of the next month, which is a new debt.
 
 >>> march = Refund(71, "voided", "2026-03", same_debtor=True, same_upload=True, days_ago=2)
 >>> find([march], due_item="2026-3")
@@ -40,7 +40,7 @@ class Refund(msgspec.Struct, frozen=True):
 
     Attributes:
         attempt_id: The debit.
-        kind: What became of it.
+        kind: Its outcome.
         due_item: What it collected.
         same_debtor: Whether it was made for the very row.
         same_upload: Whether for a row of the same upload.

@@ -1,9 +1,8 @@
 """
-The life of a billing run.
+The life cycle of a billing run.
 
 A run collects one due item from the debtors of one upload. First it is planned, debtor by debtor: each gets an attempt
-or a verdict. Then its attempts are sent, the canaries first where there are any. An auto-pause or a person may pause it,
-and it goes on where it stopped.
+or a verdict. Then its attempts are submitted, canaries first. An auto-pause or a person may pause it, and it resumes where it stopped.
 
 ```text
               planned, with canaries             the canaries went well
@@ -15,11 +14,11 @@ and it goes on where it stopped.
  all but finished ── cancelled ──► cancelled
 ```
 
-Nothing is sent for a run that is not `canary` or `running`. A finished run opens again when a returned debit of it is
-tried again (`tether_core.payments.returns`). Cancelling withholds what was not sent; what was sent goes on to its outcome.
+No debit is submitted for a run that is not `canary` or `running`. A finished run opens again when a returned debit of it is
+tried again (`tether_core.payments.returns`). Cancelling stops debits that were not submitted; submitted debits continue to their outcome.
 
-A run is **ordered** once for an upload and a due item. While one is not over, another is refused. Once it is over, an order
-has to say that it comes again, so that a repeated request is never taken for a second order.
+A run is **ordered** once for an upload and a due item. While a run is not over, another is refused. Once it is over, an order must state that
+it is a repetition, so that a repeated request is never taken for a second order.
 
 >>> step("planning", "planned")
 'running'
@@ -79,12 +78,12 @@ SUBMITTING: Final[frozenset[RunState]] = frozenset({"canary", "running"})
 
 def step(state: RunState, cause: RunCause, *, paused_from: RunState | None = None) -> RunState:
     """
-    Where a run goes.
+    The next state of a run.
 
     Args:
         state: Where it stands.
         cause: What happened.
-        paused_from: Where it stood when it was paused; for "resumed".
+        paused_from: The state in which it was paused; for "resumed".
 
     Returns:
         The next state.

@@ -74,7 +74,7 @@ class ErrorMeaning(msgspec.Struct, frozen=True):
 
     Attributes:
         outcome: "refused" no money moved; "unknown" the gateway cannot say: ask again by our id;
-            "may_exist" a twin may already stand: ask first; "not_found" the gateway has no such payment;
+            "may_exist" an equal payment may already exist: ask first; "not_found" the gateway has no such payment;
             "none_found" a list is empty, which is an answer and no failure.
         who: "us" configuration or code, "data" the debtor's row, "bank" the debtor's side, "time" later.
         text: A sentence for people.
@@ -112,7 +112,7 @@ ERRORS: Final[dict[str, ErrorMeaning]] = {
     "420": _e("refused", "us", "The referenced payment is in a state that forbids this step."),
     "430": _e("refused", "us", "The referenced payment was invalidated."),
     "440": _e("refused", "us", "The step does not match the referenced payment."),
-    "450": _e("may_exist", "time", "The gateway saw the same debit minutes ago; it may already stand."),
+    "450": _e("may_exist", "time", "The gateway saw the same debit minutes ago; it may already exist."),
     "460": _e("not_found", "time", "The gateway has no payment with this id."),
     "470": _e("none_found", "time", "There is no chargeback."),
     "471": _e("none_found", "time", "There is no rapid dispute resolution."),

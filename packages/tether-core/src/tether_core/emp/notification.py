@@ -1,8 +1,8 @@
 r"""
-Notifications: what the gateway tells us after a payment, read into one value and acknowledged.
+Notifications of the gateway about payments: decode them and build their acknowledgement.
 
 The gateway posts `application/x-www-form-urlencoded`; the same fields as a flat JSON object are read too.
-Five kinds exist, told apart by `notification_type` or by which id they carry:
+Five kinds exist. `notification_type`, or the id that is present, shows the kind:
 
 | kind | hashed id | echo child |
 |---|---|---|
@@ -10,10 +10,10 @@ Five kinds exist, told apart by `notification_type` or by which id they carry:
 | wpf (hosted page) | `wpf_unique_id` | `wpf_unique_id` |
 | kyc (identity check) | `reference_id` | `reference_id` |
 | apm_event (external event) | `payment_transaction_unique_id` | `unique_id` |
-| other (a `notification_type` that no table knows) | `unique_id` | `unique_id` |
+| other (an unknown `notification_type`) | `unique_id` | `unique_id` |
 
-Only for a payment the hashed id is the id of what the notification is about: `unique_id` is both. All other kinds name a
-payment in a field that nobody signed, so they move none (`tether_core.payments.attempt`).
+Only for a payment the hashed id is the id of what the notification is about: `unique_id` is both. All other kinds name a payment in a field
+that is not signed, so they change none (`tether_core.payments.attempt`).
 
 Everything but the id and the signature may be missing, and unknown fields appear with every release of the
 gateway, so nothing else is required and every field is kept. A notification is repeated up to ten times
@@ -220,7 +220,7 @@ def _kind(fields: dict[str, str]) -> Kind:
     if typed is not None and fields.get(_ID_FIELD[typed]):
         return typed
     if named and fields.get("unique_id"):
-        # Notifications of payments name no type; this is about something else, whatever its fields look like.
+        # Notifications of payments name no type; it is about something else, even if its fields look the same.
         return "other"
     for kind in _KIND_BY_ID:
         if fields.get(_ID_FIELD[kind]):

@@ -1,11 +1,11 @@
 r"""
-What we ask of the gateway, as XML documents.
+Requests to the gateway, as XML documents.
 
-A debit is asked for with `sdd_sale` (single), `sdd_init_recurring_sale` (first of a series) or `sdd_recurring_sale` (a
-later one, by reference); `sdd_refund` and `void` take one back. The gateway has no idempotency key: the
+A debit is requested with `sdd_sale` (single), `sdd_init_recurring_sale` (first of a series) or `sdd_recurring_sale` (a
+later one, by reference); `sdd_refund` and `void` reverse one. The gateway has no idempotency key: the
 `transaction_id` that *we* choose is the only handle by which a debit of unknown outcome can be found again
 (`reconcile`), so it is stored before any of these is sent. `reconcile_by_date`, `chargebacks_by_date` and
-`chargebacks_by_import_date` ask for lists, page by page.
+`chargebacks_by_import_date` request lists, page by page.
 
 Every text is checked against the documented limits before anything is written, and a refusal names the field
 and never its content.
@@ -63,7 +63,7 @@ _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 
 class Debit(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One debit to be asked for.
+    One debit to be requested.
 
     Which of the optional fields a terminal demands is its own setting; by default e-mail, IP address, street,
     town and postcode are. `None` leaves a field out.
@@ -119,7 +119,7 @@ class Debit(msgspec.Struct, frozen=True, kw_only=True):
 
 def sdd_sale(debit: Debit) -> bytes:
     """
-    Ask for a single debit.
+    Request a single debit.
 
     Args:
         debit: What is to be debited.
@@ -136,7 +136,7 @@ def sdd_sale(debit: Debit) -> bytes:
 
 def sdd_init_recurring_sale(debit: Debit) -> bytes:
     """
-    Ask for the first debit of a series; refunding it in full stops the series.
+    Request the first debit of a series; refunding it in full stops the series.
 
     Args:
         debit: What is to be debited.
@@ -168,7 +168,7 @@ def sdd_recurring_sale(
     remote_ip: str | None = None,
 ) -> bytes:
     """
-    Ask for a later debit of a series; the gateway knows the account.
+    Request a later debit of a series; the gateway knows the account.
 
     Args:
         transaction_id: Our id of this debit.
@@ -193,7 +193,7 @@ def sdd_refund(
     transaction_id: str, *, reference_id: str, amount_minor: int, currency: str, usage: str
 ) -> bytes:
     """
-    Ask for an approved debit to be paid back.
+    Request a refund of an approved debit.
 
     Args:
         transaction_id: Our id of this refund, not that of the debit.
@@ -215,7 +215,7 @@ def sdd_refund(
 
 def void(transaction_id: str, *, reference_id: str, usage: str) -> bytes:
     """
-    Ask for a debit to be cancelled, possible on the same day before it goes to the banks.
+    Request the void of a debit, possible on the same day before it goes to the banks.
 
     Args:
         transaction_id: Our id of this cancellation, not that of the debit.
@@ -236,7 +236,7 @@ def reconcile(
     *, transaction_id: str | None = None, unique_id: str | None = None, arn: str | None = None
 ) -> bytes:
     """
-    Ask what became of one payment; exactly one of the three ids.
+    Request the status of one payment; exactly one of the three ids.
 
     Args:
         transaction_id: Our id of it.
@@ -261,7 +261,7 @@ def reconcile(
 
 def reconcile_by_date(*, start_at: datetime, end_at: datetime, page: int = 1) -> bytes:
     """
-    Ask for all payments of a terminal within a window.
+    Request all payments of a terminal within a window.
 
     Args:
         start_at: Its beginning, aware.
@@ -304,14 +304,14 @@ def windows(start_at: datetime, *, end_at: datetime) -> list[tuple[datetime, dat
 
 def chargeback(*, unique_id: str | None = None, arn: str | None = None) -> bytes:
     """
-    Ask for the chargebacks of one payment; exactly one of the two ids.
+    Request the chargebacks of one payment; exactly one of the two ids.
 
     Args:
         unique_id: The gateway's id of the payment.
         arn: The acquirer's reference number.
 
     Returns:
-        The request, for `/chargebacks`; it asks for a list, since a payment may come back twice.
+        The request, for `/chargebacks`; it requests a list, since a payment may be charged back twice.
 
     Raises:
         InvalidRequest: when none or both are given.
@@ -335,7 +335,7 @@ def chargebacks_by_date(
     scope: Scope | None = None,
 ) -> bytes:
     """
-    Ask for the chargebacks posted on some days.
+    Request the chargebacks posted on some days.
 
     Chargebacks of direct debits may lack a posting date and never show up here: see `chargebacks_by_import_date`.
 
@@ -365,7 +365,7 @@ def chargebacks_by_import_date(
     import_on: date, *, page: int = 1, per_page: int = _PER_PAGE, scope: Scope | None = None
 ) -> bytes:
     """
-    Ask for the chargebacks that the gateway took in on one day; the sure way for direct debits.
+    Request the chargebacks that the gateway imported on one day; the sure way for direct debits.
 
     Args:
         import_on: The day.

@@ -1,10 +1,9 @@
 """
-What the gateway answers, read from XML documents.
+Responses of the gateway, read from XML documents.
 
-Answers come under two roots (`payment_response`, in older texts `payment_transaction`), with elements missing,
-empty or padded; lists come with one item or many, and an empty list comes as an error. The three readers
-understand all of that. What they cannot understand is `Unreadable`, which after a debit means: its outcome is
-unknown, ask again.
+Responses have two roots (`payment_response`, in older versions `payment_transaction`), and elements may be missing, empty or padded; lists
+have one item or many, and an empty list is an error element. The three readers accept all of these. A response that they cannot read raises
+`Unreadable`, which after a debit means: its outcome is unknown, inquire again.
 
 Amounts of payments are whole minor units. Amounts of *chargebacks* are not reliable (minor or major units,
 either sign), so they stay text: use the amount of the original payment. Types of chargebacks come in several
@@ -58,7 +57,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
         transaction_id: Our id of it; some records have none.
         transaction_type: E.g. "sdd_sale".
         code: Digits, for errors and some declines; `tether_core.emp.codes.error_meaning` says what they mean.
-        message: Words fit to be shown.
+        message: A readable text for display.
         technical_message: Words for us.
         amount_minor: Whole minor units, or `None` where missing or not a whole number.
         currency: Three capitals.
@@ -169,10 +168,10 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     Attributes:
         items: What it holds; nothing for an empty list.
-        page: Its number from 1, where told.
-        per_page: Items on a full page, where told.
-        total_count: Items of the whole list, where told.
-        pages_count: Pages of the whole list, where told.
+        page: Its number from 1, where stated.
+        per_page: Items on a full page, where stated.
+        total_count: Items of the whole list, where stated.
+        pages_count: Pages of the whole list, where stated.
     """
 
     items: tuple[T, ...] = ()
@@ -183,7 +182,7 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
     @property
     def has_next(self) -> bool:
-        """Whether another page should be asked for; an empty page ends the list whatever the counts say."""
+        """Whether another page should be requested; an empty page ends the list, even if the counts differ."""
         if not self.items:
             return False
         if self.page is None or self.pages_count is None:
@@ -207,7 +206,7 @@ def read_answer(body: bytes, *, size_max_bytes: int = SIZE_MAX_BYTES) -> Gateway
         What it says. A refusal is an answer too: look at `status` and `code`.
 
     Raises:
-        Unreadable: when it is no such document, tells no status, or contradicts itself.
+        Unreadable: when it is no such document, has no status, or contradicts itself.
     """
     root = read(body, what=_WHAT, size_max_bytes=size_max_bytes)
     answer = _answer(root, roots=_ANSWER_ROOTS)

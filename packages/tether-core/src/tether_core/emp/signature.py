@@ -2,7 +2,7 @@
 Signatures of notifications: a plain hash over an id and a shared secret.
 
 The gateway signs `hash(id + API password)`, hex, without a separator. The hash is SHA-1 unless the merchant
-asked for SHA-256 or SHA-512; the length of the signature tells which (40, 64 or 128 digits).
+asked for SHA-256 or SHA-512; the length of the signature shows which (40, 64 or 128 digits).
 
 What it covers: **only the id**. Status, amount and event are not signed, and every notification of one
 payment carries the same signature, so anyone who has seen one can write others. A genuine signature therefore

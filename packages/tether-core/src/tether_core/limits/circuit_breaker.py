@@ -145,7 +145,7 @@ def report(
         breaker: The current state.
         permit: Under which the call was made.
         failed: Whether the gateway was at fault: silent, 5xx, unreadable. A refusal is an answer and no failure.
-            `None` for a call that was not made, or says nothing of the gateway: it releases a probe and is not counted.
+            `None` for a call that was not made, or has no information about the gateway: it releases a probe and is not counted.
         now_s: By the clock that all callers share.
         policy: When to open and close.
 

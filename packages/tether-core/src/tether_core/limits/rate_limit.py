@@ -2,15 +2,14 @@
 Rate limits of the gateway: a token bucket per account, shared by several uses.
 
 A plain value: a state and a time go in, the next state and a decision come out. Times are float seconds of a monotonic clock; one
-clock for all callers of one state, so where the state lives in Redis, Redis' own `TIME`. A clock that jumps back counts as standing
-still.
+clock for all callers of one state, so where the state lives in Redis, Redis' own `TIME`. A clock that jumps back counts as stopped.
 
 Each use of an account (billing, reconciliation) has a share with a *guaranteed* rate, which no other share can take, and a *ceiling*,
-which it never exceeds. What a share leaves unused flows into a common pool, from which others may draw up to their own ceilings. So:
+which it never exceeds. The unused part of a share goes to a common pool, from which others may take up to their own ceilings. So:
 
 - over any span of t seconds a share gets at most `ceiling * t + burst`;
 - all shares together get at most `sum of guaranteed * t + bursts`;
-- a share that takes at least every `burst_s` gets at least `guaranteed * t - 1`, whatever the others do.
+- a share that takes at least every `burst_s` gets at least `guaranteed * t - 1`, independent of the others.
 
 Every level starts empty, so a lost state grants nothing extra.
 

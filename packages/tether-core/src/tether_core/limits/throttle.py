@@ -1,16 +1,16 @@
 """
-A gateway that asks for fewer requests is called more slowly, by all workers of the account.
+The throttle: after HTTP 429 all workers of the account call the gateway more slowly.
 
 The gateway publishes no rate, and may lower it at any time: it then answers HTTP 429, with or without `Retry-After`. A
 throttle is a plain value beside the bucket of `tether_core.limits.rate_limit`: a part of the account's rate, and a time before which
-nothing is called. It follows what networks do against congestion (additive increase, multiplicative decrease):
+nothing is called. It uses the congestion control of networks (additive increase, multiplicative decrease):
 
-- a request for fewer requests halves the part, once a pause: calls that were under way when it began say the same again;
-- nothing is called for as long as the gateway asks; where it names no time, for a wait that grows as the part shrinks;
-  never for longer than `pause_max_s`, whatever a header says;
-- afterwards the part grows by itself, evenly, so that from nothing it is whole again after `recover_s`.
+- a 429 halves the part, once per pause: calls that were in flight when it began return the same;
+- no call is made for the time that the gateway names; where it names no time, for a wait that grows as the part shrinks; never for longer
+  than `pause_max_s`;
+- afterwards the part grows linearly, so that it is complete after at most `recover_s`.
 
-The part never falls below `part_min`, so a debit always comes to its turn. Times are seconds of one clock for all
+The part never falls below `part_min`, so each debit is submitted at some time. Times are seconds of one clock for all
 callers of one throttle, as for the bucket.
 
 Source: RFC 6585 section 4 (429), RFC 9110 section 10.2.3 (Retry-After).
@@ -106,7 +106,7 @@ def lowered(
     throttle: Throttle, *, requested_s: float, now_s: float, policy: ThrottlePolicy = _DEFAULT
 ) -> Throttle:
     """
-    The gateway asks for fewer requests.
+    Lower the rate after HTTP 429.
 
     Args:
         throttle: The state, as it is by now.

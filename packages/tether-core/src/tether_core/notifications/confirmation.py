@@ -28,7 +28,7 @@ Confirm = Literal["off", "chargebacks", "failures", "all"]
 
 _MINUTE: Final = 60
 
-# Two contradictions this far apart are believed as far as waiting money is concerned.
+# Two contradictions this far apart end the hold on refunds and debits.
 HOLD_S: Final = 10 * _MINUTE
 
 # By these a debit is not, or no longer, collected.

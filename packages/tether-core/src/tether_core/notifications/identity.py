@@ -2,10 +2,9 @@
 Which deliveries are the same notification.
 
 The gateway repeats a notification until it is acknowledged, and one payment sends many under one id and one
-signature. So the **key** of a notification is made of everything that tells two of them apart: the gateway
-account, the kind, the id, the status, the event, and the dispute's own id where there is one. Never the id
-alone. Beside the key stands a digest of the whole **content**: the same key with other content is news that
-a person must see. A delivery is therefore one of four:
+signature. So the **key** of a notification consists of all fields that distinguish notifications: the gateway
+account, the kind, the id, the status, the event, and the dispute's own id where there is one. The id alone is never the key. A digest of the
+whole **content** is stored with the key: the same key with other content is shown to a person. A delivery is therefore one of four:
 
 - *recorded*: the key was new;
 - *repeated*: the key and the content are stored, nothing more happens;

@@ -52,7 +52,7 @@ class Traffic(msgspec.Struct, frozen=True):
     Moving averages of the traffic; `Traffic()` is the initial state.
 
     Attributes:
-        repeats: The share of repeats among deliveries that this process did not know by itself, 0.0 to 1.0.
+        repeats: The share of repeats among deliveries that were not in this process's own memory, 0.0 to 1.0.
         commit_s: The time of a commit, in seconds.
         uses_redis: Whether Redis is queried.
     """
@@ -78,7 +78,7 @@ def observed(
 
     Args:
         traffic: What was measured before.
-        deliveries: Notifications of the batch that this process did not know by itself, 0 or more.
+        deliveries: Notifications of the batch that were not in this process's own memory, 0 or more.
         repeats: Of these, repeats, recognised by Redis or Postgres.
         commit_s: How long their commit took; `None` where none was needed. One commit has a weight of a tenth.
         policy: The thresholds.

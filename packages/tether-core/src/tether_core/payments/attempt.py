@@ -105,7 +105,7 @@ PAYMENT_STAGES: Final[dict[int, AttemptState]] = {
     stages.VOIDED: "voided",
     stages.REFUNDED: "refunded",
 }
-# The dispute track: stage -> the state it forces, or None where the payment track speaks.
+# The dispute track: stage -> the state it forces, or None where the payment track decides.
 DISPUTE_STAGES: Final[dict[int, AttemptState | None]] = {
     stages.UNDISPUTED: None,
     stages.CHARGEBACKED: "chargebacked",
@@ -174,7 +174,7 @@ class Attempt(msgspec.Struct, frozen=True):
 
     @property
     def refunded_and_charged_back(self) -> bool:
-        """Whether its money went back both by us and by the debtor's bank; a person should claim it back."""
+        """Whether its money was returned twice, by our refund and by the debtor's bank; a person should claim it back."""
         return self.payment_stage in {stages.VOIDED, stages.REFUNDED} and self.state == "chargebacked"
 
 
@@ -377,7 +377,7 @@ def names_other_money(attempt: Attempt, notification: Notification) -> bool:
 
     Args:
         attempt: The debit.
-        notification: Of it. The sign of the amount says nothing: records of money that goes back may be negative.
+        notification: Of it. The sign of the amount says nothing: records of refunds and chargebacks may be negative.
 
     Returns:
         Whether; one without amount and currency names none, one whose amount is no whole number another.

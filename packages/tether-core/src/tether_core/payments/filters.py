@@ -60,7 +60,7 @@ class AttemptFilters(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         unique_id: With this id of the gateway.
-        transaction_id: With this id of ours.
+        transaction_id: With this `transaction_id`.
         debtor_id: Of this debtor.
         run_id: Of this billing run.
         upload_id: Of the billing runs of this upload.

@@ -1,15 +1,15 @@
 r"""
-Gateway identities: the address, login and terminal that a call goes to.
+Gateway identities: the address, login and terminal of a call.
 
 The gateway finds a payment only from where it was submitted: the same terminal, with the same login, at the same
-address. So every call is committed together with the identity it goes to, and "not found" (460) counts only from
-there. A password is no part of it: a changed password still reaches the same books.
+address. So every call is committed together with its identity, and "not found" (460) counts only from that identity. The password is not part
+of it: a changed password still reaches the same payments.
 
-What is stored of an identity is its `key`, a digest of the three, and a `name` that people can read. Neither holds a
-login or a terminal token, which open a door: the name has four hex digits of a digest of each, enough to tell two apart
-and useless to find one. `tether-worker accounts list` shows the same digits beside each configured terminal.
+What is stored of an identity is its `key`, a digest of the three, and a `name` that people can read. Neither contains a login or a terminal
+token, which are credentials: the name has four hex digits of a digest of each, enough to distinguish two and useless to recover one.
+`tether-worker accounts list` shows the same digits beside each configured terminal.
 
-Two words stand where a call's identity is not known:
+Two values are used where a call's identity is not known:
 
 | word | stands for | "not found" counts |
 |---|---|---|
@@ -45,7 +45,7 @@ _PORTS: Final = {"https": 443, "http": 80}
 
 class GatewayIdentity(msgspec.Struct, frozen=True):
     """
-    Where a call goes.
+    The identity of a call.
 
     Attributes:
         key: 16 hex digits, the same for the same address, login and terminal.

@@ -1,9 +1,9 @@
 """
 Imported debits: debits of another system, so that their late notifications find a payment here.
 
-A merchant who comes from another system has debits under way there, and each may still be returned for 13 months. A notification
-carries no IBAN. So without these debits a chargeback is of an unknown payment and blacklists nobody, and an upload could collect again
-what was collected last week. A table of them, one debit a row, is imported as attempts: the same rules apply their notifications
+A merchant who migrates from another system has pending debits there, and each may be returned for 13 months. A notification
+carries no IBAN. So without these debits a chargeback is of an unknown payment and blacklists no account, and an upload could collect a debt a
+second time. A table of them, one debit a row, is imported as attempts: the same rules apply their notifications
 (`tether_core.payments.attempt`), screening and billing see them, and status inquiries are made about those that are open.
 
 | column | what it holds | |
@@ -20,19 +20,19 @@ what was collected last week. A table of them, one debit a row, is imported as a
 | `reason_code` | why its money went back | |
 | `name`, `reference`, `mandate_id` | of the debtor, the creditor's reference of what was owed, the mandate | |
 
-Columns are told by their names alone, and cells have one reading each: "12" may be twelve euros or twelve cents, so it is no
-amount. Other columns are passed over. Where a debit **begins** here is read off its status:
+Columns are recognised by their names only, and each cell must have exactly one reading: "12" may be twelve euros or twelve cents, so it is no
+amount. Other columns are ignored. The status decides where a debit **begins** here:
 
 | status | begins at |
 |---|---|
 | a state of the payment track, such as `approved` | that stage |
 | a state of the dispute track, such as `chargebacked` | collected, with that dispute |
 | an error whose code says that the outcome is not known; `unknown` | unknown to the gateway: a status inquiry is made |
-| under way, or an error without a code, and the gateway never named an id | likewise: silence is no refusal |
+| under way, or an error without a code, and the gateway never named an id | likewise: no response is not a refusal |
 | anything else | nowhere: the row is refused |
 
-From there on only the gateway moves it. A row that is stored already changes nothing, whatever its status says
-by now, and one that contradicts what is stored is for a person.
+From there on only the gateway's reports change it. A row that is stored already changes nothing, even with another status, and a row that
+contradicts the stored one is reported to a person.
 
 >>> columns = layout(["transaction_id", "Unique ID", "amount", "status", "iban", "submitted_at", "colour"])
 >>> columns.passed_over
@@ -130,7 +130,7 @@ _UNKNOWN: Final = "unknown"
 
 class Layout(msgspec.Struct, frozen=True):
     """
-    Where the fields stand in a table.
+    The position of each field in a table.
 
     Attributes:
         at: Field to position from 0.
@@ -380,7 +380,7 @@ class _Cells:
         return found
 
     def wrong(self, field: str, code: str, note: str) -> None:
-        # A name is nobody's business at a terminal, wherever in the row it stands; of an IBAN only the mask is.
+        # A name must not be printed at a terminal, from any cell of the row; of an IBAN only the mask is.
         text = self.text(field)
         hidden = field in _UNSHOWN or (" " in text and any(map(str.isalpha, text)) and field != "iban")
         text = "" if hidden else excerpt(text, as_iban=field == "iban")
@@ -489,7 +489,7 @@ def compare(
         fingerprint: Of its IBAN.
 
     Returns:
-        "new"; "there already": one says the same, whatever has become of it since; or what contradicts it.
+        "new"; "there already": an equal row, with any later status; or what contradicts it.
     """
     problems: list[Problem] = []
     same: Attempt | None = None
@@ -524,7 +524,7 @@ def compare(
 
 def entry(debit: ImportedDebit, *, fingerprint: bytes, blocking: AbstractSet[str] = BLOCKING) -> Entry | None:
     """
-    The blacklist entry that a debit asks for which had come back before it was imported.
+    The blacklist entry for a debit that was returned before it was imported.
 
     Args:
         debit: The debit.
@@ -532,7 +532,7 @@ def entry(debit: ImportedDebit, *, fingerprint: bytes, blocking: AbstractSet[str
         blocking: Exactly the codes that block (`TETHER_BLACKLIST_CODES`).
 
     Returns:
-        The entry, or `None` where it did not come back or its reason asks for none.
+        The entry, or `None` where it was not returned or its reason requires none.
     """
     policy = policy_for(debit.reason_code, blocking=blocking)
     if debit.state != "chargebacked" or policy.action == "none":

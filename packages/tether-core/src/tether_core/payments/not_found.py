@@ -1,22 +1,21 @@
 r"""
-When the gateway's "not found" (460) about a submission of unknown outcome is believed.
+When the gateway's "not found" (460) about a submission of unknown outcome is accepted.
 
-Believing it makes the debit ready to be submitted again. Believed too early, or from the wrong place, it debits
-somebody twice. Two things have to hold.
+Accepting it makes the debit ready to be submitted again. Accepted too early, or from the wrong identity, it would debit the account twice.
+Two conditions must hold.
 
 **The place.** Every call of the submission was committed with the gateway identity it went to
-(`tether_core.payments.gateway_identity`). All of these identities must have answered "not found" in one inquiry. One that is no
-longer configured cannot be asked, and one that was never stored is not known: the submission stays unknown, and a person
-is shown it.
+(`tether_core.payments.gateway_identity`). All of these identities must have answered "not found" in one inquiry. An identity that is no
+longer configured cannot be inquired, and one that was never stored is not known: the submission stays unknown, and a person is shown it.
 
-**The time.** A call can be under way for as long as its lease and the grace period together. So two answers "not found"
-must lie that far apart, from the end of the first to the beginning of the second, on the **boot clock** of one machine:
-a clock that only grows, that no operator and no time server sets, and that goes on while the machine sleeps. The
-first answer is kept with the row, under the name of the machine's boot: another process on that machine goes on from it,
-a machine that was booted anew starts over, and several machines each keep their own. With n machines at most n + 1
+**The time.** A call can be under way for as long as its lease and the grace period together. So two answers "not found" must be that far
+apart, from the end of the first to the beginning of the second, on the **boot clock** of one machine:
+a clock that only grows, that no operator or time server sets, and that continues while the machine sleeps. The
+first answer is kept with the row, under the name of the machine's boot: another process on that machine continues from it, a rebooted machine
+starts over, and several machines each keep their own. With n machines at most n + 1
 inquiries are needed.
 
-Postgres's clock has a say as well (`tether_core.payments.submission`), and is not trusted alone: a single step of it by twenty
+Postgres's clock is checked as well (`tether_core.payments.submission`), but is not trusted alone: a single step of it by twenty
 minutes would otherwise end every grace period at once. After a step of either clock (`tether_core.clock_steps`), first
 answers from before the step do not count any more.
 
@@ -54,7 +53,7 @@ _BOOTS_MAX: Final = 32
 
 class FirstAnswer(msgspec.Struct, frozen=True):
     """
-    The first "not found" about the latest call that one machine has heard since its boot.
+    The first "not found" about the latest call that one machine has received since its boot.
 
     Attributes:
         boot: The machine's boot.

@@ -1,15 +1,16 @@
 """
-What follows when a debit comes back: for the debtor's account, for the same debit, and for the money.
+Consequences of a return: for the debtor's account, for another try of the debit, and for refunds.
 
 A return has a reason code (`tether_core.blacklist`), and the code says what follows for the account: nothing, a hold or
 a block. Where it says that the account merely lacked money (AM04), or says nothing at all (MS03), the same debit may be
 tried again: twice at most, on days on which banks settle, some days apart, within six weeks, and not more of them
 on one day than the operator allows. Every other reason ends it.
 
-Money goes back in two ways, by our refund and by the debtor's bank, and the two know nothing of each other. So a
-debit is refunded only where its money is with us and no return can be on its way any more, and never after it was
+Money can be returned in two ways, by our refund and by the debtor's bank, and neither checks the other. So a debit is refunded only where it
+is collected and no return can be pending any more, and never after it was
 charged back. A debtor who was refunded may still turn to the bank, for 8 weeks without a reason and for 13 months
-without a mandate; nobody but a person can win that back, so such a debit is shown (`tether_core.payments.attempt.Attempt.refunded_and_charged_back`).
+without a mandate; only a person can recover that money, so such a debit is shown
+(`tether_core.payments.attempt.Attempt.refunded_and_charged_back`).
 
 | the debit is | a refund is |
 |---|---|
@@ -62,9 +63,9 @@ __all__ = [
     "settles_on",
 ]
 
-# Acquirers stop trying after six weeks; by then the debtor was told otherwise.
+# Acquirers stop retries after six weeks.
 RETRY_SPAN_DAYS: Final = 42
-# Room on the days after a full one is looked for no longer than this.
+# Days after a full day that are searched for free capacity.
 _SHIFT_DAYS_MAX: Final = 10
 
 _DAY: Final = timedelta(days=1)
@@ -160,7 +161,7 @@ def _with_room(day: date, *, planned: Mapping[date, int], per_day_max: int | Non
 
 def settles_on(submitted_on: date) -> date:
     """
-    The day on which a debit settles, as far as we can tell: the gateway names none.
+    The estimated day on which a debit settles: the gateway names none.
 
     Args:
         submitted_on: The day it was sent to the gateway.
@@ -192,7 +193,7 @@ class Refund(msgspec.Struct, frozen=True):
 
 def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "core") -> Refund:
     """
-    Whether a debit may be refunded by us today, so that its money never goes back twice.
+    Whether a debit may be refunded by us today, so that its money is never returned twice.
 
     Args:
         attempt: The debit.

@@ -1,8 +1,8 @@
 """
-The identity of a debit: when two rows, or a row and an imported debit, ask for the same money.
+The identity of a debit: when two rows, or a row and an imported debit, are the same debt.
 
-A debit is known by its account and by three values that its list gives it: reference, mandate and customer number. People
-send one list many times, and programs change how it is written: case, blanks, leading zeros, separators, numbers that a
+A debit is identified by its account and three values of its row: reference, mandate and customer number. A list is often uploaded more than
+once, and programs change its spelling: case, blanks, leading zeros, separators, numbers that a
 spreadsheet program has turned into `12345.0`. So values are compared in a plain form, and a blank value matches any value.
 
 | references | mandates and customer numbers | the two are |
@@ -14,18 +14,18 @@ spreadsheet program has turned into `12345.0`. So values are compared in a plain
 | one is blank, or both | one of them differs | `different` |
 
 **Damaged numbers.** A spreadsheet program shows a long number as `1.23E+11` and saves it so: thousands of numbers become one text. Such
-a value identifies nothing. It matches the numbers that it can have been, and what would be the same debit by it alone is `unclear`.
+a value identifies nothing. It matches all numbers that it can have been, and a debit that is equal only by such a value is `unclear`.
 
-Amount and name are no part of the identity: they are corrected too often. Everything that asks for the same debit goes by
-this table: screening within a file and against earlier uploads, planning, submission and due items.
+Amount and name are not part of the identity, because they are often corrected. All checks for the same debit use this table: screening within
+a file and against earlier uploads, planning, submission and due items.
 
 **A blank is not transitive.** Of the rows *A*, *blank* and *B* of one account, the blank one is the same as either, and *A* and
-*B* are two debits. Within a file the row that matches several different debits is the repeated one, in whatever order the
-rows stand: `repeats` decides about the values of an account and not about the order of its rows.
+*B* are two debits. Within a file the row that matches several different debits is the repeated one, in any order of the rows: `repeats`
+depends on the values of an account and not on the order of its rows.
 
 **Against imported debits** (`matches`), an equal reference within the window is the same debit. What only looks like it (no
 reference, or the same amount under another reference) is a question for a person, and so is an equal reference once the window
-has passed: it may be an invoice that comes twice, or a member's number on a list that comes every month.
+has passed: it may be the same invoice again, or a member's number on a monthly list.
 
 >>> key_of("RE-007", "M 1", None)
 DebitKey(reference='re-7', mandate='m-1', customer='')
@@ -89,9 +89,9 @@ _CUT: Final = re.compile(r"([0-9])(?:[.,]([0-9]+))?e\+([0-9]{2,3})")
 # Begins the plain form of such a value.
 _MARK: Final = "~"
 _ZEROS: Final = re.compile(r"(?<![0-9])0+(?=[0-9])")
-# So many different debits of one account are compared pair by pair.
+# At most this many different debits of one account are compared pair by pair.
 _PAIRS_MAX: Final = 48
-# So many ways to write one reference are reckoned with.
+# At most this many spellings of one reference are considered.
 _SPELLINGS_MAX: Final = 5
 
 
@@ -149,7 +149,7 @@ def key_of(reference: str | None, mandate_id: str | None, customer_id: str | Non
 
 
 def is_damaged(value: str) -> bool:
-    """Whether a value in plain form is what a spreadsheet program has left of a long number."""
+    """Whether a value in plain form is a long number that a spreadsheet program has damaged."""
     return value.startswith(_MARK)
 
 
@@ -182,7 +182,7 @@ def _bucket(value: str) -> str:
 
 def equal(first: str, second: str) -> bool:
     """
-    Tell whether two values in plain form are equal, neither of them blank.
+    Return whether two values in plain form are equal, neither of them blank.
 
     Args:
         first: From `plain`.
@@ -207,7 +207,7 @@ def _joins(parted: str, whole: str) -> bool:
 
 def compare(first: DebitKey, second: DebitKey) -> Comparison:
     """
-    Tell whether two debits of one account are the same, by the table of this module.
+    Return whether two debits of one account are the same, by the table of this module.
 
     Args:
         first: Of the one.
@@ -375,7 +375,7 @@ def _kept_of_many(keys: list[DebitKey]) -> dict[DebitKey, DebitKey]:
             for shared in range(8):
                 if shared & filled == shared:
                     some = kept[filled, shared, _values(key, shared)]
-                    # Nothing to compare makes all keys the same; a few speak for them.
+                    # Nothing to compare makes all keys the same; a few represent them.
                     if len(some) < _PAIRS_MAX:
                         some.append(key)
     return stands_for
@@ -400,7 +400,7 @@ def _vague(key: DebitKey) -> tuple[int, int]:
 
 # --- against imported debits ------------------------------------------------------------------------------------------
 
-# How an imported debit stands: a row that no debit was submitted for, or what became of its debit.
+# The state of an imported debit: a row that no debit was submitted for, or what became of its debit.
 CurrentStatus = Literal["waiting", "under_way", "collected", "refunded", "refused", "charged_back"]
 # Of these, money has left the account, or may do so.
 _OPEN: Final = frozenset({"waiting", "under_way", "collected", "refunded"})
@@ -592,7 +592,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
         returned: The due item was collected and charged back.
         refunded: The due item was collected and paid back by us.
         waiting: The same debit waits in an upload that came before.
-        repeated: A debit of the window that is, or may be, this one, and that nobody was asked about.
+        repeated: A debit of the window that is, or may be, this one, without a question about it.
         tried_days_ago: Whole days since a debit that is, or may be, this one was submitted, one that was paid back left aside.
     """
 
@@ -624,7 +624,7 @@ def elsewhere(
     window_days: int = WINDOW_DAYS,
 ) -> Elsewhere:
     """
-    Tell what other uploads have done about a debit and its due item.
+    Return the attempts and rows of other uploads for the same debit and due item.
 
     A due item of a debit is collected by one attempt, whichever upload it came with. Where only blank values make two debits the
     same, and the item is not specific (`tether_core.payments.due_items`), that holds within the window.

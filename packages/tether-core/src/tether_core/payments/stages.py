@@ -1,5 +1,5 @@
 """
-Stages of a payment, and the stage that each status and event of the gateway stands for.
+Stages of a payment, and the stage of each status and event of the gateway.
 
 A payment moves on two **tracks**:
 
@@ -52,7 +52,7 @@ Track = Literal["payment", "dispute", "none"]
 
 class Step(msgspec.Struct, frozen=True):
     """
-    The stage of a payment that a status or event of the gateway stands for.
+    The stage of a payment for a status or event of the gateway.
 
     Attributes:
         track: "payment", "dispute", or "none" where the payment does not change.
@@ -137,7 +137,7 @@ EVENTS: Final[dict[str, Step]] = {
 
 def meaning(status: str, *, event: str | None, error_code: str | None = None) -> Step | None:
     """
-    Return the step that a status and event of the gateway stand for.
+    Return the step for a status and event of the gateway.
 
     Args:
         status: Lower case; "" where the notification had none.

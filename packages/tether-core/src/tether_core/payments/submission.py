@@ -1,7 +1,7 @@
 r"""
 Submission of debits, never twice.
 
-The gateway has no idempotency key, and a call can fail after the gateway has taken it. So the life cycle of the submission is kept
+The gateway has no idempotency key, and a call can fail after the gateway has accepted it. So the life cycle of the submission is kept
 apart from that of the payment (`tether_core.payments.attempt`), and answers one question: *may this debit be submitted now?* Only a row
 that is `ready` may. It is claimed, in a commit of its own, before the call; if anything then goes wrong, it is no longer ready, and only
 the gateway's own record can make it ready again.
@@ -26,11 +26,11 @@ the gateway's own record can make it ready again.
 
 The rules:
 
-- **Silence is not a refusal.** A timeout, a broken connection, an unreadable answer, the codes 2xx and 95x, a status
+- **No response is not a refusal.** A timeout, a broken connection, an unreadable answer, the codes 2xx and 95x, a status
   nobody knows and code 450 ("the same debit minutes ago") all leave the debit unknown.
-- **Not submitted is not silence.** Where provably no byte of the request left (all connections in use, no connection made,
-  cancelled before the request), or the gateway states readably that it took nothing (HTTP 429 with a refusal), the debit
-  is ready again, after a wait that grows. Only a proof counts; see `tether_core.emp.http_response`.
+- **Not submitted is a result of its own.** Where provably no byte of the request was sent (all connections in use, no connection made,
+  cancelled before the request), or the gateway states that it accepted nothing (HTTP 429 with a refusal), the debit
+  is ready again, after a wait that grows. This needs proof; see `tether_core.emp.http_response`.
 - **Such a call costs no try.** It does not count towards `submissions_max`, nor does one that was rejected or throttled, up to
   `Rules.uncounted_max` of them.
 - **Not there counts only from where the debit was submitted, and only after the grace period.** Each call is committed
@@ -49,7 +49,7 @@ The rules:
   again, and their run is paused for a person.
 
 Without an idempotency key one case remains: a call that reaches the gateway after "not there" and after the grace period is taken as a
-first one. So the grace period is longer than any call can live, and the gateway's own check for equal ids comes after it.
+first one. So the grace period is longer than any call can last, and the gateway's own check for equal ids comes after it.
 
 Source: Genesis API documentation v60.1, Errors (2xx and 95x: reconcile; 450: duplicate within 5 minutes; 460: not
 found), SDD Sale (`transaction_id` is unique per merchant).
@@ -158,7 +158,7 @@ CAUSES: Final[dict[str, str]] = {
     "rejected": "The gateway rejects the merchant configuration, not the debit: password, terminal or set-up. The run is paused.",
     "not_submitted": "Nothing was submitted; the debit is submitted again.",
     "throttled": "The gateway took nothing because requests came too fast; the debit is submitted again, slower.",
-    "credentials": "The gateway does not accept login or password, and does not say what became of the debit.",
+    "credentials": "The gateway rejects login or password and does not state the outcome of the debit.",
     "not_found": "The gateway has no such payment; the debit may be submitted again.",
     "too_early": "The gateway has no such payment yet; the call may still be under way.",
     "not_found_elsewhere": "Not found, but not by every gateway identity it was submitted to; configure these, or close it.",
@@ -214,7 +214,7 @@ class Submission(msgspec.Struct, frozen=True):
     A billing attempt and its submission.
 
     Attributes:
-        attempt: What is to be debited, and what the gateway said about it.
+        attempt: The debit, and the gateway's statements about it.
         submission_count: Calls begun; the number of the latest one.
         submit_at: From when on it may be submitted; `None` where it may not.
         leased_until: Until when the worker that claimed it may be calling; `None` where nobody does.
@@ -371,7 +371,7 @@ def claim(
 
 def defer(submission: Submission, *, until: datetime) -> Submission:
     """
-    Leave a debit ready, and submit it later; what keeps it away ends by itself.
+    Leave a debit ready, and submit it later; the obstacle ends by itself.
 
     Args:
         submission: A debit that is ready.
@@ -397,10 +397,10 @@ def record(
     rules: Rules = _RULES,
 ) -> After:
     """
-    What a call has brought.
+    The result of a call.
 
     Args:
-        submission: The debit as it stands by now, locked.
+        submission: The current debit, locked.
         answer: The answer to the call, or that there was none.
         number: Which call, as counted by `claim`.
         now: The current time.
@@ -411,7 +411,7 @@ def record(
     """
     reading = _read(submission.attempt, answer)
     if number != submission.submission_count:
-        # An answer to an older call can tell that the gateway has the debit; that it refused that call says nothing.
+        # An answer to an older call can show that the gateway has the debit; that it refused that call says nothing.
         has_it = reading.stage is not None and reading.stage not in {stages.ERROR, stages.DECLINED}
         return (
             _answered(submission, answer, reading, keep_lease=True) if has_it else After(submission, "late")
@@ -536,7 +536,7 @@ def withhold(submission: Submission, *, reason: str) -> After:
 
     Args:
         submission: A debit that is ready, locked.
-        reason: A stable word for people, such as a verdict of `tether_core.billing.eligibility`.
+        reason: A stable reason code, such as a verdict of `tether_core.billing.eligibility`.
 
     Returns:
         What to write, and why.

@@ -13,8 +13,8 @@ event**, an item of a list, is one of these:
 
     known = by webhook + fetched + unexplained,   and unexplained must be 0
 
-The report also counts what became of the rows (`DISPOSITIONS`): applied, on the way, of a payment that is not ours, contradicted, or
-waiting for a person. And since a list that was never read knows nothing, lists that were not read to their end are named: as
+The report also counts the states of the rows (`DISPOSITIONS`): applied, on the way, of a payment that is not ours, contradicted, or
+waiting for a person. Lists that were not read to their end are named: as
 *not read*, or as *awaited* where their reading is due and not late yet, such as right after the first start or midnight. A day that
 is over counts as read when its list was read after its end; the present day when that was within `FRESH`, and the report of it
 holds up to then. A report is `complete` only without any of these.
@@ -73,7 +73,7 @@ ListName = Literal["transactions", "chargebacks", "imports"]
 Disposition = Literal["applied", "on_the_way", "not_ours", "contradicted", "for_a_person"]
 
 # The gateway's lists by the day they are fetched for: when a payment was taken, when a chargeback was posted, and when the
-# gateway took a chargeback in. Chargebacks of direct debits may lack a posting day, so both are asked.
+# gateway took a chargeback in. Chargebacks of direct debits may lack a posting day, so both lists are fetched.
 LISTS: Final[dict[ListName, str]] = {
     "transactions": "payments by the day they were taken",
     "chargebacks": "chargebacks by the day they were posted",
@@ -89,7 +89,7 @@ class Rhythm(msgspec.Struct, frozen=True):
         periodic_task: Its name; the ticks of one periodic task run once each in the whole cluster.
         every: Time between two ticks.
         past: How long after midnight UTC the first tick of a day is.
-        days_back: Lists of this day and so many before it are read.
+        days_back: Lists of this day and of this many days before it are read.
     """
 
     periodic_task: str
@@ -107,7 +107,7 @@ SCHEDULE: Final = (
 # Today's lists are read every hour; twice that, and a little for the reading itself.
 FRESH: Final = timedelta(hours=2, minutes=10)
 
-# (state, outcome) of a row -> what became of it; the first entry that fits, None fits anything.
+# (state, outcome) of a row -> its disposition; the first entry that fits, None fits anything.
 DISPOSITIONS: Final[tuple[tuple[str | None, str | None, Disposition], ...]] = (
     (None, "not_yet", "not_ours"),
     ("parked", None, "for_a_person"),
@@ -127,7 +127,7 @@ class Line(msgspec.Struct, frozen=True):
     Attributes:
         way: How they came first.
         state: Of their rows.
-        outcome: What came of them, or `None` before they were applied.
+        outcome: Their outcome, or `None` before they were applied.
         events: How many.
     """
 
@@ -139,17 +139,17 @@ class Line(msgspec.Struct, frozen=True):
 
 class ReportFetch(msgspec.Struct, frozen=True):
     """
-    How the reading of one list of one day stands.
+    The progress of reading one list of one day.
 
     Attributes:
         account: Whose list.
         name: Which list.
         day: Which day's.
-        listed: Items that the gateway said it has, at the last reading to the end.
-        held: Items that we read and hold, or set aside as no debit of ours.
+        listed: Items that the gateway stated, at the last reading to the end.
+        held: Items that we read and recorded, or excluded as not our debit.
         unread: Items that could not be read.
         read_at: When it was last read to its end, or `None`.
-        wanted_at: When it was last asked for.
+        wanted_at: When it was last requested.
     """
 
     account: str
@@ -202,8 +202,8 @@ class Report(msgspec.Struct, frozen=True):
         known: Events the gateway's lists have.
         by_webhook: Of these, received as a notification.
         fetched: Of these, found by fetching.
-        unexplained: Of these, without a row of ours; must be 0.
-        dispositions: What became of the rows.
+        unexplained: Of these, without a row here; must be 0.
+        dispositions: The dispositions of the rows.
         delays: By way, where any event had a time.
         not_read: Lists that were not read to their end.
         awaited: Lists whose reading is due and not late yet.
@@ -239,11 +239,11 @@ def report(
     result: dict[Way, Delays] | None = None,
 ) -> Report:
     """
-    Draw up the report of some days.
+    Make the report of some days.
 
     Args:
         lines: The rows of known events of these days, counted.
-        report_fetches: How the readings of these days' lists stand.
+        report_fetches: The progress of reading these days' lists.
         from_on: The first day.
         to_on: The last day.
         expected: Account and list of all that should have been read.
@@ -352,7 +352,7 @@ def _unexplained(report_fetch: ReportFetch) -> int:
 def _is_read(report_fetch: ReportFetch | None, *, day: date, now: datetime) -> bool:
     if report_fetch is None or report_fetch.read_at is None:
         return False
-    # Of the present day, what the hourly reading brought is all that can be known.
+    # For the present day only the records of the hourly reading are known.
     return report_fetch.read_at >= (_over_at(day) if now >= _over_at(day) else now - FRESH)
 
 

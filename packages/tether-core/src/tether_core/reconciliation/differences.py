@@ -1,8 +1,8 @@
 r"""
-Reconciliation differences: what the gateway's books and ours say differently, as one list for people.
+Reconciliation differences: differences between the gateway's records and ours, as one list for people.
 
-Most differences end by themselves, because an attempt takes the furthest stage it has heard of (`tether_core.payments.attempt`). What is
-left is money that went another way than our books say, or may have, and no program can put it right: a person looks at a line,
+Most differences end automatically, because an attempt takes the furthest stage that was reported (`tether_core.payments.attempt`). The rest
+is money that moved, or may have moved, differently from our records, and a person must correct it: a person looks at a line,
 does what it says, and either the facts resolve it or the person acknowledges it with a reason.
 
 | kind | what it is | found by |
@@ -17,8 +17,8 @@ does what it says, and either the facts resolve it or the person acknowledges it
 | `unreachable_identity` | an outcome is unknown, and no configured gateway identity can be inquired about it | the review |
 | `statement_contradicted` | a person stated that no money moved (`tether_core.stated_outcomes`), and the gateway says it did | notifications, the review |
 
-A line is about one debit and one **subject**, a word that tells lines of one kind apart. It is open once, whatever tells of it
-again; when it is resolved and the same comes about again, that is another line. `KINDS` says for each kind what to do, and whether
+A line is about one debit and one **subject**, which distinguishes lines of one kind. It is opened once, however often it is reported; when it
+is resolved and the same comes about again, that is another line. `KINDS` says for each kind what to do, and whether
 an open line keeps refunds and voids of its debit away: money is not returned while nobody knows where it is.
 
 A report or an inquiry may be older than what a notification told a short time ago. So the gateway's present state counts as another one
@@ -116,7 +116,7 @@ AMOUNT_LINES_MAX: Final = 5
 
 class KindRule(msgspec.Struct, frozen=True):
     """
-    What a kind of difference means for people.
+    The meaning of a kind of difference, and what to do.
 
     Attributes:
         text: What is the case, as a sentence.
@@ -203,7 +203,7 @@ class Difference(msgspec.Struct, frozen=True):
     Attributes:
         kind: Which kind.
         attempt_id: The debit.
-        subject: Tells lines of one kind about one debit apart.
+        subject: Distinguishes lines of one kind about one debit.
         ours: What our books say.
         theirs: What the gateway, or the other debit, says.
         other_attempt_id: The other debit, for "collected_twice".
@@ -227,7 +227,7 @@ class DebitFacts(msgspec.Struct, frozen=True, kw_only=True):
         attempt: The debit.
         due_item: What it collects.
         submitted_at: When it was submitted, or made where it was not.
-        inquiries: Status inquiries that settled nothing.
+        inquiries: Status inquiries without a final result.
         collected_by: The debits that have collected its due item, ascending; itself among them where it has.
         refunds: Refunds and voids of it that the gateway approved, ours and those of its back office.
         unreachable_at: The names of the gateway identities it went to, where its outcome is unknown and none that is configured can
@@ -318,7 +318,7 @@ def _unreachable(facts: DebitFacts) -> list[Difference]:
 
 
 def _contradicted(facts: DebitFacts) -> list[Difference]:
-    """Statements of people that the gateway has contradicted since."""
+    """Statements of people that the gateway has since contradicted."""
     found = list[Difference]()
     if facts.stated is not None and is_contradicted(facts.stated, facts.attempt):
         found.append(statement_contradicted(facts.attempt, stated=facts.stated, theirs=facts.attempt.state))
@@ -346,7 +346,7 @@ def statement_contradicted(attempt: Attempt, *, stated: StatedOutcome, theirs: s
         theirs: What the gateway says.
 
     Returns:
-        The difference; one for a debit, however often it is heard.
+        The difference; one for a debit, however often it is reported.
     """
     return Difference(
         "statement_contradicted", attempt.id, "", ours=f"{stated}, stated by a person", theirs=_plain(theirs)
@@ -379,7 +379,7 @@ def compare(attempt: Attempt, step: stages.Step | None, *, changed_at: datetime,
     Args:
         attempt: Ours.
         step: What the record's status means; `None` for a status that no table knows, which is processed and parked.
-        changed_at: When ours changed last.
+        changed_at: When our state last changed.
         now: When the record was read.
 
     Returns:
@@ -428,10 +428,10 @@ def of_notification(
         attempt: The debit as it is after the decision.
         notification: The notification; one that was not believed shows nothing by itself.
         decided: What was decided about it.
-        confirmation: What the gateway said when it was asked about it; this counts more than the notification.
+        confirmation: The gateway's response to an inquiry about it; this counts more than the notification.
 
     Returns:
-        Differences in state and in money. A new dispute is told by its id among those heard of before: see `is_new_dispute`.
+        Differences in state and in money. A new dispute is recognised by its id, among those reported before: see `is_new_dispute`.
     """
     believed = decided.outcome in {"applied", "unchanged"}
     step = None
@@ -455,7 +455,7 @@ def of_notification(
 
 
 def _is_about_money(attempt: Attempt, notification: Notification, confirmation: Confirmation | None) -> bool:
-    """Whether the amount that a believed notification names counts, although nobody signed it."""
+    """Whether the amount of a confirmed notification counts, although it is not signed."""
     if confirmation is None or confirmation.amount_minor is None:
         return True
     step = stages.meaning(notification.status, event=notification.event, error_code=notification.error_code)
@@ -469,7 +469,7 @@ def _is_about_money(attempt: Attempt, notification: Notification, confirmation: 
 
 def may_be_new_dispute(attempt: Attempt, notification: Notification, *, decided: Decision) -> bool:
     """
-    Whether a notification names a dispute of a debit that was won back: the same dispute told late, or another.
+    Whether a notification names a dispute of a debit that was won back: the same dispute reported late, or another.
 
     Args:
         attempt: The debit as it is after the decision.
@@ -477,7 +477,7 @@ def may_be_new_dispute(attempt: Attempt, notification: Notification, *, decided:
         decided: What was decided about it.
 
     Returns:
-        Whether `is_new_dispute` is to be asked.
+        Whether `is_new_dispute` must decide.
     """
     step = stages.meaning(notification.status, event=notification.event)
     return (
@@ -491,15 +491,15 @@ def may_be_new_dispute(attempt: Attempt, notification: Notification, *, decided:
 
 def is_new_dispute(notification: Notification, heard: Iterable[Notification]) -> bool:
     """
-    Whether a chargeback is another one than those that were heard of.
+    Whether a chargeback is different from those reported before.
 
     Args:
         notification: It has a dispute's id, and may be a new one.
         heard: Notifications of disputes of the same debit that were processed before.
 
     Returns:
-        Whether its id is new, and an earlier chargeback has another id or none. Where the reversal overtook its own
-        chargeback, no chargeback was heard of before.
+        Whether its id is new, and an earlier chargeback has another id or none. Where the reversal arrived before its own chargeback, no
+        chargeback was reported before.
     """
     ids, chargebacks = set[str | None](), 0
     for entry in heard:
@@ -669,7 +669,7 @@ def resolved_by(kind: DifferenceKind, *, theirs: str, state: AttemptState) -> bo
 
 def sentence(kind: DifferenceKind, *, attempt_id: int, ours: str, theirs: str) -> str:
     """
-    A line in words, for logs and people: the text of its *kind*, the debit *attempt_id*, *ours* and *theirs*.
+    A line as a sentence, for logs and people: the text of its *kind*, the debit *attempt_id*, *ours* and *theirs*.
 
     >>> sentence("state_differs", attempt_id=7, ours="approved", theirs="declined")
     "Debit 7: The gateway's present state of this debit is not ours. Ours: approved. Theirs: declined."

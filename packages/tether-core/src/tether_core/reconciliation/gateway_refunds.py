@@ -1,8 +1,8 @@
 """
 Gateway refunds: refunds and voids of our debits that somebody made in the gateway's back office.
 
-A notification or a report of a refund names our debit by `reference_transaction_unique_id`. Where the refund is none of our own orders,
-it is linked to the debit, shown, and keeps ours away: the same money would go back twice. Only the id of the refund is signed and not the
+A notification or a report of a refund names our debit by `reference_transaction_unique_id`. A refund that is not one of our orders is linked
+to the debit, shown, and blocks our refunds: the same money would go back twice. Only the id of the refund is signed and not the
 debit that it names, so the gateway is inquired by that id before anything moves:
 
 ```text

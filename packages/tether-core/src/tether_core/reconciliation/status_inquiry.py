@@ -100,7 +100,7 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
         chargebacks: The payment's records of the chargeback list, in any order; empty where it was not fetched.
 
     Returns:
-        The status that has come furthest, with its code and the reason why money went back.
+        The furthest status, with its code and the return reason.
     """
     status, error_code = answer.status, answer.code
     step = stages.meaning(status, event=None)

@@ -3,10 +3,10 @@ Void of a whole billing run: which of its debits are voided, and why the others 
 
 A wrong list was billed. Debits that were submitted today and have not gone to the banks can still be cancelled. An order to
 void a run goes through all its debits, once: each gets a void of its own (`tether_core.refunds.refund`), which is submitted,
-inquired and confirmed as any other, or stands in the result with a reason and what to do instead. The gateway has the last word
+inquired and confirmed as any other, or is listed in the result with a reason and what to do instead. The gateway has the last word
 on each void.
 
-The run must not submit anything meanwhile: it is paused, finished or cancelled before.
+The run must not submit anything in that time: it is paused, finished or cancelled before.
 
 >>> require_voidable("finished")
 >>> require_voidable("running")
