@@ -1,10 +1,10 @@
 """
-The current time, the same on all nodes: by the clock of Postgres' machine, whatever the node's own clock says.
+The current time, the same on all nodes: that of Postgres' clock, not of the node's own.
 
-Leases and waits are times that one node writes and another reads. Were each to go by its own clock, one that is minutes
-ahead would take over what others are still doing, and take the gateway's "not there" for its last word about a debit
-that is only on its way. So a node compares its clock with Postgres' before it does anything and every few seconds
-after, and goes by the difference. Until they have been compared for the first time there is no present time.
+Leases and waits are times that one node writes and another reads. If each node used its own clock, a node that is minutes ahead would take
+over leases that are still held, and would accept the gateway's "not found" while the debit is still in flight. So a node compares its clock
+with Postgres' at its start and every few seconds, and corrects its time by the difference. Before the first comparison the clock raises
+`StoreUnreachable`.
 
 >>> from datetime import UTC, timedelta
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -12,7 +12,7 @@ after, and goes by the difference. Until they have been compared for the first t
 >>> clock()
 Traceback (most recent call last):
     ...
-tether_core.errors.StoreUnreachable: Postgres is not reachable (no word of the time yet); ...
+tether_core.errors.StoreUnreachable: Postgres is not reachable (the time was not read yet); ...
 >>> clock.compared(noon - timedelta(seconds=3), inquired_at=noon, heard_at=noon)
 >>> clock().isoformat(), clock.ahead_s
 ('2026-03-02T11:59:57+00:00', 3.0)
@@ -73,12 +73,12 @@ class SharedClock:
         on_step: Callable[[Step], None] = lambda _: None,
     ) -> None:
         """
-        Make one that was not compared yet.
+        Make a clock that was not compared yet.
 
         Args:
-            own: Gives the time by this machine, aware, UTC.
-            boot: What steps of either clock are noticed by; with it, the time does not follow a step of this
-                machine's clock even until the next comparison. `None` for neither.
+            own: Returns this machine's time, aware, UTC.
+            boot: The boot clock, to detect steps of either clock; with it, the time does not follow a step of this machine's clock even until
+            the next comparison. `None` for no detection.
             on_step: Called with each step that is noticed.
         """
         self._own = own
@@ -90,13 +90,13 @@ class SharedClock:
 
     def __call__(self) -> datetime:
         """
-        Give the current time.
+        Return the current time.
 
         Raises:
             StoreUnreachable: before the clock was compared for the first time.
         """
         if self._ahead is None:
-            raise StoreUnreachable("postgres", why="no word of the time yet")
+            raise StoreUnreachable("postgres", why="the time was not read yet")
         if self._boot is not None and self._base is not None:
             return self._at(self._boot.seconds())
         return self._own() - self._ahead
@@ -143,14 +143,14 @@ class SharedClock:
                 await asyncio.wait_for(compared.wait(), _FIRST_S)
             yield
         finally:
-            # Told and not cancelled, as a cancellation can be lost in the pool; one that hangs holds nobody up.
+            # Signalled and not cancelled, as a cancellation can be lost in the pool; a hanging task does not block the exit.
             over.set()
             await asyncio.wait([keeping], timeout=_LEAVE_S)
             keeping.cancel()
 
     async def compare(self, pool: Pool) -> None:
         """
-        Ask Postgres for the time.
+        Read the time from Postgres.
 
         Args:
             pool: Of Postgres.

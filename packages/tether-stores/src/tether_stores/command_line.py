@@ -87,7 +87,7 @@ def number(least: float, most: float | None = None) -> Callable[[str], float]:
 
 
 def day(text: str) -> date:
-    """A day as ISO 8601 writes it, for `add_argument(type=...)`; *text* is what was typed."""
+    """Parse a date of ISO 8601, for `add_argument(type=...)`."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -96,7 +96,7 @@ def day(text: str) -> date:
 
 def cannot_listen(host: str, port: int) -> str | None:
     """
-    Why nobody can listen there, asked now because a server itself would only say so in a traceback.
+    Return why a server cannot listen at an address. Checked before the start, because a server would print a traceback.
 
     Args:
         host: An address of this machine, or a name that leads to one.
@@ -109,16 +109,16 @@ def cannot_listen(host: str, port: int) -> str | None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         socket.create_server(found[0][4][:2], family=found[0][0]).close()
     except (OSError, UnicodeError) as exc:
-        # A name's encoding comes first, and fails in its own way for one that is too long.
+        # Encoding the name comes first, and raises UnicodeError for a name that is too long.
         number = getattr(exc, "errno", None) or 0
-        # Of a name that leads nowhere the number is a resolver's, below 0; Python adds the address to the other words.
+        # For a name that cannot be resolved the number is negative; Python adds the address to other messages.
         why = os.strerror(number) if number > 0 else "no such host"
         return f"cannot listen on {host}:{port} ({why}); choose another --host or --port"
     return None
 
 
 class _Heard(logging.Handler):
-    """Keeps the last thing a connection pool complained of, instead of having each of its tries shown."""
+    """Keeps the last warning of a connection pool, instead of printing one for each of its tries."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -130,15 +130,15 @@ class _Heard(logging.Handler):
 
 def done(program: str, work: Callable[[], int]) -> int:
     """
-    Do what a command line asked for, and say it in one sentence where that cannot be done.
+    Run a command, and print an error as one sentence.
 
     Args:
         program: Its name, for the sentence.
-        work: What it does; gives the exit code.
+        work: Runs the command; returns the exit code.
 
     Returns:
-        The exit code: what *work* gave, 2 where somebody has to change something first, 75 where something is away for
-        now, 130 after Ctrl-C.
+        The exit code: the result of *work*, 2 where a person must change something first, 75 where a store is temporarily unavailable, 130
+        after Ctrl-C.
     """
     heard = _Heard()
     pools = logging.getLogger("psycopg.pool")
@@ -151,7 +151,7 @@ def done(program: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The program that read our output has seen enough, as `head` does. Python would complain once more at the end.
+        # The reader of the output has closed it, as `head` does. Python would print another error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     finally:
@@ -159,7 +159,7 @@ def done(program: str, work: Callable[[], int]) -> int:
 
 
 def _cause(problem: TetherError, heard: str) -> str:
-    """Say what Postgres or its driver said; for the person at the terminal, who has typed the address."""
+    """Return the message of Postgres or its driver, for the person at the terminal, who knows the address."""
     if not isinstance(problem, StoreUnreachable) or problem.store != "postgres":
         return ""
     said = heard or (str(problem.__cause__) if isinstance(problem.__cause__, psycopg.Error) else "")

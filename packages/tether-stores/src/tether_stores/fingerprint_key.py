@@ -55,7 +55,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 class Rekeying(msgspec.Struct, frozen=True):
     """
-    A rekeying, for people; the columns of the query `rekeyings`.
+    A rekeying, for display; the columns of the query `rekeyings`.
 
     Attributes:
         id: The row.
@@ -188,7 +188,7 @@ async def begin(
     conn: Connection, key: bytes, *, ordered_by: str, reason: str, again: bool, now: datetime
 ) -> Begun | None:
     """
-    Begin to make all fingerprints anew, or go on where that was interrupted.
+    Begin to recompute all fingerprints, or continue an interrupted rekeying.
 
     Args:
         conn: Inside a transaction; it waits for all that use fingerprints.
@@ -232,7 +232,7 @@ async def begin(
 
 async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) -> Begun | None:
     """
-    Make the fingerprints of the next debtors anew, with those of their attempts and their blacklist entries.
+    Recompute the fingerprints of the next debtors, with those of their attempts and their blacklist entries.
 
     Args:
         conn: Inside a transaction that belongs to this batch.

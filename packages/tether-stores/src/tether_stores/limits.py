@@ -2,16 +2,15 @@
 The limits of the gateway, shared by all nodes through Redis.
 
 The rules are those of `tether_core.limits.rate_limit`: a bucket with guaranteed shares for each account's rate, and a breaker that
-stops calling a gateway that fails. Both stand a second time in `lua/`, because asking and answering must be one step
-for all nodes; a test holds the two spellings against each other. The clock is that of Redis.
+stops calling a gateway that fails. Both are implemented a second time in `lua/`, because reading and updating the state must be atomic for
+all nodes; a test compares the two implementations. The clock is that of Redis.
 
-A gateway that asks for fewer requests (HTTP 429) lowers the rate for all nodes: `tether_core.limits.throttle`, in `lua/throttle.lua`.
-Each node remembers the throttle that it saw last and hands it in with every request for calls, so a Redis that was emptied
-knows it again at once.
+HTTP 429 lowers the rate for all nodes: `tether_core.limits.throttle`, in `lua/throttle.lua`.
+Each node keeps the latest throttle and sends it with every request for calls, so that it survives a flush of Redis.
 
-Without Redis there is still a limit. A node then keeps to its own small part of the rate (`nodes_max` says into how many
-parts the rate is divided), with a breaker of its own, until Redis answers again. It is never "no limit": a Redis that
-was emptied begins with empty buckets, and so does a node that lost it.
+Without Redis there is still a limit. A node then uses its own small part of the rate (`nodes_max` is the number of parts), with its own
+breaker, until Redis responds again. There is always a limit: after a flush the buckets of Redis begin empty, and so do those of a node that
+lost Redis.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,9 +37,9 @@ _log = logger("limits")
 _BUCKET: Final = "tether:bucket:"
 _BREAKER: Final = "tether:breaker:"
 _THROTTLE: Final = "tether:throttle:"
-# Long enough that a state outlives every pause it speaks of; a state that is lost grants nothing extra.
+# Longer than every pause that a state holds; a state that is lost grants nothing extra.
 _KEEP_MS: Final = 86_400_000
-# A Redis that failed is left alone this long, so that its timeouts do not add up.
+# After a failure Redis is not called for this long, so that its timeouts do not add up.
 _REDIS_PAUSE_S: Final = 3.0
 
 _DEFAULT: Final = BreakerPolicy()
@@ -50,20 +49,18 @@ _WHOLE: Final = Throttle()
 
 class CurrentStatus(msgspec.Struct, frozen=True):
     """
-    How freely an account may be called, for people.
+    The current limits of an account, for display.
 
     Attributes:
         account: The account.
         breaker: "closed", "open" or "half_open"; "unknown" while Redis is away.
-        calls: Calls that ended lately, while it is closed.
+        calls: Calls that ended recently, while it is closed.
         failures: Of these, failed.
         open_for_s: While it is open: seconds until the next probe; 0.0 otherwise.
         opened_in_row: Times it opened since it was last closed.
-        left: Calls that could be made at once, by place of the share and in the common pool last; empty where nothing
-            was called lately.
-        rate_part: The part of its rate that may be used, because the gateway asked for fewer requests; 1.0 for all of
-            it, 0.0 during a pause.
-        paused_for_s: Seconds until anything is called again, where the gateway asked for a pause.
+        left: Calls that could be made at once, by place of the share and in the common pool last; empty without recent calls.
+        rate_part: The part of its rate that may be used after HTTP 429; 1.0 for all of it, 0.0 during a pause.
+        paused_for_s: Seconds to the end of a pause that the gateway requested.
     """
 
     account: str
@@ -78,7 +75,7 @@ class CurrentStatus(msgspec.Struct, frozen=True):
 
 
 class Limiter:
-    """One per process: asks Redis, and keeps to a small share of its own while Redis is away."""
+    """The limits of one process: from Redis, or a small local share while Redis is away."""
 
     def __init__(
         self,
@@ -89,7 +86,7 @@ class Limiter:
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
         """
-        Prepare; nothing is asked before the first call.
+        Register the scripts; Redis is not called before the first use.
 
         Args:
             client: From `open_redis`.
@@ -108,7 +105,7 @@ class Limiter:
         self._alone = False
         self._buckets: dict[str, Bucket] = {}
         self._breakers: dict[str, Breaker] = {}
-        # As last heard of, on this node's clock.
+        # The latest throttles, on this node's clock.
         self._throttles: dict[str, Throttle] = {}
 
     @property
@@ -118,7 +115,7 @@ class Limiter:
 
     async def take(self, account: str, *, share: str, wanted: int, shares: Limits) -> Grant:
         """
-        Ask for calls; see `tether_core.limits.rate_limit.take`.
+        Request calls; see `tether_core.limits.rate_limit.take`.
 
         Args:
             account: Whose rate it is.
@@ -127,7 +124,7 @@ class Limiter:
             shares: The account's limits, the same on all nodes.
 
         Returns:
-            How many may be made now, and when to ask again.
+            How many may be made now, and when to request again.
 
         Raises:
             InvalidRequest: when there is no such share.
@@ -195,20 +192,20 @@ class Limiter:
 
     async def admit(self, account: str) -> Permit:
         """
-        Ask the breaker whether to call; see `tether_core.limits.circuit_breaker.admit`.
+        Request a permit for one call; see `tether_core.limits.circuit_breaker.admit`.
 
         Args:
             account: Whose gateway it is.
 
         Returns:
-            The answer; it goes back with `report`.
+            The permit, which `report` needs.
         """
         permit, _ = await self.admit_for(account, wanted=1)
         return permit
 
     async def admit_for(self, account: str, *, wanted: int) -> tuple[Permit, int]:
         """
-        Ask the breaker whether to make several calls at once.
+        Request a permit for several calls at once.
 
         Args:
             account: Whose gateway it is.
@@ -233,13 +230,13 @@ class Limiter:
 
     async def report(self, account: str, permit: Permit, *, failed: Sequence[bool | None]) -> None:
         """
-        Tell how calls ended that were made under one permit.
+        Report the results of calls that were made under one permit.
 
         Args:
             account: Whose gateway it is.
-            permit: From `ask`.
-            failed: For each call, whether the gateway was at fault: silent, 5xx, unreadable; `None` where the call was
-                not made, or says nothing of the gateway.
+            permit: From `admit` or `admit_for`.
+            failed: For each call, whether the gateway was at fault: no response, 5xx, unreadable; `None` where the call was not made, or its
+            result is not about the gateway.
         """
         if not permit.go or not failed:
             return

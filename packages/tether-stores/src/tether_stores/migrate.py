@@ -8,8 +8,8 @@ seconds fails and may be run again, rather than queueing the whole site behind i
 
 A file whose first line is `-- concurrently` is applied outside a transaction, statement by statement, so that nobody who
 writes waits while an index is built over ten million rows. It holds only `create index concurrently if not exists` and
-`drop index concurrently if exists`; both can be repeated, so a file that failed half-way is run again as a whole. An
-invalid index, which is what a build that failed leaves behind, is dropped and built anew.
+`drop index concurrently if exists`; both can be repeated, so a file that failed half-way is run again as a whole. An invalid index, which a
+failed build leaves behind, is dropped and built again.
 
 >>> [name for name, _ in concurrent_statements("-- concurrently\ncreate index concurrently if not exists a_by_b on a (b);")]
 ['a_by_b']
@@ -59,7 +59,7 @@ def numbered() -> Iterator[str]:
 
 def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> list[str]:
     """
-    Bring a database up to date.
+    Apply the pending migrations to a database.
 
     Args:
         database_url: A direct connection, not through a pooler: the lock belongs to the session.
@@ -123,8 +123,8 @@ def concurrent_statements(text: LiteralString) -> list[tuple[str, LiteralString]
 
 
 def _wait_for_turn(conn: psycopg.Connection[Any]) -> None:
-    # Who waits for the lock inside a statement holds a snapshot meanwhile, and an index that is built concurrently waits for all
-    # older snapshots: both would wait for each other. So the lock is tried, again and again, and nothing is held between.
+    # A session that waits for the lock inside a statement holds a snapshot, and an index that is built concurrently waits for all older
+    # snapshots: both would wait for each other. So the lock is tried, again and again, and nothing is held between.
     until = time.monotonic() + _TURN_S
     while not (conn.execute(_SQL["try_lock"]).fetchone() or (False,))[0]:
         if time.monotonic() > until:

@@ -1,9 +1,9 @@
 """
-The object store: where files live, whole and under a key that is used once.
+The object store: complete files, each under a key that is used once.
 
 A store is an S3 bucket (AWS, SeaweedFS, MinIO and the like, through `AWS_*`) or, on a single machine, a folder
-(`TETHER_OBJECTS_DIR`). Nothing here ever holds a file in memory: what is put comes in as a stream of chunks and what is got
-goes out as one. An object appears whole or not at all: a stream that fails half-way leaves none.
+(`TETHER_OBJECTS_DIR`). Nothing here ever holds a file in memory: both upload and download are streams of chunks. An object becomes visible
+only when it is complete: a stream that fails half-way leaves none.
 
 ```python
 store = open_objects(settings)
@@ -70,7 +70,7 @@ class ObjectMissing(Contradicted):
 
 class Stored(msgspec.Struct, frozen=True):
     """
-    An object as the store tells of it.
+    Metadata of an object in the store.
 
     Attributes:
         key: Its key.
@@ -143,7 +143,7 @@ async def put(store: Objects, key: str, chunks: AsyncIterable[bytes]) -> None:
     Args:
         store: From `open_objects`.
         key: Not in use.
-        chunks: The content. Whatever it raises aborts the object and comes out of this call; cancelling the
+        chunks: The content. An exception from it aborts the object and is raised by this call; cancelling the
             task instead would leave parts behind in the store.
 
     Raises:
@@ -177,7 +177,7 @@ async def get(store: Objects, key: str, *, start: int = 0, end: int | None = Non
         end: The byte after the last, or `None` for the rest.
 
     Returns:
-        Its bytes in chunks; asking for the next one may raise `StoreUnreachable` too.
+        Its bytes in chunks; reading the next chunk may raise `StoreUnreachable` too.
 
     Raises:
         ObjectMissing: when there is none.

@@ -2,8 +2,8 @@
 Postgres: one pool per process, set up for a pooler in transaction mode and for restarts.
 
 The pool uses no named prepared statements behind a pooler, no session settings, no session locks and no LISTEN: behind a
-transaction pooler all of these would affect another client's connection. A connection is checked before it is handed out, so a
-restart of Postgres fails the requests of that moment and requires no restart of Tether.
+transaction pooler all of these would affect another client's connection. A connection is checked before it is handed out, so a restart of
+Postgres fails only the requests of that time and requires no restart of Tether.
 """
 
 from collections.abc import AsyncIterator
@@ -38,8 +38,8 @@ __all__ = [
 
 _SQL: Final = load("postgres")
 
-# A process that is frozen inside a transaction loses its locks after this long. Transactions wait for nothing but Postgres, so a
-# live one idles for milliseconds.
+# A process that is frozen inside a transaction loses its locks after this long. Transactions wait only for Postgres, so they are idle for
+# milliseconds only.
 FREEZE_S: Final = 5.0
 # API queries take milliseconds. One that takes this long reads a whole table.
 READ_S: Final = 5.0
@@ -57,7 +57,7 @@ _KEEPALIVE: Final[dict[str, Any]] = {
     "tcp_user_timeout": 10_000,
 }
 
-# SQLSTATEs of a server in trouble, as opposed to a bad statement: lost connections, read-only standbys, sessions that idled too
+# SQLSTATEs of an unavailable server, as opposed to a bad statement: lost connections, read-only standbys, sessions that idled too
 # long, deadlocks, out of memory or space, locks, shutdowns, failing disks. A value too large for an index (class 54) is not
 # among them, although psycopg raises OperationalError for both. A missing table or column is: the program is newer than its database.
 _NOT_THERE: Final = ("42P01", "42703")
@@ -125,10 +125,10 @@ async def open_pool(
         name: Shown in logs and in `pg_stat_activity`.
         max_size: Connections at most; processes x max_size must stay below what Postgres or the pooler allows.
         wait_s: How long a caller waits for a connection before `StoreUnreachable`, in seconds.
-        checked: Whether a connection is asked for a sign of life before it is handed out. That costs a round trip; a caller that
+        checked: Whether a connection is checked before it is handed out. That costs a round trip; a caller that
             can do its work again on a fresh connection may leave it out.
-        prepared: Whether statements that come again are prepared by name, which not every pooler bears. "auto" asks each new
-            connection whether a pooler stands between, and prepares where none does.
+        prepared: Whether repeated statements are prepared by name, which not every pooler supports. "auto" checks each new connection for a
+        pooler, and prepares statements where there is none.
 
     Yields:
         The pool, open.
@@ -147,8 +147,8 @@ async def open_pool(
         timeout=wait_s,
         max_lifetime=1_800,
         max_idle=300,
-        # After this long without Postgres the pool stops trying on its own, and the next caller starts it again. Left
-        # to itself it would double its waits, and come back as long after an outage as that has lasted.
+        # After this long without Postgres the pool stops trying on its own, and the next caller starts it again. By default the pool doubles
+        # its waits, and would reconnect as long after an outage as it lasted.
         reconnect_timeout=2,
         check=Pool.check_connection if checked else None,
         configure=_prepare_if_direct if prepared == "auto" else None,
@@ -230,7 +230,7 @@ async def transaction(pool: Pool, *, freeze_s: float = FREEZE_S) -> AsyncIterato
 @asynccontextmanager
 async def reading(pool: Pool, *, limit_s: float = READ_S) -> AsyncIterator[Connection]:
     """
-    A connection inside one transaction that only reads, for what people and programs ask of the API.
+    A connection inside one read-only transaction, for requests of the API.
 
     Args:
         pool: From `open_pool`.
@@ -267,7 +267,7 @@ def _begin(freeze_ms: int) -> bytes:
 
 
 def blames_store(problem: BaseException) -> bool:
-    """Whether an error of the driver speaks of the store, so that time must pass, and not of what was sent to it."""
+    """Whether an error of the driver is about the state of the store, so that time must pass, and not about the statement."""
     if not isinstance(problem, psycopg.Error):
         return False
     if problem.sqlstate is None:

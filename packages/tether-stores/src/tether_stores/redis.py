@@ -20,7 +20,7 @@ from tether_stores.queries import read_lua
 
 __all__ = ["MARK_TTL_S", "Redis", "answers", "client_of", "mark_seen", "open_redis", "seen", "warnings"]
 
-# A day: the gateway repeats for some two and a half hours, people press "resend" the day after.
+# A day: the gateway repeats for some two and a half hours, people resend a notification on the next day.
 MARK_TTL_S: Final = 86_400
 _PREFIX: Final = b"tether:seen:"
 _MARK: Final = read_lua("mark_seen")
@@ -41,7 +41,7 @@ class _Mended:
 
 def client_of(redis_url: str, **options: Any) -> Redis:
     """
-    A client whose lost connections are all told as redis-py's errors; it connects when first used.
+    A client that raises redis-py's errors for all lost connections; it connects when first used.
 
     Args:
         redis_url: The server.
@@ -50,8 +50,8 @@ def client_of(redis_url: str, **options: Any) -> Redis:
     Returns:
         The client; to be closed.
     """
-    # Said here and not left to redis-py, whose defaults change: the second protocol, because the third costs another round
-    # trip to connect and brings messages nobody asked for; and one more try on a fresh connection, because the first may
+    # Explicit, because the defaults of redis-py change: the second protocol, because the third costs another round trip to connect and adds
+    # push messages; and one more try on a fresh connection, because the first may
     # have died while it was idle, never after a timeout, because that try would take as long again.
     options = {"protocol": 2, "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)), **options}
     client: Redis = Redis.from_url(redis_url, **options)
@@ -158,7 +158,7 @@ async def warnings(client: Redis) -> list[str]:
         client: From `open_redis`.
 
     Returns:
-        No sentence when all is well, or when the server does not let us ask.
+        No sentence when all is well, or when the server does not allow the check.
     """
     found: list[str] = []
     try:

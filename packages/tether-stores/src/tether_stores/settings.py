@@ -94,8 +94,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _env(
             "DATABASE_PREPARED",
             "Whether Postgres keeps the plans of our statements, which saves it about a third of its work for "
-            "notifications: auto, on or off. auto asks each connection whether a pooler stands between, and keeps plans "
-            "where none does. on is for PgBouncer 1.21 or newer with max_prepared_statements.",
+            "notifications: auto, on or off. auto checks each connection for a pooler, and keeps plans "
+            "where there is none. on is for PgBouncer 1.21 or newer with max_prepared_statements.",
         ),
     ] = "auto"
     redis_url: Annotated[
@@ -132,7 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _env(
             "EMP_API_URL",
-            "The gateway's address, e.g. its staging host. Empty: nothing is ever sent or asked.",
+            "The gateway's address, e.g. its staging host. Empty: nothing is submitted and no inquiry is made.",
         ),
     ] = ""
     emp_timeout_s: Annotated[
@@ -157,7 +157,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 50.0
     reconciliation_rate_limit: Annotated[
-        float, _env("RECONCILIATION_RATE_LIMIT", "Questions per second over all workers.")
+        float,
+        _env(
+            "RECONCILIATION_RATE_LIMIT", "Status inquiries and report requests per second over all workers."
+        ),
     ] = 20.0
     nodes_max: Annotated[
         int,
@@ -171,8 +174,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _env(
             "TETHER_NOT_FOUND_GRACE",
             "The not-found grace period: seconds for which a call may be under way after its lease (`EMP_TIMEOUT` and 45 s). "
-            'The gateway\'s "not found" is believed when two answers lie both together apart; longer than any proxy between '
-            "us holds a request, and than the 5 minutes in which the gateway takes an equal debit for a duplicate.",
+            'The gateway\'s "not found" is accepted when two answers are both together apart; longer than any proxy '
+            "holds a request, and than the 5 minutes in which the gateway takes an equal debit for a duplicate.",
         ),
     ] = 900.0
     secrets_key: Annotated[
@@ -192,8 +195,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "id. failures: every report by which a debit is not, or no longer, collected (error, declined, voided, refunded, "
             "disputes), and every report that contradicts what is stored; chargebacks: disputes only; all: every "
             "report that would change an attempt; off: none. Without EMP_API_URL, EMP_API_LOGIN, EMP_API_PASSWORD and "
-            "EMP_TERMINAL_TOKEN nobody can be inquired: reports of the account `default` are then believed, and the worker "
-            "says so when it starts.",
+            "EMP_TERMINAL_TOKEN no inquiry is possible: reports of the account `default` are then applied unconfirmed, and the worker "
+            "logs that when it starts.",
         ),
     ] = "failures"
 
@@ -212,7 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_RETRIES_PER_DAY_MAX",
-            "Debits that may be tried again after a return on one day; what goes beyond moves to the next days.",
+            "Debits that may be tried again after a return on one day; further ones move to the next days.",
         ),
     ] = 1_000
     retry_spacing_days: Annotated[
@@ -226,8 +229,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _env(
             "TETHER_VOP_URL",
-            "A service that checks accounts before they are billed (docs/guides/vop.md). Empty: only what is known "
-            "without asking anybody.",
+            "A service that checks accounts before they are billed (docs/guides/vop.md). Empty: only the "
+            "built-in checks.",
         ),
     ] = ""
     vop_token: Annotated[
@@ -282,21 +285,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_SCREENING_WINDOW_DAYS",
-            "Days for which an imported debit counts as the same, the last one too; more than 25 days ago a person is asked.",
+            "Days for which an imported debit counts as the same, the last one too; beyond 25 days a person must decide.",
         ),
     ] = 25
     screening_rules: Annotated[
         tuple[str, ...],
         _env(
             "TETHER_SCREENING_RULES",
-            "The rules of screening that apply, in order, with commas; those that ask a person always do. Empty for all.",
+            "The rules of screening that apply, in order, with commas; rules with a question to a person always apply. Empty for all.",
         ),
     ] = ()
     screening_same: Annotated[
         Same,
         _env(
             "TETHER_SCREENING_SAME",
-            "What makes two rows of a file the same debit: iban_and_reference, or iban where nobody has two from one account.",
+            "What makes two rows of a file the same debit: iban_and_reference, or iban where no account has two debits.",
         ),
     ] = "iban_and_reference"
     reader_memory_bytes: Annotated[
@@ -351,7 +354,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         try:
             parse_codes(settings.blacklist_codes)
         except InvalidRequest:
-            # The core shows the word it stumbled over, which here may be anything.
+            # The core's message quotes the invalid word, which here may be a secret.
             why = "holds a word that is no reason code of four letters or digits; put commas between codes"
             raise InvalidRequest(why, field="TETHER_BLACKLIST_CODES") from None
         return settings
@@ -391,7 +394,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def submission_rules(self) -> Rules:
-        """How long a call to the gateway may live, and when its silence is believed."""
+        """How long a call to the gateway may last, and when "not found" is accepted."""
         # Ten seconds to begin the call, its time limit, and as long again for the answer's way into the books.
         return Rules(lease_s=10 + self.emp_timeout_s + 35, not_found_grace_s=self.not_found_grace_s)
 

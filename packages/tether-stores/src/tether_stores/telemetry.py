@@ -1,11 +1,10 @@
 """
-Telemetry: one JSON object per line on stderr, written by a thread, clean of personal data.
+Telemetry: one JSON object per line on stderr, written by a thread, without personal data.
 
 A log line must never hold up an answer, so lines go into a bounded deque and a thread writes them; when stderr
-stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redaction`, whichever module
-wrote it: what libraries log through the standard `logging`, what Python warns of and what nobody caught goes the
-same way as our own events. Of errors that are not ours only what cannot hold somebody's data is kept: the first
-line without its quoted parts, the place in the code, and of Postgres the rule that was broken.
+stalls and the deque is full, the oldest lines are dropped and counted. Every line passes `tether_core.redaction`: our own events, log records
+of libraries, warnings of Python and uncaught exceptions. Of foreign exceptions only parts without personal data are logged: the first line
+without its quoted parts, the place in the code, and for Postgres the violated constraint.
 
 A line looks like this:
 
@@ -39,17 +38,17 @@ from tether_core.errors import TetherError
 
 __all__ = ["REQUEST_ID", "LogSink", "Sampled", "configure", "dropped", "logger", "of_request"]
 
-# Of the request that this task answers, or "" outside of one; every line says it.
+# Id of the current request, or "" outside of a request; part of every line.
 REQUEST_ID: Final = ContextVar("request_id", default="")
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _DOWNWARDS: Final = sorted(_LEVELS.items(), key=lambda pair: -pair[1])
 # user:password@ in an address, printed by any library.
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
-# What an error quotes is what it was given.
+# Quoted parts of an error are input.
 _QUOTED: Final = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
 _is_personal: Final = lru_cache(maxsize=1_000)(redaction.is_personal)
-# After these there will never be a reader again. Others pass, such as a disk that is full.
+# These errors are permanent. Others, such as a full disk, are temporary.
 _GONE: Final = (errno.EPIPE, errno.EBADF)
 _encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -67,7 +66,7 @@ class LogSink:
         self._descriptor = descriptor
         self._lines_max = lines_max
         self._start()
-        # A forked child has the buffer but not the thread; what is in the buffer is the parent's to write.
+        # A forked child has the buffer but not the thread; the parent writes the buffer.
         os.register_at_fork(after_in_child=self._start)
 
     def _start(self) -> None:
@@ -79,7 +78,7 @@ class LogSink:
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """Take one line, never waiting; the oldest goes when there is no room."""
+        """Add one line without waiting; the oldest is dropped when the buffer is full."""
         if len(self._lines) >= self._lines_max:
             self._lines.popleft()
             self.dropped += 1
@@ -106,7 +105,7 @@ class LogSink:
                 except OSError as exc:
                     self.dropped += lines
                     if exc.errno in _GONE:
-                        return  # nobody reads any more; there is nowhere left to say so
+                        return  # there is no reader any more; there is nowhere left to say so
             if self._done:
                 return
 
@@ -183,7 +182,7 @@ def configure(*, level: str = "info", program: str) -> LogSink:
     sys.excepthook = lambda _, problem, __: log.error("uncaught exception", exc_info=problem)
     threading.excepthook = lambda item: log.error("a thread failed", exc_info=item.exc_value)
     sys.unraisablehook = lambda item: log.error("unraisable exception", exc_info=item.exc_value)
-    # These tell every job and every request at level info.
+    # These log every job and every request at level info.
     for noisy in ("saq", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(max(_LEVELS[level], logging.WARNING))
     return _sink
@@ -208,14 +207,14 @@ class Sampled:
 
         Args:
             log: From `logger`.
-            every_s: One line for each event in so many seconds.
+            every_s: At most one line per event in a number of seconds.
         """
         self._log = log
         self._every_s = every_s
         self._last: dict[str, tuple[float, int]] = {}
 
     def warning(self, event: str, **facts: object) -> None:
-        """Write a line, or count it where one was written lately; *event* is one of few."""
+        """Write a line, or count it where one was written recently; *event* is one of few."""
         now_s = monotonic()
         written_s, excluded = self._last.get(event, (-self._every_s, 0))
         if now_s - written_s < self._every_s:

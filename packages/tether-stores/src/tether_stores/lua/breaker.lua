@@ -1,16 +1,15 @@
--- breaker: ask whether to call, or report how calls ended.
+-- breaker: request a permit, or report the results of calls.
 --
 -- The circuit breaker of tether_core.limits.circuit_breaker for all nodes; a test compares both.
 --
 -- KEYS[1]   the breaker: "state generation half calls failures calls_before failures_before open_until opened_in_row
 --           probe_until probes_passed"
--- ARGV[1]   "ask", or how calls ended: a letter each, "o" for well, "f" for failed, "u" for a call that was not made
---           or says nothing of the gateway
+-- ARGV[1]   "ask", or the results of calls, a letter each: "o" succeeded, "f" failed, "u" not made, or not about the gateway
 -- ARGV[2]   the generation under which the calls were made
 -- ARGV[3..9] window, calls_min, failure_share, open, open_max, probe_timeout, probes_to_close
 -- ARGV[10]  how long an unused breaker is kept, in milliseconds; one that is lost begins closed
 -- ARGV[11]  the time in seconds, or "" for the server's own; given only by tests
--- Returns whether to call, the generation, seconds until asking again as text, and the state.
+-- Returns whether to call, the generation, seconds until the next request as text, and the state.
 
 local window, calls_min, failure_share = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local open_for, open_max = tonumber(ARGV[6]), tonumber(ARGV[7])

@@ -1,4 +1,4 @@
--- take: ask for calls of one share of an account's rate.
+-- take: request calls from one share of an account's rate.
 --
 -- The token bucket of tether_core.limits.rate_limit for all nodes; a test compares both.
 --
@@ -10,9 +10,9 @@
 -- ARGV[4]   how long an unused bucket is kept, in milliseconds; one that is lost begins empty and grants nothing extra
 -- ARGV[5]   the time in seconds, or "" for the server's own; given only by tests
 -- ARGV[6]   in how many seconds a lowered rate is whole again; tether_core.limits.throttle
--- ARGV[7]   the longest pause of a throttle; a longer one says that the clock was set back
--- ARGV[8,9] the throttle that the caller knows of: its part and the seconds to the end of its pause, or "". A Redis that
---           was emptied learns it anew from this.
+-- ARGV[7]   the longest pause of a throttle; a longer one shows that the clock was set back
+-- ARGV[8,9] the throttle that the caller knows: its part and the seconds to the end of its pause, or "". A Redis that
+--           was flushed restores it from this.
 -- ARGV[10..] guaranteed and ceiling rate of each share
 -- Returns granted, the seconds until one more may be granted, and the throttle's part and seconds to the end of its pause,
 -- all as text; "" where the rate is not lowered.

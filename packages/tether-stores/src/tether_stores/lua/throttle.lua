@@ -1,6 +1,6 @@
--- throttle: the gateway asks for fewer requests.
+-- throttle: lower the rate after HTTP 429.
 --
--- The rule of tether_core.limits.throttle, once more, where all nodes meet; a test holds both against each other.
+-- The rule of tether_core.limits.throttle for all nodes; a test compares both.
 --
 -- KEYS[1]   the throttle: "part until"; none means the whole rate
 -- ARGV[1]   for how many seconds the gateway wants no requests, 0 where it named no time

@@ -3,7 +3,7 @@
 -- Times are timestamptz, amounts are whole minor units, states are text with a named CHECK that
 -- tests/schema compares with the tables of tether_core. No default calls now(): time is an argument.
 
--- Files that were handed in. tether_core.uploads.upload and docs/concepts/intake.md tell their life. What is json here and not
+-- Uploaded files. Their life cycle: tether_core.uploads.upload and docs/concepts/intake.md. What is json here and not
 -- jsonb holds headers and cells as they came, zero bytes among them.
 create table uploads (
     id bigint generated always as identity primary key,
@@ -45,7 +45,7 @@ create table uploads (
     withdrawn_at timestamptz,
     withdrawn_by text,
     withdrawn_reason text,
-    -- What screening found that a person is asked about, by group; what was answered; and when all rows were screened.
+    -- Questions of screening, by group; their answers; and when all rows were screened.
     repeats json not null default '[]',
     screening_answers json not null default '{}',
     screened_at timestamptz,
@@ -67,7 +67,7 @@ create table uploads (
         and (withdrawn_at is null) = (withdrawn_reason is null)
     )
 );
--- The same bytes with the same answers are one upload, however many people send them at once.
+-- The same bytes with the same answers are one upload, also when several requests send them at once.
 create unique index uploads_once on uploads (content_key, dry_run) where not forced;
 create unique index uploads_object_once on uploads (object_key);
 create index uploads_due on uploads (due_at, id) where due_at is not null;
@@ -76,7 +76,7 @@ create index uploads_due_of_sender on uploads (added_by, due_at, id) where due_a
 create index uploads_due_by_size on uploads (added_by, size_bytes, id) where due_at is not null;
 create index uploads_turns on uploads (added_by, turn_at desc) where turn_at is not null;
 
--- People who owe money: one row per row of an upload that could be read, with what screening said of it. The row of the
+-- Debtors: one row per row of an upload that could be read, with its screening result. The row of the
 -- upload is written in the same transaction, so no constraint looks it up again for each debtor.
 create table debtors (
     id bigint generated always as identity primary key,
@@ -153,7 +153,7 @@ return hashtextextended(
 
 create index debtors_by_mandate on debtors (mandate_key(mandate_id)) where mandate_id is not null;
 
--- What is wrong with rows that became no debtors, and what deserves a look of those that did.
+-- Problems of rows that became no debtors, and warnings about those that did.
 create table problems (
     upload_id bigint not null,
     row_number integer not null,
@@ -168,7 +168,7 @@ create table problems (
     constraint problems_level_known check (level in ('error', 'warning'))
 );
 
--- What a dry run has to remember of the rows it read until it is over: it stores no debtors.
+-- The rows of a dry run, until it is over: a dry run stores no debtors.
 create table dry_run_rows (
     upload_id bigint not null,
     iban_fingerprint bytea not null,
@@ -182,7 +182,7 @@ create table dry_run_rows (
 );
 create index dry_run_rows_by_fingerprint on dry_run_rows (upload_id, iban_fingerprint);
 
--- What a person answered about the rows of a file, kept for files of the same layout until somebody forgets it.
+-- Answers about the rows of a file, kept for files of the same layout until a person deletes them.
 create table layout_answers (
     id bigint generated always as identity primary key,
     layout bytea not null,
@@ -201,7 +201,7 @@ create table layout_answers (
 );
 create unique index layout_answers_once on layout_answers (layout, subject) where forgotten_at is null;
 
--- A run collects one due item from the debtors of an upload; tether_core.billing.run tells its life.
+-- A run collects one due item from the debtors of an upload; its life cycle: tether_core.billing.run.
 create table billing_runs (
     id bigint generated always as identity primary key,
     upload_id bigint not null references uploads (id),
@@ -245,7 +245,7 @@ create table billing_run_counts (
     canaries_answered integer not null default 0,
     canaries_refused integer not null default 0,
     refused_at timestamptz,
-    -- What a person has seen of it, when, who and why; refusals are counted anew from there.
+    -- The release by a person: counts, when, who and why; refusals are counted from there.
     released_answered integer not null default 0,
     released_refused integer not null default 0,
     released_at timestamptz,
@@ -269,7 +269,7 @@ create table order_keys (
 );
 create index order_keys_by_age on order_keys (created_at);
 
--- One try to collect one amount. The stages are those of tether_core.payments.attempt; the state is read off them.
+-- One try to collect one amount. The stages are those of tether_core.payments.attempt; the state is derived from them.
 create table billing_attempts (
     id bigint generated always as identity primary key,
     account text not null,
@@ -287,7 +287,7 @@ create table billing_attempts (
     iban_masked text not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    -- What is owed, which try at it this is, and the run that made it.
+    -- The due item, the number of the try, and the run that made it.
     run_id bigint references billing_runs (id),
     due_item text,
     try_number smallint,
@@ -301,10 +301,10 @@ create table billing_attempts (
     -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
     submissions_uncounted smallint not null default 0,
     withheld text,
-    -- Questions to the gateway: answers that settled nothing, and when the next one is due.
+    -- Status inquiries: responses without a final result, and when the next one is due.
     inquiry_count smallint not null default 0,
     inquire_at timestamptz,
-    -- After a return: when that was looked at, what came of it, and the day on which the same debit may be tried again.
+    -- After a return: when it was handled, the result, and the day on which the same debit may be tried again.
     return_handled_at timestamptz,
     retry_on date,
     retry_why text,
@@ -354,7 +354,7 @@ create index billing_attempts_next_inquiry on billing_attempts (payment_stage, i
 create index billing_attempts_returns_to_handle on billing_attempts (id)
     where return_handled_at is null and reason_code is not null and dispute_stage in (1, 3);
 create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
--- Debits whose last status inquiry has been made and settled nothing.
+-- Debits whose last status inquiry had no final result.
 create index billing_attempts_beyond_inquiries on billing_attempts (id)
     where inquiry_count >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
 
@@ -378,7 +378,7 @@ create table imported_attempts (
     constraint imported_attempts_dispute_stage_known check (dispute_stage in (0, 1, 2, 3))
 );
 
--- Where calls went: address, login and terminal behind one key, with a name for people that holds no secret.
+-- Gateway identities of calls: a key for address, login and terminal, with a display name without secrets.
 -- See tether_core.payments.gateway_identity.
 create table gateway_identities (
     key text not null,
@@ -391,7 +391,7 @@ create table gateway_identities (
     constraint gateway_identities_key_form check (key ~ '^[0-9a-f]{16}$')
 );
 
--- refund, as refund or void; tether_core.refunds.refund tells their life.
+-- refund, as refund or void; their life cycle: tether_core.refunds.refund.
 create table refunds (
     id bigint generated always as identity primary key,
     attempt_id bigint not null references billing_attempts (id),
@@ -435,7 +435,7 @@ create table refunds (
     constraint refunds_submitted_at_a_timestamp check (submission_count = 0 or submitted_at is not null),
     constraint refunds_uncounted_of_submissions check (submissions_uncounted between 0 and submission_count)
 );
--- A debit's money goes back by us once: an order that stands keeps all others away.
+-- A debit is refunded at most once: an active order excludes all others.
 create unique index refunds_one_active on refunds (attempt_id)
     where state in ('pending', 'unknown', 'approved', 'refunded');
 create index refunds_to_submit on refunds (submit_at) where submit_at is not null;
@@ -480,7 +480,7 @@ create table run_voids (
     usage text not null,
     reason text not null,
     ordered_by text not null,
-    -- The last of the run's debits that was judged.
+    -- The last of the run's debits that was processed.
     position bigint not null default 0,
     created_at timestamptz not null,
     updated_at timestamptz not null,
@@ -491,7 +491,7 @@ create table run_voids (
 create unique index run_voids_one_working on run_voids (run_id) where state = 'working';
 create index run_voids_by_run on run_voids (run_id, id);
 
--- What became of each debit of such a run.
+-- The result for each debit of such a run.
 create table run_void_debits (
     void_id bigint not null references run_voids (id),
     attempt_id bigint not null references billing_attempts (id),
@@ -511,7 +511,7 @@ create table run_void_debits (
     constraint run_void_debits_refused_reason check ((refused is null) = (refused_reason is null))
 );
 
--- The inbox: every genuine notification, its raw bytes, and what came of it.
+-- The inbox: every verified notification, its raw bytes, and its result.
 create table webhook_events (
     id bigint generated always as identity primary key,
     key bytea not null,
@@ -540,10 +540,10 @@ create table webhook_events (
     received_at timestamptz not null,
     next_at timestamptz,
     handled_at timestamptz,
-    -- The day in whose list the gateway has this event, and its own time of the payment, where it told one.
+    -- The day of the gateway's list that has this event, and the gateway's time of the payment, where stated.
     listed_on date,
     happened_at timestamptz,
-    -- What it reports, as far as rows are bounded by it; "" for what we fetched ourselves.
+    -- Its report class, which bounds the number of rows; "" for fetched records.
     report_class text not null default '',
     -- Our id of the payment, as the gateway confirmed it.
     confirmed_transaction_id text,
@@ -569,7 +569,7 @@ create table webhook_events (
     ),
     constraint webhook_events_conflict_names_other check ((state = 'conflicting') = (conflicts_with is not null))
 );
--- The one promise of the inbox: a notification is recorded once. Conflicting deliveries stand beside it, once each.
+-- A notification is recorded once. Conflicting deliveries are stored once each.
 create unique index webhook_events_once on webhook_events (key) where conflicts_with is null;
 create unique index webhook_events_conflict_once on webhook_events (key, content) where conflicts_with is not null;
 create index webhook_events_due on webhook_events (next_at, id) where state = 'waiting';
@@ -587,7 +587,7 @@ create index webhook_events_by_listing on webhook_events (listed_on) where liste
 create index webhook_events_contradicted on webhook_events (id) where state = 'contradicted';
 create index webhook_events_identity_checks on webhook_events (account, received_at) where kind = 'kyc';
 
--- Deliveries beyond what is kept: counted at the row that stands for them.
+-- Deliveries beyond what is kept: counted at the row that represents them.
 create table excess_deliveries (
     -- Of webhook_events: a count must not wait for the transaction that holds that row, which is never deleted.
     webhook_event_id bigint primary key,
@@ -621,7 +621,7 @@ create table blacklist (
     name text,
     name_key text,
     email text,
-    -- What lifting it forgives besides the entry; null where it was lifted before that was asked.
+    -- What lifting it forgives besides the entry; null for entries lifted before this was stored.
     forgives text,
     constraint blacklist_action_known check (action in ('hold', 'block')),
     constraint blacklist_scope_known check (scope in ('iban', 'mandate', 'name', 'email')),
@@ -634,7 +634,7 @@ create table blacklist (
     constraint blacklist_forgives_known check (forgives in ('entry', 'disputes', 'account')),
     constraint blacklist_forgives_when_lifted check (forgives is null or lifted_at is not null)
 );
--- One live entry per IBAN and reason, whatever is delivered again; likewise per name and per address.
+-- One active entry per IBAN and reason, also after repeated deliveries; likewise per name and per address.
 create unique index blacklist_once on blacklist (iban_fingerprint, reason_code) where lifted_at is null;
 create unique index blacklist_name_once on blacklist (name_key, reason_code)
 where lifted_at is null and name_key is not null;
@@ -652,7 +652,7 @@ create index blacklist_for_people_by_reason on blacklist (
     reason_code, action, source, (case when lifted_at is not null then 'lifted' when expires_at is not null then 'ends' else 'stays' end), id
 );
 
--- Which disputes an entry is about: a dispute asks for an entry once, however often it is reported.
+-- The disputes of an entry: a dispute makes an entry once, however often it is reported.
 create table blacklist_disputes (
     blacklist_id bigint not null references blacklist (id),
     attempt_id bigint not null references billing_attempts (id),
@@ -676,7 +676,7 @@ create table forgiven_disputes (
     constraint forgiven_disputes_dispute_stage_known check (dispute_stage in (1, 3))
 );
 
--- The key that the fingerprints of this database are made with, by a value that tells it from others; one row.
+-- The key that the fingerprints of this database are made with, by a check value; one row.
 create table fingerprint_key (
     single boolean primary key default true,
     check_value bytea not null,
@@ -684,7 +684,7 @@ create table fingerprint_key (
     constraint fingerprint_key_one_row check (single)
 );
 
--- Orders to make all fingerprints anew with another key: who, when and why, how far each has come, what it changed.
+-- Rekeyings, which recompute all fingerprints with another key: who, when and why, progress, and counts.
 create table fingerprint_rekeyings (
     id bigint generated always as identity primary key,
     check_before bytea,
@@ -710,7 +710,7 @@ create table fingerprint_rekeying_unmatched (
     primary key (rekeying_id, blacklist_id)
 );
 
--- Facts for others, written in the transaction of the change they speak of, handed on in order.
+-- Events for other systems, written in the transaction of the change they report, delivered in order.
 create table outbox (
     id bigint generated always as identity primary key,
     name text not null,
@@ -721,7 +721,7 @@ create table outbox (
     occurred_at timestamptz not null
 );
 
--- A tick of a periodic task: the worker that inserts it runs the task, so it is done once however many workers are up.
+-- A tick of a periodic task: the worker that inserts it runs the task, so it is done once with any number of workers.
 create table ticks (
     periodic_task text not null,
     tick_at timestamptz not null,
@@ -729,12 +729,12 @@ create table ticks (
     primary key (periodic_task, tick_at)
 );
 
--- The reading of one list of one day; read again and again while the list may still change.
+-- The reading of one list of one day; repeated while the list may still change.
 create table report_fetches (
     account text not null,
     list text not null,
     day_on date not null,
-    -- When it was last asked for, and when it is to be read, or to be gone on with; null while nothing is to be done.
+    -- When it was last requested, and when it is to be read or continued; null while no reading is due.
     wanted_at timestamptz not null,
     due_at timestamptz,
     leased_until timestamptz,
@@ -805,7 +805,7 @@ create table gateway_accounts (
     enabled boolean not null,
     created_at timestamptz not null,
     updated_at timestamptz not null,
-    -- In which names and texts are written to the gateway; null for EMP_CHARACTERS.
+    -- The character set of names and texts to the gateway; null for EMP_CHARACTERS.
     characters text constraint gateway_accounts_characters_known check (characters in ('latin', 'sepa')),
     -- "default" is the account of the environment.
     constraint gateway_accounts_name_form check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$' and name <> 'default'),
@@ -815,7 +815,7 @@ create table gateway_accounts (
     )
 );
 
--- What was begun with an account on a day; only for accounts that have a limit per day.
+-- Submissions of an account on a day; only for accounts with a limit per day.
 create table gateway_account_days (
     account text not null references gateway_accounts (name) on delete cascade,
     day_on date not null,
@@ -828,7 +828,7 @@ create table gateway_account_days (
 create table database_epochs (
     number integer primary key,
     token text not null,
-    -- The same for all copies of one database; it names where the marks lie.
+    -- The same for all copies of one database; it names the place of the marks.
     installation text not null,
     reason text not null,
     system_id text,
@@ -859,7 +859,8 @@ create table database_epochs (
 -- One epoch at a time: of two processes that notice the same loss, one begins the next epoch.
 create unique index database_epochs_one_current on database_epochs ((true)) where ended_at is null;
 
--- Books that differ, as one list (tether_core.reconciliation.differences). A line is open once per debit, kind and subject; it is resolved by the
+-- Differences between the gateway's records and ours, as one list (tether_core.reconciliation.differences). A line is open once per debit,
+-  kind and subject; it is resolved by the
 -- facts, or acknowledged by a person, and never deleted.
 create table reconciliation_differences (
     id bigint generated always as identity primary key,
@@ -907,7 +908,7 @@ create table reconciliation_reviews (
     updated_at timestamptz not null
 );
 
--- Refunds and voids of our debits that were made in the gateway's back office; tether_core.reconciliation.gateway_refunds tells their life.
+-- Refunds and voids of our debits that were made in the gateway's back office; life cycle: tether_core.reconciliation.gateway_refunds.
 create table gateway_refunds (
     unique_id text primary key,
     attempt_id bigint not null references billing_attempts (id),
@@ -930,7 +931,7 @@ create table gateway_refunds (
 create index gateway_refunds_by_attempt on gateway_refunds (attempt_id);
 create index gateway_refunds_to_inquire on gateway_refunds (inquire_at) where inquire_at is not null;
 
--- Counts of rows, so that nobody has to read a large table for them (tether_stores.row_counts). Who changes rows writes what that
+-- Counts of rows, so that large tables need not be read for them (tether_stores.row_counts). A transaction that changes rows writes what that
 -- changes of the counts, in the same transaction and as rows of its own, so that no two writers wait for each other; the worker adds
 -- these changes to the counts from time to time. A count is the sum of both.
 create table row_counts (
@@ -947,7 +948,7 @@ create table row_count_changes (
     count bigint not null,
     amount bigint not null
 );
--- Of billing attempts by what billing looks at; run_id is 0 for those of no run.
+-- Of billing attempts, by the columns that billing counts; run_id is 0 for those of no run.
 create table billing_attempt_counts (
     run_id bigint not null,
     account text not null,
@@ -1085,7 +1086,7 @@ referencing new table as new_rows for each statement execute function count_exce
 create trigger excess_deliveries_counted_update after update on excess_deliveries
 referencing old table as old_rows new table as new_rows for each statement execute function count_excess_deliveries();
 
--- What people stated about submissions that nobody can inquire about any more.
+-- Outcomes that people stated of submissions that cannot be inquired any more.
 create table stated_outcomes (
     id bigint generated always as identity primary key,
     attempt_id bigint not null references billing_attempts (id),
