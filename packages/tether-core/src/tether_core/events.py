@@ -159,7 +159,7 @@ class DatabaseEpochChanged(msgspec.Struct, frozen=True, tag_field="event", tag="
 
 class ClockStepped(msgspec.Struct, frozen=True, tag_field="event", tag="clock.stepped.1"):
     """
-    The clock of Postgres or of a machine was set; grace periods begin anew (`tether_core.clock_steps`).
+    The clock of Postgres or of a machine was set; grace periods restart (`tether_core.clock_steps`).
 
     Attributes:
         clock: "postgres" or "machine".
