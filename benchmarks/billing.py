@@ -1,11 +1,11 @@
 """
 Billing: rate limiting by two workers, the speed of one worker, and the share of status inquiries.
 
-The gateway is the simulator, so every figure is read off its own ledger and is not what the workers believe. Four parts:
+The gateway is the simulator, so every figure comes from its ledger and not from the workers' own counts. Four parts:
 
 - *held*: two worker processes under `EMP_RATE_LIMIT`, at 50 and at 300 a second; in every span of 10 s the gateway must
   see the rate within 2 %;
-- *asked*: 10,000 debits of unknown outcome are asked about by two workers, while a third one has debits to send; in no span of
+- *asked*: two workers make status inquiries about 10,000 debits of unknown outcome, while a third one submits debits; in no span of
   10 s may the questions exceed `RECONCILIATION_RATE_LIMIT`, nor both together the account's rate;
 - *lifted*: one worker process, 100,000 debits and a limit that is never reached; debits a second, and the worker's memory along
   the way.
@@ -60,7 +60,7 @@ class Held(msgspec.Struct):
 
 
 class InquiryKind(msgspec.Struct):
-    """Questions beside debits: each, both together at most in any 10 s, and what became of the unknown debits."""
+    """Status inquiries beside debits: each, both together at most in any 10 s, and the results of the unknown debits."""
 
     questions: Held
     debits: Held
@@ -211,7 +211,7 @@ def _median(values: Sequence[float]) -> float:
 
 
 def _setup() -> Setup:
-    # Results come when nobody measures any more.
+    # Results may arrive after the measurement.
     return Setup(result_after_s=86_400, login=ENVIRONMENT["EMP_API_LOGIN"])
 
 
@@ -231,7 +231,7 @@ def _held(here: Environment, *, seconds: int, rate: float) -> Held:
 def _asked(here: Environment, *, unknown: int) -> InquiryKind:
     here.forget()
     with running(_setup()) as gateway:
-        # Older than the lists that are fetched: those would settle a hundred with one request.
+        # Older than the lists that are fetched: those would resolve a hundred with one request.
         _lose(here, gateway, unknown, at=datetime.now(UTC) - timedelta(days=40))
         # More than are sent in that time, so that both uses want their share to the end.
         _order(here, debits=int(_BOTH_PER_S * (2 * unknown / _ASK_PER_S + 20)), number=1)

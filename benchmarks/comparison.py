@@ -52,7 +52,7 @@ def report(
 
 
 def plot(runs: _Runs, name: str, *, connections: Sequence[int]) -> Path:
-    """Draw the figures that decide, from the slowest to the quickest at saturation over the most connections."""
+    """Plot the main figures, from the slowest to the fastest at saturation over the most connections."""
     most = max(connections)
     per_s, cpu_us = _saturated(most)
     panels: dict[str, _Figure] = {
@@ -180,7 +180,7 @@ def _aims(runs: _Runs, connections: Sequence[int]) -> list[Aim]:
 
 
 def _saturated(connections: int) -> tuple[_Figure, _Figure]:
-    """Answers per second, and CPU of the server's processes per answer, at saturation over so many connections."""
+    """Answers per second, and CPU of the server's processes per answer, at saturation over this number of connections."""
     return (lambda item: item.full[connections].per_s), (
         lambda item: item.full[connections].cost.us["server"]
     )

@@ -15,14 +15,14 @@ PRODUCT: Mapping[str, LiteralString] = split_file("benchmarks", "sql/product")
 
 
 def added(environment: Environment, database: str) -> Environment:
-    """Make an empty database, and give the stand that is on it."""
+    """Make an empty database, and yield an environment on it."""
     (statement,) = ask(environment, FLOOR["database"], name=database)[0]
     run(environment, statement.encode())
     return environment.on(database)
 
 
 def ask(environment: Environment, query: LiteralString | bytes, **facts: object) -> list[tuple[Any, ...]]:
-    """The rows a query gives on the stand's database."""
+    """The rows of a query on the environment's database."""
     with psycopg.connect(
         environment.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None
     ) as conn:

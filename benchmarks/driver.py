@@ -3,8 +3,8 @@
 
 Two ways of sending:
 
-- *open loop* (`--rate`): request k is due at start + k / rate, whatever became of those before it, and its time counts
-  **from the time it was due**. A server that stalls for a second therefore shows a second's worth of slow answers; a
+- *open loop* (`--rate`): request k is due at start + k / rate, independent of earlier ones, and its time counts **from the time it was due**.
+  A server that stalls for a second therefore shows a second's worth of slow answers; a
   driver that waits for each answer before it sends the next would show one (coordinated omission);
 - *closed loop* (`--connections`): each connection sends the next request when its answer has come. Only for where wrk
   is not installed.
@@ -32,7 +32,7 @@ __all__ = ["Sent", "Window", "quantile"]
 # Open-loop connections: this many from the start, so that connecting is not timed, and this many at most.
 _LINES_MIN = 16
 _LINES_MAX = 256
-# Whoever has not been answered by then is counted as a failure.
+# A request without a response by then is counted as a failure.
 _PATIENCE_S = 10.0
 
 
@@ -82,7 +82,7 @@ class Sent(msgspec.Struct, frozen=True):
 
     @property
     def statuses_total(self) -> int:
-        """Requests that were answered, with whatever status."""
+        """Requests that were answered, with any status."""
         return self.answers + sum(self.statuses.values())
 
 
@@ -351,7 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--window", type=float, default=0, help="also tell windows of this many seconds")
     args = parser.parse_args(argv)
-    gc.disable()  # a collection would be a delay of ours in somebody else's figures; nothing here makes cycles
+    gc.disable()  # a garbage collection of the driver would be a delay in the measured figures; nothing here makes cycles
     load: _Open | _Closed
     if args.rate:
         load = _Open(args.url, args.bodies, rate=args.rate, seconds=args.seconds)

@@ -15,7 +15,7 @@ _LETTER_PX = 6.6
 
 
 class _Frame(msgspec.Struct):
-    """A function as called from where it stands, and those it called."""
+    """A function at one place of the call tree, and the functions it called."""
 
     samples: int = 0
     called: dict[str, "_Frame"] = {}
@@ -23,7 +23,7 @@ class _Frame(msgspec.Struct):
 
 def drawn(stacks: Path, to: Path, *, title: str) -> None:
     """
-    Draw sampled stacks.
+    Plot sampled stacks.
 
     Args:
         stacks: One a line: functions from the outermost on with semicolons, a blank, how often.
@@ -67,7 +67,7 @@ def _boxes(frame: _Frame, total: int, *, x: float, depth: int, height: int) -> I
         width = _WIDTH * item.samples / max(total, 1)
         if item.samples >= total * _LEAST:
             y = height - _ROW * (depth + 1)
-            green = 140 + sum(name.encode()) % 90  # the same function has one colour wherever it stands
+            green = 140 + sum(name.encode()) % 90  # the same function has one colour at all places
             shown = escape(name[: max(int(width / _LETTER_PX) - 1, 0)])
             yield (
                 f'<g><title>{escape(name)}: {100 * item.samples / total:.1f} %</title><rect x="{x:.1f}" y="{y}" '

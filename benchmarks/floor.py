@@ -2,7 +2,7 @@
 The floor: the least a Python web server can do, for Granian to serve.
 
 - `at_once` answers and does nothing else;
-- `marked` asks Redis for one `SET NX` before it answers, by redis-py's own pool;
+- `marked` sends one `SET NX` to Redis before it answers, by redis-py's own pool;
 - `stored` makes one insert in Postgres before it answers, each request its own, by psycopg's own pool.
 
 None of them verifies, keys, counts or logs anything. `marked` and `stored` are what "just put it into Redis", and "just put it

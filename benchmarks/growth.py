@@ -2,8 +2,8 @@
 `python -m benchmarks growth`: speed with large tables, and with a second web process.
 
 For each size a database is filled with that many notifications and attempts, all long done with; then, in turns, each is sent
-500 a second, then as much as it answers, and drains a backlog. All databases stand side by side in one Postgres, so what differs
-between them is their size and nothing else. Then, on an empty database, one web process is measured by itself, behind nginx, and
+500 a second, then as much as it answers, and drains a backlog. All databases are in one Postgres, so they differ only in size. Then, on an
+empty database, one web process is measured by itself, behind nginx, and
 beside a second one behind nginx.
 """
 

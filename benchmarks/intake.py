@@ -8,7 +8,7 @@
 - *a large upload*: what it adds to the memory of the web process.
 - *growth*: 10,000, 100,000 and a million rows into a table that holds ten million debtors.
 
-The worker, and whatever is compared with it, may use one core; Postgres has the others.
+The worker, and each program compared with it, may use one core; Postgres has the others.
 """
 
 import argparse
@@ -435,7 +435,7 @@ def _workbooks(it: Environment, much: _Plan, _: str) -> tuple[list[str], list[Ai
     lines = [f"## Workbooks: {much.rows:,} rows of XLSX", ""]
     lines += prose(
         "A workbook is parsed by a child process and checked by its parent, so that a hostile file cannot end the worker; with two",
-        "cores the two overlap. *Calamine alone* reads every row and looks at none. Peaks are of the parent.",
+        "cores the two overlap. *Calamine alone* reads every row and does nothing with it. Peaks are of the parent.",
     )
     lines += table(
         ("way", "rows/s", "of calamine alone", "CPU us/row", "peak MiB", "child MiB"),

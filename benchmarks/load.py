@@ -1,8 +1,8 @@
 """
 Load one address, at saturation by `wrk` or at a fixed rate by `driver`, and measure CPU time and memory.
 
-wrk sends from one thread of C, so it takes a small part of what a server takes per request; where it is not installed our own
-driver does the same in Python, and the result says so. `Full.driver_busy` tells how much of a core the generator used: near 1,
+wrk sends from one thread of C, so it takes a small part of what a server takes per request; where it is not installed our own driver does the
+same in Python, and the result names it. `Full.driver_busy` is the part of a core that the generator used: near 1,
 the figure is the generator's and not the server's.
 """
 
@@ -146,7 +146,7 @@ def hold(
     url: str, bodies: Path, *, rate: float, seconds: float, programs: Mapping[str, int], window_s: float = 0
 ) -> Held:
     """
-    Send at a fixed rate, whatever is answered.
+    Send at a fixed rate, independent of the answers.
 
     Args:
         url: Where to.
@@ -201,7 +201,7 @@ def _driven(url: str, bodies: Path, *options: str, seconds: float) -> Sent:
 
 
 def _output(command: list[str], *, seconds: float) -> str:
-    # Longer than any of them waits by itself; nothing of ours may stay behind.
+    # Longer than any of them waits by itself; no process may be left.
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 60, cwd=_ROOT
     )

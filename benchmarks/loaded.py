@@ -63,7 +63,7 @@ def loaded(on: Environment, url: str, programs: Mapping[str, int], amount: Amoun
 
     Args:
         on: The database.
-        url: Of a web node, or of what stands before several.
+        url: Of a web node, or of the proxy in front of several.
         programs: Their process ids; worker and stores are added.
         amount: How much.
         number: The seed.

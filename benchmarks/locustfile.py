@@ -1,7 +1,7 @@
 r"""
 Load in stages, for locust: signed notifications at a given rate, with thresholds as exit code.
 
-`python -m benchmarks stages` starts the stand and runs this; against another installation run it by hand:
+`python -m benchmarks stages` starts the environment and runs this; against another installation run it by hand:
 
     TETHER_BODIES=bodies.txt TETHER_STAGES="60:50 180:50 60:100 180:100 60:0" \
         uv run --group bench locust -f benchmarks/locustfile.py --headless --host https://staging.example

@@ -328,7 +328,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
     },
     "uploads/withdrawals.withdraw": {"": {"state": "withdrawn"}},
-    # Once per upload, when all its rows are read or when a person asks for it: as many rows are read as it has. (The upload
+    # Once per upload, when all its rows are read or when a person requests it: as many rows are read as it has. (The upload
     # here has a thousand.)
     **{
         query: {"of an upload": {"upload_id": 5, "reads_max": 50_000, "buffers_max": 25_000}}
@@ -467,7 +467,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "events.between": {
         "all": {"after": lambda rows: rows - 200},
-        # `outbox.between` goes on from there: 10,000 events a statement.
+        # `outbox.between` continues from there: 10,000 events a statement.
         "rare name": {"after": 0, "up_to": 10_000, "names": ["upload.completed"], "reads_max": 10_000},
         "no such name": {
             "after": lambda rows: rows // 2,

@@ -1,4 +1,4 @@
-"""Draw the figures of the tables as SVG."""
+"""Plot the figures of the tables as SVG."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tether", "font.siz
 
 def bars(name: str, labels: Sequence[str], panels: Mapping[str, Sequence[float]], *, marked: str) -> Path:
     """
-    Draw bars side by side, a panel for each figure.
+    Plot bars side by side, a panel for each figure.
 
     Args:
         name: Of the file.
@@ -50,7 +50,7 @@ def lines(
     logarithmic: bool = False,
 ) -> Path:
     """
-    Draw lines, the panels one below the other.
+    Plot lines, the panels one below the other.
 
     Args:
         name: Of the file.

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks profile`: where the time of a web process and of a worker goes, as flame graphs.
+`python -m benchmarks profile`: how a web process and a worker spend their time, as flame graphs.
 
 One web process is kept at saturation while one worker books; py-spy samples both, counting only times in which a thread holds
 the interpreter. The result lists what took most.

@@ -68,7 +68,7 @@ def prose(*sentences: str) -> list[str]:
 
 
 def aims(found: Sequence[Aim]) -> list[str]:
-    """A section that tells what was aimed at."""
+    """A section with the goals."""
     rows = [(aim.text, f"{aim.measured:.4g}", "yes" if aim.met else "no") for aim in found]
     return ["## Aims", "", *table(("aim", "measured", "met"), rows)]
 

@@ -2,7 +2,7 @@
 `python -m benchmarks soak`: one rate for a long time, without an error, in flat memory.
 
 Notifications come in an open loop, so a stall shows in the times of all that were due meanwhile. Every few seconds the memory of
-every process is sampled. Redis is told and not judged: it remembers each notification for a day, so it grows by design until it
+every process is sampled. Redis is reported without a goal: it remembers each notification for a day, so it grows by design until it
 holds a day's worth.
 """
 

@@ -30,9 +30,9 @@ class Variant(msgspec.Struct, frozen=True):
         name: For the command line.
         title: For the result.
         kind: Only peers and Tether verify; only they have a worker.
-        server: Its command; none for Tether, which the stand starts.
+        server: Its command; none for Tether, which the environment starts.
         worker: Its command.
-        queue: The Redis command and key that tell how many jobs wait.
+        queue: The Redis command and key for the number of waiting jobs.
     """
 
     name: str

@@ -3,8 +3,8 @@
 
 In each round every variant has one turn, in an order that moves on from round to round: it is started with empty stores, proves
 that it verifies, answers and books, is warmed up, is sent 100, 500 and 1,000 a second (open loop, timed from the time each
-request was due), then as much as it answers, and is killed. All variants of a round get the same bodies. Ratios are made within
-a round, and the median of the rounds is told, with the lowest and the highest.
+request was due), then as much as it answers, and is killed. All variants of a round get the same bodies. Ratios are computed within a round;
+the report has the median of the rounds, with the lowest and the highest.
 """
 
 import argparse
