@@ -860,7 +860,7 @@ create table database_epochs (
 create unique index database_epochs_one_current on database_epochs ((true)) where ended_at is null;
 
 -- Differences between the gateway's records and ours, as one list (tether_core.reconciliation.differences). A line is open once per debit,
--  kind and subject; it is resolved by the
+-- kind and subject; it is resolved by the
 -- facts, or acknowledged by a person, and never deleted.
 create table reconciliation_differences (
     id bigint generated always as identity primary key,
