@@ -379,7 +379,7 @@ async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) ->
 async def _with_elsewhere(
     conn: Connection, owing: list[Owing], *, due_item: str, now: datetime, without: Sequence[int]
 ) -> list[Owing]:
-    """Add the same debits of other uploads; only the core can tell which are the same."""
+    """Add the same debits of other uploads; only the core decides which are the same."""
     cursor = await conn.execute(
         _SQL["elsewhere"],
         {

@@ -1,5 +1,5 @@
 """
-The epochs of the database, and the watch that notices when the database went back; the queries are in `database_epoch.sql`.
+The epochs of the database, and the watch that detects when the database went back; the queries are in `database_epoch.sql`.
 
 The **watch** probes about twice a second: it reads the high-water marks that are kept outside Postgres, then what the server says
 of itself and the current epoch, and compares them by `tether_core.database_epoch`. Where the database went back, it begins a
@@ -201,7 +201,7 @@ class Watch:
             cache: Redis, for a mark; `None` for none.
             store: The object store, for a mark; `None` for none.
             clock: Gives the time, aware, UTC.
-            token: Draws a token for a new epoch, one that nobody drew before.
+            token: Makes a unique token for a new epoch.
             is_pulsing: Whether this process claims debits, and so counts the pulse and writes marks.
         """
         self._cache = cache

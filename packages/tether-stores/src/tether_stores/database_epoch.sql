@@ -30,7 +30,7 @@ from database_epochs
 where ended_at is null;
 
 -- history --
--- What the current history of the notifications is called. No server process goes back by itself, and a table that was restored or
+-- The name of the current history of the notifications. A server process never goes back, and a table that was restored or
 -- emptied has another file. 0 or 1 row: name, token, started_at.
 select
     token || '.' || extract(epoch from pg_postmaster_start_time())::text || '.'

@@ -52,7 +52,7 @@ class Tip(msgspec.Struct, frozen=True):
 
 class Horizon:
     """
-    Tells up to which id the outbox is complete, from one tip after the other.
+    Computes up to which id the outbox is complete, from successive tips.
 
     >>> horizon = Horizon()
     >>> horizon.complete_to(Tip(7, frozenset({"3/12"})))  # 3/12 may have been given 6, and may not have committed
@@ -76,7 +76,7 @@ class Horizon:
 
         Returns:
             An id: of the rows up to it, those that are in sight for a statement that begins now are all that there will ever be.
-            `None` where nothing new can be said.
+            `None` where nothing new is known.
         """
         reached = None
         awaiting: list[Tip] = []
@@ -94,7 +94,7 @@ class Horizon:
 
 async def append(conn: Connection, facts: Sequence[tuple[int | None, Event]], *, now: datetime) -> None:
     """
-    Write facts, inside the transaction of the change they speak of.
+    Write events, inside the transaction of the change they report.
 
     Args:
         conn: That transaction.
@@ -121,7 +121,7 @@ async def tip(conn: Connection, *, after: int) -> Tip:
 
     Args:
         conn: In autocommit mode: what is read next must see what was committed meanwhile.
-        after: Up to here it is known; where there is nothing beyond, nobody is asked who writes.
+        after: Up to here it is known; without newer rows the writers are not read.
 
     Returns:
         The tip.

@@ -1,7 +1,7 @@
 -- outbox: facts for others.
 --
--- A row is written in the transaction of the change it speaks of, and handed on in the order of ids. Ids are given out before
--- their transactions commit, so a smaller one may come into sight after a larger one. A reader that hands rows on first asks for the tip,
+-- A row is written in the transaction of the change it reports, and delivered in the order of ids. Ids are given out before
+-- their transactions commit, so a smaller one may become visible after a larger one. A reader that hands rows on first asks for the tip,
 -- and reads up to it once the transactions that were writing then have ended (docs/decisions/0011-events-in-order-of-ids.md).
 
 -- append --
@@ -13,7 +13,7 @@ from unnest(%(names)b::text[], %(versions)b::smallint[], %(payloads)b::bytea[], 
 order by given.position;
 
 -- tip --
--- The newest id in sight, 0 for none, and, where it lies beyond `after`, which transactions are writing to the table. A transaction
+-- The newest visible id, 0 for none, and, where it is beyond `after`, which transactions are writing to the table. A transaction
 -- that was given a smaller id and is not in sight yet is one of them: it has held this lock since before it had the id, and will
 -- hold it until its rows are in sight.
 select

@@ -164,5 +164,5 @@ async def listed(conn: Connection, order_id: int, *, after: int, limit: int) -> 
 
 
 async def give_up(conn: Connection, *, now: datetime) -> int:
-    """Give up debits that got no answer for so long; returns how many."""
+    """Give up debits without an answer for that time; returns how many."""
     return await fetch_value(conn, _SQL["give_up"], {"now": now}, into=int)

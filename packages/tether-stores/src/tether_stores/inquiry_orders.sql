@@ -81,7 +81,7 @@ order by o.attempt_id
 limit %(limit)s;
 
 -- give_up --
--- Give up what got no answer for so long. Returns how many.
+-- Give up inquiries without an answer for that time. Returns how many.
 with given_up as (
     update inquiry_order_attempts
     set inquire_at = null

@@ -1,4 +1,4 @@
-"""Outcomes that people state: close a submission that nobody can inquire about any more, and keep who said so and why."""
+"""Outcomes that people state: close a submission that cannot be inquired any more, and keep who stated it and why."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -101,7 +101,7 @@ async def close_debit(
         submission_rules: How long a call may be under way.
 
     Returns:
-        What came of it, or `None` where there is no such debit.
+        The result, or `None` where there is no such debit.
 
     Raises:
         IllegalStep: when it cannot be closed by a person.
@@ -145,7 +145,7 @@ async def close_refund(
         submission_rules: How long a call may be under way.
 
     Returns:
-        What came of it, or `None` where there is no such order.
+        The result, or `None` where there is no such order.
 
     Raises:
         IllegalStep: when it cannot be closed by a person.

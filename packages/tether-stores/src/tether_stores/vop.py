@@ -57,7 +57,7 @@ class Checked(msgspec.Struct, frozen=True):
     Attributes:
         debtor_id: Whose account.
         answers: The provider's.
-        score: What they come to.
+        score: Their result.
     """
 
     debtor_id: int
@@ -74,7 +74,7 @@ class ListedCheck(msgspec.Struct, frozen=True):
         state: "waiting", "checked" or "parked".
         provider: Who answered.
         score: How well all answers fit, in whole percent.
-        answered: How much of what was asked was answered, in whole percent.
+        answered: The share of answered questions, in whole percent.
         result: What the score means, see `tether_core.vop`.
         iban: Whether the IBAN is one.
         bank: Whether its bank is known.
@@ -83,7 +83,7 @@ class ListedCheck(msgspec.Struct, frozen=True):
         name: Whether the name is that of the account.
         bank_name: The bank's name.
         bic: The bank's BIC.
-        requested_at: When it was asked for.
+        requested_at: When it was requested.
         checked_at: When it was answered.
     """
 
@@ -105,12 +105,12 @@ class ListedCheck(msgspec.Struct, frozen=True):
 
 
 async def request(conn: Connection, upload_id: int, *, now: datetime) -> int:
-    """Ask for the checks of an upload's debtors that may be billed and have none; returns how many."""
+    """Request checks for the debtors of an upload that may be billed and have none; returns how many."""
     return await _count(conn, "request", {"upload_id": upload_id, "now": now})
 
 
 async def request_again(conn: Connection, upload_id: int, *, now: datetime) -> int:
-    """Ask once more for the checks of an upload's debtors that are checked or parked; returns how many."""
+    """Request new checks for the debtors of an upload that are checked or parked; returns how many."""
     return await _count(conn, "request_again", {"upload_id": upload_id, "now": now})
 
 

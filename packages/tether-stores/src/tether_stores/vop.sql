@@ -1,10 +1,10 @@
--- vop_checks: the check of each debtor's account, one row per debtor once it was asked for.
+-- vop_checks: the check of each debtor's account, one row per debtor once it was requested.
 --
 -- A row waits until a worker takes a lease on it, asks a provider outside of any transaction, and writes the answers with
 -- their score. A provider that is away leaves the row waiting: an outage is no answer.
 
 -- request --
--- Ask for the checks of an upload's debtors that may be billed and have none. Returns how many were asked for.
+-- Request checks for the debtors of an upload that may be billed and have none. Returns how many were requested.
 with wanted as (
     insert into vop_checks (debtor_id, state, next_at, requested_at)
     select d.id, 'waiting', %(now)s, %(now)s
@@ -17,7 +17,7 @@ with wanted as (
 select count(*) from wanted;
 
 -- request_again --
--- Ask once more for the checks of an upload's debtors that are checked or parked. Returns how many.
+-- Request new checks for the debtors of an upload that are checked or parked. Returns how many.
 with wanted as (
     update vop_checks v
     set state = 'waiting', failures = 0, next_at = %(now)s, requested_at = %(now)s
@@ -44,7 +44,7 @@ where v.debtor_id = due.debtor_id and d.id = due.debtor_id
 returning v.debtor_id, d.iban, d.name, v.failures;
 
 -- checked --
--- Write the answers of n checks. Arrays of length n. Rows whose lease somebody else has by now are left alone.
+-- Write the answers of n checks. Arrays of length n. Rows whose lease another worker has are not changed.
 update vop_checks v
 set
     state = 'checked', next_at = null, leased_until = null, failures = 0, checked_at = %(now)s,
@@ -80,7 +80,7 @@ select exists (
 );
 
 -- counts --
--- How the checks of an upload stand: debtors by state and result; those without a check have neither.
+-- The checks of an upload: debtors by state and result; those without a check have neither.
 select v.state, v.result, count(*)
 from debtors d
 left join vop_checks v on v.debtor_id = d.id

@@ -1,7 +1,7 @@
 -- gateway_accounts: accounts at the gateway beside the one of the environment.
 --
 -- sealed holds login, passwords and terminal tokens, encrypted under TETHER_SECRETS_KEY; nothing of it is readable here.
--- A row that is not enabled sends nothing, and its notifications are taken all the same: its debits still live.
+-- A disabled row submits nothing, but its notifications are recorded: its debits may still change.
 
 -- put --
 -- Make an account, or replace all of it.

@@ -72,7 +72,7 @@ class Unresolved(msgspec.Struct, frozen=True):
 
 def configured(account: GatewayAccount) -> tuple[GatewayIdentity, ...]:
     """
-    The identities that calls with an account go to, or that can be asked about them.
+    The identities of calls with an account, and those where they can be inquired.
 
     Args:
         account: With n terminals.
@@ -172,7 +172,7 @@ def diagnostics(calls: Collection[OpenCalls], *, accounts: Collection[GatewayAcc
         accounts: All that are configured.
 
     Returns:
-        Sentences for people; none where every identity can be asked.
+        Sentences for people; none where every identity can be inquired.
     """
     names = {account.name for account in accounts}
     keys = {gateway_identity.key for account in accounts for gateway_identity in configured(account)}

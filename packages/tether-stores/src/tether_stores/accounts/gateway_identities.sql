@@ -1,11 +1,11 @@
--- gateway_identities: where calls went, and submissions whose outcome only one identity can tell (tether_core.payments.not_found).
+-- gateway_identities: the identities of calls, and submissions whose outcome only one identity can confirm (tether_core.payments.not_found).
 --
 -- A row is written by the transaction that claims the first call to it, or when it is configured, and stays. The key is a digest of address, login
 -- and terminal; the name holds no secret. Submissions name keys in submitted_to: of a debit in billing_attempts, of a
 -- refund or void in refunds. Payment stage 10 is an unknown outcome.
 
 -- record --
--- Keep an identity that a call goes to.
+-- Store the identity of a call.
 insert into gateway_identities (key, account, name, first_used_at)
 values (%(key)s, %(account)s, %(name)s, %(now)s)
 on conflict do nothing;

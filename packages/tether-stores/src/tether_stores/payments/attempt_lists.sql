@@ -71,7 +71,7 @@ order by id desc
 limit %(limit)s;
 
 -- by_transaction_id --
--- The attempt with this id of ours.
+-- The attempt with this `transaction_id`.
 select {listed_columns}, fits, place
 from (
     select

@@ -69,7 +69,7 @@ having sum(count) <> 0;
 -- %(silent_since)s, or due again. Oldest first. The lease is the time of the next inquiry; the worker renews it, so after its
 -- death the rows are due again within seconds.
 with first_time as (
-    -- Each stage is read in the order of its index, so a backlog costs no more than what is taken of it.
+    -- Each stage is read in the order of its index, so the cost does not grow with the backlog.
     select found.id, found.at
     from unnest(%(payment_stages)b::smallint[]) as stages (stage)
     cross join lateral (

@@ -1,8 +1,8 @@
--- chargebacks: billing attempts whose money the debtor's bank has taken back, for people; by code and upload.
+-- chargebacks: billing attempts that the debtor's bank has charged back, for display; by code and upload.
 --
 -- They are the attempts in the state "chargebacked": charged back and not won back, or lost again. Lists read an index from the newest
 -- that fits, behind the cursor, and examine %(examined_max)s attempts at most, as attempt_lists.sql does. Filters that are null
--- do not filter; a code that is '' stands for chargebacks without one.
+-- do not filter; the code '' selects chargebacks without a code.
 
 -- by_code --
 -- All chargebacks, of all accounts or of one. One row per code and currency: code, currency, count, sum of amounts.

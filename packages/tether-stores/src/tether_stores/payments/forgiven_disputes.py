@@ -54,7 +54,7 @@ async def forgive(
         now: The present time.
 
     Returns:
-        What came of it, or `None` where there is no such debit.
+        The result, or `None` where there is no such debit.
 
     Raises:
         InvalidRequest: when the reason is missing or too long.

@@ -6,7 +6,7 @@
 -- what its notifications make of these first stages.
 --
 -- Nothing ever sends such an attempt, since only attempts of a run are sent. Its debtor is excluded of billing, too, and
--- its attempt is dated back to when it was sent, which is what screening goes by.
+-- its attempt has the time of its submission, which screening uses.
 
 -- add_debtors --
 -- Insert the debtors of n debits; excluded of billing, because another system has debited them. Arrays of length n, row
@@ -25,7 +25,7 @@ order by given.iban_fingerprint
 returning row_number, id;
 
 -- add --
--- Insert n attempts as they stand. Arrays of length n. A unique constraint fails the statement where an id is stored.
+-- Insert n attempts with all their stages. Arrays of length n. A unique constraint fails the statement where an id is stored.
 with made as (
     insert into billing_attempts (
         account, debtor_id, transaction_id, unique_id, amount_minor, currency, state, payment_stage, dispute_stage,

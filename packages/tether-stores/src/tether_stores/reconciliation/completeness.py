@@ -52,8 +52,8 @@ class Completeness(msgspec.Struct, frozen=True):
     Attributes:
         report: What the gateway knows of the days.
         complete: Whether every list was read and nothing in them is unexplained.
-        left_open: Debits of unknown outcome that were asked about as often as may be.
-        refunded_and_charged_back: Attempts whose money went back by our refund and by the debtor's bank.
+        left_open: Debits of unknown outcome whose status inquiries are used up.
+        refunded_and_charged_back: Attempts that were both refunded and charged back.
         differences: Open reconciliation differences by kind, of all days.
         open_lines: The oldest of them, at most a hundred; `GET /api/reconciliation-differences` has all.
         inquired_again: Notifications received in these days that the gateway contradicts, and that are inquired again.
@@ -74,7 +74,7 @@ async def draw_up(
     conn: Connection, *, from_on: date, to_on: date, accounts: Iterable[str], now: datetime
 ) -> Completeness:
     """
-    Draw up the report of some days.
+    Make the report of some days.
 
     Args:
         conn: Any connection.

@@ -62,7 +62,7 @@ _SQL: Final = load("reconciliation/differences")
 
 class Line(msgspec.Struct, frozen=True):
     """
-    A line of the list as people see it.
+    A line of the list, for display.
 
     Attributes:
         id: Our row.
@@ -136,7 +136,7 @@ class Unresolved(msgspec.Struct, frozen=True):
         id: The line.
         kind: Which kind of difference.
         attempt_id: The debit.
-        subject: What tells it from others of its kind.
+        subject: Distinguishes it from others of its kind.
         theirs: The gateway's side.
         other_attempt_id: The other debit, where there is one.
         acknowledged: Whether a person has looked at it.
@@ -166,7 +166,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 class HeardDispute(msgspec.Struct, frozen=True):
     """
-    A notification of a dispute that was processed and believed.
+    A notification of a dispute that was processed and confirmed.
 
     Attributes:
         id: Its row.
@@ -402,7 +402,7 @@ async def changed_at(conn: Connection, unique_ids: Sequence[str]) -> dict[str, C
 async def refunds_named(
     conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
 ) -> list[Refund]:
-    """The approved refunds and voids of ours that some records of the gateway speak of."""
+    """Our approved refunds and voids that some records of the gateway name."""
     given = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
     return await fetch_all(conn, _SQL["refunds_named"], given, into=Refund)
 
@@ -442,7 +442,7 @@ async def unreachable(conn: Connection, *, limit: int) -> list[int]:
 
 
 async def disputes_heard(conn: Connection, unique_ids: Sequence[str]) -> dict[str, list[HeardDispute]]:
-    """Notifications of disputes of some payments that were processed and believed, by the gateway's id, oldest first."""
+    """Processed and confirmed notifications of disputes of some payments, by the gateway's id, oldest first."""
     cursor = await conn.execute(_SQL["disputes_heard"], {"unique_ids": list(unique_ids)}, binary=True)
     found: dict[str, list[HeardDispute]] = {}
     for unique_id, *row in await cursor.fetchall():

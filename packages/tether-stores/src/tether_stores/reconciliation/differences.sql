@@ -216,7 +216,7 @@ from unnest(%(unique_ids)s::text[]) as named (unique_id)
 join billing_attempts a on a.unique_id = named.unique_id;
 
 -- refunds_named --
--- Approved refunds and voids of ours that n records of the gateway speak of, by either id. Returns id, attempt_id, kind,
+-- Our approved refunds and voids that n records of the gateway name, by either id. Returns id, attempt_id, kind,
 -- unique_id, transaction_id.
 select g.id, g.attempt_id, g.kind, g.unique_id, g.transaction_id
 from refunds g
@@ -301,7 +301,7 @@ order by found.id
 limit %(limit)s;
 
 -- disputes_heard --
--- Notifications of disputes of n payments that were processed and believed. Returns notification_id, id, content_type, body.
+-- Processed and confirmed notifications of disputes of n payments. Returns notification_id, id, content_type, body.
 select e.notification_id, e.id, e.content_type, e.body
 from webhook_events e
 where

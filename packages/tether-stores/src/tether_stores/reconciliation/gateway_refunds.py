@@ -73,7 +73,7 @@ class Due(msgspec.Struct, frozen=True):
 
 class GatewayRefund(msgspec.Struct, frozen=True):
     """
-    A refund or void of a debit that was made in the gateway's back office, as people see it.
+    A refund or void of a debit that was made in the gateway's back office, for display.
 
     Attributes:
         unique_id: The gateway's id of it.
@@ -187,7 +187,7 @@ async def holding(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, boo
 async def own_ids(
     conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
 ) -> frozenset[str]:
-    """The ids, the gateway's and ours, of orders of ours among some."""
+    """Those of some ids, the gateway's and ours, that are our own orders."""
     given = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
     rows = await (await conn.execute(_SQL["own_ids"], given)).fetchall()
     return frozenset(item for row in rows for item in row if item is not None)

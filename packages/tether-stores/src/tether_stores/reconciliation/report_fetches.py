@@ -43,7 +43,7 @@ class PageRead(msgspec.Struct, frozen=True):
 
     Attributes:
         listed: Items that the gateway says it has, as far as this page adds to it.
-        held: Items that we hold, or set aside as no debit of ours.
+        held: Items that are recorded, or excluded as not our debit.
         unread: Items that could not be read.
     """
 
@@ -135,7 +135,7 @@ async def finish(conn: Connection, reading: Reading, *, lease: datetime) -> None
 
 
 async def deferred(conn: Connection, reading: Reading, *, due_at: datetime, lease: datetime) -> None:
-    """Go on with a reading at *due_at*, where it stands."""
+    """Continue a reading at *due_at*, at its position."""
     await conn.execute(_SQL["deferred"], {**_named(reading), "due_at": due_at, "lease": lease})
 
 
@@ -145,7 +145,7 @@ async def due(conn: Connection, *, now: datetime) -> bool:
 
 
 async def of_days(conn: Connection, *, from_on: date, to_on: date) -> list[ReportFetch]:
-    """How the reading of the lists of some days stands, both days included."""
+    """The progress of reading the lists of some days, both days included."""
     cursor = await conn.execute(_SQL["of_days"], {"from_on": from_on, "to_on": to_on})
     return [ReportFetch(*row) for row in await cursor.fetchall()]
 

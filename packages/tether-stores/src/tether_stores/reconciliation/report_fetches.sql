@@ -44,7 +44,7 @@ where account = %(account)s and list = %(list)s and day_on = %(day_on)s and leas
 returning page;
 
 -- finish --
--- End a reading: its counts are the list's now. Where it was asked for since the reading began, it is due again.
+-- End a reading: its counts are the list's now. Where it was requested again since the reading began, it is due again.
 update report_fetches
 set
     due_at = case when wanted_at > began_at then wanted_at end, leased_until = null, read_at = began_at, listed = listed_so_far, held = held_so_far,
@@ -65,7 +65,7 @@ select exists (
 );
 
 -- of_days --
--- How the reading of the lists of some days stands.
+-- The progress of reading the lists of some days.
 select account, list, day_on, listed, held, unread, read_at, wanted_at
 from report_fetches
 where day_on between %(from_on)s and %(to_on)s

@@ -105,7 +105,7 @@ class Debit(msgspec.Struct, frozen=True):
 
 class Judged(msgspec.Struct, frozen=True):
     """
-    What became of a debit.
+    The result for a debit.
 
     Attributes:
         attempt: The debit.
@@ -137,7 +137,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 class VoidedDebit(msgspec.Struct, frozen=True):
     """
-    What became of one debit of a run.
+    The result for one debit of a run.
 
     Attributes:
         attempt_id: The debit.
@@ -209,7 +209,7 @@ async def debits(conn: Connection, run_id: int, *, after: int, limit: int) -> li
 
 
 async def judged(conn: Connection, void_id: int, rows: Sequence[Judged]) -> None:
-    """Write what became of debits."""
+    """Write the results for debits."""
     await conn.execute(
         _SQL["judged"],
         {
@@ -230,7 +230,7 @@ async def advance(conn: Connection, void_id: int, *, position: int, finished: bo
 
 
 async def progress(conn: Connection, void_id: int) -> list[Progress]:
-    """What became of the debits of an order so far."""
+    """The results for the debits of an order so far."""
     return await fetch_all(conn, _SQL["progress"], {"id": void_id}, into=Progress)
 
 

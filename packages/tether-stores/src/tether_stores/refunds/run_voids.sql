@@ -1,4 +1,4 @@
--- run_voids: orders to void a whole billing run (tether_core.refunds.run_voids), and run_void_debits, what became of each of its debits.
+-- run_voids: orders to void a whole billing run (tether_core.refunds.run_voids), and run_void_debits, the result for each of its debits.
 --
 -- An order goes through the debits of its run in the order of their ids, a batch in a transaction: for each debit a void is ordered
 -- (refunds.sql), or the reason is kept why not, and the position moves behind the batch. So a worker that dies leaves whole
@@ -72,7 +72,7 @@ limit %(limit)s
 for update;
 
 -- judged --
--- Write what became of n debits. Arrays of length n.
+-- Write the results for n debits. Arrays of length n.
 insert into run_void_debits (void_id, attempt_id, amount_minor, refund_id, refused, refused_reason)
 select %(void_id)s, judged.attempt_id, judged.amount_minor, judged.refund_id, judged.refused, judged.refused_reason
 from unnest(
@@ -89,7 +89,7 @@ set
 where id = %(id)s;
 
 -- progress --
--- What became of the debits of an order so far. One row per result: why they are not voided, or the state of their void; count, sum.
+-- The results for the debits of an order so far. One row per result: why they are not voided, or the state of their void; count, sum.
 select d.refused, g.state as void_state, count(*) as count, sum(d.amount_minor)::bigint as amount_minor
 from run_void_debits d
 left join refunds g on g.id = d.refund_id

@@ -1,6 +1,6 @@
 -- problems: what is wrong with rows of uploads.
 --
--- Rows come by COPY, in the transaction that stores the chunk they belong to. A row of a file may have several, told
+-- Rows are written by COPY, in the transaction that stores their chunk. A row of a file may have several, told
 -- apart by `ordinal`; the first of a refused row (ordinal 0) keeps the row's cells as they came, for the report.
 
 -- copy --

@@ -1,4 +1,4 @@
-"""Answers to what screening asks about the rows of an upload, as people give them over HTTP or on a command line."""
+"""Answers to the screening questions of an upload, given over HTTP or on a command line."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -38,7 +38,7 @@ async def decide(
     now: datetime,
 ) -> None:
     """
-    Write what is to become of the rows that a person was asked about.
+    Write a person's decision about the rows of a question.
 
     Args:
         conn: Inside a transaction.

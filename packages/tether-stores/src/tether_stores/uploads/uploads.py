@@ -92,7 +92,7 @@ class Due(msgspec.Struct, frozen=True):
         position: How far it was read.
         rows_read: Rows that have their outcome.
         notes: Sentences about the whole file, so far.
-        claims: How often it was taken since something last came of it.
+        claims: How often it was taken since its last progress.
         screened_at: When all its rows were screened; `None` while some may be left to read.
         screening_answers: What was answered about its rows.
         row_counts: Of its rows so far: those of `rows_read`, without warnings, amounts and verdicts.
@@ -160,7 +160,7 @@ class Upload(msgspec.Struct, frozen=True):
 
 class Queued(msgspec.Struct, frozen=True):
     """
-    The uploads that wait, as `tether_core.uploads.turns` asks for them.
+    The waiting uploads, in the form of `tether_core.uploads.turns`.
 
     Attributes:
         uploads: Of each sender the oldest and the smallest.
@@ -199,7 +199,7 @@ class Detail(msgspec.Struct, frozen=True):
         plan: How it is read, with reasons, questions and warnings.
         notes: Sentences about the whole file.
         screened_at: When all its rows were screened; `None` before.
-        repeats: The rows that a person is, or was, asked about.
+        repeats: The rows of the questions to a person.
         screening_answers: What was answered about them.
     """
 
@@ -374,7 +374,7 @@ async def take(
 
 
 async def hold(conn: Connection, upload_id: int, *, lease: str, until: datetime) -> bool:
-    """Renew a lease; whether it was still ours."""
+    """Renew a lease; whether the lease was still held."""
     values = {"id": upload_id, "lease": lease, "until": until}
     return await (await conn.execute(_SQL["hold"], values)).fetchone() is not None
 
@@ -383,7 +383,7 @@ async def planned(
     conn: Connection, upload_id: int, *, state: UploadState, excerpt: Preview, lease: str, now: datetime
 ) -> bool:
     """
-    Write how an upload is read, and what its first rows come to.
+    Write the plan of an upload, and the results of its first rows.
 
     Args:
         conn: Any connection.

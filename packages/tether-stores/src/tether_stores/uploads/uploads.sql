@@ -1,10 +1,10 @@
 -- uploads: uploaded files and the progress of reading them.
 --
--- `record` inserts a row once its object is in the store; of several with the same bytes and answers, one insert wins. A worker
+-- `record` inserts a row once its object is in the store; of several with the same bytes and answers, one is inserted. A worker
 -- selects an upload by `waiting` and leases it by `due_one` and `take`. The row is due again when the lease ends, so another worker
 -- continues after a worker died. Every write names the lease, and changes nothing once another worker has taken over.
 --
--- Each chunk of rows is one transaction: debtors, problems and `advance` come together or not at all.
+-- Each chunk of rows is one transaction: debtors, problems and `advance` are committed together.
 
 -- record --
 -- Make a row. Returns its id, or no row when the same bytes with the same answers are stored.
@@ -106,7 +106,7 @@ where id = %(id)s and lease = %(lease)s
 returning id;
 
 -- advance --
--- Add what a chunk has come to, in the transaction that stores it. Returns the id, or no row when the lease is lost.
+-- Add the counts of a chunk, in the transaction that stores it. Returns the id, or no row when the lease is lost.
 update uploads
 set
     position = %(position)s::json, notes = %(notes)s::json, bytes_read = %(bytes_read)s,
@@ -142,7 +142,7 @@ where id = %(id)s and lease = %(lease)s
 returning id;
 
 -- screened --
--- Write what is known once all rows are screened: the plan with questions and decisions, the groups asked about, notes. With a
+-- Write the result of screening all rows: the plan with questions and decisions, the groups asked about, notes. With a
 -- state that waits for a person, the lease ends. Returns the id, or no row when the lease is lost.
 update uploads
 set
