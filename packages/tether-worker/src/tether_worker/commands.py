@@ -103,7 +103,7 @@ async def acknowledge_difference(settings: Settings, line_id: int, *, reason: st
 
     Args:
         reason: What was found.
-        order_again: Whether the refund that failed may be ordered once more.
+        order_again: Whether the failed refund may be ordered again.
 
     Returns:
         The line as it was.

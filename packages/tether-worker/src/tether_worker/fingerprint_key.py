@@ -1,5 +1,5 @@
 """
-`tether-worker fingerprints`: which key the fingerprints of accounts are made with, and making them anew with another.
+`tether-worker fingerprints`: the key of the account fingerprints, and the change to another key.
 
     tether-worker fingerprints show                                              the key's state, rekeyings, unmatched entries
     tether-worker fingerprints rekey --by ada --reason "the old key leaked"     make all anew with TETHER_FINGERPRINT_KEY
@@ -49,7 +49,7 @@ async def rekey(
     progress: Callable[[Begun], None] = lambda _: None,
 ) -> Outcome | None:
     """
-    Make all fingerprints of a database anew, or go on where that was interrupted.
+    Recompute all fingerprints of a database, or continue an interrupted rekeying.
 
     Args:
         key: The key they shall be made with; empty for none.
@@ -64,7 +64,7 @@ async def rekey(
 
     Raises:
         StoreUnreachable: when Postgres is away; what is done stays, run it again.
-        FingerprintKeyRefused: when somebody began one to another key meanwhile.
+        FingerprintKeyRefused: when a rekeying to another key was started in the meantime.
     """
     async with transaction(pool) as conn:
         begun = await fingerprint_key.begin(

@@ -1,4 +1,4 @@
-"""Remove the results of old orders, so that Idempotency-Keys are not kept for ever."""
+"""Remove the results of old orders, after their retention time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

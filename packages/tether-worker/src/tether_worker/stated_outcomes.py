@@ -1,5 +1,5 @@
 """
-`tether-worker outcome`: state what became of a debit, refund or void about which nobody can inquire any more.
+`tether-worker outcome`: state the outcome of a debit, refund or void that cannot be inquired any more.
 
     tether-worker outcome debit 4711 --approved 44177a21403427eb96664a6d7e5d5d48 --reason "back office, 3 November" --by ada
     tether-worker outcome debit 4712 --never-arrived --reason "not in the back office, asked support" --by ada
@@ -68,7 +68,7 @@ def add_commands(commands: Any) -> None:
     """Add `outcome` to the command line."""
     parser = commands.add_parser(
         "outcome",
-        help="state what became of a debit or refund about which nobody can inquire any more",
+        help="state the outcome of a debit or refund that cannot be inquired any more",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

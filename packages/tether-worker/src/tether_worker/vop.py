@@ -35,10 +35,10 @@ Provider = Callable[[str, str], Awaitable[Answers]]
 
 BATCH_MAX: Final = 100
 _LEASE: Final = timedelta(seconds=180)
-# Services of this kind count in calls a second; so many at once keep one of them busy and none overrun.
+# Services of this kind count in calls a second; this many at once use the provider without overloading it.
 _AT_ONCE: Final = 8
 
-# Services of this kind ask others in turn; what takes longer than this is asked again later.
+# Such services call other services; a call that takes longer is repeated later.
 _TIMEOUT_S: Final = 15.0
 
 _log = logger("vop")
@@ -140,7 +140,7 @@ async def _answered(item: Check, *, deps: Checking, room: asyncio.Semaphore) -> 
 
 async def builtin(iban: str, name: str) -> Answers:
     """
-    Answer from what is known without asking anybody.
+    Answer from the built-in checks only.
 
     Args:
         iban: The account, in any spelling.
@@ -199,7 +199,7 @@ def client() -> httpx.AsyncClient:
 
 def over_http(client: httpx.AsyncClient, *, url: str, token: str) -> Provider:
     """
-    A provider that asks a service, and keeps what the built-in one knows where the service has no answer.
+    A provider that calls a service, and uses the built-in answers where the service has none.
 
     Args:
         client: With a timeout.

@@ -1,5 +1,5 @@
 """
-The API as a page sees it: requests to the application of the same process, with the cookie of the person who asked.
+The API as a page sees it: requests to the application of the same process, with the person's cookie.
 
 There is no second way to the data: what a page shows is what the API answers, under the same rights, bounds and sentences.
 """
@@ -43,7 +43,7 @@ async def call(
     headers: Mapping[str, str] | None = None,
 ) -> Any:
     """
-    Ask the API, as the person who sent *request*.
+    Call the API with the session of *request*.
 
     Args:
         request: Of the person.

@@ -42,7 +42,7 @@ MENU: Final = (
     ("/reconciliation", "Reconciliation"),
     ("/events", "Events"),
 )
-# What was done, said on the page that follows; its word is in the address, its text is ours.
+# The notice after an action, shown on the next page; the URL has its key, not its text.
 DONE: Final = {
     "uploaded": "The file was received. It is being read.",
     "known": "This file was uploaded before; here it is.",
@@ -225,7 +225,7 @@ async def overview(request: Asked) -> Template:
 
 
 def _count(rows: list[Any] | None) -> str:
-    """How many rows a list has, as far as one page of it tells; "?" where it could not be read."""
+    """How many rows a list has, as far as one page shows; "?" where it could not be read."""
     if rows is None:
         return "?"
     return f"{len(rows)}+" if len(rows) == _NEEDS_MAX else str(len(rows))

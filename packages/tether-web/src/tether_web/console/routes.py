@@ -1,4 +1,4 @@
-"""Where the console stands in the application: its routes, who may pass, its files and templates."""
+"""The console's routes in the application: its routes, who may pass, its files and templates."""
 
 from pathlib import Path
 from typing import Final

@@ -70,7 +70,7 @@ Replaced = Literal["before_request", "before_response", "in_response"]
 
 class Calls(msgspec.Struct):
     """
-    What became of calls, counted since the process started; for metrics.
+    Results of calls, counted since the process started; for metrics.
 
     Attributes:
         replaced: Connections that were closed because a call did not end with a complete response, by how far it had come.
@@ -541,7 +541,7 @@ async def _exchanged(gateway: Gateway, path: str, request: bytes, *, call: _Call
 async def _exchange(gateway: Gateway, path: str, request: bytes, *, call: _Call) -> Response:
     account = gateway.account
     begin_s = monotonic()
-    # One whole call may stand before this one.
+    # One whole call may be before this one.
     begin_until_s = begin_s + 2 * account.timeout_s if call.begin_until_s is None else call.begin_until_s
     try:
         async with asyncio.timeout(begin_until_s - begin_s):

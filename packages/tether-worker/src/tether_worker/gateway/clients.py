@@ -105,7 +105,7 @@ class Gateways:
 
     @property
     def calls(self) -> Mapping[str, Calls]:
-        """What became of calls, by account; counted since this process started."""
+        """Results of calls, by account; counted since this process started."""
         return self._calls
 
     def rates(self, account: GatewayAccount) -> Limits:

@@ -207,7 +207,7 @@ async def _inquire(
     recent: Mapping[str, frozenset[str]],
 ) -> Reply:
     try:
-        # By our own id, which is known whatever became of the call.
+        # By our own id, which is known with any result of the call.
         found = await inquire(deps, clients, row, recent=recent.get(row.account, frozenset()))
     except GatewaySilent:
         return Reply(row, None)

@@ -236,7 +236,7 @@ async def inquire(
     recent: frozenset[str] = frozenset(),
 ) -> Inquired:
     """
-    Inquire about a submission by our id, where it was submitted; elsewhere too where not every such identity is configured.
+    Inquire about a submission by our id, where it was submitted; at other identities too, where not every such identity is configured.
 
     An identity that belongs to another account now is inquired through that account.
 
@@ -293,7 +293,7 @@ def _counts(key: str, row: InquiryRow, *, configured: frozenset[str]) -> bool:
 def _places(
     clients: Mapping[str, GatewayClient], row: InquiryRow, *, recent: frozenset[str]
 ) -> list[tuple[str, GatewayClient, str]]:
-    """The identities to inquire, in the order of precedence: key, account, terminal. Where it was submitted comes first."""
+    """The identities to inquire, in the order of precedence: key, account, terminal. The identity of the submission comes first."""
     submitted_to = set(row.submitted_to or (UNKNOWN,))
     if EVERY in submitted_to:
         submitted_to |= recent

@@ -33,7 +33,7 @@ class PeriodicTask(msgspec.Struct, frozen=True):
 
 async def run_periodic_tasks(periodic_task: PeriodicTask, *, stopping: asyncio.Event) -> None:
     """
-    Do a periodic task again and again until told to stop.
+    Run a periodic task repeatedly until *stop* is set.
 
     Args:
         periodic_task: What to do.

@@ -54,7 +54,7 @@ __all__ = ["ApplyDeps", "applying"]
 
 # Large enough to share the commit, small enough that a batch takes some ten milliseconds.
 BATCH_MAX: Final = 256
-# A worker frozen in the middle of a batch loses its rows after this long.
+# A worker that is frozen during a batch loses its rows after this time.
 _FREEZE_S: Final = 5.0
 # A row that is due for longer than this was not woken for.
 _LOST_WAKE_UP_S: Final = 1.0

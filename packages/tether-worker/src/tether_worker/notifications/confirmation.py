@@ -173,7 +173,7 @@ async def _word(rows: Sequence[ToConfirm], *, deps: InquiryDeps, client: Gateway
     )
     heard = status_inquiry.heard(answer, unique_id=unique_id, transaction_id=transaction_id)
     if heard != "found":
-        # An id that was signed exists; so "not there" means "not yet", or that no terminal of ours took it.
+        # An id that was signed exists; so "not found" means "not yet", or that none of our terminals accepted it.
         return "not_found" if heard == "not_found" else "no_word"
     assert answer is not None
     found: tuple[Chargeback, ...] = ()

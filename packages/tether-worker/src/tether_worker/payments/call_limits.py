@@ -1,7 +1,7 @@
 """
 Limits of calls for debits, refunds and voids: how many may begin now, and how a call that ended is reported.
 
-Debits and orders to refund share an account's rate, its circuit breaker and its connections, so both kinds of submission ask here first.
+Debits and refunds share an account's rate, circuit breaker and connections, so both kinds of submission get their permits here.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ __all__ = [
 SHARE: Final = "billing"
 # Calls under way at once for one account; as many connections are open, so that no call waits for one.
 CALLS_MAX: Final = 64
-# A claim takes a few milliseconds whatever its size; this many keep a worker busy that has no limit at all.
+# A claim takes a few milliseconds whatever its size; this many keep a worker without a limit busy.
 CLAIM_MAX: Final = 32
 # A call that has not begun this long after its claim is not made: its lease could expire before it ends.
 BEGIN_S: Final = 10.0
-# Nothing may be submitted for the moment: look again after this long at the latest.
+# Nothing may be submitted now: look again after this long at the latest.
 WAIT_MAX_S: Final = 0.5
 # Recording the results that must come first takes about this long.
 _RECORDED_S: Final = 0.01
@@ -53,7 +53,7 @@ class SubmissionDeps(msgspec.Struct, frozen=True):
     Attributes:
         gateways: The accounts and their connections, `CALLS_MAX` of them each.
         limiter: The limits that all nodes share.
-        rules: How long a call may live.
+        rules: How long a call may last.
         stopping: Set when this process ends: nothing more is claimed then, and calls under way are recorded.
         watch: Notices that the database went back; nothing is claimed where it has not confirmed the epoch. `None` only where
             no worker runs.
@@ -89,7 +89,7 @@ class Allowance(msgspec.Struct, frozen=True):
     Attributes:
         permit: The breaker's, for these calls.
         calls: How many.
-        wait_s: Where none: when to try again, in seconds; `None` where waiting is in vain.
+        wait_s: Where none: when to try again, in seconds; `None` where waiting cannot help.
     """
 
     permit: Permit
@@ -103,7 +103,7 @@ _NONE: Final = Permit(go=False, generation=0)
 async def allow_calls(
     deps: SubmissionDeps, account: GatewayAccount, *, wanted_max: int = CLAIM_MAX
 ) -> Allowance:
-    """Ask limiter and breaker for calls with an account, at most *wanted_max*."""
+    """Request permits for calls of an account from limiter and breaker, at most *wanted_max*."""
     # A response that is not recorded yet may be the refusal that pauses the run.
     room = CALLS_MAX - max(len(deps.under_way), len(deps.unrecorded))
     if room < 1:
@@ -113,14 +113,14 @@ async def allow_calls(
     if not grant.granted:
         return Allowance(_NONE, 0, grant.wait_s)
     permit, allowed = await deps.limiter.admit_for(account.name, wanted=grant.granted)
-    # An open breaker is not waited for: the next look asks again.
+    # An open breaker is not waited for: the next poll requests again.
     wait_s = permit.wait_s if not allowed and permit.wait_s <= WAIT_MAX_S else None
     return Allowance(permit, allowed, wait_s)
 
 
 async def slow_down(deps: SubmissionDeps, account: str, answer: GatewayAnswer | GatewaySilent) -> None:
     """
-    Lower the rate of an account where its gateway asks for fewer requests.
+    Lower the rate of an account after HTTP 429.
 
     Args:
         answer: The result of a call.

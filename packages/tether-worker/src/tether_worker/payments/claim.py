@@ -256,7 +256,7 @@ def _request(
 
 
 def _options(run: Run, *, account: GatewayAccount) -> RunOptions:
-    # A debit that is larger than a whole day may take would wait for ever.
+    # A debit that exceeds the limit of a whole day would wait without end.
     caps = (run.options.debit_max_minor, account.debit_max_minor, account.day_amount_max_minor)
     cap = min((cap for cap in caps if cap is not None), default=None)
     return msgspec.structs.replace(run.options, debit_max_minor=cap)

@@ -86,7 +86,7 @@ class Report(msgspec.Struct):
         excluded: Rows that could not be read, or contradict what is stored.
         states: Of those imported: how many began in which state.
         amounts_minor: Of those imported: currency to their sum in whole minor units.
-        listed: Blacklist entries made for debits that had come back.
+        listed: Blacklist entries made for returned debits.
         woken: Notifications of the file's debits that had waited, and are applied now.
         replayed: The same for those that were parked.
         passed_over: Unknown columns.
@@ -163,7 +163,7 @@ async def import_attempts(
 
 
 def _rows(file: BinaryIO) -> Generator[Row]:
-    """Read a CSV; what it is, how it spells letters and what parts its cells is told by its content."""
+    """Read a CSV; what it is, its encoding and its delimiter are detected by its content."""
     found = sniff(file)
     if isinstance(found, Refusal):
         raise InvalidRequest(found.why, field="file")
@@ -257,7 +257,7 @@ async def _store(good: Sequence[ImportedDebit], deps: Importing) -> _Taken:
 
 
 def _compared(good: Sequence[ImportedDebit], stored: Sequence[Attempt], deps: Importing) -> _Taken:
-    """Tell what is new of a batch, each row against what is stored and the rows before it."""
+    """Find the new rows of a batch, compared with stored rows and the rows before them."""
     known: dict[str, list[Attempt]] = {}
 
     def note(attempt: Attempt) -> None:
@@ -285,7 +285,7 @@ def _compared(good: Sequence[ImportedDebit], stored: Sequence[Attempt], deps: Im
 async def _list_returned(
     conn: Connection, fresh: Sequence[tuple[ImportedDebit, Attempt]], deps: Importing, *, now: datetime
 ) -> int:
-    """Make the blacklist entries of debits that had come back already."""
+    """Make the blacklist entries of debits that were already returned."""
     asked = (entry(item, fingerprint=at.iban_fingerprint, blocking=deps.blocking) for item, at in fresh)
     entries = [
         ManualEntry(
@@ -381,7 +381,7 @@ async def _imported(
 
 
 def _summary(report: Report, *, dry_run: bool) -> Iterator[str]:
-    """Say what came of a file, in a few lines."""
+    """Print the result of a file, in a few lines."""
     if report.passed_over:
         yield f"unknown columns: {', '.join(report.passed_over)}"
     would = "would be done: " if dry_run else ""

@@ -37,7 +37,7 @@ _log = logger("billing")
 
 class CallResult(msgspec.Struct, frozen=True):
     """
-    What a call brought.
+    The result of a call.
 
     Attributes:
         claim: The call.

@@ -151,7 +151,7 @@ async def _begin(
     Begin the calls that every account may make now.
 
     Returns:
-        How many rows were handled, and for how many seconds to wait where none; `None` where waiting is in vain.
+        How many rows were handled, and for how many seconds to wait where none; `None` where waiting cannot help.
     """
     async with connection(deps.pool) as conn:
         waiting = await billing_store.submittable(conn, now=deps.clock())

@@ -22,7 +22,7 @@ from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = ["announce_steps", "check_identities"]
 
-# How often an identity that came back is noticed, and how many looks lie between two searches through all open calls.
+# How often an identity that came back is noticed, and how many checks are between two searches through all open calls.
 _EVERY_S: Final = 60.0
 _SEARCH_EVERY: Final = 10
 

@@ -8,7 +8,7 @@ lease, committed ─► inquire by id (no transaction is open) ─┬─ found �
 ```
 
 What the gateway reports about a *payment* goes through the inbox, like notifications and fetched reports. That it never received a
-*call* concerns only attempts of unknown outcome: they may be submitted again after the grace period. Neither is decided here.
+*call* concerns only attempts of unknown outcome: they may be submitted again after the grace period. These are not decided here.
 """
 
 from collections.abc import Mapping, Sequence

@@ -30,7 +30,7 @@ _log = logger("completeness")
 
 
 def reporting_completeness(deps: InquiryDeps) -> PeriodicTask:
-    """Tell the report of yesterday each morning, once in the whole cluster."""
+    """Log the report of yesterday each morning, once in the whole cluster."""
 
     async def log_report() -> None:
         now = deps.clock()

@@ -9,7 +9,7 @@ debits that nobody can inquire about ────┘
 
 Rules are in `tether_core.reconciliation.differences`. The review follows the outbox and comes after the commit of what it looks at, so two
 debits of one due item that are approved at the same time in two transactions are both visible to the second one. It
-holds its position while it works: one worker reviews at a time, and another goes on where a dead one stopped.
+holds its position while it works: one worker reviews at a time, and another continues where a dead one stopped.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +59,7 @@ _CHANGED: Final = "changed debits"
 _ALL: Final = "all debits"
 _EVENTS_MAX: Final = 1_000
 _BATCHES_MAX: Final = 20
-# A walk of so many debits a minute is over ten million of them in a day and a half, and costs some milliseconds a second.
+# At this many debits a minute, ten million take a day and a half, at some milliseconds a second.
 _WALK_MAX: Final = 5_000
 _NAMES: Final = ("attempt.status_changed", "refund.status_changed")
 
@@ -82,7 +82,7 @@ def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[Periodic
             tip: Tip = await events.tip(conn, after=reached)
             await differences.begin_position(conn, _CHANGED, position=tip.id, now=clock())
         if tip.id < reached:
-            # The database is an earlier copy of itself: what was known of its end is not true any more.
+            # The database is an earlier copy of itself: its resolution does not hold any more.
             horizon, reached = Horizon(), 0
         reached = max(reached, horizon.complete_to(tip) or 0)
         for _ in range(_BATCHES_MAX):
@@ -189,7 +189,7 @@ class Heard(msgspec.Struct, frozen=True):
         notification: What it says.
         attempt: The debit as it is after the decision.
         decided: The decision.
-        confirmation: What the gateway said when it was asked about it.
+        confirmation: The gateway's response to an inquiry about it.
     """
 
     row_id: int

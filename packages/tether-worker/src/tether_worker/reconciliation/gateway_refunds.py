@@ -34,7 +34,7 @@ from tether_worker.reconciliation.differences import open_lines
 __all__ = ["inquire_gateway_refunds", "inquiring_gateway_refunds", "resolve", "take_report"]
 
 BATCH_MAX: Final = 16
-# An inquiry waits for its turn and asks each terminal.
+# An inquiry waits for the rate limit and inquires at each terminal.
 _LEASE: Final = timedelta(seconds=120)
 
 _log = logger("gateway_refunds")
@@ -138,7 +138,7 @@ async def resolve(
         attempt_id: The debit that the refund is linked to.
         record: The refund's record.
         account: Whose record.
-        inquiries: Answers so far that settled nothing.
+        inquiries: Responses so far without a final result.
         inquire_at: When to inquire again, where it is still in progress.
     """
     (debit,) = await billing_attempts.locked_by_ids(conn, unique_ids=[], transaction_ids=[], ids=[attempt_id])
@@ -173,7 +173,7 @@ async def take_report(
     conn: Connection, records: Sequence[GatewayAnswer], *, account: str, now: datetime
 ) -> None:
     """
-    Take refunds of a report in: those that are no order of ours and name a debit of ours.
+    Take refunds of a report in: those that are not our order and name one of our debits.
 
     Args:
         conn: Inside the transaction that takes the page in.

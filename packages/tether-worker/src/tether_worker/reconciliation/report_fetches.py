@@ -63,7 +63,7 @@ _log = logger("report_fetches")
 
 class Taken(msgspec.Struct, frozen=True):
     """
-    What became of fetched records.
+    The results of fetched records.
 
     Attributes:
         recorded: New rows of the inbox.
@@ -160,7 +160,7 @@ async def read_list(deps: InquiryDeps, *, pages_max: int = PAGES_MAX) -> int:
         pages_max: Pages at most; what is left of the list stays due.
 
     Returns:
-        How many pages were asked for; 0 where no list is due.
+        How many pages were requested; 0 where no list is due.
 
     Raises:
         Unavailable: when Postgres is away; what was read before stays.

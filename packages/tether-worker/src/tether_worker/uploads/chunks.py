@@ -136,7 +136,7 @@ def build(
         before: Of all rows up to there.
         kept: How many problems are stored up to there.
         fingerprint: From `fingerprinter`.
-        bytes_read: Tells how far the file has been read.
+        bytes_read: Records how far the file has been read.
         rows_max: Rows of a chunk.
 
     Yields:
@@ -327,7 +327,7 @@ def _among_related(some: RelatedRows, *, policy: Policy, now: datetime) -> dict[
     """
     What the other rows and debits of an account say of its staged rows.
 
-    Within the file only exact repeats are told here: what is the same by a blank value can be told once all rows are known.
+    Within the file only exact repeats are found here: rows that are equal by a blank value are found when all rows are known.
     """
     facts: dict[int, Facts] = {}
     one_each = policy.same == "iban"
@@ -358,7 +358,7 @@ def _listed_cause(known: AccountFacts) -> str:
 
 
 async def _names_listed(conn: Connection, *, now: datetime) -> dict[int, tuple[int, bool, bool]]:
-    """Tell which staged rows have their name or their e-mail address on the blacklist, with their amount."""
+    """Find the staged rows whose name or e-mail address is on the blacklist, with their amount."""
     found: dict[int, tuple[int, bool, bool]] = {}
     async for staged in debtors.names_staged(conn, limit=10_000):
         names, emails = await blacklist.names_among(

@@ -142,7 +142,7 @@ async def _several(
 def _of_account(
     some: list[SharedAccountRow], *, policy: Policy
 ) -> tuple[list[int], list[tuple[SharedAccountRow, Verdict]]]:
-    """The amounts of an account's debits of their own, and what speaks against each other row."""
+    """The amounts of an account's distinct debits, and the verdict against each other row."""
     result = repeats([(several.row, several.key) for several in some], one_per_account=policy.same == "iban")
     found = list[tuple[SharedAccountRow, Verdict]]()
     for several in some:
@@ -199,7 +199,7 @@ async def _take(
     screened_at: datetime,
     now: datetime,
 ) -> None:
-    """Take the rows that a person, or an answer kept for the layout, said are to be collected."""
+    """Include the rows that a person, or an answer kept for the layout, has chosen to collect."""
     taken = [
         rule for subject, item in answers.items() if item.answer == "take" for rule in QUESTIONS[subject]
     ]

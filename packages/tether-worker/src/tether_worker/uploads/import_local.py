@@ -1,10 +1,10 @@
 """
 `tether-worker files import-local DIR`: the files of an old installation's local disk, moved into the object store.
 
-A file keeps its path below DIR as its key, so whatever names it by that path still finds it. Each is put, read back and
+A file keeps its path below DIR as its key, so references by that path stay valid. Each is put, read back and
 compared by digest, and only then removed here; stopped anywhere, the next run goes on, and finds files that are in the
 store already by the same comparison. An object with other content under the same key is left alone, and so is the
-file: a person has to look. Links, special files and names that begin with a dot are left alone as well.
+file: a person has to look. Links, special files and names that begin with a dot are skipped as well.
 """
 
 import argparse

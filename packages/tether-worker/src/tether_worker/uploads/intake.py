@@ -17,7 +17,7 @@ A worker that dies leaves whole chunks and a lease that expires; the next worker
 write names the lease, so a worker that was only frozen changes nothing when it continues. A file that cannot be read ends as `failed` with a sentence for the person who sent it; one that
 ends the worker itself, again and again, does too.
 
-The temporary file has no name, so nothing of it stays when its process ends.
+The temporary file has no name, so it disappears when its process ends.
 """
 
 import asyncio
@@ -125,7 +125,7 @@ def intake(deps: Intake, *, slot: Slot = "any") -> Work:
 
 async def read_one(deps: Intake, *, slot: Slot = "any") -> int:
     """
-    Take the upload whose turn it is, and bring it as far as its turn goes.
+    Take the next upload, and process it until its turn ends.
 
     Args:
         slot: Which files are taken.
@@ -203,7 +203,7 @@ async def _attend(reading_of: "_Reading") -> None:
 
 
 class _Reading:
-    """One upload in the hands of this worker."""
+    """One upload that this worker has leased."""
 
     def __init__(self, deps: Intake, due: Due, lease: str, *, waiting: Waiting, slot: Slot) -> None:
         self.due = due
@@ -252,7 +252,7 @@ class _Reading:
 
     @contextlib.contextmanager
     def _cut_when_over(self, child: Child) -> Iterator[None]:
-        """End the child of a workbook that proves long in the slot for short files; it goes on in the other one."""
+        """End the child of a workbook that proves long in the slot for short files; it continues in the other one."""
         if self._slot == "any":
             yield
             return
@@ -439,7 +439,7 @@ class _Reading:
         _log.warning("upload failed", upload_id=self.due.id, code=code)
 
     async def release(self, *, after_s: float, blameless: bool) -> None:
-        """Give the upload back; should that fail too, its lease ends by itself."""
+        """Give the upload back; if that fails too, its lease expires."""
         due_at = self._deps.clock() + timedelta(seconds=after_s)
         with contextlib.suppress(Unavailable):
             async with connection(self._deps.pool) as conn:

@@ -42,7 +42,7 @@ class UploadQuestions(msgspec.Struct, frozen=True):
     Attributes:
         upload_id: Which.
         filename: As it was sent.
-        questions: What is asked; `code` is the subject to answer.
+        questions: The question; `code` is the subject to answer.
     """
 
     upload_id: int
@@ -68,7 +68,7 @@ async def answer(
     settings: Settings, upload_id: int, given: Mapping[Subject, Answer], *, remember: bool, by: str
 ) -> None:
     """
-    Answer what is asked about the rows of an upload.
+    Answer the questions about the rows of an upload.
 
     Args:
         given: An answer to each question.

@@ -1,10 +1,10 @@
 """
 Reading a workbook in a process of its own, because a hostile one can end the process that parses it.
 
-A workbook of a few hundred bytes can make its parser ask for terabytes, and the parser then aborts; no `try` helps.
+A workbook of a few hundred bytes can make its parser allocate terabytes, and the parser then aborts; no `try` helps.
 So a child process parses it, with a limit on its address space and on its processor time, without our
 environment (no secrets to read) and without the right to write files. The rows come back over a pipe, a thousand at a time:
-the parent's memory stays flat, and it reads, checks and stores rows while the child goes on.
+the parent's memory stays constant, and it reads, checks and stores rows while the child continues.
 
 ```text
 parent ── Task (msgpack) ──────────────► stdin   child:  limits itself, opens the file it inherited,
@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     Attributes:
         memory_bytes: Address space.
-        time_s: Processor time; of waiting, three times as much without a word from the child.
+        time_s: Processor time; of waiting, three times as much without a message from the child.
     """
 
     memory_bytes: int
@@ -217,7 +217,7 @@ def main() -> int:
         The exit code; the parent goes by the frames.
     """
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
-    # Only by the ending of a name does the parser tell what is wrong with a file, so ours, which has none, gets one.
+    # The parser reports the cause of an error only for a name with a suffix, so the temporary file gets one.
     book = Path(f"book{suffix(task.kind)}")
     book.symlink_to(f"/dev/fd/{sys.argv[1]}")
     _limit(task.limits, parent=int(sys.argv[2]))
@@ -242,7 +242,7 @@ def _limit(limits: Limits, *, parent: int) -> None:
     time_s = max(int(limits.time_s), 1)
     for what, most in (
         (resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes)),
-        # The first limit ends the process by a signal of its own, which tells it from other deaths.
+        # The first limit ends the process with its own signal, which identifies the cause.
         (resource.RLIMIT_CPU, (time_s, time_s + 5)),
         (resource.RLIMIT_FSIZE, (0, 0)),
         (resource.RLIMIT_CORE, (0, 0)),
