@@ -1,5 +1,5 @@
 """
-Bill a spreadsheet of debtors, end to end, against a running Tether: hand it in, order the run, watch it to its end.
+Bill a spreadsheet of debtors, end to end, against a running Tether: upload it, order the run, follow it to its end.
 
     TETHER_URL=http://localhost:8000 TETHER_API_KEY=sandbox-key python examples/bill_an_upload.py members.csv 2026-03
 

@@ -21,7 +21,7 @@ api = httpx.Client(base_url=os.environ["TETHER_URL"], headers=key, timeout=60)
 
 while True:
     last = position.read_text() if position.exists() else "0"
-    # Streams end now and then, and nodes go away; whatever the reason, come again with the last id.
+    # Streams end now and then, and nodes go away; after any error, reconnect with the last id.
     with (
         contextlib.suppress(httpx.TransportError),
         api.stream("GET", "/api/events", headers={"Last-Event-ID": last}) as stream,

@@ -1,5 +1,5 @@
 """
-tether_core alone, inside somebody else's service: verify, decode and acknowledge gateway notifications in FastAPI.
+tether_core alone, inside another service: verify, decode and acknowledge gateway notifications in FastAPI.
 
     uv run --with fastapi --with uvicorn uvicorn examples.verify_in_fastapi:app
 

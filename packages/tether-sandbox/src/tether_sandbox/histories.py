@@ -3,7 +3,7 @@ What changes around submissions while they live: clocks that are set, machines t
 
 For histories that are played against the rules of `tether_core` alone, with no service and no waiting. `Clocks` has the
 true time beside what Postgres and the machines say of it; `Places` has the gateway identities of one account, as they are
-configured, and as they were. Both are told by a generator of random numbers what happens to them.
+configured, and as they were. A random number generator decides what happens to both.
 """
 
 import random
@@ -47,7 +47,7 @@ class Machine:
 
 
 class Clocks:
-    """The true time, and three kinds of clocks that tell it more or less."""
+    """The true time, and three kinds of clocks with errors."""
 
     def __init__(self, rng: random.Random, *, machines: int = 2) -> None:
         """
@@ -65,7 +65,7 @@ class Clocks:
 
     @property
     def now(self) -> datetime:
-        """The time by Postgres, as all nodes tell it."""
+        """The time of Postgres, which all nodes use."""
         return EPOCH + timedelta(seconds=self.true_s + self.ahead_s)
 
     def boot_s(self, machine: Machine) -> float:
@@ -78,7 +78,7 @@ class Clocks:
         self._notice()
 
     def set_machine(self) -> None:
-        """A machine's clock is set: nobody tells the time by it, but a step is a step."""
+        """A machine's clock is set: no time is read from it, but a step is detected."""
         self._notice()
 
     def stop_machine(self) -> None:
@@ -94,7 +94,7 @@ class Clocks:
         self.boots += 1
 
     def restart_process(self) -> None:
-        """A process is restarted: its machine's boot clock goes on, and what it noticed is forgotten."""
+        """A process is restarted: its machine's boot clock continues, and what it detected is forgotten."""
         self.rng.choice(self.machines).stepped_s = None
 
     def _notice(self) -> None:
@@ -153,7 +153,7 @@ class Places:
         """
         The database goes back to a copy that remembers some of them.
 
-        What was used by the lost part alone stays configured meanwhile: nobody could know of it otherwise.
+        What was used by the lost part alone stays configured meanwhile: otherwise it could not be known.
         """
         self.configured += sorted(self.used - recent - set(self.configured))
         self.recent = recent
@@ -198,6 +198,6 @@ class Places:
         )
 
     def is_out_of_reach(self, submitted_to: tuple[str, ...] | None) -> bool:
-        """Whether nobody who is configured can say "not found" about a submission."""
+        """Whether no configured identity can answer "not found" about a submission."""
         of_all = needed(submitted_to or (UNKNOWN,), configured=frozenset(self.configured) | self.recent)
         return of_all is None or not of_all <= set(self.configured) | self.others

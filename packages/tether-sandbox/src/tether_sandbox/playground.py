@@ -1,4 +1,4 @@
-"""`tether-sandbox up` without a command: everything runs, data moves, and a person looks at it in the browser."""
+"""`tether-sandbox up` without a command: the whole system runs with moving data, for a look in the browser."""
 
 import contextlib
 import itertools

@@ -18,7 +18,7 @@ _ENDED = {"completed", "failed", "needs_answer"}
 
 def run(stage: Stage, *, console: Console) -> bool:
     """
-    Upload the example files and print what became of their rows.
+    Upload the example files and print the results of their rows.
 
     Returns:
         Whether every row of every file is accounted for.

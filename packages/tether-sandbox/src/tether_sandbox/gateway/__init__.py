@@ -3,7 +3,7 @@ A simulated emerchantpay gateway, to integrate against without an account.
 
 Notifications of payments made elsewhere:
 
-- `payment_history` draws what happens to a payment;
+- `payment_history` generates the history of a payment;
 - `fault_injection.plan` plans, from a seed, what is sent for a set of payments and the expected result;
 - `sender.deliver` sends a plan as the gateway does: each notification is repeated until it is acknowledged;
 - `wire` encodes and signs a notification.

@@ -147,7 +147,7 @@ class Counts(msgspec.Struct, frozen=True):
         conflicting: Repeats of those with another amount.
         invalid_signature: To be refused.
         unknown_payments: Notifications about payments outside the given ones.
-        unknown_statuses: With a status or event nobody has seen.
+        unknown_statuses: With an unknown status or event.
         chargebacks: First chargebacks.
         reversals: Won back.
         second_chargebacks: Lost again.

@@ -97,8 +97,8 @@ class Debit(msgspec.Struct):
         taken_at: When it came in.
         visible_at: Before this it cannot be found.
         is_notified: Whether notifications are sent of it.
-        ahead: What will yet become of it.
-        past: What became of it, in order.
+        ahead: Its future history.
+        past: Its history so far, in order.
         changes: When its status changed, and what status and code it had before, in order.
     """
 

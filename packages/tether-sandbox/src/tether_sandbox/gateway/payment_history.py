@@ -201,7 +201,7 @@ class Cause(msgspec.Struct, frozen=True, order=True):
 
 def history(rng: random.Random, *, payment_histories: PaymentHistories) -> list[Step]:
     """
-    Draw the history of a payment.
+    Generate the history of a payment.
 
     Returns:
         Its steps in their true order; none for a silent payment.
@@ -270,7 +270,7 @@ def causes(
 
 def reason(rng: random.Random) -> Fields:
     """
-    Draw the reason of a chargeback.
+    Choose the reason of a chargeback.
 
     Returns:
         Code and description under either of the two spellings (the documentation's field table says `rc_code`, its samples

@@ -177,7 +177,7 @@ class Postgres(Server):
             for path in (self.folder, unfinished, self._password_file):
                 os.chown(path, self._user, -1)
         options = "--username=postgres --auth=scram-sha-256 --encoding=UTF8 --no-sync --no-instructions"
-        # Text sorts by code point everywhere, whatever the machine's locales are.
+        # Text sorts by code point, independent of the machine's locales.
         locale = "--locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
         done = subprocess.run(
             [
@@ -207,7 +207,7 @@ class Postgres(Server):
         installed = package / "pginstall18"
         if self._runs(installed / "bin/initdb"):
             return installed / "bin"
-        # Its libraries lie beside the package, and are looked for from the program's own place.
+        # Its libraries are beside the package, and are found relative to the program.
         copied = self.folder / "programs"
         needed = [
             installed / part for part in ("bin/initdb", "bin/postgres", "bin/pg_basebackup", "lib", "share")

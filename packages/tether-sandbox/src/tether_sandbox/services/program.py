@@ -149,7 +149,7 @@ def launch(
     command: Sequence[str], *, environ: Mapping[str, str], folder: Path, guard: Guard | None = None
 ) -> Program:
     """
-    Start a program; what it says goes to files in *folder*.
+    Start a program; its output goes to files in *folder*.
 
     Args:
         command: The program and its arguments. One of ours, such as "tether-web", is found beside the
@@ -174,7 +174,7 @@ def launch(
         process = subprocess.Popen(
             [found, *command[1:]],
             cwd=folder,
-            # What a killed program leaves behind goes away with its folder.
+            # The leftovers of a killed program are removed with its folder.
             env={**inherited, "PYTHONUNBUFFERED": "1", "TMPDIR": str(folder), **environ},
             stdin=subprocess.DEVNULL,
             stdout=stdout,

@@ -38,7 +38,7 @@ _START_S = 30.0  # for an answer after the start; Postgres may have a crash to r
 _STOP_S = 20.0  # for a tidy end; then SIGKILL
 _POLL_S = 0.02
 _PORTS = range(20_000, 32_000)
-_TRIES = 8  # for a port; each clash is with a stranger's program that took ours within milliseconds
+_TRIES = 8  # for a port; each clash is with another program that took the port within milliseconds
 _CLAIMS_MAX = 200  # of one process; its older ports have long been bound, or are needed no more
 
 _claims: deque[int] = deque()
@@ -71,7 +71,7 @@ def free_port() -> int:
     """
     A port of 127.0.0.1 that nobody listens on, and that no other process is given by this function.
 
-    It lies below the ports that systems hand out for outgoing connections (32768 and up). Among those, a
+    It is below the ports that systems use for outgoing connections (32768 and up). Among those, a
     client that knocks at the port of a stopped server can be given that very port, connect to itself and
     keep the server from coming back.
 
@@ -151,7 +151,7 @@ class Server:
         raise NotImplementedError
 
     def _environ(self) -> dict[str, str]:
-        """Variables the program is given beside ours."""
+        """Additional environment variables of the program."""
         return {}
 
     def _probe(self, port: int) -> None:
@@ -193,11 +193,13 @@ class Server:
                     raise  # the port was not the reason, or luck has run out
             else:
                 self._port = port
-                weakref.finalize(self, os.close, claim)  # the port is ours while we are down, too
+                weakref.finalize(
+                    self, os.close, claim
+                )  # the port stays reserved while the server is down, too
                 return
 
     def stop(self) -> None:
-        """Stop the server in its own way, however it stands; not running is fine."""
+        """Stop the server in its own way, in any state; not running is fine."""
         self._end(self.ended_by)
 
     def drop(self) -> None:
@@ -218,7 +220,7 @@ class Server:
         self.start()
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and are answered by nobody."""
+        """Freeze it: connections stay open without an answer."""
         for process in self._family():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.suspend()
@@ -286,7 +288,7 @@ class Server:
     def _end(self, how: int) -> None:
         if self._process is None:
             return
-        self.resume()  # what is frozen cannot end by itself
+        self.resume()  # a frozen process cannot end
         family = list(self._family())
         self._process.send_signal(how)
         try:

@@ -2,7 +2,7 @@
 
 -- inbox --
 -- Number of notifications by state and reason: state, reason, rows. Without those of billed debits, which the simulator
--- accounts for, and without fetched report records, which nobody sent.
+-- accounts for, and without fetched report records, which are not deliveries.
 select e.state, coalesce(e.reason, ''), count(*)
 from webhook_events e
 left join billing_attempts a on a.id = e.attempt_id
