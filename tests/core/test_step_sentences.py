@@ -96,7 +96,7 @@ def test_every_state_of_every_life_has_its_words() -> None:
 
 
 def test_a_subject_nobody_knows_is_a_sentence_too() -> None:
-    """Whoever adds a life cycle should not have to know of the table."""
+    """A new life cycle must work without an entry in the table."""
     text = str(IllegalStep("thing", state="half_done", step="ended"))
     assert (
         text == "This thing is half done, so it cannot be ended. Look at its state, and try what that allows."

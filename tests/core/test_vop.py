@@ -132,7 +132,7 @@ def test_any_text_has_an_answer(text: str) -> None:
     ],
 )
 def test_names_of_people_and_companies_pass(name: str) -> None:
-    """Looks prove nothing: whoever is refused by them pays never and does not know why."""
+    """The form of a name proves nothing: a debtor refused by it would never pay and not know the reason."""
     assert plausible_name(name) == "unanswered"
 
 

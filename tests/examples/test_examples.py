@@ -42,7 +42,7 @@ def _loaded(name: str) -> ModuleType:
 async def test_the_core_verifies_and_acknowledges_inside_fastapi(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever copies the example would believe notifications with an invalid signature, or have genuine ones repeated for ever."""
+    """A copy of the example would accept invalid signatures, or have valid notifications repeated."""
     monkeypatch.setenv("EMP_API_PASSWORD", "s3cret")
     app = _loaded("verify_in_fastapi").app
     fields = {"unique_id": "44177a21", "status": "approved", "signature": sign("44177a21", secret="s3cret")}
@@ -110,7 +110,7 @@ def test_a_spreadsheet_is_read_without_anything_running() -> None:
 def test_events_are_followed_and_gone_on_with(
     environment: dict[str, str], process: Launch, database_url: str, tmp_path: Path
 ) -> None:
-    """Whoever builds a ledger on the copy of this must find each event in it, also those of the time it was stopped."""
+    """A ledger built on a copy of this must have each event, also those of the time it was stopped."""
     port = free_port()
     process("tether-web", "--port", str(port), environ=environment).await_url(
         f"http://127.0.0.1:{port}/ready"

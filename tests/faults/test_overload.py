@@ -58,7 +58,7 @@ def _is_unharmed(program: Program) -> None:
 
 
 def _rss_bytes(port: int) -> int:
-    """Resident memory of whoever listens there, with the parent that started it."""
+    """Resident memory of the process that listens there, with its parent."""
     found = [
         psutil.Process(net_connection.pid)
         for net_connection in psutil.net_connections("tcp")

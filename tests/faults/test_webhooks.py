@@ -131,7 +131,7 @@ def test_postgres_stopped_frozen_and_restarted_under_a_node(
 def test_a_node_that_is_stopped_answers_who_is_there(
     environment: dict[str, str], database_url: str, process: Launch, until: Callable[..., Any]
 ) -> None:
-    """A deploy in the middle of a chaos test: whoever was let in gets the answer, and only after its commit."""
+    """A deploy under load: each accepted request gets its answer, and only after its commit."""
     web, node = _web(process, environment | {"TETHER_COMMIT_DEADLINE": str(HELD_UP_S)})
     with ThreadPoolExecutor(8) as pool:
         with psycopg.connect(database_url) as busy:
@@ -209,7 +209,7 @@ def test_a_node_ends_while_postgres_hangs(
 ) -> None:
     """An outage is when nodes are moved.
 
-    One that waits for a store that hangs is killed with whoever it serves.
+    A process that waits for a hanging store is killed, with the requests it serves.
     """
     web, node = _web(process, environment | {"TETHER_COMMIT_DEADLINE": "0.5"}, "--grace", "120")
     assert _taken(node, "before", until)

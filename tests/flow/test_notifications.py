@@ -1,4 +1,4 @@
-"""Whoever has one genuine signature against real processes: nothing moves, nobody waits, and what is true counts in the end."""
+"""A sender with one valid signature against real processes: no state changes, no payment is delayed, and true reports are applied in the end."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_one_pair_moves_nothing_else_and_a_flood_delays_no_chargeback(
 
 
 def test_a_person_replays_what_the_gateway_contradicted(world: World, until: Callable[..., Any]) -> None:
-    """Whoever knows better than the gateway's record could do nothing but wait for a list."""
+    """A person who knows more than the gateway's record could only wait for a list."""
     debit = world.debits[0]
     world.simulator.craft(Crafted(debit.unique_id, {"unique_id": debit.unique_id, "status": "chargebacked"}))
     until(

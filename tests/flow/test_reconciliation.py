@@ -291,7 +291,7 @@ async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
     until(lambda: world.states()["away"] == "chargebacked", what="the gateway's word", timeout_s=60)
     until(
         lambda: world.event(str(unique_id), "chargebacked")["event"]["state"] == "processed",
-        what="the claim to be confirmed, whoever told first",
+        what="the report to be confirmed, by webhook or by fetch",
         timeout_s=60,
     )
     assert world.event(str(unique_id), "chargebacked")["confirmed"]["reason_code"] == "AC04"

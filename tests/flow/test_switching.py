@@ -32,7 +32,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
     """
     For months after a switch the gateway tells of debits that the system before has sent.
 
-    Without them stored a closed account is debited again, and whoever paid last week pays twice.
+    Without them stored a closed account is debited again, and a debt paid last week is collected twice.
     """
     environ = {**environment, "EMP_CONFIRM": "off", "EMP_API_URL": "http://127.0.0.1:9"}
     port = free_port()

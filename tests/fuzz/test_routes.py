@@ -157,7 +157,7 @@ def _drawn(strategy: st.SearchStrategy[T], *, examples: int) -> list[T]:
 async def test_nothing_anybody_sends_is_a_defect_of_ours(
     environment: dict[str, str], database_url: str, count: Callable[[str, int], None]
 ) -> None:
-    """A 500 wakes a person, and tells whoever sent it where the wall is thin."""
+    """A 500 wakes a person, and shows an attacker a weak place."""
     async with _serving(environment, database_url) as client:
         count("requests of ours", await _every_route(client))
 

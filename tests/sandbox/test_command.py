@@ -50,7 +50,7 @@ def test_wrong_words_get_a_sentence(
 
 
 def test_a_database_without_tables_is_no_traceback(process: Launch, empty_database_url: str) -> None:
-    """Whoever seeds before migrating must read which command comes first."""
+    """The error for seeding before migrating must name the command to run first."""
     program = process(
         "tether-sandbox", "seed", "--attempts", "1", environ={"DATABASE_URL": empty_database_url}
     )

@@ -56,7 +56,7 @@ def test_a_program_that_fails_says_why(process: Launch) -> None:
 
 
 def test_a_port_is_given_to_one_process_only(process: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever tests, tries and measures on one machine at once would have servers answer for each other."""
+    """With tests, demo and benchmarks on one machine at once, servers would answer for each other."""
     few = random.SystemRandom().randrange(20_000, 31_900)
     monkeypatch.setattr(server, "_PORTS", range(few, few + 100))
     ours = [free_port() for _ in range(30)]

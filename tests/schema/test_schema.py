@@ -19,7 +19,7 @@ from tether_core.spreadsheet import outcomes
 from tether_core.uploads import upload
 from tether_stores.queries import read
 
-# What a database consists of. The table of migrations is made by whoever migrates, and stands in no schema.
+# What a database consists of. The migrate command makes the table of migrations, so schema.sql does not have it.
 CATALOG = {
     "columns": """
         select c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
@@ -69,7 +69,7 @@ def written_url(empty_database_url: str) -> str:
 
 
 def test_migrations_build_what_the_schema_says(written_url: str, database_url: str) -> None:
-    """Whoever reads the schema reads what production has. A rule that stands in one of them holds nowhere."""
+    """A reader of schema.sql must see what production has. A rule in only one of the two is not reliable."""
     for kind in CATALOG:
         assert _catalog(database_url, kind) == _catalog(written_url, kind), kind
     assert len(_catalog(database_url, "columns")) > 100

@@ -218,7 +218,7 @@ async def test_refunds_of_the_same_debit_are_known(conn: Connection, database_ur
 
 
 async def test_what_else_speaks_for_or_against_a_debtor(conn: Connection, database_url: str) -> None:
-    """What intake and checks found out must reach whoever decides."""
+    """The rule that decides must get the results of intake and checks."""
     upload_id, (debtor_id,) = seed_upload(
         database_url, [msgspec.structs.replace(ANNA, city="Bern", country="CH")], now=NOW
     )

@@ -83,7 +83,7 @@ def test_a_slow_answer_is_not_believed_although_it_is_the_first() -> None:
 
 
 def test_a_clock_that_is_set_right_is_believed_again() -> None:
-    """Whoever mends a machine's clock must not have to start everything again."""
+    """After a machine's clock is corrected no restart may be needed."""
     clock = SharedClock(lambda: NOON)
     clock.compared(NOON - timedelta(hours=1), inquired_at=NOON, heard_at=NOON)
     assert clock() == NOON - timedelta(hours=1)

@@ -40,7 +40,7 @@ def test_values_have_bounds(read: Callable[[str], object], good: list[str], bad:
 
 
 def test_where_nobody_can_listen_is_said_beforehand() -> None:
-    """Whoever starts a second node on one port must read which port, and why."""
+    """The error for a second node on one port must name the port and the reason."""
     port = free_port()
     assert command_line.cannot_listen("127.0.0.1", port) is None
     with socket.create_server(("127.0.0.1", port)):

@@ -258,7 +258,7 @@ async def test_a_confirmation_lasts_a_second(
 
 
 async def test_settings_that_lose_commits_are_named(database_url: str, pool: Pool) -> None:
-    """Whoever turned durability off for a load test and forgot it loses acknowledged notifications in the next crash."""
+    """With durability turned off, for example after a load test, a crash loses acknowledged notifications."""
     async with pool.connection() as conn:
         assert await database_epoch.warnings(conn) == []
     async with (

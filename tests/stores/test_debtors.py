@@ -73,7 +73,7 @@ async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -
 
 
 async def test_rows_excluded_are_kept_with_their_cause(pool: Pool, conn: Connection) -> None:
-    """Whoever asks why somebody was not debited reads it here; the report gives the row as it was."""
+    """A person who looks up why a debtor was not debited reads it here; the report has the row as uploaded."""
     verdict = Verdict("blacklisted", 'The account is blocked: "AC04".')
     await stored(pool, 7, EVERYTHING, Debtor(3, AT, "A B", 100), r2=verdict)
     (excluded,) = await debtors.excluded(conn, 7, after_row=0, limit=9)

@@ -256,7 +256,7 @@ async def test_redis_comes_back(services: Services, redis_url: str) -> None:
 
 
 async def test_a_flush_grants_nothing_extra(redis_url: str) -> None:
-    """Whoever empties Redis again and again must not raise the rate."""
+    """Repeated flushes of Redis must not raise the rate."""
     async with open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client:
         limiter = Limiter(client)
         granted = 0

@@ -65,7 +65,7 @@ async def test_a_restart_costs_no_call_after_it(
 ) -> None:
     """All idle connections die with a restart.
 
-    Whoever comes next must be served, without a restart of ours.
+    The next caller must be served, without a restart.
     """
     async with open_pool(database_url, name="tests", max_size=4, wait_s=5) as pool:
         await asyncio.gather(*(_use(pool) for _ in range(4)))
@@ -213,7 +213,7 @@ async def test_every_transaction_bounds_how_long_it_may_idle(database_url: str) 
 async def test_a_frozen_process_loses_its_rows_and_learns_it(
     database_url: str, eventually: Callable[..., Any]
 ) -> None:
-    """Whoever wakes up and takes its work for committed would call the gateway for a debit that somebody else has."""
+    """A resumed worker that treats its claim as committed would call the gateway for a debit that another worker holds."""
     async with (
         open_pool(database_url, name="tests-frozen", max_size=1) as pool,
         open_pool(database_url, name="tests", max_size=1) as others,

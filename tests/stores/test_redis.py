@@ -120,7 +120,7 @@ async def test_a_restarted_redis_costs_no_call(redis_url: str, services: Service
 async def test_a_setup_that_loses_work_is_complained_about(redis_url: str, server: plain.Redis) -> None:
     """A Redis that evicts keys drops queued work without a word.
 
-    Whoever runs it must hear so at the start.
+    The operator must see a warning at the start.
     """
     async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as client:
         before = server.config_get("maxmemory-policy")

@@ -93,7 +93,7 @@ def _warning(env: str) -> str | None:
 
 
 def test_warnings_name_the_variable_and_never_its_value() -> None:
-    """Whoever pastes a password into the wrong line must be told which line, and not find it in a log."""
+    """A password pasted into the wrong line must cause an error with the line's name, and must not be logged."""
     warnings = {setting.env: text for setting in described() if (text := _warning(setting.env))}
     assert len(warnings) > 10
     for env, text in warnings.items():

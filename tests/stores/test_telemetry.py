@@ -85,7 +85,7 @@ def test_the_level_is_kept_for_us_and_for_libraries() -> None:
 
 
 def test_facts_of_a_task_stay_with_that_task() -> None:
-    """A request id on another request's lines sends whoever searches by it to the wrong sender."""
+    """With a request id on another request's lines, a search by it would lead to the wrong sender."""
     lines = _lines("""
         async def request(name):
             telemetry.REQUEST_ID.set(name)
@@ -241,7 +241,7 @@ def test_a_full_pipe_holds_nobody_up_and_is_used_again(made: str, until: Callabl
 def test_a_reader_that_has_gone_harms_nobody() -> None:
     """When the collector dies, its pipe breaks.
 
-    Whoever logs must go on, and end without delay when it ends.
+    The process must continue, and end without delay.
     """
     reading, writing = os.pipe()
     os.close(reading)
@@ -279,7 +279,7 @@ def test_redaction_keeps_what_people_search_by() -> None:
 
 
 def test_what_comes_by_the_thousand_is_written_once_in_a_while() -> None:
-    """Whoever sends notifications with an invalid signature must not choose how many lines there are, nor hide others among them."""
+    """A sender of invalid signatures must not control the number of log lines, nor hide others among them."""
     lines = _lines("""
         sampled = telemetry.Sampled(log, every_s=0.2)
         for n in range(1000):

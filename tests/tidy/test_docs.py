@@ -179,7 +179,7 @@ def test_every_option_is_explained(every: Every) -> None:
 
 @pytest.mark.parametrize("program", PARSERS)
 def test_help_needs_no_settings(process: Launch, program: str) -> None:
-    """Whoever asks for help has nothing set up yet."""
+    """A user who calls --help has nothing set up yet."""
     asked = process(program, "--help", environ={})
     assert asked.wait() == 0
     assert asked.stdout.startswith("usage:")
@@ -247,7 +247,7 @@ def test_python_on_pages_runs(every: Every) -> None:
 
 
 def test_every_table_has_its_word_in_the_glossary() -> None:
-    """Whoever looks into the database finds nouns; each must have its meaning somewhere, and only one."""
+    """Each table and column name must have exactly one documented meaning."""
     schema = (ROOT / "packages/tether-stores/src/tether_stores/sql/schema.sql").read_text()
     glossary = (ROOT / "docs/glossary.md").read_text()
     assert [

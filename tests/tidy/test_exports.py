@@ -113,7 +113,7 @@ def test_what_looks_public_is_offered(every: Every) -> None:
 
 
 def test_modules_say_what_they_are(every: Every) -> None:
-    """Whoever opens the file has to guess which thing of the field it speaks of."""
+    """A reader of the file would have to guess its subject."""
 
     def rule(module: ModuleType) -> None:
         assert module.__doc__

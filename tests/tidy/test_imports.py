@@ -65,7 +65,7 @@ GATEWAY: dict[str, tuple[str, ...] | None] = {
     # Private. The simulator reads requests with it, at the other end of the wire.
     "document": ("tether_sandbox/gateway/",),
 }
-# Whoever imports one of these can ask for the time, draw, read the environment, wait, or reach outside.
+# These modules give access to the clock, randomness, the environment, waiting or I/O.
 IMPURE = set(
     """
     asyncio concurrent contextvars ctypes curses fcntl fileinput getpass glob http imaplib locale logging mmap

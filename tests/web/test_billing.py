@@ -365,7 +365,7 @@ async def test_notifications_of_an_account_of_a_row_are_genuine(
 
 
 async def test_metrics_show_breaker_and_limits(api: httpx.AsyncClient, redis_url: str) -> None:
-    """Whoever is called at night must see at once that the gateway is not being called."""
+    """An operator on call must see immediately that the gateway is not being called."""
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
         limiter = Limiter(cache)
         permit = await limiter.admit("default")

@@ -173,7 +173,7 @@ def run(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callabl
 def test_migrating_says_what_it_did(
     run: Callable[..., int], empty_database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever deploys reads here whether the schema is the one the code expects."""
+    """A deploy checks here whether the schema is the one that the code expects."""
     assert run("migrate", DATABASE_DIRECT_URL=empty_database_url) == 0
     assert [line.removeprefix("applied ") for line in capsys.readouterr().out.splitlines()[:-1]] == list(
         numbered()

@@ -294,7 +294,7 @@ async def test_a_chargeback_without_an_entry_is_forgiven(
 async def test_forgiving_a_chargeback_leaves_entries_where_they_are(
     deps: ApplyDeps, charged_back: str
 ) -> None:
-    """An entry was made for a reason of its own, by a person perhaps; whoever forgives is told that it still holds."""
+    """Another entry has its own reason; the response to the lift must name it, because it still applies."""
     async with transaction(deps.pool) as conn:
         found = await forgiven_disputes.forgive(conn, 1, by="ada", reason="x", now=LATER)
     assert found is not None

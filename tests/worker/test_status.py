@@ -109,7 +109,7 @@ def test_programs_get_json(
 def test_programs_get_nothing_but_json_though_redis_is_away(
     process: Launch, environment: dict[str, str]
 ) -> None:
-    """A warning on the same output breaks whoever reads it, in just the night when something is away."""
+    """A warning on the same output would break its parser, just when a store is unavailable."""
     program = process(
         "tether-worker", "status", "--json", environ=environment | {"REDIS_URL": "redis://127.0.0.1:1"}
     )

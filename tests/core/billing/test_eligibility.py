@@ -102,7 +102,7 @@ def test_each_rule(code: str, facts: dict[str, object], options: RunOptions) -> 
     verdict = judge(anna(**facts), options=options)
     assert verdict.code == code
     assert verdict.billable == (code == "billable")
-    # Whoever is not billed reads why, in a sentence; and never a whole account number.
+    # Each verdict is a sentence with the reason, without a whole account number.
     assert verdict.text.endswith(".") != verdict.billable
     assert not any(account in verdict.text for account in (GERMAN, SWISS, TURKISH))
 
@@ -145,7 +145,7 @@ def test_the_first_rule_decides() -> None:
 
 
 def test_all_reasons_are_told() -> None:
-    """Whoever lifts the block sees only then that the item was collected, and has asked a debtor for nothing."""
+    """A person who lifts the block would only then see that the item was collected."""
     candidate = anna(listed="block", item_state="approved", amount_minor=9)
     assert [verdict.code for verdict in verdicts(candidate, options=OPTIONS)] == [
         "blocked",

@@ -52,7 +52,7 @@ def test_an_order_that_comes_again_must_say_so(state: RunState) -> None:
 
 
 def test_a_run_that_submitted_nothing_is_no_run_before() -> None:
-    """Whoever cancels a wrong order in time must be able to place the right one as if nothing had been."""
+    """After a wrong order was cancelled in time, the right one must be accepted without `again`."""
     require_new([Ordered(7, "once", "cancelled", submitted=False)], due_item="once", again=False)
 
 

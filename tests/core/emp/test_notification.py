@@ -332,7 +332,7 @@ def test_what_cannot_be_read_is_refused_without_its_content(body: bytes, content
 @given(st.binary(max_size=300), st.sampled_from([FORM, JSON]))
 @example(b'{"unique_id":"1","signature":2}', JSON)
 def test_any_bytes_are_a_notification_or_refused(body: bytes, content_type: str) -> None:
-    """Any other exception would answer 500 to whoever sends that body."""
+    """Any other exception would answer 500 to the sender of that body."""
     try:
         notification = decode(body, content_type=content_type)
     except Rejected:

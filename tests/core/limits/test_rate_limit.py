@@ -60,7 +60,7 @@ def _most(taken: Taken, allowed: float, burst: float) -> None:
 def test_no_span_of_time_sees_more_calls_than_its_rate_and_burst(
     shares: Limits, questions: list[tuple[float, str, int]]
 ) -> None:
-    """The gateway blocks whoever calls too fast; every window counts, not only full seconds."""
+    """The gateway blocks clients that call too fast; every window counts, not only full seconds."""
     taken = _run(shares, questions)
     for share in shares.shares:
         mine = [entry for entry in taken if entry[1] == share.name]

@@ -8,7 +8,7 @@ from tether_core.payments import stages
 
 
 def test_what_is_believed_without_an_inquiry() -> None:
-    """Whatever is not in this list and believed could be forged by whoever saw one notification of the payment."""
+    """A report outside this list is applied unconfirmed; a sender who saw one notification could then invent it."""
     believed = {
         confirm: {
             status

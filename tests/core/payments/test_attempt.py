@@ -282,7 +282,7 @@ def test_what_names_no_payment_is_done_with(kind: str) -> None:
 
 
 def test_another_account_is_never_applied() -> None:
-    """Whoever knows the password of one account could move the payments of another."""
+    """A sender with the password of one account could change the payments of another."""
     for result in (CHARGEBACK, _notification("approved")):
         assert decide(ATTEMPT, result, account="other") == Decision("park", "other_account")
 
@@ -466,7 +466,7 @@ def test_blacklist_entries_are_asked_for_in_every_order(
         assert all(entry.iban_fingerprint == attempt.iban_fingerprint for entry in decision.entries)
         assert all(entry.iban_masked == attempt.iban_masked for entry in decision.entries)
         for entry in decision.entries:
-            # Announced by whoever makes the entry, because only they know that it is new.
+            # Announced by the code that makes the entry, because only that code knows that it is new.
             assert listed(entry, attempt_id=7) == IbanBlocked(
                 7, entry.action, entry.reason_code, entry.iban_masked
             )
@@ -631,7 +631,7 @@ TOLD = [
 
 @pytest.mark.parametrize(("claimed", "text", "state"), TOLD)
 def test_what_is_applied_is_the_gateways_own_word(claimed: str, text: str, state: str) -> None:
-    """Whoever has seen one notification can write others: a forged decline would stand in the books as confirmed."""
+    """A sender who has seen one notification can write others: a false decline would be stored as confirmed."""
     decision = decide(
         ATTEMPT,
         _notification(claimed, reason_code="AC04"),

@@ -126,7 +126,7 @@ def test_what_is_kept_are_different_debits_whatever_the_order(some: list[DebitKe
     random.shuffle(shuffled)
     again = repeats(list(enumerate(shuffled, 2)))
     assert len(again.kept) == len(result.kept)
-    # Whoever is kept for a debit may be a row that says less; the debits themselves never repeat each other.
+    # The row kept for a debit may have fewer values; the debits themselves never repeat each other.
     for row, other in combinations(result.kept, 2):
         if compare(by_row[row], by_row[other]) == "same":
             assert {row, other} & set(result.same_as.values())
@@ -335,7 +335,7 @@ def test_what_other_uploads_did_about_an_item(
 
 
 def test_an_answer_counts_for_what_was_asked_about() -> None:
-    """Whoever said "collect again" has not said so of debits that went out afterwards, nor of a named item of a reference."""
+    """The answer "collect again" does not apply to debits submitted afterwards, nor to a named item of a reference."""
     before = [earlier(NONE, days=3, due_item="once")]
     result = elsewhere(NONE, 1000, before, due_item="once", now=NOW, taken_at=NOW - timedelta(days=2))
     assert result == Elsewhere()

@@ -136,7 +136,7 @@ def test_an_amount_that_is_not_the_debits(fields: dict[str, str], theirs: str | 
 
 
 def test_what_was_not_believed_shows_nothing() -> None:
-    """Whoever has seen one signature could fill the list, and keep refunds away."""
+    """A sender who has seen one signature could fill the list and block refunds."""
     notification = _notification(status="declined", amount="1")
     contradicted = Decision("contradicted", "contradicted", APPROVED)
     assert (
@@ -221,7 +221,7 @@ def test_every_kind_says_what_to_do() -> None:
 def test_the_gateways_record_says_whether_an_unsigned_amount_counts(
     status: str, record_minor: int | None, lines: int
 ) -> None:
-    """Whoever has seen one signature could keep refunds away; and a part that was refunded has no record of its own."""
+    """A sender who has seen one signature could block refunds; and a partial refund has no record of its own."""
     notification = _notification(status=status, amount="250", currency="EUR")
     word = Confirmation(status, amount_minor=record_minor, currency="EUR")
     found = rules.of_notification(APPROVED, notification, decided=BELIEVED, confirmation=word)

@@ -220,7 +220,7 @@ def test_a_chargeback_that_meets_an_order_under_way_is_announced() -> None:
 
 
 def test_claims_about_orders_are_confirmed_like_all_others() -> None:
-    """Whoever has seen one notification of a refund can sign another."""
+    """A sender who has seen one notification of a refund can sign another."""
     item = _sent()
     decision, outcome = refund.decide(
         item, _notification(item, "approved"), account="default", policy=Policy(confirm="all")

@@ -134,7 +134,7 @@ def test_the_rules_apply_in_the_promised_order() -> None:
     ],
 )
 def test_each_rule_says_why(facts: Facts, verdict: Verdict | None) -> None:
-    """A row excluded without a cause cannot be argued with by whoever sent it."""
+    """The sender of a row that is excluded without a cause could not correct it."""
     assert judge(facts) == verdict
 
 

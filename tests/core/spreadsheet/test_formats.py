@@ -191,7 +191,7 @@ def test_one_stray_cell_among_many_does_not_stop_the_file() -> None:
 
 
 def test_numbers_and_the_callers_word_need_no_votes() -> None:
-    """A workbook's numbers have no spelling, and whoever answers a question must be obeyed."""
+    """A workbook's numbers have no format, and the answer to a question must be used."""
     found = _decided("1.234", "7", numeric=True)
     assert isinstance(found, Decision)
     assert (found.value, found.why) == ("point", "The amounts are numbers, not text.")
@@ -325,7 +325,7 @@ def test_an_order_that_nothing_tells_is_left_open() -> None:
     ],
 )  # fmt: skip
 def test_days_with_names_of_months_are_read_in_seven_languages(text: str) -> None:
-    """Such a day can be read in one way only, and whoever typed it should not have to type it again."""
+    """Such a date has only one reading, so the sender should not have to correct it."""
     assert read_day(text, order="iso") == date(2024, 3, 5)
     assert is_day(text)
 

@@ -102,7 +102,7 @@ def test_no_header_is_a_question_that_points_at_the_ibans() -> None:
 
 
 def test_columns_named_by_number_need_no_header() -> None:
-    """Whoever gives three numbers has said what the headers would have said."""
+    """Three given column numbers must replace the headers."""
     table = _table(DATA, columns={"name": 1, "iban": 2, "amount": 3})
     assert (table.header_row, table.data_row, table.questions) == (0, 1, ())
     assert _table([["x"], *DATA], header_row=0, columns={"name": 1, "iban": 2, "amount": 3}).data_row == 1

@@ -230,7 +230,7 @@ def test_nul_and_control_characters_are_passed_on() -> None:
 
 
 def test_the_callers_stream_stays_open() -> None:
-    """Whoever passes a stream in may want to read it again, for the report."""
+    """The caller may want to read the stream again, for the report."""
     file = io.BytesIO(b"a;b\nc;d\n")
     rows = read_text(file, encoding="utf-8-sig", delimiter=";")
     next(rows)

@@ -1,4 +1,4 @@
-"""Turns of uploads: who is read next, whoever sends however much."""
+"""Turns of uploads: which file is read next, with any number of files from one sender."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_a_turn_lasts_longer_than_its_beginning(start_s: float, length_s: float)
 def test_everybody_is_served_in_order_and_no_sender_twice_in_a_row(
     some: list[tuple[str, int, float, float]],
 ) -> None:
-    """Whoever waits with files of any size: each sender has a turn before any has its second."""
+    """Each sender has a turn before any sender has its second, with files of any size."""
     uploads = [
         waiting(number, sender, size, waited_s=waited_s, read_s=read_s)
         for number, (sender, size, waited_s, read_s) in enumerate(some)

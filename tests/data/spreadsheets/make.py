@@ -518,7 +518,7 @@ def bomb_xlsx() -> bytes:
     with zipfile.ZipFile(whole) as archive:
         at, count = archive.start_dir, len(archive.infolist())
     head, directory = whole.getvalue()[:at], whole.getvalue()[at:-22]
-    # The checksum is left at zero: whoever gets as far as checking it has unpacked everything.
+    # The checksum is left at zero: a reader that checks it has unpacked everything by then.
     facts = struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 33, 0, len(packed), size, len(name), 0)
     local = b"PK\x03\x04" + facts + name + packed
     directory += b"PK\x01\x02" + struct.pack("<H", 20) + facts + bytes(10) + struct.pack("<I", at) + name

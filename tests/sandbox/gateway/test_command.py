@@ -29,7 +29,7 @@ def _file(folder: Path, content: str) -> Iterator[str]:
 
 
 def test_the_table_shows_every_script(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever writes a test against the simulator starts from this table."""
+    """A user who writes a test against the simulator starts from this table."""
     assert _run("scripts") == 0
     excerpt = capsys.readouterr().out
     assert all(f"9{number:02d}" in excerpt for number in SCRIPTS if number)
@@ -52,7 +52,7 @@ def test_nothing_to_submit_is_said_and_no_success(
 def test_a_file_of_something_else_is_refused_in_a_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str
 ) -> None:
-    """Whoever gives the wrong file must read which option it was, and not our frames."""
+    """The error for a wrong file must name the option, without a traceback."""
     monkeypatch.setenv("EMP_API_PASSWORD", "x")
     file = tmp_path / "file"
     file.write_text(content, errors="surrogateescape")

@@ -191,7 +191,7 @@ def test_conflicting_content_comes_after_the_genuine_is_settled() -> None:
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
-    """A failure seen once must be seen again by whoever has the seed."""
+    """The same seed must reproduce a failure."""
     item, again = (plan(_payments(40), seed=5, password=PASSWORD, fault_injection=WILD) for _ in range(2))
     other = plan(_payments(40), seed=6, password=PASSWORD, fault_injection=WILD)
     assert msgspec.json.encode(item) == msgspec.json.encode(again)

@@ -126,7 +126,7 @@ async def test_gives_up_after_ten_posts_and_says_so() -> None:
 
 
 async def test_a_believed_forgery_is_counted_against_the_receiver() -> None:
-    """Whoever acknowledges everything must not pass."""
+    """A receiver that acknowledges everything must not pass."""
     plot = _planned(10, FaultInjection(invalid_signature=1.0))
     async with _receiver(lambda item: (200, _echo(item))) as url:
         counts = await deliver(plot, url=url)

@@ -493,7 +493,7 @@ def test_records_can_lag_behind_notifications() -> None:
 
 
 def test_notifications_can_be_crafted_under_one_signature() -> None:
-    """Whoever has seen one notification can write others; a receiver must be tried with them."""
+    """A sender who has seen one notification can write others; a receiver must be tested with them."""
     heard = list[dict[str, str]]()
 
     def listen(result: dict[str, str]) -> int:

@@ -1,4 +1,4 @@
-"""Accounts and their secrets: readable only with the key, by whoever they belong to."""
+"""Accounts and their secrets: readable only with the key."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_a_row_that_no_key_opens_stops_nobody_else(conn: Connection, key: 
 
 
 async def test_a_row_cannot_be_given_the_secrets_of_another(conn: Connection) -> None:
-    """Whoever may write the table could else make one account's debits go out with another's password."""
+    """Otherwise write access to the table would be enough to submit one account's debits with another's password."""
     await put(conn, SECOND, keys=[KEY], now=NOW)
     await put(conn, msgspec.structs.replace(SECOND, name="third", login="other"), keys=[KEY], now=NOW)
     await conn.execute(

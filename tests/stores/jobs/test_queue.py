@@ -56,7 +56,7 @@ async def test_what_was_woken_leaves_nothing_behind(redis_url: str) -> None:
 async def test_waking_a_redis_that_is_away_is_given_up_soon(
     redis_url: str, services: Services, eventually: Callable[..., Any]
 ) -> None:
-    """Whoever wake-ups has marks to write next. Hanging on would keep those of everybody behind it."""
+    """The caller writes marks after the wake-up. A hanging wake-up would delay the marks of all requests behind it."""
     async with open_wake_up_queue("redis://127.0.0.1:1", queue="webhooks", timeout_s=0.5) as wake_up_queue:
         await _gives_up(wake_up_queue, within_s=5)
     if services.redis is None:

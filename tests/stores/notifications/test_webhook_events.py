@@ -177,7 +177,7 @@ async def test_a_claim_bounds_how_long_its_transaction_may_idle(conn: Connection
 
 
 async def test_the_gateways_own_word_comes_with_the_row(conn: Connection) -> None:
-    """A claim that was confirmed is applied by what the gateway said, so that must reach whoever books."""
+    """A confirmed report is applied with the gateway's response, so the claim must return that response."""
     await webhook_events.record(conn, [_row("a"), _row("b")], now=NOON)
     await conn.execute(
         "update webhook_events set confirmed_status = 'chargebacked', confirmed_reason_code = 'AC04', confirmed_at ="
@@ -288,7 +288,7 @@ async def test_lists_filter_and_go_on_where_they_ended(conn: Connection) -> None
 
 
 async def test_one_row_comes_with_its_bytes(conn: Connection) -> None:
-    """Whoever looks into a contradiction needs exactly what was sent."""
+    """A person who examines a contradiction needs the exact body."""
     await webhook_events.record(conn, [_row("a", body=b"\x00\xff")], now=NOON)
     found = await event_lists.by_id(conn, 1)
     assert found is not None

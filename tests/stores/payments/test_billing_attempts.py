@@ -1,4 +1,4 @@
-"""Attempts: locked in one order by whoever changes them, and written as they were decided."""
+"""Attempts: locked in one order by all writers, and written as they were decided."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_a_row_is_asked_about_by_one_at_a_time(
     }
     assert not await inquiries.any_due(conn, **due(at))
 
-    # Whoever lives holds on; whoever does not has lost the row when the lease is over.
+    # A live worker renews its lease; a dead one loses the row when the lease expires.
     later = lease + timedelta(minutes=1)
     assert await inquiries.renew(conn, [row.id for row in first], leased_until=lease, until=later) == 2
     assert await inquiries.renew(conn, [row.id for row in first], leased_until=lease, until=later) == 0

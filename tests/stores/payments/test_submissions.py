@@ -35,7 +35,7 @@ async def run_id(conn: Connection, database_url: str) -> int:
     ]
     added = await submissions.add(conn, tries, run_id=made, account="default", due_item="once", now=NOW)
     assert len(added) == 4
-    # Once more, by whoever planned the same debtors at the same time: nothing.
+    # A second plan of the same debtors at the same time makes nothing.
     assert await submissions.add(conn, tries, run_id=made, account="default", due_item="once", now=NOW) == []
     return made
 
@@ -96,7 +96,7 @@ async def test_questions_begin_anew_with_each_lost_call(pool: Pool, run_id: int)
         asked = "select inquiry_count, inquire_at, state from billing_attempts where id = %s"
         cursor = await conn.execute(asked, (row.submission.attempt.id,))
         assert await cursor.fetchone() == (0, None, "unknown")
-        # Written once more by whoever asked in vain, the count of questions stays.
+        # An inquiry without a response does not change the inquiry count.
         await conn.execute(
             "update billing_attempts set inquiry_count = 3 where id = %s", (row.submission.attempt.id,)
         )

@@ -1,4 +1,4 @@
-"""The table of uploads: stored once, taken by one, and written only by whoever holds it."""
+"""The table of uploads: stored once, leased by one worker, and written only by the holder of the lease."""
 
 from __future__ import annotations
 

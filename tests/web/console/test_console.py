@@ -70,7 +70,7 @@ class _Page(HTMLParser):
 
 @pytest.mark.parametrize("page", [*PAGES, "/uploads/1", "/payments/1"])
 async def test_a_stranger_sees_nothing_and_is_sent_to_sign_in(stranger: httpx.AsyncClient, page: str) -> None:
-    """A page that forgot to ask would show names and accounts to whoever finds the address."""
+    """A page without an access check would show names and accounts to anyone with the URL."""
     answer = await stranger.get(page)
     assert (answer.status_code, answer.headers["location"].partition("?")[0]) == (303, "/sign-in")
 
@@ -140,7 +140,7 @@ async def test_what_is_refused_is_said_on_the_page(browser: httpx.AsyncClient, d
 async def test_a_form_of_another_address_does_nothing(
     browser: httpx.AsyncClient, form: str, headers: dict[str, str]
 ) -> None:
-    """A page elsewhere could otherwise order with the session of whoever looks at it."""
+    """A foreign page could otherwise place orders with the session of its visitor."""
     answer = await browser.post(form, data={"iban": "DE89370400440532013000"}, headers=headers)
     assert answer.status_code == 401
     assert (await browser.get("/")).status_code == 200

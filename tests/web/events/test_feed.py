@@ -160,7 +160,7 @@ async def test_followers_share_one_reader_and_resume_where_they_were(
 
 
 async def test_types_can_be_chosen_live_and_from_the_past(pool: Pool, eventually: Callable[..., Any]) -> None:
-    """Whoever wants to be woken by payouts made twice must not read a million approvals for it, nor miss one among them."""
+    """A follower of double refunds must not read a million approvals, nor miss one event."""
     facts = [RefundChargedBack(n) if n % 5 == 0 else _moved(n) for n in range(1, 21)]
     async with _feed(pool) as feed:
         live = await _follow(feed, None, names=["refund.charged_back"])

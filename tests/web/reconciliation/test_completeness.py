@@ -184,7 +184,7 @@ async def test_exposure_of_a_returned_debit(client: httpx.AsyncClient, conn: Con
 
 
 async def test_accounts_of_an_upload_are_checked(client: httpx.AsyncClient, conn: Connection) -> None:
-    """Whoever bills must be able to see which accounts were checked, and how far the checks are."""
+    """A person who bills must see which accounts were checked, and the progress of the checks."""
     debtor_id = await _debtor(conn)
     asked = await client.post("/api/uploads/7/vop", headers=KEY)
     assert (asked.status_code, asked.json()) == (202, {"requested": 1})

@@ -73,7 +73,7 @@ async def _void(
 async def test_a_dry_run_counts_what_would_be_voided_and_what_not(
     api: httpx.AsyncClient, database_url: str
 ) -> None:
-    """Whoever voids a run must know before how much money stays collected; afterwards it cannot be taken back."""
+    """A person who voids a run must know before how much money stays collected."""
     _run(database_url, payments=(60, 60, 20, 50, 10))
     result = await _void(api, dry_run=True)
     assert (result.status_code, result.json()["voids"]) == (200, {"count": 3, "amount_minor": 300})

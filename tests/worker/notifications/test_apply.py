@@ -183,7 +183,7 @@ async def _confirm(conn: Connection, *, transaction_id: str) -> None:
 async def test_a_claim_of_another_account_is_for_a_person(
     deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
-    """Whoever holds one account's secret must not move another account's money."""
+    """A sender with one account's secret must not change another account's payments."""
     await attempt("t-1", unique_id="u-1", at=NOON)
     await _record(deps.pool, _row("u-1", account="another"))
     await apply_batch(deps)
@@ -442,7 +442,7 @@ async def test_an_account_that_can_be_inquired_is_inquired_whatever_another_lack
 async def test_many_workers_book_everything_once(
     database_url: str, conn: Connection, attempt: Make, clock: Clock
 ) -> None:
-    """Four slots at once over the same payments. Each move happens once, whoever makes it, in one chain."""
+    """Four slots at once over the same payments. Each state change happens once, by any slot, in one chain."""
     for n in range(20):
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
     steps: list[dict[str, str]] = [

@@ -136,7 +136,7 @@ def paid(
 
 
 async def test_a_lie_is_contradicted(world: World, paid: Callable[..., Awaitable[str]]) -> None:
-    """Whoever has seen one notification can sign any claim about its payment; an innocent debtor would be blocked."""
+    """A sender who has seen one notification can sign any report about its payment; an innocent debtor would be blocked."""
     await world.deliver(await paid(), **CLAIM)
     assert await world.event() == ("confirming", "confirm", "unconfirmed", None, None, None, 0)
     assert await confirm(world.inquiry_deps) == 1
@@ -378,7 +378,7 @@ async def test_a_dead_workers_claims_are_taken_over(
 async def test_an_answer_that_comes_after_its_lease_is_not_written(
     world: World, paid: Callable[..., Awaitable[str]]
 ) -> None:
-    """A worker frozen for minutes would overwrite the newer word of whoever took its claims over."""
+    """A worker frozen for minutes would overwrite the newer result of the worker that took over its rows."""
     await world.deliver(await paid(StatusChange("chargebacked", "chargeback", "AC04")), **CLAIM)
     first = world.now + timedelta(minutes=3)
     [row] = await confirmations.claim(world.conn, now=world.now, leased_until=first, limit=10)

@@ -607,7 +607,7 @@ async def test_a_run_paused_while_it_is_sent_begins_nothing_more(
 async def test_two_runs_over_one_upload_planned_and_sent_by_three_nodes(
     deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock, simulator: Simulator
 ) -> None:
-    """Two people order the same upload at the same time, and whoever is free plans and sends: nobody pays twice."""
+    """Two people order the same upload at the same time, and any worker plans and submits: no debtor pays twice."""
     first = await make(*owed(150), plan=False)
     run = await billing.by_id(conn, first)
     assert run is not None
@@ -1100,7 +1100,7 @@ async def test_returns_warn_and_then_pause(
 async def test_a_cancelled_run_keeps_nothing_ready(
     deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
-    """Debits left ready would be sent by whoever thinks the run goes on, and keep their debtors from being billed."""
+    """Debits left ready could be submitted by a worker with an old state of the run, and would block their due items."""
     run_id = await make(*owed(3))
     await conn.execute(
         "update billing_runs set state = 'cancelled', finished_at = now() where id = %s", (run_id,)

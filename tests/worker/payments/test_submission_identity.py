@@ -67,7 +67,7 @@ async def test_a_worker_warns_of_open_calls_that_it_cannot_ask_about(
 async def test_a_debit_is_inquired_at_once_when_its_terminal_is_configured_again(
     environment: dict[str, str], conn: Connection, pool: Pool, attempt: Callable[..., Awaitable[int]]
 ) -> None:
-    """Whoever did what the warning says would wait for a day to see that it was right."""
+    """An operator who follows the warning would see the result only after a day."""
     await _lost(conn, attempt)
     settings = _settings(environment, "terminal-new", "terminal-old")
     await check_identities(pool, settings=settings, clock=lambda: NOW).do()

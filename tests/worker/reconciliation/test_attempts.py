@@ -218,7 +218,7 @@ async def test_after_a_step_the_grace_period_begins_anew(
 async def test_another_machine_waits_for_itself_and_forgets_nobody(
     world: World, unknown: Callable[..., Awaitable[int]]
 ) -> None:
-    """Two machines' clocks cannot be compared; and each must come to its end, whoever inquires in between."""
+    """Two machines' clocks cannot be compared; and each must reach its end with inquiries from the other in between."""
     await unknown("boots-1")
     await world.inquire_and_apply()
     first = world.inquiry_deps

@@ -180,7 +180,7 @@ async def test_a_second_dispute_after_one_that_was_won_back(world: World) -> Non
 
 
 async def test_other_amounts_and_currencies_are_lines_and_bounded(world: World) -> None:
-    """A part counts as the whole, unannounced; and whoever varies the amount must not fill the list."""
+    """Otherwise a part counts as the whole without a difference; and a sender of varying amounts must not fill the list."""
     debit = await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     await world.post("a1", status="approved", amount="1000", currency="JPY")
     assert await world.lines() == [("amount_differs", debit, "open")]
@@ -460,7 +460,7 @@ async def test_a_debit_that_fails_after_a_person_called_it_approved_is_a_line(wo
 
 
 async def test_a_person_and_a_notification_at_once_wait_for_each_other(world: World) -> None:
-    """Whoever comes second sees what the first has written: nothing is stated about what is known."""
+    """The second statement sees the first: a known outcome cannot be stated."""
     debit = await _unreachable(world)
     said = statement(outcome="never_arrived", unique_id=None, reason="x", by="ada")
     async with transaction(world.pool) as conn:

@@ -174,7 +174,7 @@ async def test_a_report_finds_a_refund_that_was_not_notified(world: World) -> No
 
 
 async def test_a_refund_that_is_of_another_debit_holds_nothing(world: World) -> None:
-    """Whoever has seen one refund could keep every other debit from being refunded."""
+    """A sender who has seen one refund could block refunds of every other debit."""
     debit, debit_id = await world.debit()
     _, other_id = await world.debit()
     refund_id = world.simulator.refund(other_id, is_notified=False)

@@ -205,7 +205,7 @@ async def test_a_refund_is_asked_for_and_its_news_move_the_debit(world: World) -
 
 
 async def test_a_void_cancels_todays_debit(world: World) -> None:
-    """Whoever clicked on the wrong list has until midnight."""
+    """A wrong run can be voided until midnight."""
     await world.debit("gb-void", days_ago=0)
     await world.order(1, "void")
     assert await submit_refunds(world.deps) == 1
@@ -403,7 +403,7 @@ async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) ->
 
 
 async def test_a_chargeback_that_comes_after_it_is_told(world: World) -> None:
-    """Nobody can prevent it; whoever reads the outbox can claim the money back."""
+    """It cannot be prevented; a follower of the outbox can claim the money back."""
     await world.debit("gb-after", days_ago=0)
     await world.order(1, "void")
     await submit_refunds(world.deps)
@@ -427,7 +427,7 @@ async def test_a_notification_of_a_refund_moves_order_and_debit_together(world: 
 
 
 async def test_an_order_the_gateway_turns_away_ends_with_its_code(world: World) -> None:
-    """It would be called every minute, and whoever asked for it would never hear why."""
+    """It would be submitted every minute, and the person who ordered it would not see the reason."""
     await world.attempt("gb-unheard", unique_id="nobody", payment_stage=60, at=world.now - timedelta(days=30))
     await world.order(1)
     assert await submit_refunds(world.deps) == 1

@@ -1,4 +1,4 @@
-"""Intake: a file becomes debtors, problems and counts, once, whatever it holds and whoever stops in the middle."""
+"""Intake: a file becomes debtors, problems and counts, once, with any content and any interruption."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ async def test_what_the_file_leaves_open_is_asked_and_not_guessed(
 
 
 async def test_answers_send_an_upload_on_its_way(desk: Desk) -> None:
-    """Whoever has answered should not have to send the bytes again."""
+    """After the answers the file must not be uploaded again."""
     found = await desk.read(f"IBAN;Name;Betrag\n{DE};A B;1.234\n")
     answers = Answers(amount_format="comma")
     assert await uploads.answer(
@@ -442,7 +442,7 @@ async def test_whatever_is_sent_comes_to_an_end_that_adds_up(desk: Desk, data: b
     assert await desk.ask("select count(*) from uploads where due_at is not null") == [(0,)]
 
 
-# --- once, whoever stops in the middle ---
+# --- once, with any interruption ---
 
 
 async def test_a_worker_that_stops_leaves_the_rest_to_the_next(desk: Desk) -> None:
@@ -974,7 +974,7 @@ async def test_a_list_that_comes_again_debits_nobody_twice_without_a_question(
 async def test_questions_are_answered_from_a_terminal(
     desk: Desk, process: Launch, environment: dict[str, str]
 ) -> None:
-    """Whoever has a terminal and no key of the API would have to ask somebody else to let a month's list be billed."""
+    """An operator with a terminal and without an API key could not release a month's list for billing."""
 
     def questions(*words: str) -> tuple[int, str]:
         program = process("tether-worker", "questions", *words, environ=environment)
@@ -1084,7 +1084,7 @@ async def test_an_answer_kept_for_a_layout_holds_for_debits_as_old_as_those(desk
 
 
 async def test_a_dry_run_tells_what_would_be_asked(desk: Desk) -> None:
-    """Nothing is stored, so nothing waits; but whoever tries a file must learn that it will be asked about."""
+    """Nothing is stored, so nothing waits; but the result of a dry run must show the question to come."""
     first = await desk.read(monthly(2))
     await collected(desk, first.upload.id)
     desk.now += timedelta(days=2)
