@@ -100,7 +100,7 @@ def test_every_event_is_stored_here() -> None:
 
 @given(some_event)
 def test_events_survive_the_outbox(event: Event) -> None:
-    """A subscriber would be told something else than what happened."""
+    """A subscriber would read a false event."""
     assert decode(encode(event)) == event
 
 

@@ -1,4 +1,4 @@
-"""What was heard keeps money where it is, before it is applied."""
+"""Reported statuses block refunds and debits before they are applied."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_only_what_is_ready_is_deferred() -> None:
 
 
 def test_a_debit_of_the_account_waits_too() -> None:
-    """It would meet the same dispute; and what forbids it for good is told first."""
+    """It would meet the same dispute; and a permanent reason is shown first."""
     candidate = Candidate(
         debtor_id=7,
         iban="DE89370400440532013000",

@@ -86,7 +86,7 @@ def test_a_refused_step_says_what_to_do(error: IllegalStep) -> None:
 
 
 def test_every_state_of_every_life_has_its_words() -> None:
-    """A new state would be told by the word for programs."""
+    """A new state would be shown by its internal name."""
     for subject, life in LIVES.items():
         known = step_sentences.STATES[
             {"file upload": "upload", "debit to send": "debit"}.get(subject, subject)

@@ -79,7 +79,7 @@ def test_closing_days_of_a_whole_year(year: int) -> None:
     "holiday", [date(2025, 10, 3), date(2025, 7, 14), date(2026, 1, 6), date(2025, 11, 11)]
 )
 def test_national_holidays_do_not_count(holiday: date) -> None:
-    """Banks settle on them whatever is closed in the country; skipping one costs a day of exposure."""
+    """Banks settle on TARGET days even on national holidays; skipping one costs a day of exposure."""
     assert is_open(holiday)
 
 

@@ -144,7 +144,7 @@ def start(process: Launch, environment: dict[str, str], simulator: Simulator) ->
 def test_a_worker_killed_between_call_and_record(
     books: Books, start: Callable[..., Program], until: Callable[..., Any]
 ) -> None:
-    """The gateway has taken it, we have not heard so: sent again, the debtor pays twice; forgotten, the money is lost to us."""
+    """The gateway accepted it without a response to us: submitted again, the debtor pays twice; forgotten, the money is lost."""
     books.order(20, script=SLOW)
     worker = start("billing")
     until(lambda: len(books.simulator.records()) == 20, what="the gateway to have taken all", timeout_s=60)
@@ -164,7 +164,7 @@ def test_a_worker_killed_between_call_and_record(
 def test_a_worker_killed_again_and_again(
     books: Books, start: Callable[..., Program], until: Callable[..., Any]
 ) -> None:
-    """Wherever a death strikes, planning, claiming, calling or recording, the next worker goes on from what is committed."""
+    """After a death at any step, planning, claiming, calling or recording, the next worker continues from the committed state."""
     books.simulator.faults(Faults(silent=0.02, hung_up=0.02, dropped=0.02))
     books.order(400)
     for target in (1, 60, 150, 260):

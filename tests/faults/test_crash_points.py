@@ -144,7 +144,7 @@ async def test_a_web_node_dies_at_every_boundary(
 async def test_a_worker_dies_at_every_boundary_of_application(
     run: RunOrder, database_url: str, environment: dict[str, str]
 ) -> None:
-    """A state written without its blacklist entry lets a bad account be debited again; one written twice is told twice."""
+    """A state written without its blacklist entry lets a bad account be debited again; one written twice is announced twice."""
 
     async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         payments = _payments(database_url, number)
@@ -189,9 +189,9 @@ async def test_a_web_node_dies_at_every_boundary_of_an_order(
     run: RunOrder, database_url: str, environment: dict[str, str]
 ) -> None:
     """
-    A client that never heard whether its order was placed sends it again, to another node, and must not order twice.
+    A client without a response repeats its order at another node, and must not order twice.
 
-    The dead node has left the order with its result, or neither; and what a client was told is what it is told again.
+    The dead node has left the order with its result, or neither; and the repeated response equals the first.
     """
     environ = environment | {"EMP_API_URL": "https://gateway.invalid", "DATABASE_POOL_MAX": "2"}
 

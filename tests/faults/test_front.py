@@ -1,4 +1,4 @@
-"""The proxy before the web nodes: as long as one of them lives, nobody is told that none does."""
+"""The proxy before the web nodes: as long as one of them is alive, no client gets a 502."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ async def test_a_store_half_as_fast_as_the_senders_means_503_and_nothing_worse(
     assert set(flood.answers) == {200, 503}
     assert flood.without_retry_after == 0
     assert flood.broken == 0
-    # Far below the deadline of a commit: whom there is no room for is told at once, not after waiting.
+    # Far below the deadline of a commit: a request beyond the limit is refused immediately.
     assert median(flood.refused_after_s) < TOLD_MAX_S
     assert highest - before < GROWTH_MAX_BYTES
     began = time.monotonic()
@@ -119,7 +119,7 @@ async def test_a_store_half_as_fast_as_the_senders_means_503_and_nothing_worse(
 
 
 async def test_more_than_the_processor_can_do_is_answered_all_the_same(port: int, database_url: str) -> None:
-    """Four hundred who send without a pause are a gateway after an outage of ours; the node must live through it."""
+    """Four hundred senders without a pause are like the gateway after our outage; the node must survive it."""
     before = _rss_bytes(port)
     async with _flood(port, seed=2) as flood:
         await asyncio.sleep(LASTS_S)  # the length of the flood is what is tested

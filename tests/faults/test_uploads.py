@@ -26,7 +26,7 @@ async def test_a_commit_without_a_reply_leaves_the_file(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Postgres dies between the commit and its reply; the sender is told 503 and sends the file again.
+    Postgres dies between the commit and its reply; the sender gets 503 and uploads the file again.
 
     It is stored then, so the second try is answered with the first one's upload. Were its object gone by then,
     the file would be answered for and lost.

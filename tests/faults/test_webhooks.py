@@ -1,4 +1,4 @@
-"""Faults on the way of a notification, with real programs: each is survived without restarting anything of ours."""
+"""Faults on the way of a notification, with real programs: each is survived without a restart of a program."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_postgres_stopped_frozen_and_restarted_under_a_node(
     services: Services,
     until: Callable[..., Any],
 ) -> None:
-    """While Postgres is away every sender is told so in time. When it is back, nobody has to restart us."""
+    """While Postgres is away every sender gets 503 in time. When it is back, no restart is needed."""
     if services.postgres is None:
         pytest.fail("this test needs a Postgres of its own; unset DATABASE_URL")
     web, node = _web(process, environment | {"TETHER_COMMIT_DEADLINE": "0.5"})
@@ -287,7 +287,7 @@ RETURNED = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC0
 
 
 def _assert_applied_once(url: str, payments: int) -> None:
-    """See that each payment's return is applied, told and listed, and nothing of it twice."""
+    """Check that each payment's return is applied, announced and blacklisted exactly once."""
     query = "select state, outcome, failures, count(*) from webhook_events group by 1, 2, 3"
     assert _query(url, query) == [("processed", "applied", 0, payments)]
     query = "select state, count(*) from billing_attempts group by 1"

@@ -143,7 +143,7 @@ def test_one_pair_moves_nothing_else_and_a_flood_delays_no_chargeback(
     assert world.states() == ["approved"] * 4 + ["chargebacked"]
     assert world.all("select reason_code from billing_attempts where state = 'chargebacked'") == [("AC04",)]
     assert world.all("select attempt_id, reason_code from blacklist") == [(genuine.id, "AC04")]
-    # The flood is bounded in rows and in inquiries, and a person is told once.
+    # The flood is bounded in rows and in inquiries, and there is one warning.
     kept = world.all(
         "select count(*) from webhook_events where report_class = 'dispute 1' and attempt_id = 1"
     )

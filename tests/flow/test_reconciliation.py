@@ -53,8 +53,8 @@ class World:
         return dict(self.all("select transaction_id, state from billing_attempts"))
 
     async def sell(self, name: str, *, script: int = 0, stage: int = stages.IN_PROGRESS) -> str | None:
-        """Send a debit and put its stored attempt; gives the gateway's id, where it told one."""
-        # An account of each debit's own, so that entries on the blacklist can be told apart.
+        """Send a debit and put its stored attempt; returns the gateway's id, where there is one."""
+        # An account of each debit's own, so that entries on the blacklist can be distinguished.
         account = iban.validate(scripted_iban(script))
         self.accounts[name] = account
         unique_id = None
@@ -98,7 +98,7 @@ class World:
                 at,
                 at,
                 [self.gateway.identity.key],
-                # As an earlier worker of this machine has heard an hour ago.
+                # As if an earlier worker of this machine got it an hour ago.
                 Jsonb([{"boot": boot_clock().name, "at_s": boot_clock().seconds() - 3_600}]),
             ),
         )
@@ -192,7 +192,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
         lambda: world.states()["back"] == "chargebacked", what="the chargeback to be confirmed", timeout_s=60
     )
 
-    # What was told without a reason, or not at all, is in the lists.
+    # Events that were reported without a reason, or not at all, are in the lists.
     world.simulator.transition(StatusChange("chargebacked", "chargeback", "MD07", unique_id=bare))
     world.simulator.resolve()  # its notification contradicts the first one and is kept for a person
     world.report_fetch()

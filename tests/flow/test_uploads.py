@@ -1,4 +1,4 @@
-"""The way of a file through real programs: sent to a node, kept in S3, read by a worker, and told of in full."""
+"""The way of a file through real programs: uploaded to a node, stored in S3, read by a worker, and reported in full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tether-sandbox` as a stranger uses it: with the wrong words, and told to stop at any time."""
+"""`tether-sandbox` as a stranger uses it: with wrong arguments, and stopped at any time."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_data_can_be_kept_in_a_folder_that_does_not_exist_yet(process: Launch, t
 
 
 def _left(program: Program, family: list[psutil.Process]) -> list[str]:
-    """What a program left behind: processes, and whatever lies in its folder for temporary files."""
+    """What a program left behind: processes, and files in its temporary folder."""
     folders = [path.name for path in program.folder.iterdir() if path.name.startswith("tether-")]
     return folders + [str(process) for process in family if not ended(process)]
 

@@ -42,7 +42,7 @@ with running({}) as services:
 
 @contextlib.contextmanager
 def _holder(*, environ: dict[str, str] | None = None, user: str | None = None) -> Iterator[Any]:
-    """Have another process that holds services; gives it and what it told."""
+    """Start another process that holds services; returns it and its output."""
     process = subprocess.Popen(
         [sys.executable, "-c", _HOLDER],
         stdin=subprocess.PIPE,
@@ -99,7 +99,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def ours() -> Iterator[Services]:
-    """Services that faults may befall, whatever the environment names."""
+    """Services for faults, independent of the environment."""
     with running({}) as started:
         yield started
 

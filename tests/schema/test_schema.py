@@ -75,7 +75,7 @@ def test_migrations_build_what_the_schema_says(written_url: str, database_url: s
     assert len(_catalog(database_url, "columns")) > 100
 
 
-# Where each CHECK of a closed list of words comes from. Every constraint named "..._known" must be told here.
+# Where each CHECK of a closed list of words comes from. Every constraint named "..._known" must be listed here.
 KNOWN: dict[str, set[Any]] = {
     "billing_attempts_dispute_stage_known": set(attempt.DISPUTE_STAGES),
     "billing_attempts_payment_stage_known": set(attempt.PAYMENT_STAGES),

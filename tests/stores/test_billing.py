@@ -247,7 +247,7 @@ async def test_debtors_come_in_pages_and_by_id(conn: Connection, database_url: s
 
 
 async def test_a_pause_waits_for_claims_and_keeps_out_later_ones(pool: Pool, database_url: str) -> None:
-    """Without the lock a worker could claim debits after a person was told that nothing more is begun."""
+    """Without the lock a worker could claim debits after the pause was confirmed to a person."""
     upload_id, _ = seed_upload(database_url, [ANNA], now=NOW)
     async with transaction(pool) as conn:
         run_id = await run_of(conn, upload_id)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 async def test_an_entry_is_made_once_while_it_lives(database_url: str, conn: Connection) -> None:
     """Ten repeats of a chargeback are one entry; once a person lifted it, the next chargeback counts again.
 
-    The same chargeback does not: told once more by whomever, it would undo what a person decided.
+    The same chargeback does not: a further report would undo a person's decision.
     """
     (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=NOON)
     await conn.execute(

@@ -17,7 +17,7 @@ NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
 
 
 class World:
-    """One debit, and what was heard of it."""
+    """One debit, and the reports about it."""
 
     def __init__(self, conn: Connection, debit: Any) -> None:
         self.conn, self.debit = conn, debit
@@ -68,7 +68,7 @@ class World:
 
 @pytest.fixture
 async def world(conn: Connection, database_url: str) -> World:
-    """A debit of which nothing was heard."""
+    """A debit without reports."""
     (debit,) = seed(database_url, attempts=1, rng=random.Random(1), now=NOW)
     return World(conn, debit)
 

@@ -158,7 +158,7 @@ async def test_a_gateway_that_asks_for_fewer_requests_slows_all_nodes_down(redis
 
 
 async def test_without_redis_a_node_slows_down_by_itself(redis_url: str) -> None:
-    """Redis may be away when the gateway asks for fewer requests; what a node heard it must keep to."""
+    """Redis may be away at an HTTP 429; the node must still lower its rate."""
     clock_s = [1_000.0]
     async with open_redis("redis://127.0.0.1:1/0", name="away", timeout_s=1) as away:
         node = Limiter(away, nodes_max=1, clock_s=lambda: clock_s[0])

@@ -54,7 +54,7 @@ def test_two_nodes_may_migrate_at_once(empty_database_url: str) -> None:
 
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Migrations of the test's own in place of ours: name to SQL."""
+    """The test's own migrations instead of the real ones: name to SQL."""
     files: dict[str, str] = {}
     monkeypatch.setattr(module, "numbered", lambda: iter(files))
     monkeypatch.setattr(

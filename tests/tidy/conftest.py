@@ -14,7 +14,7 @@ class Every(Protocol):
     """Holds a rule for many things at once."""
 
     def __call__(self, things: Iterable[T], rule: Callable[[T], object]) -> None:
-        """Have *rule* look at each of *things*; all that break it are told together."""
+        """Have *rule* look at each of *things*; all that break it are listed together."""
 
 
 def _named(thing: object) -> str:

@@ -30,7 +30,7 @@ _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", re.MULTI
 _CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"(?<![\w/.-])(tether-(?:web|worker|sandbox))(?![\w.@/:-])([^\n|&;<>'\"#)]*)")
 _VARIABLE = re.compile(r"\b(?:TETHER|EMP|DATABASE|REDIS|AWS|RECONCILIATION)_[A-Z][A-Z_]*[A-Z]\b")
-# A name of ours with dots; one that ends in a file's ending is a path.
+# A dotted name of a Tether package; a name with a file suffix is a path.
 _NAME = re.compile(r"\b(tether_(?:core|stores|web|worker|sandbox)(?:\.[A-Za-z_]\w*)+)\b(?!/)")
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TEST = re.compile(r"\btests/[\w/.*-]*[\w*]")

@@ -265,7 +265,7 @@ def test_nodes_tell_the_time_by_postgres(every: Every) -> None:
 
 
 def test_every_package_is_listed() -> None:
-    """A package that no rule names may import whatever it likes."""
+    """A package without a rule could import anything."""
     assert {path.name for path in PACKAGES.glob("*/src/*") if path.is_dir()} == set(MAY_IMPORT)
 
 

@@ -10,7 +10,7 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 
 
 def test_no_field_of_a_log_line_is_masked_by_its_name() -> None:
-    """A field that is personal by its name is written as stars: a run's `state` told nobody anything."""
+    """A field that is personal by its name is written as stars: a run's `state` became useless."""
     masked = [
         f"{path.relative_to(ROOT)}:{call.lineno}: {word.arg} is masked in log lines; give it another name"
         for path in sorted(ROOT.glob("packages/*/src/**/*.py"))

@@ -1,4 +1,4 @@
-"""The worker as a process: starts whatever is away, answers wake-ups, and ends when it is told to."""
+"""The worker as a process: starts with any store away, handles wake-ups, and stops on a signal."""
 
 from __future__ import annotations
 

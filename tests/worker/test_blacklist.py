@@ -111,9 +111,9 @@ async def charged_back(deps: ApplyDeps, conn: Connection, attempt: Make) -> str:
 async def test_a_lifted_entry_stays_lifted_whatever_reports_its_dispute_again(
     deps: ApplyDeps, conn: Connection
 ) -> None:
-    """A person let the account be debited again; the same old chargeback, told once more, must not undo that.
+    """A person let the account be debited again; a further report of the old chargeback must not undo that.
 
-    It is told without its event, as reports do, with another reason, with the dispute's own id, and by a replay.
+    It is reported without its event, as in reports, with another reason, with the dispute's own id, and by a replay.
     """
     await lift(deps.pool)
     await notified(deps, "u-1", event="")
@@ -146,7 +146,7 @@ async def test_a_new_dispute_makes_a_new_entry(
 async def test_another_dispute_of_the_debit_is_told_by_its_own_id(
     deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
-    """A gateway that numbers disputes says by the number that this is another one, whatever it calls it."""
+    """A gateway with dispute numbers shows by the number that this is another one, with any status."""
     await attempt("t-1", unique_id="u-1", payment_stage=60, at=NOON)
     await notified(deps, "u-1", chargeback_unique_id="cb-1")
     await lift(deps.pool)

@@ -134,7 +134,7 @@ def test_refusals_of_a_run_and_of_those_before_it(counts: list[RunCounts], level
 
 
 def test_who_is_paused_for_another_run_reads_which() -> None:
-    """A run that is paused before its first debit looks like a fault of ours, until the other run is named."""
+    """A run that is paused before its first debit looks like an internal fault, unless the other run is named."""
     excerpt = refusals(8, [run(5, 20, 20), run(7, 40, 30)], now=NOW)
     assert excerpt.text == (
         "50 of 60 debits that were answered were declined or in error (83.3 %), those of runs 5, 7 of the same upload among"

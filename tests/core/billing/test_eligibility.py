@@ -108,7 +108,7 @@ def test_each_rule(code: str, facts: dict[str, object], options: RunOptions) -> 
 
 
 def test_the_first_rule_decides() -> None:
-    """The order is what a person is told: a blocked account must not be shown as one that was tried too recently."""
+    """The order decides which reason is shown: a blocked account must not be shown as one that was tried too recently."""
     worst = anna(
         reasons=(REPEATED,),
         has_name=False,

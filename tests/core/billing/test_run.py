@@ -17,7 +17,7 @@ def test_every_step_is_in_the_table_or_refused() -> None:
 
 
 def test_nothing_leads_out_of_cancelled_and_everything_can_be_stopped() -> None:
-    """A person who cancels a run relies on it; and a person must be able to, whatever the run is doing."""
+    """A person must be able to cancel a run in any state, and can rely on it."""
     assert not TRANSITIONS["cancelled"]
     for state in ("planning", "canary", "running", "paused"):
         assert step(state, "cancelled") == "cancelled"
@@ -43,7 +43,7 @@ def test_nothing_is_ordered_beside_a_run_that_is_not_over(state: RunState, *, ag
 
 @pytest.mark.parametrize("state", ["finished", "cancelled"])
 def test_an_order_that_comes_again_must_say_so(state: RunState) -> None:
-    """A repeated request is not told from a second order by anything else, and would debit again who was refused."""
+    """Nothing else distinguishes a repeated request from a second order, which would debit refused accounts again."""
     before = [Ordered(7, "2026-03", state, submitted=True)]
     with pytest.raises(OrderedBefore, match="again: true"):
         require_new(before, due_item="2026-03", again=False)

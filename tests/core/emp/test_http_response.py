@@ -262,7 +262,7 @@ def test_retry_after_never_fails(value: str, date: str | None) -> None:
 
 @given(status=st.integers(100, 599), body=st.binary(max_size=200) | st.sampled_from(sorted(PAGES.values())))
 def test_only_answers_and_silence_come_out(status: int, body: bytes) -> None:
-    """Whatever stands between us and the gateway, nothing but the three outcomes reaches a payment."""
+    """With any proxy between us and the gateway, only the three outcomes reach a payment."""
     for read in (submitted, inquired):
         try:
             answer = read(Response(status, body), transaction_id="t-7")

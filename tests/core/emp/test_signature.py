@@ -34,7 +34,7 @@ def test_known_pairs(signed_id: str, password: str, digits: int, begins: str) ->
 
 @given(ids, secrets, st.sampled_from([40, 64, 128]))
 def test_what_is_signed_verifies_and_nothing_else_does(signed_id: str, secret: str, digits: int) -> None:
-    """A hash chosen wrongly refuses genuine notifications; a comparison too kind lets forged ones in."""
+    """A wrong hash refuses valid notifications; a weak comparison accepts invalid ones."""
     made = sign(signed_id, secret=secret, digits=digits)
     assert verify(signed_id, made, credentials=[_account("shop", secret)]) == "shop"
     for wrong_id, wrong_secret in ((signed_id + "0", secret), (signed_id, secret + "0")):

@@ -56,7 +56,7 @@ def test_old_failures_leave_the_window(later: float, state: str) -> None:
 
 
 def test_open_lets_nothing_through_until_its_time_is_up() -> None:
-    """A gateway that is down gets worse by being called; the wait told must be the wait meant."""
+    """A gateway that is down gets worse by being called; the returned wait must be the real one."""
     breaker = _opened()
     for now in (0.0, 1.0, 4.999):
         breaker, permit = admit(breaker, now_s=now, policy=POLICY)
@@ -132,7 +132,7 @@ steps = st.lists(
 @settings(max_examples=300)
 @given(steps)
 def test_every_walk_stays_on_the_table(walk: list[tuple[float, str, int]]) -> None:
-    """Whatever order questions and reports come in, the state changes only as drawn, and never gets stuck."""
+    """With any order of permits and reports, the state changes only as in the diagram, and never gets stuck."""
     breaker, now = Breaker(), 0.0
     permits = list[Permit]()
     for later, what, which in walk:
@@ -163,7 +163,7 @@ def test_every_walk_stays_on_the_table(walk: list[tuple[float, str, int]]) -> No
 @settings(max_examples=100)
 @given(st.lists(st.booleans(), max_size=60))
 def test_half_open_never_has_two_probes_under_way(reported: list[bool]) -> None:
-    """Probes are one at a time within their timeout, whatever became of those before."""
+    """Probes are one at a time within their timeout, with any result of those before."""
     breaker, now = _opened(), 5.0
     under_way_since = -math.inf
     for outcome in reported:

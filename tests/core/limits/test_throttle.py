@@ -62,7 +62,7 @@ def test_the_rate_recovers_by_itself() -> None:
     )
 )
 def test_the_part_and_the_pause_are_bounded(steps: list[tuple[float, float]]) -> None:
-    """Whatever a header says: no account stands still for more than five minutes, and none is faster than its rate."""
+    """With any header, no account is paused for more than five minutes, and none is faster than its rate."""
     throttle, now_s = Throttle(), 1_700_000_000.0
     for passed_s, requested_s in steps:
         now_s += passed_s

@@ -288,7 +288,7 @@ def test_another_account_is_never_applied() -> None:
 
 
 def test_our_id_with_another_payment_of_the_gateway_is_parked() -> None:
-    """Two payments of the gateway under one id of ours: one of them is a double debit that somebody must see."""
+    """Two payments of the gateway under one `transaction_id`: one of them is a double debit that a person must see."""
     twin = msgspec.structs.replace(_notification("approved"), unique_id="another")
     assert decide(ATTEMPT, twin, account=ACCOUNT) == Decision("park", "other_payment")
 
@@ -387,7 +387,7 @@ def test_only_notifications_of_a_payment_move_it(
 
 @pytest.mark.parametrize("failed", ["declined", "error"])
 def test_a_collected_debit_that_failed_is_shown_to_a_person(failed: str) -> None:
-    """The gateway says that the money never came, the books say that it did, and nobody is told."""
+    """The gateway reports no money, our records say collected, and no person would see the difference."""
     approved, policy = _at("approved"), Policy(confirm="failures")
     assert decide(approved, _notification(failed), account=ACCOUNT, policy=policy) == Decision(
         "confirm", "unconfirmed", approved
@@ -487,7 +487,7 @@ def test_a_chargeback_overtaken_by_its_reversal_still_lists() -> None:
 
 
 def test_the_first_reason_stays_with_the_attempt() -> None:
-    """The reason people were told, and fees were applied under, would change with a second chargeback."""
+    """The reason that was shown, and under which fees were applied, would change with a second chargeback."""
     returned, _ = _apply(_at("approved"), [CHARGEBACK, REVERSAL])
     lost, _ = _apply(returned, [msgspec.structs.replace(SECOND, reason_code="MD06")])
     assert (lost.state, lost.reason_code) == ("chargebacked", "AC04")
@@ -535,7 +535,7 @@ def test_only_chargebacks_list_anybody(notification: Notification) -> None:
     ("code", "is_notified"), [(None, True), ("XX99", True), ("AM04", False), ("AC04", False)]
 )
 def test_a_reason_nobody_knows_is_told_once(code: str | None, is_notified: bool) -> None:  # noqa: FBT001 - a column of the table
-    """A new reason of the scheme would never be seen by a person, or be told with every repeat."""
+    """A person would never see a new reason of the scheme, or would see it with every repeat."""
     chargeback = msgspec.structs.replace(CHARGEBACK, reason_code=code)
     _, [first, second] = _apply(_at("approved"), [chargeback, chargeback])
     assert [fact for fact in first.events if isinstance(fact, ReasonUnknown)] == [
@@ -583,7 +583,7 @@ def test_which_claims_the_gateway_is_asked_about(confirm: Confirm, status: str, 
 
 
 def test_an_approval_that_contradicts_a_stored_failure_is_asked_about() -> None:
-    """A forged approval would mark an item as collected that nobody paid; a true one comes after it was collected again."""
+    """A false approval would mark an unpaid item as collected; a true one may arrive after it was collected again."""
     failed, policy = _at("declined"), Policy(confirm="failures")
     assert decide(failed, _notification("approved"), account=ACCOUNT, policy=policy).outcome == "confirm"
     assert (

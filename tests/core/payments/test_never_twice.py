@@ -400,7 +400,7 @@ class World:
             self.inquire(row, current, self.rng.choice(self.clocks.machines))
 
     def inquire(self, row: int, current: Submission, machine: Machine) -> None:
-        """Ask about a debit wherever it was submitted, as `tether_worker.gateway.status_inquiry.inquire` does."""
+        """Inquire about a debit at all of its identities, as `tether_worker.gateway.status_inquiry.inquire` does."""
         transaction_id, named = current.attempt.transaction_id, current.attempt.unique_id is not None
         absent: set[str] = set()
         result: GatewayAnswer | GatewaySilent | None = None

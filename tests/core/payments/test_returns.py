@@ -159,7 +159,7 @@ def test_what_was_won_back_may_be_refunded() -> None:
 def test_money_that_went_back_twice_is_seen(
     payment_stage: int, dispute_stage: int, *, expected: bool
 ) -> None:
-    """The bank pays the debtor whatever we refunded; unseen, that money is simply gone."""
+    """The bank returns the money even after our refund; if nobody sees it, the money is lost."""
     assert _attempt(payment_stage, dispute_stage).refunded_and_charged_back == expected
 
 

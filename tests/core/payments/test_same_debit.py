@@ -169,7 +169,7 @@ def test_many_debits_of_one_account_are_told_apart_in_time() -> None:
 
 
 def test_one_debit_per_account_where_that_is_the_rule() -> None:
-    """Who chose it expects never two debits from one account, whatever the references say."""
+    """With this setting an account is never debited twice, with any references."""
     rows = [(2, key_of("A", None, None)), (3, key_of("B", None, None))]
     assert repeats(rows, one_per_account=True).same_as == {3: 2}
 
@@ -273,7 +273,7 @@ def test_no_rewriting_of_a_list_debits_anybody_twice_without_a_question(
     """
     All rows are of one account. The list is collected; it comes again rewritten, perhaps with new numbers, in another order.
 
-    Whatever was collected for a row, that row must not be taken in silence.
+    A row with any collected debit must not be accepted without a question.
     """
     once = {number: (amount, key_of(*result)) for number, (amount, *result) in enumerate(rows)}
     first = repeats([(number, key) for number, (_, key) in once.items()])

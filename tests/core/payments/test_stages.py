@@ -6,7 +6,7 @@ from tether_core.payments import stages
 from tether_core.payments.attempt import state_of
 from tether_core.testing import statuses
 
-# Status -> the state an attempt shows that has heard nothing else; "-" where nothing of ours moves. Written down from
+# Status -> the state of an attempt after this status alone; "-" where no attempt changes. Written down from
 # the gateway's documentation v60.1 (transaction states) and its SDKs' constants, not from the module.
 STATES = {
     "approved": "approved",

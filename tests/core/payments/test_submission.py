@@ -227,7 +227,7 @@ def test_some_calls_cost_no_try_and_yet_every_debit_ends(result: GatewaySilent |
 
 
 def test_credentials_without_a_word_about_the_debit_pause_and_leave_it_unknown() -> None:
-    """A 401 of whatever stands before the gateway is no proof; a run that went on would make every debit unknown."""
+    """A 401 of a proxy is no proof; a run that continued would make every debit unknown."""
     after = record(SUBMITTING, CredentialsRejected(why="http 401"), number=1, now=NOON)
     assert (after.cause, after.submission.step) == ("credentials", "unknown")
     assert after.pause_reason is not None
@@ -238,7 +238,7 @@ def test_credentials_without_a_word_about_the_debit_pause_and_leave_it_unknown()
 
 
 def test_bad_news_of_an_older_call_says_nothing_about_a_later_one() -> None:
-    """The refusal of the first call, heard late, would end a debit whose second call was taken; it would be tried again."""
+    """A late refusal of the first call would end a debit whose second call was accepted; it would be tried again."""
     again = claim(resolve(UNKNOWN, None, inquired_at=RESOLVED, inquiry=AGAIN).submission, now=RESOLVED)
     for result in (
         SILENT,
@@ -443,7 +443,7 @@ answers = st.builds(
 def test_stages_only_grow_and_steps_follow_the_table(
     submission: Submission, result: GatewayAnswer | GatewaySilent, number: int, source: str
 ) -> None:
-    """Whatever comes when: an attempt that goes back, or takes a way that is not in the table, has been proven by nobody."""
+    """With any order of inputs, an attempt must not go back or make a transition that is not in the table."""
     if source == "question" and isinstance(result, GatewayAnswer):
         after = resolve(submission, result, inquired_at=NOON, inquiry=AGAIN)
     else:
@@ -465,7 +465,7 @@ def test_stages_only_grow_and_steps_follow_the_table(
 
 @given(submission=submissions())
 def test_only_what_is_ready_is_claimed(submission: Submission) -> None:
-    """The one door to the gateway: whatever else is let through may be a second debit."""
+    """The only way to a submission: any other state that passes may be a second debit."""
     if submission.step == "ready":
         claimed = claim(submission, now=NOON)
         assert (claimed.step, claimed.submission_count, claimed.submit_at) == (
@@ -488,7 +488,7 @@ def test_only_what_is_ready_is_claimed(submission: Submission) -> None:
     number=st.integers(1, 99),
 )
 def test_ids_are_made_of_what_they_are_for(debtor: int, item: str, number: int) -> None:
-    """Two tries with one id could not be told apart at the gateway; one try with two ids would be debited twice."""
+    """Two tries with one id could not be distinguished at the gateway; one try with two ids would be debited twice."""
 
     def made(debtor: int = debtor, item: str = item, number: int = number, **more: object) -> str:
         facts = {"amount_minor": 1000, "currency": "EUR", "iban_fingerprint": b"a" * 16} | more

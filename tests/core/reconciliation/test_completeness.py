@@ -43,7 +43,7 @@ def _report(*lines: Line, report_fetches: tuple[ReportFetch, ...] = (READ,), day
 
 
 def test_all_came() -> None:
-    """The normal day: what the gateway knows is what we were told."""
+    """The normal day: the gateway's list equals the received notifications."""
     result = _report(Line("webhook", "processed", "applied", 7), Line("webhook", "processed", "unchanged", 3))
     assert (result.known, result.by_webhook, result.fetched, result.unexplained) == (10, 10, 0, 0)
     assert result.dispositions == {"applied": 10}

@@ -163,7 +163,7 @@ def test_a_debit_that_fails_after_it_was_approved() -> None:
 
 
 def test_another_dispute_is_told_by_its_own_id() -> None:
-    """The same chargeback told late is no second one; another one takes the money once more."""
+    """The same chargeback reported late is not a second one; another one takes the money again."""
     won = _at(stages.APPROVED, stages.WON_BACK)
     again = _notification(status="chargebacked", event="chargeback", chargeback_unique_id="b")
     assert rules.may_be_new_dispute(won, again, decided=BELIEVED)

@@ -70,7 +70,7 @@ def _sent(**fields: str) -> Notification:
 def test_a_payments_record_is_the_same_event_as_its_notification(
     fetched: dict[str, str], sent: dict[str, str]
 ) -> None:
-    """Otherwise every event would count twice in the completeness report, once as never told."""
+    """Otherwise every event would count twice in the completeness report, once as not notified."""
     assert _from_answer(**fetched).event_key == identify(_sent(**sent), account="default").key
 
 
@@ -156,7 +156,7 @@ def test_a_notification_that_says_it_all_is_enough() -> None:
 
 @pytest.mark.parametrize("outcome", ["contradicted", "failed", "confirm"])
 def test_a_row_without_effect_is_not_enough(outcome: str) -> None:
-    """A forged claim that came first would keep the genuine event out of the books for ever."""
+    """A false report that came first would exclude the true event permanently."""
     assert says_more(_from_answer(status="chargebacked"), [CurrentStatus(outcome, None, None)])
 
 

@@ -236,7 +236,7 @@ def test_claims_about_orders_are_confirmed_like_all_others() -> None:
 
 @pytest.mark.parametrize("status", ["approved", "declined", "error", "refunded"])
 def test_what_becomes_of_an_order_is_confirmed_by_default(status: str) -> None:
-    """A forged approval of a refund marks a debit as refunded; a forged decline lets it be refunded twice."""
+    """A false approval of a refund marks a debit as refunded; a false decline allows a second refund."""
     sent = _sent()
     known = msgspec.structs.replace(sent.order.attempt, unique_id="b1")
     item = msgspec.structs.replace(sent, order=msgspec.structs.replace(sent.order, attempt=known))

@@ -99,7 +99,7 @@ amounts = st.decimals(min_value=0, max_value=Decimal("999999999.99"), places=2)
 
 @given(amounts, st.sampled_from(["", ".", " ", NBSP, NARROW]))
 def test_a_written_amount_reads_as_the_same_amount(amount: Decimal, group: str) -> None:
-    """Whatever sign groups the thousands, formatting and reading must agree to the cent."""
+    """With any thousands separator, formatting and reading must agree to the cent."""
     text = f"{amount:,.2f}".replace(",", "G").replace(".", ",").replace("G", group)
     assert read_amount(text, form="comma") == int(amount * 100)
     assert read_amount(f"-{text}", form="comma") == -int(amount * 100)

@@ -20,7 +20,7 @@ DE, AT, FR, NL = (
     "NL91ABNA0417164300",
 )
 
-# Header words that lists of ours have long been written with, and the field each must reach.
+# Header words of existing lists, and the field of each.
 ENGLISH = """
 iban: iban iban_number bank_account account_number
 name: name full_name fullname customer_name debtor_name client_name account_holder
@@ -141,7 +141,7 @@ def test_plain_words_survive_any_header() -> None:
 
 @given(st.text())
 def test_no_header_breaks_the_matching(header: str) -> None:
-    """The header row is whatever stands in somebody's first row."""
+    """The header row may have any content."""
     for match in word_matches(header):
         assert match.field in ALL_FIELDS
         assert 0 < match.points <= 1
@@ -295,7 +295,7 @@ def test_the_callers_columns_override_everything() -> None:
     ],
 )
 def test_answers_about_what_is_not_there_are_refused(columns: dict[str, object], why: str) -> None:
-    """A typing slip in a mapping must be told, not silently read as 'no such column'."""
+    """A typing error in a mapping must be an error, not read as 'no such column'."""
     with pytest.raises(InvalidRequest) as caught:
         _match(["A", "A"], columns=columns)
     assert str(caught.value) == why

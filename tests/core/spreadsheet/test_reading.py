@@ -103,7 +103,7 @@ def test_text_is_read_from_a_stream_only() -> None:
     ],
 )
 def test_files_without_a_list_are_refused(data: bytes, name: str, code: str) -> None:
-    """Never a stack trace and never an empty success: the sender is told what the file is not."""
+    """Never a stack trace and never an empty success: the sender reads why the file is not a list."""
     refused = plan(_file(data), name=name)
     assert isinstance(refused, Refusal)
     assert refused.code == code

@@ -191,7 +191,7 @@ def test_each_problem_is_told_with_what_to_do(cells: list[str], code: str, note:
     ],
 )  # fmt: skip
 def test_problems_of_the_other_fields_refuse_the_row(field: str, cell: str, code: str, note: str) -> None:
-    """What a bank or gateway would refuse later, with a code nobody understands, is told here."""
+    """A value that a bank or gateway would refuse later, with an unclear code, is reported here."""
     plan = _plan(f"name iban amount {field}", orders={"mandate_signed_on": "day_month"})
     (outcome,) = _read(["A B", DE, "1,00", cell], plan=plan)
     assert isinstance(outcome, Refused)
@@ -371,14 +371,14 @@ def test_amounts_in_cents_and_numbers_of_workbooks_need_no_format() -> None:
 
 
 def test_a_column_of_whole_amounts_takes_no_decimal_sign() -> None:
-    """Nothing in the file told which sign it is; the first one to come must not decide by itself."""
+    """Nothing in the file shows the decimal sign; the first cell must not decide."""
     plan = _plan("name iban amount", form="whole")
     found = _read(["A B", DE, "12"], ["A B", DE, "12,50"], ["A B", DE, "12.50"], plan=plan)
     assert [_codes(outcome) for outcome in found] == [[], ["amount_unreadable"], ["amount_unreadable"]]
 
 
 def test_the_callers_limits_apply() -> None:
-    """Other creditors have other limits; zero stays out whatever they are."""
+    """Other creditors have other limits; zero is excluded with any of them."""
     rules = Rules(amount_minor_min=0, amount_minor_max=100)
     found = _read(
         ["A B", DE, "0,00"], ["A B", DE, "0,01"], ["A B", DE, "1,00"], ["A B", DE, "1,01"], rules=rules

@@ -230,7 +230,7 @@ def test_a_value_under_merged_cells_is_refused() -> None:
     ],
 )
 def test_an_iban_over_several_cells_is_joined(parts: list[list[str | float]]) -> None:
-    """Else every row would be refused, and the sender be told to ask the account holders."""
+    """Otherwise every row would be refused, with the advice to ask the account holders."""
     width = max(map(len, parts))
     lines: list[list[str | float]] = [["Name", "IBAN", *[""] * (width - 1), "Betrag"]]
     lines += [

@@ -116,7 +116,7 @@ def test_two_rows_under_three_titles_are_enough() -> None:
 
 
 def test_a_blank_may_be_the_delimiter() -> None:
-    """Nobody's file ends with a row of ours that nobody sent."""
+    """No row may be added that is not in the file."""
     file = io.BytesIO(b"Ann DE12 1\nBen DE34 2\n")
     rows = read_text(file, encoding="utf-8-sig", delimiter=" ")
     assert [row.cells for row in rows] == [["Ann", "DE12", "1"], ["Ben", "DE34", "2"]]
@@ -250,7 +250,7 @@ def test_stopping_early_leaves_nothing_to_warn_about() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_give_rows(junk: bytes) -> None:
-    """A text file is whatever passed the sniffing; nothing in it may raise."""
+    """Any content may pass the detection as text; none of it may raise."""
     encoding = decide_encoding(io.BytesIO(junk))
     name = encoding.value if isinstance(encoding, Decision) else "cp1252"
     delimiter = decide_delimiter(io.BytesIO(junk), encoding=name).decision.value

@@ -32,7 +32,7 @@ def kept_of(*rows: tuple[list[Problem], list[str] | None]) -> tuple[Kept, int]:
 
 
 def test_of_one_code_only_so_many_rows_are_listed() -> None:
-    """Nine hundred thousand equal sentences filled a disk, and told the sender nothing new."""
+    """Nine hundred thousand equal sentences filled a disk without new information."""
     row = ([problem("iban_invalid"), problem("amount_unreadable")], ["A", "B", "C"])
     kept, listed = kept_of(*[row] * (ROWS_PER_CODE_MAX + 50))
     assert listed == ROWS_PER_CODE_MAX

@@ -166,7 +166,7 @@ def test_what_is_waited_for_stands_earlier(planned: Plan) -> None:
 @settings(max_examples=60, deadline=None)
 @given(plans)
 def test_every_cause_is_told_by_a_genuine_chargeback(planned: Plan) -> None:
-    """A cause nobody was told of could never be found in the receiver's blacklist."""
+    """A cause that is not reported could never be on the receiver's blacklist."""
     fields = {
         (answer["unique_id"], answer.get("reason_code") or answer.get("rc_code"))
         for delivery in planned.deliveries

@@ -249,7 +249,7 @@ def test_notifications_end_after_ten_posts() -> None:
 
 
 def test_quiet_scripts_tell_nobody_and_lists_still_know() -> None:
-    """What was never told is what reconciliation exists for."""
+    """Events without a notification are the reason for reconciliation."""
     heard = list[dict[str, str]]()
 
     def listen(fields: dict[str, str]) -> int:
@@ -464,7 +464,7 @@ def test_repeats_can_be_refused() -> None:
 
 
 def test_records_can_lag_behind_notifications() -> None:
-    """A client that takes a record for newer than the notification loses what it was told."""
+    """A client that treats a record as newer than the notification loses the notification's status."""
     heard = list[dict[str, str]]()
 
     def listen(fields: dict[str, str]) -> int:

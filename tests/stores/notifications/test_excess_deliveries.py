@@ -80,7 +80,7 @@ async def test_one_batch_of_a_flood_is_bounded_too(conn: Connection) -> None:
 
 
 async def test_a_status_that_is_not_stored_yet_is_never_dropped(conn: Connection) -> None:
-    """The true decline, refund or second chargeback would be lost behind forged chargebacks of the same payment."""
+    """The true decline, refund or second chargeback would be lost behind false chargebacks of the same payment."""
     await _record(conn, *map(_dispute, range(100)))
     await _record(conn, *(_row(unique_id="u-1", status=f"s{n}") for n in range(100)))
     for status in ("approved", "declined", "refunded", "second_chargebacked", "chargeback_reversed"):
@@ -196,7 +196,7 @@ async def test_what_took_effect_is_not_inquired_again(conn: Connection) -> None:
 
 
 async def test_each_flood_is_announced_once(conn: Connection) -> None:
-    """A person would be told of each of a million deliveries, or of none."""
+    """There would be a warning for each of a million deliveries, or none."""
     await _record(conn, *map(_dispute, range(100)))
     async with conn.transaction():
         (found,) = await excess_deliveries.take_unannounced(conn, limit=10, now=NOON)

@@ -1,4 +1,4 @@
-"""The inbox table: recorded once, claimed by one, and found again whatever happens."""
+"""The inbox table: recorded once, claimed by one worker, and found again after any failure."""
 
 from __future__ import annotations
 

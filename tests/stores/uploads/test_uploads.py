@@ -52,7 +52,7 @@ async def taken(conn: Connection, *, lease: str = "mine") -> int:
 
 
 async def test_the_same_content_is_stored_once(conn: Connection, pool: Pool) -> None:
-    """Of many who send the same list at once, one is told that it is new, and all get the same number."""
+    """Of many concurrent uploads of one list, one is new, and all get the same id."""
 
     async def record(number: int) -> tuple[int, bool]:
         async with transaction(pool) as own:
@@ -147,7 +147,7 @@ async def test_without_the_lease_nothing_can_be_written(conn: Connection) -> Non
 
 
 async def test_chunks_add_up_and_the_last_position_stays(conn: Connection) -> None:
-    """The next worker goes on from this position; the counts are what people are told."""
+    """The next worker goes on from this position; the counts are shown to people."""
     upload_id = await taken(conn)
     row = PreviewRow(2, ["a\0b"], "refused")
     assert await uploads.planned(
@@ -209,7 +209,7 @@ async def test_a_claim_that_is_to_blame_counts(conn: Connection) -> None:
 
 
 async def test_new_answers_start_an_upload_over(conn: Connection) -> None:
-    """Nothing of the earlier plan may be left, and of two people who answer at once one is told."""
+    """Nothing of the earlier plan may be left, and of two people who answer at once one gets an error."""
     upload_id = await taken(conn)
     excerpt = Preview(PLAN, ())
     await uploads.planned(conn, upload_id, state="needs_answer", excerpt=excerpt, lease="mine", now=NOON)

@@ -212,7 +212,7 @@ async def test_a_file_is_uploaded_and_shown(browser: httpx.AsyncClient) -> None:
 
 
 async def test_text_of_others_stays_text(browser: httpx.AsyncClient) -> None:
-    """A file name or a note may hold whatever its sender liked; in a page it must never become one."""
+    """A file name or a note may contain markup; in a page it must stay text."""
     content = b"Name;IBAN;Betrag\nA B;DE89370400440532013000;12,50\n"
     await browser.post("/uploads", files={"file": ("<script>x.csv", content, "text/csv")})
     shown = (await browser.get("/uploads")).text

@@ -21,7 +21,7 @@ def test_a_cursor_leads_back_to_its_row(row_id: int) -> None:
 def test_what_we_did_not_give_is_refused(text: str) -> None:
     """A cursor is a stranger's input.
 
-    Whatever it holds, it ends as a sentence, or as a number a query can take.
+    Any content ends as a sentence, or as a number that a query can take.
     """
     try:
         row_id = decode_cursor(text)

@@ -109,7 +109,7 @@ async def test_who_gave_up_waiting_is_not_served(calls: _Calls) -> None:
 async def test_too_many_are_rejected_and_the_bound_frees_itself(calls: _Calls) -> None:
     """Memory has an end.
 
-    Beyond the bound senders are told to come again, and are taken once there is room.
+    Beyond the bound senders get 503, and are accepted once there is room.
     """
     group = _group(calls, waiting_max=2)
     calls.open.clear()

@@ -159,7 +159,7 @@ async def test_every_active_password_and_hash_is_accepted(
 async def test_another_status_is_another_event(client: httpx.AsyncClient, database_url: str) -> None:
     """All statuses of a payment share an id and a signature.
 
-    Told apart by the id, a chargeback would be a repeat.
+    With the id alone as the key, a chargeback would be a repeat.
     """
     for fields in ({}, {"status": "chargebacked", "event": "chargeback"}, {"status": "chargebacked"}):
         assert (await _post(client, _notification(**fields))).status_code == 200
@@ -476,7 +476,7 @@ async def test_no_bytes_and_no_headers_make_a_defect(client: httpx.AsyncClient, 
 async def test_whatever_is_signed_is_taken(client: httpx.AsyncClient, database_url: str) -> None:
     """The gateway adds fields, statuses and kinds with every release.
 
-    Whatever it says, once it is signed it must be stored: not understanding it yet is for later.
+    Any signed content must be stored, even if it is not understood yet.
     """
     seen = set()
     for item, as_json in _drawn(st.tuples(notifications(secret=PASSWORD), st.booleans()), examples=150):
@@ -496,7 +496,7 @@ async def test_no_commit_in_time_is_503_and_the_row_may_land_later(
 ) -> None:
     """A 200 without a commit would be a promise nobody can keep.
 
-    The sender is told when to come again, and when it does, the row that landed in the meantime makes it a
+    The sender gets Retry-After, and when it repeats, the row that landed in the meantime makes it a
     repeat and no second applying.
     """
     async with serving(environment | {"TETHER_COMMIT_DEADLINE": "0.2"}) as client:
@@ -556,7 +556,7 @@ async def test_a_store_that_cannot_write_is_503(
 ) -> None:
     """A standby after a failover refuses to write, and a new database has no tables yet.
 
-    Both pass without the sender's doing, so it is told to come again and shown no defect.
+    Both pass without the sender's doing, so it gets 503 with Retry-After and no internal error.
     """
     name = f"alter database {urlsplit(database_url).path.removeprefix('/')}"
     do, undo = {

@@ -313,7 +313,7 @@ async def test_an_answer_without_our_id_is_still_an_answer() -> None:
 
 
 async def test_nothing_is_sent_where_nothing_can_be_asked_for(gateway: Gateway, simulator: Simulator) -> None:
-    """A refusal of ours must come before the call: after it, the outcome would be unknown for no reason."""
+    """Our own refusal must come before the call: after it, the outcome would be unknown without need."""
     with pytest.raises(InvalidRequest):
         await calls.sale(gateway, msgspec.structs.replace(_debit("bad-1"), usage=" "))
     assert simulator.records(transaction_id="bad-1") == []

@@ -106,7 +106,7 @@ async def _at(server: Server) -> AsyncIterator[Account]:
 
 @pytest.fixture
 async def server() -> Server:
-    """A server that answers well until it is told otherwise."""
+    """A server that answers correctly until a fault is set."""
     return Server()
 
 

@@ -1,4 +1,4 @@
-"""Periodic tasks: done again and again, whatever happened the last time."""
+"""Periodic tasks: repeated after any result of the last run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_a_periodic_task_is_done_again_after_it_failed(eventually: Callabl
 
 
 async def test_a_periodic_task_ends_without_its_pause(eventually: Callable[..., Any]) -> None:
-    """A worker that is told to stop must not sit out an hour's pause."""
+    """A stopping worker must not wait for the end of an hour's pause."""
     done, stopping = asyncio.Event(), asyncio.Event()
 
     async def do() -> None:

@@ -1,4 +1,4 @@
-"""How work runs: woken or looked for, until nothing waits, whatever goes wrong in between."""
+"""How work runs: woken or polled, until nothing is due, with any error in between."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_after_a_job_has_left_its_slot_one_more_look_is_taken() -> None:
 
 
 async def test_the_look_finds_what_was_not_woken_for(eventually: Callable[..., Any]) -> None:
-    """Redis may lose any wake-up; then the look is all that is left, whatever it meets on its way."""
+    """Redis may lose any wake-up; then only the poll is left, and it must survive any error."""
     pile = Pile(2, StoreUnreachable("postgres"), KeyError("x"), 3)
     pile.looks = [False, True, StoreUnreachable("postgres"), KeyError("relation"), True, True, True, False]
     stopping = asyncio.Event()
@@ -110,7 +110,7 @@ async def test_the_look_finds_what_was_not_woken_for(eventually: Callable[..., A
 
 
 async def test_the_look_stops_when_told_to(eventually: Callable[..., Any]) -> None:
-    """A worker that is told to stop must not sit out the pause of its looks."""
+    """A stopping worker must not wait for the end of its poll interval."""
     pile, stopping = Pile(), asyncio.Event()
     task = asyncio.create_task(look(pile.work(look_every_s=600), stopping=stopping))
     await eventually(lambda: pile.looked, what="the first look")

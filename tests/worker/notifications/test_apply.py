@@ -97,7 +97,7 @@ async def _outbox(conn: Connection) -> list[events.Event]:
 async def test_a_notification_becomes_a_state_a_fact_and_a_mark(
     deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
-    """What the gateway said must stand in the books, be told to others, and never be taken up again."""
+    """A reported status must be stored, announced, and never processed again."""
     made = await attempt("t-1", unique_id="u-1", at=NOON)
     await _record(deps.pool, _row("u-1"))
     assert await apply_batch(deps) == 1
@@ -194,7 +194,7 @@ async def test_a_claim_of_another_account_is_for_a_person(
 async def test_a_claim_about_a_dispute_waits_for_the_gateways_word(
     deps: ApplyDeps, pool: Pool, conn: Connection, attempt: Make
 ) -> None:
-    """A signature covers only the id, so a chargeback can be forged.
+    """A signature covers only the id, so a chargeback can be false.
 
     Nothing may happen before it is confirmed.
     """
@@ -413,7 +413,7 @@ async def _is_blocked(conn: Connection) -> bool:
 
 
 async def test_bytes_that_cannot_be_read_any_more_are_parked(deps: ApplyDeps, conn: Connection) -> None:
-    """What was readable when it came and is not now shows a mistake of ours. A person must see it."""
+    """A body that was readable at receipt and is not now shows an internal error. A person must see it."""
     await _record(deps.pool, _row("u-1"))
     await conn.execute("update webhook_events set body = 'gone'")
     assert await apply_batch(deps) == 1
@@ -423,7 +423,7 @@ async def test_bytes_that_cannot_be_read_any_more_are_parked(deps: ApplyDeps, co
 async def test_an_account_that_can_be_inquired_is_inquired_whatever_another_lacks(
     deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
-    """Without credentials of the account `default`, forged disputes of all other accounts would be believed."""
+    """Without credentials of the account `default`, false disputes of all other accounts would be applied."""
     careful = msgspec.structs.replace(deps, further_policy=Policy(confirm="failures"))
     await attempt("t-1", unique_id="u-1", at=NOON)
     await attempt("t-2", unique_id="u-2", at=NOON, account="second")

@@ -210,7 +210,7 @@ async def test_a_person_replays_a_contradicted_report(
 async def test_one_inquiry_answers_all_notifications_of_a_payment(
     world: World, paid: Callable[..., Awaitable[str]]
 ) -> None:
-    """Eight hundred forged disputes of one payment delayed the true chargeback of another by 83 seconds."""
+    """Eight hundred false disputes of one payment delayed the true chargeback of another by 83 seconds."""
     unique_id = await paid()
     for n in range(40):
         await world.deliver(unique_id, **CLAIM, chargeback_unique_id=f"forged-{n}")
@@ -227,7 +227,7 @@ async def test_a_batch_takes_payments_not_rows(
     attempt: Callable[..., Awaitable[int]],
     simulator: Simulator,
 ) -> None:
-    """The genuine chargeback of one payment would wait behind everything that was forged about another before it."""
+    """The true chargeback of one payment would wait behind all false reports about another."""
     flooded = await paid()
     for n in range(40):
         await world.deliver(flooded, **CLAIM, chargeback_unique_id=f"forged-{n}")

@@ -1,4 +1,4 @@
-"""Debits of another system: stored once, whatever is imported again, contradicts, or dies in the middle."""
+"""Debits of another system: stored once, after repeated, contradicting or interrupted imports."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ async def test_a_wrong_fingerprint_key_is_noticed(take: Callable[..., Any]) -> N
     ids=["empty", "pdf", "columns", "workbook"],
 )
 async def test_a_file_that_is_no_such_table_is_refused(pool: Pool, data: bytes, why: str) -> None:
-    """Whatever somebody gives, one sentence says what to give instead."""
+    """For any wrong argument one sentence says what to give instead."""
     with pytest.raises(InvalidRequest, match=why):
         await import_attempts(io.BytesIO(data), Importing(pool))
 

@@ -287,7 +287,7 @@ async def test_a_slow_answer_holds_up_no_further_call(
 async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
     script: int, deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
-    """Whatever way an answer is lost, sending again could debit a second time."""
+    """After any lost response, a second submission could debit twice."""
     run_id = await make(*owed(1, script=script))
     assert await submission(deps) == 1
     (item,) = await attempts(conn, run_id)
@@ -560,7 +560,7 @@ async def test_what_is_refunded_after_planning_is_not_submitted(
 async def test_a_paused_run_sends_nothing(
     deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
-    """Once a person was told that a run is paused, not one more debit may go out."""
+    """After the pause of a run is confirmed, no further debit may be submitted."""
     run_id = await make(*owed(3))
     assert await pause_account(pool, "default", reason="tests", now=clock.now) == 1
     assert await submission(deps) == 0
@@ -822,7 +822,7 @@ async def test_what_was_not_submitted_is_ready_again_and_costs_no_try(
 async def test_a_lost_worker_leaves_a_debit_unknown_and_a_late_answer_still_counts(
     deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
 ) -> None:
-    """A debit whose worker died may be out: it must not be ready again, and what its worker still says must be heard."""
+    """A debit whose worker died may be submitted: it must not be ready again, and a late result must be recorded."""
     run_id = await make(*owed(1))
     account = (await deps.gateways.accounts())["default"]
     opened = await deps.gateways.get("default")
@@ -1030,7 +1030,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
 async def test_some_refusals_among_many_debits_stop_nobody(
     deps: SubmissionDeps, conn: Connection, make: Make
 ) -> None:
-    """Refusals are heard at once and results late: counted against results alone, every large run would stop."""
+    """Refusals arrive immediately and results late: counted against results alone, every large run would pause."""
     run_id = await make(*[item for _ in range(30) for item in (*owed(9), *owed(1, script=2))])
     await submission(deps)
     run = await billing.by_id(conn, run_id)

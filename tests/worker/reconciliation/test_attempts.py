@@ -303,7 +303,7 @@ async def test_a_terminal_that_is_configured_again_resolves_its_debits(
 async def test_a_hidden_debit_is_not_sent_again(
     world: World, unknown: Callable[..., Awaitable[int]], simulator: Simulator
 ) -> None:
-    """The gateway named the debit once and cannot find it now: whatever that is, it is no licence to debit again."""
+    """The gateway named the debit once and cannot find it now: that never allows another debit."""
     await world.sell("named-1")
     await unknown("other-1", unique_id="ab" * 16)
     await world.inquire_and_apply()
@@ -367,7 +367,7 @@ async def test_a_debit_that_stays_pending_is_asked_about_ten_times(
     ).year == 9999  # out of the way of all that wait for their first question
     assert await world.inquire_and_apply() == 0
     row = await (await world.conn.execute("select count(*) from webhook_events")).fetchone()
-    assert row == (1,)  # one row says "pending", however often it was heard
+    assert row == (1,)  # one row says "pending", after any number of reports
 
 
 async def test_silence_is_no_try(

@@ -116,13 +116,13 @@ async def _names(world: World) -> list[str]:
 
 
 async def test_a_debit_that_fails_after_it_was_approved(world: World) -> None:
-    """The gateway says declined, the books say approved, and nobody would be told."""
+    """The gateway says declined, our records say approved, and no person would see it."""
     debit = await world.attempt("t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW)
     await world.post("a1", status="declined", error_code="500")
     assert await world.lines() == [("state_differs", debit, "open")]
     assert await _names(world) == ["difference.opened"]
     await world.post("a1", status="declined", chargeback_unique_id="x", amount="1000")
-    assert len(await world.lines()) == 1  # told again, seen again
+    assert len(await world.lines()) == 1  # reported again, seen again
     await world.report(_answer("a1", "approved"))
     assert await world.lines("all") == [("state_differs", debit, "resolved")]
     assert await _names(world) == ["difference.opened", "difference.closed"]

@@ -245,9 +245,7 @@ async def test_a_contradicted_claim_that_becomes_true(
     await world.book()
     assert (await world.events())[0][3] == "contradicted"
     world.simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
-    assert (
-        await world.deliver(unique_id, **claim) == "repeated"
-    )  # the genuine one now looks like the forged one
+    assert await world.deliver(unique_id, **claim) == "repeated"  # the true one now looks like the false one
     await world.report_fetch("imports", day=world.now.date())
     assert await world.all("select state from billing_attempts") == [("chargebacked",)]
     assert await world.blacklisted() == ["AC04"]

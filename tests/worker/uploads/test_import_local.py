@@ -69,7 +69,7 @@ async def test_a_dry_run_says_the_same_and_does_nothing(
 async def test_a_run_that_was_cut_off_is_continued(
     disk: Path, store: Objects, objects_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may take a night; whatever stops it, no file may be lost, and none be moved twice under two names."""
+    """It may take a night; after any interruption no file may be lost, and none be moved twice under two names."""
     put = objects.put
     puts = 0
 

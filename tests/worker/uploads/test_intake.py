@@ -1113,7 +1113,7 @@ async def test_all_reasons_are_kept(desk: Desk) -> None:
 
 
 async def test_the_blacklist_leaves_out_and_says_why(desk: Desk) -> None:
-    """Hold and block are told apart, the strictest entry speaks, and one that is lifted or over does not."""
+    """Hold and block are distinguished, the strictest entry decides, and a lifted or expired one does not count."""
 
     def entry(iban: str, reason: str, **payload: Any) -> ManualEntry:
         payload = {"action": "block", "iban_masked": ibans.mask(iban), **payload}
@@ -1211,7 +1211,7 @@ async def test_what_earlier_debits_came_to_decides(
 
 
 async def test_a_dry_run_tells_the_same_and_stores_no_debtor(desk: Desk) -> None:
-    """People try a file first; what they are told then must be what happens, and nothing may be billed by it."""
+    """The result of a dry run must equal the later upload, and nothing may be billed by it."""
     lines = rows_of(DE, AT, NL, DE, FR, AT)
     lines = [line.rpartition(";")[0] + ";" for line in lines]
     tried = await desk.read(table(*lines, "X;nothing;1,00;"), dry_run=True)

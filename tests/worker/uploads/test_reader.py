@@ -116,7 +116,7 @@ def test_answers_that_name_what_is_not_there_come_back_as_such() -> None:
 def test_a_file_that_ends_its_parser_is_refused_with_a_sentence(
     data: Callable[[], bytes], kind: Kind
 ) -> None:
-    """These few hundred bytes abort whatever process parses them: here that must be the child, never the worker."""
+    """These few hundred bytes abort the process that parses them: it must be the child, never the worker."""
     with child(data(), task(kind)) as started, pytest.raises(FileRefused) as refused:
         started.plan()
     assert refused.value.refusal.code == "too_large_inside"
@@ -142,7 +142,7 @@ def test_the_child_may_use_so_much_time_and_no_more() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 cut off", make.raw_xlsx("<row><c")])
 def test_a_damaged_workbook_is_refused(data: bytes) -> None:
-    """A half-transferred file is common; its sender is told to save it again, whatever is wrong in there."""
+    """A half-transferred file is common; the error must advise to save it again, with any damage."""
     assert code_of(data, task()) == "damaged"
 
 
@@ -155,7 +155,7 @@ def test_the_child_sees_nothing_of_our_environment(monkeypatch: pytest.MonkeyPat
 
 
 def test_child_and_folder_are_gone_after_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever stayed of each upload, debtors' data among it, would fill the disk of the node."""
+    """Leftovers of each upload, debtors' data among them, would fill the disk of the node."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with child((DATA / "list.xlsx").read_bytes(), task()) as started:
         started.plan()
@@ -167,7 +167,7 @@ def test_child_and_folder_are_gone_after_use(tmp_path: Path, monkeypatch: pytest
 
 
 def test_killing_the_child_wakes_whoever_reads_from_it() -> None:
-    """A worker told to stop kills the child; a thread that waited on for it would hold the worker up."""
+    """A stopping worker kills the child; a thread that still waits for it would block the worker."""
     with child((DATA / "list.xlsx").read_bytes(), task()) as started:
         os.kill(started.pid, signal.SIGSTOP)
         started.kill()
