@@ -94,7 +94,7 @@ def _sums(report: Report) -> list[str]:
         ("applied", report.applied),
         ("of these confirmed by the gateway", report.confirmed),
         ("repeated", report.repeated),
-        ("forged and refused", report.refused),
+        ("invalid signatures, refused", report.refused),
         ("sent again for want of an answer", report.posts - report.planned),
         ("reached both nodes at the same time", report.races),
         ("files taken; objects nobody names", f"{report.files}; {report.objects_unnamed}"),

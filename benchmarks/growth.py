@@ -104,7 +104,7 @@ def _report(grown: _Grown, before: Mapping[int, _Size], after: Mapping[int, _Siz
     lines = ["## Larger tables", ""]
     lines += prose(
         f"One web process, one worker. Times and CPU are per answer at {RATE}/s; ratios compare with the first row.",
-        "The tables grow by what the turns send; how far is told.",
+        "The tables grow by what the turns send; the result has their size.",
     )
     lines += table(
         (

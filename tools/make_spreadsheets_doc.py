@@ -47,7 +47,7 @@ def text() -> str:
         "# Spreadsheets",
         "",
         "What is understood, refused and remarked on, word for word as the program knows it. This page is made from `tether_core` by",
-        "`tools/make_spreadsheets_doc.py`; [guides/uploads.md](../guides/uploads.md) tells how to use it.",
+        "`tools/make_spreadsheets_doc.py`; [guides/uploads.md](../guides/uploads.md) describes its use.",
         "",
         "## Problems of a row",
         "",

@@ -154,7 +154,7 @@ def _plain(words: Iterable[str]) -> list[str]:
 
 
 def _lives() -> list[str]:
-    """A section for each module that has a table TRANSITIONS, whoever wrote it."""
+    """A section for each module with a table TRANSITIONS."""
     page = []
     for found in walk_packages(tether_core.__path__, "tether_core."):
         if found.name == "tether_core.testing":

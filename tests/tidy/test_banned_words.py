@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 DATA = tomllib.loads((Path(__file__).with_name("banned_words.toml")).read_text())
 EVERYWHERE: dict[str, str] = DATA["everywhere"]
 IN_NAMES: dict[str, str] = EVERYWHERE | DATA["names"]
+IN_PROSE: dict[str, str] = EVERYWHERE | DATA["prose"]
 VARIABLES: dict[str, str] = DATA["variables"]
 SPARED = frozenset(DATA["spared"]["names"])
 
@@ -52,27 +53,41 @@ def banned_in_name(name: str) -> Iterator[tuple[str, str]]:
         yield from ((part, IN_NAMES[part]) for part in parts(name) if part in IN_NAMES)
 
 
-def banned_in_text(text: str) -> Iterator[tuple[int, str, str]]:
+def banned_in_text(text: str, *, words: dict[str, str] = EVERYWHERE) -> Iterator[tuple[int, str, str]]:
     """The banned words of a text: line from 0, word, what to write."""
     for match in NAME.finditer(text):
         if match.group() in SPARED:
             continue
         for part in parts(match.group()):
-            if part in EVERYWHERE:
-                yield text.count("\n", 0, match.start()), part, EVERYWHERE[part]
+            if part in words:
+                yield text.count("\n", 0, match.start()), part, words[part]
 
 
 def banned_in_python(source: str) -> Iterator[tuple[int, str, str]]:
-    """The banned words of Python: names, variables, and strings that are SQL or the event of a log line."""
+    """The banned words of Python: names, variables, docstrings, comments, SQL, and events of log lines."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.NAME:
             yield from ((token.start[0], word, better) for word, better in banned_in_name(token.string))
+        elif token.type == tokenize.COMMENT:
+            yield from ((token.start[0], word, better) for _, word, better in _banned_in_prose(token.string))
     for node in ast.walk(ast.parse(source)):
         yield from _banned_binding(node)
+        if isinstance(node, ast.Expr) and (prose := _string(node.value)) is not None:
+            yield from ((node.lineno + line, word, better) for line, word, better in _banned_in_prose(prose))
         text = _spoken(node)
         if text is not None:
             at = getattr(node, "lineno", 0)
             yield from ((at + line, word, better) for line, word, better in banned_in_text(text))
+
+
+def _banned_in_prose(text: str) -> Iterator[tuple[int, str, str]]:
+    """The words that are banned in sentences only; the others are banned where names and pages are read."""
+    yield from banned_in_text(text, words=DATA["prose"])
+
+
+def _string(node: ast.expr) -> str | None:
+    """The text of a literal; of a statement that is one, such as a docstring."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def _banned_binding(node: ast.AST) -> Iterator[tuple[int, str, str]]:
@@ -111,12 +126,12 @@ def banned_in_sql(source: str) -> Iterator[tuple[int, str, str]]:
     for match in NAME.finditer(code):
         line = code.count("\n", 0, match.start()) + 1
         yield from ((line, word, better) for word, better in banned_in_name(match.group()))
-    yield from ((line + 1, word, better) for line, word, better in banned_in_text(source))
+    yield from ((line + 1, word, better) for line, word, better in banned_in_text(source, words=IN_PROSE))
 
 
 def banned_in_markdown(source: str) -> Iterator[tuple[int, str, str]]:
     """The banned words of a page, its code too."""
-    yield from ((line + 1, word, better) for line, word, better in banned_in_text(source))
+    yield from ((line + 1, word, better) for line, word, better in banned_in_text(source, words=IN_PROSE))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +164,9 @@ REFUND, RENEW = "give" + "back", "pro" + "long"
         (banned_in_sql, f"select id from {REFUND}s;", f"{REFUND}s"),
         (banned_in_sql, f"-- {RENEW.title()} a lease.", RENEW),
         (banned_in_markdown, f"A lease can be {RENEW}ed.", f"{RENEW}ed"),
+        (banned_in_python, 'def f():\n    """Whoever calls it."""', "whoever"),
+        (banned_in_python, "x = 1  # wherever it is", "wherever"),
+        (banned_in_markdown, "A forged notification.", "forged"),
     ],
 )
 def test_a_banned_word_is_found(find, source: str, word: str) -> None:  # type: ignore[no-untyped-def]

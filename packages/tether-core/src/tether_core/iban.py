@@ -86,7 +86,7 @@ class _Country(msgspec.Struct, frozen=True):
     name: str
     structure: str
     length: int
-    # Whether a text has this country's form, as `re.Pattern.fullmatch` tells.
+    # Whether a text has this country's form, by `re.Pattern.fullmatch`.
     fits: Callable[[str], object]
     # The country's letters as digits, for the end of the number that is divided by 97.
     digits: str
@@ -247,7 +247,7 @@ def length(prefix: str) -> int | None:
     How many characters the IBANs of a country have.
 
     Args:
-        prefix: Two capitals, as `country` tells them.
+        prefix: Two capitals, as returned by `country`.
 
     Returns:
         15 to 34, or `None` where the registry has no such country.

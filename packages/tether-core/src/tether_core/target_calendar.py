@@ -257,7 +257,7 @@ def pre_notify_on(due_on: date, *, days: int = PRE_NOTIFICATION_DAYS) -> date:
     datetime.date(2026, 4, 6)
     """
     if days < 1:
-        raise InvalidRequest("a debtor is told at least one day before", field="days")
+        raise InvalidRequest("a debtor is notified at least one day before", field="days")
     return due_on - _DAY * days
 
 

@@ -1,4 +1,4 @@
-"""Sessions of the console: one short function per query of `sessions.sql`, which tells how their rows live."""
+"""Sessions of the console: one short function per query of `sessions.sql`, which describes their life cycle."""
 
 from datetime import datetime
 from typing import Final

@@ -508,6 +508,6 @@ def _pairs(setting: Setting, text: str) -> dict[str, str]:
                 "is not a list of name:key pairs with commas between them", field=setting.env
             )
         if name in pairs:
-            raise InvalidRequest("has two keys of one name; the name tells whose it is", field=setting.env)
+            raise InvalidRequest("has two keys with one name; names must differ", field=setting.env)
         pairs[name] = key
     return pairs

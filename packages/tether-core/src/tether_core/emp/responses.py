@@ -211,7 +211,7 @@ def read_answer(body: bytes, *, size_max_bytes: int = SIZE_MAX_BYTES) -> Gateway
     root = read(body, what=_WHAT, size_max_bytes=size_max_bytes)
     answer = _answer(root, roots=_ANSWER_ROOTS)
     if not answer.status:
-        raise Unreadable(_WHAT, why="it tells no status")
+        raise Unreadable(_WHAT, why="it has no status")
     return answer
 
 

@@ -171,7 +171,7 @@ def _reach(value: str) -> tuple[int | None, int]:
 
 
 def identifies(key: DebitKey) -> bool:
-    """Whether two rows of one account with this key are surely one debit: nothing that tells them apart is damaged."""
+    """Whether two rows of one account with this key are certainly one debit: no value that distinguishes them is damaged."""
     return compare(key, key) == "same"
 
 

@@ -21,7 +21,7 @@ A line is about one debit and one **subject**, which distinguishes lines of one 
 is resolved and the same comes about again, that is another line. `KINDS` says for each kind what to do, and whether
 an open line keeps refunds and voids of its debit away: money is not returned while nobody knows where it is.
 
-A report or an inquiry may be older than what a notification told a short time ago. So the gateway's present state counts as another one
+A report or an inquiry may be older than a recent notification. So the gateway's present state counts as another one
 only when our own has not changed for `RECORD_LAG`. A debit that failed after it was approved needs no such wait: no order of true
 notifications ends in that.
 

@@ -361,7 +361,7 @@ def _header(filled: Sequence[Row], *, answers: Answers) -> _Header | None:
     # Someone who names the columns by number needs no header.
     numbered = [name for name in answers.columns.values() if isinstance(name, int)]
     if len(numbered) >= 3:
-        return _Header(0, filled[0].number, [], "No row names the columns; their numbers were told.")
+        return _Header(0, filled[0].number, [], "No row names the columns; the caller gave their numbers.")
     return None
 
 

@@ -20,15 +20,15 @@ if not now then
   now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local told = {}
-for word in string.gmatch(redis.call('GET', KEYS[1]) or '', '%S+') do told[#told + 1] = word end
+local stored = {}
+for word in string.gmatch(redis.call('GET', KEYS[1]) or '', '%S+') do stored[#stored + 1] = word end
 local b = {state = 'closed', generation = 0, half = 0, calls = 0, failures = 0, calls_before = 0,
   failures_before = 0, open_until = 0, opened_in_row = 0, probe_until = 0, probes_passed = 0}
 local names = {'generation', 'half', 'calls', 'failures', 'calls_before', 'failures_before', 'open_until',
   'opened_in_row', 'probe_until', 'probes_passed'}
-if #told == 1 + #names then
-  b.state = told[1]
-  for place, name in ipairs(names) do b[name] = tonumber(told[1 + place]) end
+if #stored == 1 + #names then
+  b.state = stored[1]
+  for place, name in ipairs(names) do b[name] = tonumber(stored[1 + place]) end
 end
 
 local function change(state)

@@ -47,25 +47,25 @@ local total = 0
 for share = 1, count do total = total + guaranteed(share) end
 local function capacity(rate) return 1 + rate * burst end
 
-local told = {}
+local stored = {}
 for number in string.gmatch(redis.call('GET', KEYS[1]) or '', '%S+') do
-  told[#told + 1] = tonumber(number)
+  stored[#stored + 1] = tonumber(number)
 end
-if #told ~= 2 + 2 * count then
-  told = {now, 0}
-  for entry = 3, 2 + 2 * count do told[entry] = 0 end
+if #stored ~= 2 + 2 * count then
+  stored = {now, 0}
+  for entry = 3, 2 + 2 * count do stored[entry] = 0 end
 end
 
-local passed = math.max(0, now - told[1])
-local at = math.max(told[1], now)
+local passed = math.max(0, now - stored[1])
+local at = math.max(stored[1], now)
 local own, ceilings, spilled = {}, {}, 0
 for share = 1, count do
-  local filled = told[1 + 2 * share] + guaranteed(share) * passed
+  local filled = stored[1 + 2 * share] + guaranteed(share) * passed
   own[share] = math.min(filled, capacity(guaranteed(share)))
   spilled = spilled + (filled - own[share])
-  ceilings[share] = math.min(told[2 + 2 * share] + ceiling(share) * passed, capacity(ceiling(share)))
+  ceilings[share] = math.min(stored[2 + 2 * share] + ceiling(share) * passed, capacity(ceiling(share)))
 end
-local pool = math.min(told[2] + spilled, capacity(total))
+local pool = math.min(stored[2] + spilled, capacity(total))
 
 local granted = 0
 if rate > 0 then granted = math.min(wanted, math.floor(math.min(ceilings[place], own[place] + pool) + 1e-9)) end

@@ -1,7 +1,7 @@
 -- problems: what is wrong with rows of uploads.
 --
--- Rows are written by COPY, in the transaction that stores their chunk. A row of a file may have several, told
--- apart by `ordinal`; the first of a refused row (ordinal 0) keeps the row's cells as they came, for the report.
+-- Rows are written by COPY, in the transaction that stores their chunk. A row of a file may have several,
+-- distinguished by `ordinal`; the first of a refused row (ordinal 0) keeps the row's cells as they came, for the report.
 
 -- copy --
 -- Takes CSV: upload_id, row_number, ordinal, level, column_name, code, shown, note, cells. An empty cell is shown as "",

@@ -62,7 +62,7 @@ async def follow(
     return Stream(
         state.feed.stream(position, names=types),
         media_type=_MEDIA_TYPE,
-        # The second tells nginx not to buffer.
+        # The second turns off buffering in nginx.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 

@@ -202,7 +202,7 @@ def _listed(rows: Sequence[_Reply], *, kept: Kept) -> tuple[list[_Reply], Kept]:
 
 
 class _Batch(msgspec.Struct, frozen=True, gc=False):
-    """Some outcomes by kind: debtors, what the table of problems is told, sentences about the file, and how many of each."""
+    """Some outcomes by kind: debtors, rows for the table of problems, sentences about the file, and the counts."""
 
     good: Columns
     row_counts: RowCounts

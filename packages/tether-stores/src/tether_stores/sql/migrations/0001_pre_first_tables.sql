@@ -198,7 +198,7 @@ create table layout_answers (
 );
 create unique index layout_answers_once on layout_answers (layout, subject) where forgotten_at is null;
 
--- A run collects one due item from the debtors of an upload; tether_core.billing.run tells its life.
+-- A run collects one due item from the debtors of an upload; its life cycle: tether_core.billing.run.
 create table billing_runs (
     id bigint generated always as identity primary key,
     upload_id bigint not null references uploads (id),
@@ -388,7 +388,7 @@ create table gateway_identities (
     constraint gateway_identities_key_form check (key ~ '^[0-9a-f]{16}$')
 );
 
--- refund, as refund or void; tether_core.refunds.refund tells their life.
+-- refund, as refund or void; their life cycle: tether_core.refunds.refund.
 create table refunds (
     id bigint generated always as identity primary key,
     attempt_id bigint not null references billing_attempts (id),
