@@ -140,11 +140,14 @@ _PLAIN: Final = {
     "debtors": """
         guard exclude forget_dry_run by_id excluded
     """,
+    "debtor_edits": """
+        upload hold version payments add listed
+    """,
     "notifications/excess_deliveries": """
         representing count take_unannounced counts of
     """,
     "fingerprint_key": """
-        recorded share hold record replace is_unused samples open supersede begin debtors_after lock_attempts rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
+        recorded share hold record replace is_unused samples open supersede begin debtors_after former_accounts rekey_former_accounts lock_attempts rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
     """,
     "accounts/gateway_accounts": """
         enable rows
@@ -204,7 +207,7 @@ _PLAIN: Final = {
         record same turn due_one take counted decide remember remembered layout_answers forget answer by_id first_at preview
     """,
     "vop": """
-        claim checked deferred due scores
+        claim checked deferred due scores forget request_one
     """,
     "notifications/webhook_events": """
         stored conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
@@ -425,6 +428,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "debtors.screen": {"a chunk": {"setup": _STAGED, "reads_max": 5_000}},
     "debtors.related": {"a chunk": {"setup": _STAGED, "reads_max": 8_000, "buffers_max": 25_000}},
+    "debtor_edits.change": {"": {"amount_minor": 1250}},
     "debtors.names_staged": {"a chunk": {"setup": _STAGED}},
     "debtors.listed": {
         "all": {},

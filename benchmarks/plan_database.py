@@ -26,6 +26,7 @@ _STEPS: Final[tuple[tuple[LiteralString, str], ...]] = (
     ("debtors", "debtors"),
     ("events", "outbox"),
     ("uploads", "uploads"),
+    ("edits", "debtor_edits"),
     ("runs", "billing_runs"),
     ("run_counts", "billing_run_counts"),
     ("imported", "imported_attempts"),

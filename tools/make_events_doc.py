@@ -3,7 +3,7 @@
 import inspect
 import re
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from tether_core.events import Event
 from tether_web.events import feed
@@ -88,6 +88,8 @@ def _type(hint: Any) -> str:
         "NoneType": "null",
         "Raw": "object",
     }
+    if get_origin(hint) is tuple:
+        return f"array of {words[get_args(hint)[0].__name__]}"
     return " or ".join(words[item.__name__] for item in get_args(hint) or (hint,))
 
 

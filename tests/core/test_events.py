@@ -11,6 +11,7 @@ from tether_core.events import (
     AttemptStatusChanged,
     ClockStepped,
     DatabaseEpochChanged,
+    DebtorEdited,
     DifferenceClosed,
     DifferenceOpened,
     Event,
@@ -68,6 +69,10 @@ RECORDED: list[tuple[bytes, Event]] = [
     (
         b'{"event":"difference.closed.1","difference_id":3,"kind":"state_differs","attempt_id":7,"state":"resolved"}',
         DifferenceClosed(3, "state_differs", 7, "resolved"),
+    ),
+    (
+        b'{"event":"debtor.edited.1","debtor_id":7,"upload_id":3,"version":1,"fields":["name"],"verdict_before":"blacklisted","verdict":"clear"}',
+        DebtorEdited(7, 3, 1, ("name",), "blacklisted", "clear"),
     ),
 ]
 ids = st.integers(-(2**63), 2**63 - 1)
@@ -180,4 +185,10 @@ def test_no_event_has_room_for_personal_data() -> None:
         "by_ms",
         "reason",
         "deliveries",
+        "debtor_id",
+        "upload_id",
+        "version",
+        "fields",
+        "verdict_before",
+        "verdict",
     }

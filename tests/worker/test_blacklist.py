@@ -22,8 +22,8 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.payments import forgiven_disputes
 from tether_stores.postgres import connection, transaction
+from tether_stores.screening import screened
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
-from tether_worker.uploads.chunks import screened
 
 from tests.support.clock import NOON
 

@@ -385,6 +385,7 @@ def test_every_fingerprint_of_an_account_is_made_anew(database_url: str) -> None
     assert {name for (name,) in found} == {
         "billing_attempts.iban_fingerprint",
         "blacklist.iban_fingerprint",
+        "debtor_edits.iban_fingerprint_before",
         "debtors.iban_fingerprint",
         "dry_run_rows.iban_fingerprint",
     }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from tether_sandbox.seed import seed
+from tether_sandbox.uploads import Owed, seed_upload
 from tether_web.console.listings import LISTINGS
 from tether_web.http import sessions
 
@@ -263,3 +264,35 @@ async def test_an_entry_that_does_not_exist_is_said_so(browser: httpx.AsyncClien
     """An old link leads to a sentence, and not to somebody else's entry."""
     assert (await browser.get("/blacklist/12345")).status_code == 404
     assert (await browser.get("/api/blacklist/12345")).status_code == 404
+
+
+async def test_a_debtor_is_corrected_by_its_form(browser: httpx.AsyncClient, database_url: str) -> None:
+    """Only what a person has changed is sent, and a refused value leaves the debtor and says why."""
+    _, (debtor_id,) = seed_upload(
+        database_url, [Owed("DE89370400440532013000", 1250, "Ada Ahorn")], now=datetime.now(UTC)
+    )
+    page = f"/debtors/{debtor_id}"
+    shown = (await browser.get(page)).text
+    assert 'name="was_amount" value="12.50"' in shown
+    form = {"version": "0", "reason": "typing error", "name": "Ada Ahorn", "was_name": "Ada Ahorn"}
+    form |= {
+        "amount": "12,75",
+        "was_amount": "12.50",
+        "iban": "",
+        "was_iban": "",
+        "email": "",
+        "was_email": "",
+    }
+    refused = await browser.post(f"{page}/edit", data={**form, "iban": "DE88370400440532013000"})
+    assert refused.status_code == 422
+    assert "check digits do not fit" in refused.text
+    assert "DE88370400440532013000" not in refused.text
+    done = await browser.post(f"{page}/edit", data=form)
+    assert (done.status_code, done.headers["location"]) == (303, f"{page}?done=edited")
+    shown = unescape((await browser.get(page)).text)
+    assert "tests: typing error" in shown
+    assert "amount_minor: 1250 → 1275" in shown
+    assert "name:" not in shown.partition("<h2>Edits</h2>")[2].partition("</ul>")[0]
+    stale = await browser.post(f"{page}/edit", data={**form, "name": "Ada Eiche"})
+    assert stale.status_code == 409
+    assert "has version 1 by now" in unescape(stale.text)

@@ -14,6 +14,7 @@ A folder is one subject, and the subject has this name in every package:
 | `spreadsheet` | from any spreadsheet to clean debtors | in the module, because it loads the workbook reader |
 | `uploads` | the life cycle of an upload; withdrawal | in the modules |
 | `screening` | which debtors of an upload are excluded, and the questions to a person | in the modules |
+| `debtor_edits` | what a person may change of a stored debtor, and when | in the module |
 | `vop`, `fingerprint_key` | account checks; the key of the fingerprints | in the modules |
 | `billing` | billing runs: eligibility, the debit request, auto-pause | in the modules |
 | `limits` | rate limit, throttle and circuit breaker of the gateway | `Breaker`, `Bucket` |

@@ -27,6 +27,7 @@ __all__ = [
     "AttemptStatusChanged",
     "ClockStepped",
     "DatabaseEpochChanged",
+    "DebtorEdited",
     "DifferenceClosed",
     "DifferenceOpened",
     "Event",
@@ -219,6 +220,27 @@ class ExcessDelivered(msgspec.Struct, frozen=True, tag_field="event", tag="notif
     deliveries: int
 
 
+class DebtorEdited(msgspec.Struct, frozen=True, tag_field="event", tag="debtor.edited.1"):
+    """
+    A person edited a debtor, and it was screened again.
+
+    Attributes:
+        debtor_id: The debtor.
+        upload_id: Its upload.
+        version: Of the debtor now, from 1.
+        fields: The names of the fields that were changed; none where it was only screened again.
+        verdict_before: Of screening, before.
+        verdict: Of screening now; "clear" for a debtor that may be billed.
+    """
+
+    debtor_id: int
+    upload_id: int
+    version: int
+    fields: tuple[str, ...]
+    verdict_before: str
+    verdict: str
+
+
 Event: TypeAlias = (
     DatabaseEpochChanged
     | ClockStepped
@@ -231,6 +253,7 @@ Event: TypeAlias = (
     | DifferenceOpened
     | DifferenceClosed
     | ExcessDelivered
+    | DebtorEdited
 )
 
 _decoder = msgspec.json.Decoder(Event)

@@ -392,7 +392,13 @@ async def screen(conn: Connection, *, now: datetime) -> AsyncIterator[AccountFac
 
 
 async def related(
-    conn: Connection, upload_id: int, *, since: datetime, dry_run: bool, now: datetime
+    conn: Connection,
+    upload_id: int,
+    *,
+    since: datetime,
+    dry_run: bool,
+    now: datetime,
+    edited: int | None = None,
 ) -> AsyncIterator[RelatedRows]:
     """
     The other rows and debits of the accounts of the staged rows.
@@ -401,13 +407,13 @@ async def related(
         conn: The transaction that staged them.
         since: From when on a row of another upload without a debit counts.
         dry_run: Whether this upload is a dry run.
+        edited: The debtor whose row is staged alone; what is stored of it, and rows that repeat others, do not count.
 
     Yields:
         One entry for each account with more than one row or debit.
     """
-    cursor = await conn.execute(
-        _SQL["related"], {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now}, binary=True
-    )
+    given = {"upload_id": upload_id, "since": since, "dry_run": dry_run, "now": now, "edited": edited}
+    cursor = await conn.execute(_SQL["related"], given, binary=True)
     account, some = b"", RelatedRows([], [], [])
     # Hundreds at a time: in a file that was uploaded before, every row has related rows.
     while rows := await cursor.fetchmany(_FETCHED):

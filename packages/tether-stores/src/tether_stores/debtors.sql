@@ -87,7 +87,7 @@ left join charged_back cb on cb.iban_fingerprint = s.iban_fingerprint;
 -- 2 row_number, 3 amount_minor, 4 reference, 5 mandate_id, 6 customer_id
 -- 7 time, 8 state of its debit, "forgiven" if its chargeback was forgiven, null without a debit; 9 upload_id
 -- A row of another upload counts from %(since)s on while it may still be billed. For a debit that was never submitted the row counts
--- instead.
+-- instead. Where the row of the debtor %(edited)s is staged alone, neither its stored row nor rows that repeat others count.
 with accounts as materialized (
     select iban_fingerprint, count(*) as rows from staged_debtors group by iban_fingerprint order by iban_fingerprint
 ),
@@ -118,6 +118,7 @@ taken_in as materialized (
         from debtors d
         where
             d.iban_fingerprint = a.iban_fingerprint
+            and (%(edited)s::bigint is null or (d.id <> %(edited)s and d.verdict <> 'duplicate_in_file'))
             and (
                 d.upload_id = %(upload_id)s
                 or (

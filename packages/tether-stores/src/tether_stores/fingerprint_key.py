@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from tether_core import fingerprint_key as rules
@@ -259,19 +259,22 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
         for row_id, iban, before in rows
         if (after := fingerprint(iban, key=key)) != bytes(before)
     ]
+    cursor = await conn.execute(_SQL["former_accounts"], {"after": begun.position, "to": rows[-1][0]})
+    # A debit and an entry of the blacklist stay about the account they were about when a person edits the debtor.
+    former = [
+        (row_id, bytes(before), fingerprint(iban, key=key))
+        for row_id, iban, before in await cursor.fetchall()
+    ]
     attempts = entries = 0
-    if changed:
-        values = {
-            "ids": [row_id for row_id, _, _ in changed],
-            "befores": [before for _, before, _ in changed],
-            "fingerprints": [after for _, _, after in changed],
-        }
-        await conn.execute(_SQL["lock_attempts"], values)
-        await conn.execute(_SQL["rekey_debtors"], values)
-        row = await (await conn.execute(_SQL["rekey_attempts"], values)).fetchone()
+    if changed or former:
+        every = list(dict.fromkeys([*changed, *former]))
+        await conn.execute(_SQL["lock_attempts"], _arrays(every))
+        await conn.execute(_SQL["rekey_debtors"], _arrays(changed))
+        await conn.execute(_SQL["rekey_former_accounts"], _arrays(former))
+        row = await (await conn.execute(_SQL["rekey_attempts"], _arrays(every))).fetchone()
         assert row is not None
         attempts = int(row[0])
-        entries = await _rekey_entries(conn, {before: after for _, before, after in changed}, now=now)
+        entries = await _rekey_entries(conn, {before: after for _, before, after in every}, now=now)
     step = {
         "id": begun.id,
         "position": rows[-1][0],
@@ -287,6 +290,14 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
         begun.attempts + attempts,
         begun.entries + entries,
     )
+
+
+def _arrays(rows: Sequence[tuple[int, bytes, bytes]]) -> dict[str, list[Any]]:
+    return {
+        "ids": [row_id for row_id, _, _ in rows],
+        "befores": [before for _, before, _ in rows],
+        "fingerprints": [after for _, _, after in rows],
+    }
 
 
 async def _rekey_entries(conn: Connection, after_of: dict[bytes, bytes], *, now: datetime) -> int:

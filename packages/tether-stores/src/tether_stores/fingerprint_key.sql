@@ -87,6 +87,21 @@ delete from problems where upload_id in (select id from reset);
 -- The next debtors. Up to %(limit)s rows: id, iban, iban_fingerprint.
 select id, iban, iban_fingerprint from debtors where id > %(after)s order by id limit %(limit)s;
 
+-- former_accounts --
+-- The former accounts of the next debtors, up to the debtor %(to)s: what people have edited. 0 to n rows: debtor_id, iban_before,
+-- iban_fingerprint_before.
+select debtor_id, iban_before, iban_fingerprint_before
+from debtor_edits
+where debtor_id > %(after)s and debtor_id <= %(to)s and iban_before is not null
+order by debtor_id, version;
+
+-- rekey_former_accounts --
+-- Arrays of length n: debtors, old and new fingerprints.
+update debtor_edits e
+set iban_fingerprint_before = given.after
+from unnest(%(ids)b::bigint[], %(befores)b::bytea[], %(fingerprints)b::bytea[]) as given (debtor_id, before, after)
+where e.debtor_id = given.debtor_id and e.iban_fingerprint_before = given.before;
+
 -- lock_attempts --
 -- Lock the attempts of n debtors, in the order of their ids.
 select id from billing_attempts where debtor_id = any(%(ids)b::bigint[]) order by id for update;
@@ -166,6 +181,7 @@ with unmatched as (
     where
         b.iban_fingerprint is not null and b.lifted_at is null
         and not exists (select from debtors d where d.iban_fingerprint = b.iban_fingerprint)
+        and not exists (select from debtor_edits e where e.iban_fingerprint_before = b.iban_fingerprint)
     on conflict do nothing
     returning 1
 ),

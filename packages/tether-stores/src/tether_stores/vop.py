@@ -15,6 +15,7 @@ __all__ = [
     "Check",
     "Checked",
     "ListedCheck",
+    "check_anew",
     "checked",
     "claim",
     "counts",
@@ -112,6 +113,18 @@ async def request(conn: Connection, upload_id: int, *, now: datetime) -> int:
 async def request_again(conn: Connection, upload_id: int, *, now: datetime) -> int:
     """Request new checks for the debtors of an upload that are checked or parked; returns how many."""
     return await _count(conn, "request_again", {"upload_id": upload_id, "now": now})
+
+
+async def check_anew(conn: Connection, debtor_id: int, *, now: datetime) -> None:
+    """
+    Ask for the check of a debtor who was edited once more, where checks were asked for; one that is made just now is ignored.
+
+    Args:
+        conn: The transaction that has edited the debtor.
+    """
+    forgotten = await (await conn.execute(_SQL["forget"], {"debtor_id": debtor_id})).fetchone()
+    values = {"debtor_id": debtor_id, "had_one": forgotten is not None, "now": now}
+    await conn.execute(_SQL["request_one"], values)
 
 
 async def claim(conn: Connection, *, now: datetime, leased_until: datetime, limit: int) -> list[Check]:

@@ -27,6 +27,26 @@ with wanted as (
 )
 select count(*) from wanted;
 
+-- forget --
+-- Forget the check of a debtor who was edited; what a worker asks just now is answered in vain. Returns the debtor, or no row.
+delete from vop_checks where debtor_id = %(debtor_id)s returning debtor_id;
+
+-- request_one --
+-- Ask for the check of one debtor that may be billed, where it had one (%(had_one)s) or others of its upload have.
+insert into vop_checks (debtor_id, state, next_at, requested_at)
+select d.id, 'waiting', %(now)s, %(now)s
+from debtors d
+where
+    d.id = %(debtor_id)s and d.verdict = 'clear'
+    and (
+        %(had_one)s
+        or exists (
+            select from (select o.id from debtors o where o.upload_id = d.upload_id order by o.id limit 1000) o
+            join vop_checks v on v.debtor_id = o.id
+        )
+    )
+on conflict (debtor_id) do nothing;
+
 -- claim --
 -- Take a lease on up to %(limit)s checks that are due, oldest first.
 with due as (

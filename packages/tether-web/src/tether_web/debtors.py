@@ -1,5 +1,11 @@
 """
-`GET /api/debtors[/{id}]`: debtors and their screening verdicts.
+`/api/debtors`: debtors and their screening verdicts.
+
+```text
+GET   /api/debtors         list debtors, newest first, or those of one upload in an order
+GET   /api/debtors/{id}    one debtor with all fields, its edits, and whether it can be edited
+PATCH /api/debtors/{id}    edit it, and screen it again        200, 409 while a debit speaks for it or after another edit
+```
 
 IBANs are masked, and searched by their last four characters only: a URL ends up in the logs of every proxy.
 """
@@ -10,22 +16,29 @@ import re
 from typing import Annotated, Final, Literal
 
 import msgspec
-from litestar import Router, get
+from litestar import Request, Router, get, patch
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 from tether_core import redaction
+from tether_core.debtor_edits import Change, Field
 from tether_core.errors import InvalidRequest
 from tether_core.screening.verdicts import RULES
-from tether_stores import debtors
+from tether_core.spreadsheet import Rules
+from tether_stores import debtor_edits, debtors
+from tether_stores.debtor_edits import ListedEdit, Order
 from tether_stores.debtors import DebtorDetail, Filters, ListedDebtor, Sort
-from tether_stores.postgres import reading
+from tether_stores.postgres import Connection, reading, transaction
+from tether_stores.telemetry import logger
 from tether_stores.uploads import problems
 from tether_stores.uploads.problems import ListedProblem
 
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.parameters import printable
 
-__all__ = ["ROUTER", "DebtorResponse"]
+__all__ = ["ROUTER", "DebtorResponse", "EditBody", "EditResponse", "EditWarning"]
+
+_log = logger("debtors")
 
 _SORTS: Final[dict[str, tuple[Sort, bool]]] = {
     "row": ("row", False),
@@ -41,11 +54,72 @@ class DebtorResponse(msgspec.Struct, frozen=True):
 
     Attributes:
         debtor: All fields from the file; account numbers in the extra fields are masked.
-        warnings: Warnings about the row.
+        warnings: Warnings about the row of the file.
+        version: How often it was edited; an edit names it.
+        edits: Who changed what, newest first.
+        obstacle: Why it cannot be edited now; null if it can.
     """
 
     debtor: DebtorDetail
     warnings: list[ListedProblem]
+    version: int
+    edits: list[ListedEdit]
+    obstacle: str | None
+
+
+class EditBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    An edit of a debtor.
+
+    Attributes:
+        version: The version of the debtor that it was made for, as `GET` gives it.
+        reason: Why; stored with the edit.
+        changes: Field to its new value, null for none; empty to screen the debtor again. Values are read by the rules of files; amounts
+            are whole cents, days are written 2026-03-31.
+        collect: Whether the debtor is to be collected where screening leaves that to a person: it may have been debited before.
+    """
+
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 2)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    changes: dict[
+        Field,
+        Annotated[str, msgspec.Meta(max_length=1_000)]
+        | Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+        | None,
+    ] = {}
+    collect: bool = False
+
+
+class EditWarning(msgspec.Struct, frozen=True):
+    """
+    A warning about a new value.
+
+    Attributes:
+        field: The field.
+        code: A code of the problems of files.
+        note: What is wrong and what to do.
+    """
+
+    field: str
+    code: str
+    note: str
+
+
+class EditResponse(msgspec.Struct, frozen=True):
+    """
+    What an edit did.
+
+    Attributes:
+        changes: The fields that differ, account numbers masked.
+        verdict_before: The verdict of screening before.
+        warnings: Warnings about the new values.
+        debtor: The debtor now.
+    """
+
+    changes: list[Change]
+    verdict_before: str
+    warnings: list[EditWarning]
+    debtor: DebtorResponse
 
 
 @get("/", summary="List debtors")
@@ -115,17 +189,76 @@ async def listed(
 async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorResponse:
     """One debtor with all fields from the file."""
     async with reading(state.pool) as conn:
-        found = await debtors.by_id(conn, debtor_id)
-        if found is None:
-            raise NotFoundException("There is no such debtor")
-        debtor = found.debtor
-        warnings = (
-            await problems.of_row(conn, debtor.upload_id, row=debtor.row)
-            if debtor.upload_id is not None and debtor.row is not None
-            else []
+        found = await _detail(conn, debtor_id)
+    if found is None:
+        raise NotFoundException("There is no such debtor")
+    return found
+
+
+@patch("/{debtor_id:int}", summary="Edit a debtor, and screen it again")
+async def edit(
+    request: Request[str, None, State],
+    state: State,
+    debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    data: JSONBody[EditBody],
+) -> EditResponse:
+    """Change fields of a debtor; the counts of its upload follow, and its account is checked again.
+
+    Refused with 409 while a debit of it is waiting, unknown, collected, refunded or tried again, and after another edit.
+    """
+    order = Order(
+        version=data.version,
+        changes=data.changes,
+        reason=_reason(data.reason),
+        edited_by=request.user,
+        collect=data.collect,
+    )
+    settings = state.settings
+    async with transaction(state.pool) as conn:
+        done = await debtor_edits.edit(
+            conn,
+            debtor_id,
+            order,
+            key=settings.fingerprint_key.encode(),
+            policy=settings.screening,
+            rules=Rules(),
+            now=state.clock(),
+            epoch_holds=await state.watch.holds(conn),
         )
+        found = None if done is None else await _detail(conn, debtor_id)
+    if done is None or found is None:
+        raise NotFoundException("There is no such debtor")
+    fields = [change.field for change in done.changes]
+    _log.info("debtor edited", debtor_id=debtor_id, version=done.version, fields=fields, verdict=done.verdict)
+    warnings = [EditWarning(warning.column, warning.code, warning.note) for warning in done.warnings]
+    return EditResponse(list(done.changes), done.verdict_before, warnings, found)
+
+
+def _reason(text: str) -> str:
+    reason = redaction.text(printable(" ".join(text.split()), field="reason"))
+    if not reason:
+        raise InvalidRequest("say why the debtor is edited", field="reason")
+    return reason
+
+
+async def _detail(conn: Connection, debtor_id: int) -> DebtorResponse | None:
+    found = await debtors.by_id(conn, debtor_id)
+    if found is None:
+        return None
+    debtor = found.debtor
+    warnings = (
+        await problems.of_row(conn, debtor.upload_id, row=debtor.row)
+        if debtor.upload_id is not None and debtor.row is not None
+        else []
+    )
     extra = None if found.extra is None else {key: redaction.text(text) for key, text in found.extra.items()}
-    return DebtorResponse(msgspec.structs.replace(found, extra=extra), warnings)
+    return DebtorResponse(
+        msgspec.structs.replace(found, extra=extra),
+        warnings,
+        await debtor_edits.version(conn, debtor_id),
+        await debtor_edits.listed(conn, debtor_id),
+        await debtor_edits.obstacle(conn, debtor_id, upload_id=debtor.upload_id),
+    )
 
 
 def _words(name: str) -> str:
@@ -156,4 +289,4 @@ def _decoded(cursor: str | None, sort: str) -> tuple[str, int] | None:
     raise InvalidRequest("is not a cursor of this list; start again without it", field="cursor")
 
 
-ROUTER: Final = Router("/api/debtors", route_handlers=[listed, detail], tags=["debtors"])
+ROUTER: Final = Router("/api/debtors", route_handlers=[listed, detail, edit], tags=["debtors"])

@@ -18,7 +18,7 @@ from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_worker import accounts, fingerprint_key, inquiry_orders, stated_outcomes
+from tether_worker import accounts, debtor_edits, fingerprint_key, inquiry_orders, stated_outcomes
 from tether_worker.app import Clock, work_until_stopped
 from tether_worker.billing import refusals
 from tether_worker.commands import (
@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     import_local.add_commands(commands)
     fingerprint_key.add_commands(commands)
     withdrawals.add_commands(commands)
+    debtor_edits.add_commands(commands)
     import_debits.add_commands(commands)
     inquiry_orders.add_commands(commands)
     refusals.add_commands(commands)

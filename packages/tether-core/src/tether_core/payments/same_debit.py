@@ -73,6 +73,7 @@ __all__ = [
     "key_of",
     "matches",
     "plain",
+    "repeat_of",
     "repeats",
 ]
 
@@ -298,6 +299,37 @@ def repeats(rows: Iterable[tuple[int, DebitKey]], *, one_per_account: bool = Fal
     unclear = _unclear(kept)
     unclear |= {row: keepers[stands_for[key]] for row, key in doubtful.items()}
     return Repeats(same_as, unclear, tuple(sorted([*kept, *doubtful])))
+
+
+def repeat_of(
+    key: DebitKey, rows: Iterable[tuple[int, DebitKey]], *, one_per_account: bool = False
+) -> tuple[int | None, int | None]:
+    """
+    Tell which row of the same account and file a single row repeats. The others were judged before and stay; the single row gives way.
+
+    Args:
+        key: Of the single row.
+        rows: Number and key of each other row, those that repeat another one left aside.
+        one_per_account: Whether an account has one debit, whatever its keys are.
+
+    Returns:
+        The first row that is the same debit, and the first that may be; `None` where there is none.
+
+    >>> a = key_of("A", None, None)
+    >>> repeat_of(a, [(2, key_of("B", None, None)), (3, a)]), repeat_of(a, [(4, DebitKey())])
+    ((3, None), (4, None))
+    >>> repeat_of(key_of("A", "M1", None), [(2, key_of("A", "M2", None))])
+    (None, 2)
+    """
+    same: int | None = None
+    unclear: int | None = None
+    for row, other in sorted(rows, key=lambda pair: pair[0]):
+        compared = "same" if one_per_account else compare(key, other)
+        if compared == "same" and same is None:
+            same = row
+        elif compared == "unclear" and unclear is None:
+            unclear = row
+    return same, unclear
 
 
 def _first_rows(

@@ -13,8 +13,23 @@ a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_cou
 a.submitted_at, a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null as again
 
 -- add --
--- Insert n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those inserted.
-with added as (
+-- Insert n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those inserted. A debtor
+-- that was edited since it was judged gets none, and cannot be edited until this transaction ends (debtor_edits.sql).
+with judged as (
+    select given.*
+    from unnest(
+        %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
+        %(fingerprints)s::bytea[], %(maskeds)s::text[], %(try_numbers)s::smallint[], %(retries_of)s::bigint[],
+        %(canaries)s::boolean[]
+    ) as given (
+        debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
+    )
+    join debtors d
+        on d.id = given.debtor_id and d.iban_fingerprint = given.iban_fingerprint and d.amount_minor = given.amount_minor
+    order by d.id
+    for key share of d
+),
+added as (
     insert into billing_attempts (
         account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage, dispute_stage,
         iban_fingerprint, iban_masked, created_at, updated_at,
@@ -24,13 +39,7 @@ with added as (
         %(account)s, given.debtor_id, given.transaction_id, given.amount_minor, given.currency, 'pending', 0, 0,
         given.iban_fingerprint, given.iban_masked, %(now)s, %(now)s,
         %(run_id)s, %(due_item)s, given.try_number, given.retry_of, given.canary, %(now)s
-    from unnest(
-        %(debtor_ids)s::bigint[], %(transaction_ids)s::text[], %(amounts_minor)s::bigint[], %(currencies)s::text[],
-        %(fingerprints)s::bytea[], %(maskeds)s::text[], %(try_numbers)s::smallint[], %(retries_of)s::bigint[],
-        %(canaries)s::boolean[]
-    ) as given (
-        debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
-    )
+    from judged given
     order by given.debtor_id, given.try_number
     on conflict do nothing
     returning debtor_id, amount_minor, retry_of

@@ -437,7 +437,7 @@ async def advance(
         now: The current time.
 
     Returns:
-        Whether the lease was still ours.
+        Whether the lease was still ours, or the upload completed.
     """
     row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
     assert row is not None
@@ -466,7 +466,7 @@ async def recount(
     stored: int,
     amount_minor: int,
     verdicts: Mapping[str, int],
-    lease: str,
+    lease: str | None,
     now: datetime,
 ) -> bool:
     """
@@ -478,11 +478,11 @@ async def recount(
         stored: Rows that are stored now and were excluded before, less those that went the other way.
         amount_minor: Their money.
         verdicts: Verdict to rows that have it now, less those that had it before.
-        lease: Ours.
+        lease: Ours; `None` for a completed upload that this transaction holds.
         now: The current time.
 
     Returns:
-        Whether the lease was still ours.
+        Whether the lease was still ours, or the upload completed.
     """
     row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
     assert row is not None

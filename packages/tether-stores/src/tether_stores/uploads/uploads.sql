@@ -133,12 +133,12 @@ returning id;
 
 -- recount --
 -- Move rows between the counts after all were screened, inside the transaction that changes their verdicts. Returns the id, or no
--- row when the lease is lost.
+-- row when the lease is lost; without a lease, the upload must be completed.
 update uploads
 set
     stored = stored + %(stored)s, excluded = excluded - %(stored)s, amount_minor = amount_minor + %(amount_minor)s,
     verdict_counts = %(verdict_counts)s::json, updated_at = %(now)s
-where id = %(id)s and lease = %(lease)s
+where id = %(id)s and (lease = %(lease)s or (%(lease)s::text is null and state = 'completed'))
 returning id;
 
 -- screened --

@@ -8,6 +8,7 @@ from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 from tether_core import money
+from tether_core.debtor_edits import FIELDS
 from tether_core.errors import InvalidAmount
 
 from tether_web.console import formats
@@ -216,6 +217,30 @@ async def return_money(request: Asked, key: Key, action: Annotated[str, Paramete
     return _gone_on(f"/payments/{key}", action)
 
 
+@post("/debtors/{key:int}/edit", include_in_schema=False)
+async def edit_debtor(request: Asked, key: Key) -> Template | Redirect:
+    """Edit a debtor: of the fields, those that differ from what the page showed."""
+    form = await _form(request)
+    try:
+        changes: dict[str, str | int | None] = {
+            name: form[name] or None
+            for name in FIELDS
+            if name in form and form[name] != form.get(f"was_{name}", "")
+        }
+        if form.get("amount", "") != form.get("was_amount", ""):
+            changes["amount_minor"] = _minor(form["amount"])
+        body = {
+            "version": _whole(form.get("version", "")),
+            "reason": form.get("reason", ""),
+            "changes": changes,
+            "collect": form.get("collect") == "on",
+        }
+        await call(request, "PATCH", f"/api/debtors/{key}", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/debtors", key, exc)
+    return _gone_on(f"/debtors/{key}", "edited")
+
+
 @post("/notifications/{key:int}/replay", include_in_schema=False)
 async def replay(request: Asked, key: Key) -> Template | Redirect:
     """Process a notification again."""
@@ -272,6 +297,7 @@ HANDLERS: Final = [
     bill,
     steer_run,
     return_money,
+    edit_debtor,
     replay,
     block,
     lift,

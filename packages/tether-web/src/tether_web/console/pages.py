@@ -44,6 +44,7 @@ MENU: Final = (
 )
 # The notice after an action, shown on the next page; the URL has its key, not its text.
 DONE: Final = {
+    "edited": "The debtor is changed, and was screened again.",
     "uploaded": "The file was received. It is being read.",
     "known": "This file was uploaded before; here it is.",
     "answered": "The answers were stored. Reading goes on.",
@@ -325,6 +326,34 @@ async def _payment(request: Asked, key: int) -> dict[str, Any]:
     }
 
 
+# The fields of the form: name, label, kind of input. The account is shown masked, so it is entered whole or left alone.
+_EDITED: Final = (
+    ("name", "Name", "text"),
+    ("amount", "Amount in euros", "text"),
+    ("iban", "New IBAN", "text"),
+    ("bic", "BIC", "text"),
+    ("reference", "Reference", "text"),
+    ("mandate_id", "Mandate", "text"),
+    ("mandate_signed_on", "Mandate signed on", "date"),
+    ("customer_id", "Customer number", "text"),
+    ("email", "E-mail address", "email"),
+    ("street", "Street", "text"),
+    ("house_number", "House number", "text"),
+    ("postcode", "Postcode", "text"),
+    ("city", "Town", "text"),
+    ("country", "Country", "text"),
+)
+
+
+def _editable(debtor: dict[str, Any], name: str) -> str:
+    if name == "iban":
+        return ""
+    if name == "amount":
+        cents = debtor["debtor"]["amount_minor"]
+        return f"{cents // 100}.{cents % 100:02d}"
+    return str({**debtor["debtor"], **debtor}[name] or "")
+
+
 async def _debtor(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/debtors/{key}")
     payments = await _rows(request, "/api/billing-attempts", {"debtor": key})
@@ -342,6 +371,14 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
         ],
         "reasons": listed["reasons"],
         "warnings": detail["warnings"],
+        "key": key,
+        "version": detail["version"],
+        "edits": detail["edits"],
+        "obstacle": detail["obstacle"],
+        "fields": [
+            {"name": name, "title": title, "kind": kind, "value": _editable(detail["debtor"], name)}
+            for name, title, kind in _EDITED
+        ],
         "payments": table(payments, BY_PAGE["/payments"]),
     }
 
