@@ -85,6 +85,10 @@ def text() -> str:
         "| `name_column`, `reference_column` and the like | which of two columns that fit equally well and differ | `mapping` |",
         '| `amount_format` | whether `1.234` is a thousand or one | `formats.amount_format` ("comma" or "point") |',
         (
+            "| `currency` | whether amounts are euros where a header, or a row above it, names another currency or thousands "
+            '| `formats.currency` ("EUR") |'
+        ),
+        (
             "| `hidden_rows` | whether rows that a filter or a person has hidden are collected | `formats.hidden_rows` "
             '("take" or "exclude") |'
         ),

@@ -304,3 +304,53 @@ def test_files_that_are_no_list_are_refused(text: str, code: str) -> None:
     plan = _plan(text)
     assert isinstance(plan, Refusal)
     assert plan.code == code
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Name;IBAN;Betrag (CHF)\n", "Column C"),
+        ("Name;IBAN;Betrag in TEUR\n", "Column C"),
+        ("Name;IBAN;Amount $\n", "Column C"),
+        ("Alle Betr\u00e4ge in CHF;;\nName;IBAN;Betrag\n", "Row 1"),
+        ("Liste;W\u00e4hrung: PLN;\n;;\nName;IBAN;Betrag\n", "Row 1"),
+    ],
+)
+def test_amounts_that_the_table_says_are_no_euros_are_a_question(text: str, says: str) -> None:
+    """Else 12.50 francs, or 12,500 euros, would be collected as 12.50 euros from everybody."""
+    text = f"{text}Ann;{A};12,50\nBen;{B};13,50\n"
+    plan = _plan(text)
+    assert isinstance(plan, Plan)
+    (question,) = plan.questions
+    assert (question.code, question.answer, question.choices) == ("currency", "currency", ("EUR",))
+    assert says in question.ask
+    answered = reading.plan(io.BytesIO(text.encode()), name="list.csv", answers=Answers(currency="EUR"))
+    assert isinstance(answered, Plan)
+    assert answered.ready
+    assert "currency" in {decision.about for decision in answered.decisions if decision.by == "caller"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Name;IBAN;Betrag (EUR)\n",
+        "Name;IBAN;Betrag EUR (vorher CHF)\n",
+        "Verein Tausendf\u00fc\u00dfler;;\nName;IBAN;Betrag\n",
+        "Nok e.V.;;\nName;IBAN;Betrag\n",
+    ],
+)
+def test_other_words_beside_amounts_are_no_question(text: str) -> None:
+    """Else senders would be asked about every list."""
+    plan = _plan(f"{text}Ann;{A};12,50\nBen;{B};13,50\n")
+    assert isinstance(plan, Plan)
+    assert plan.ready, plan.questions
+
+
+def test_a_column_of_currencies_is_read_whatever_its_header_is() -> None:
+    """Else francs and dollars would be collected as euros, because nobody knows the word Whg."""
+    words = ("EUR", "CHF", "\u20ac", "Euro", "USD", "", "EUR")
+    text = "Name;IBAN;Betrag;Whg\n" + "".join(f"Ann;{A};12,50;{word}\n" for word in words)
+    found = _read(text)
+    assert [isinstance(outcome, Debtor) for outcome in found] == [
+        word not in {"CHF", "USD"} for word in words
+    ]

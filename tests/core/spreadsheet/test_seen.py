@@ -132,12 +132,22 @@ def test_other_hidden_columns_are_named() -> None:
         ('0 "ct"', "amount_unreadable"),
         ('#,##0 "T€"', "amount_unreadable"),
         (";;;", "amount_unreadable"),
+        ("-#,##0.00", "amount_unreadable"),
+        ("[Red](0.00)", "amount_unreadable"),
+        ('0.00 "Gutschrift"', "amount_unreadable"),
     ],
 )
 def test_an_amount_that_is_not_shown_as_euros_is_refused(code: str, problem: str) -> None:
     """Else 80.50 francs would be collected as 80.50 euros."""
     found = _read(make.seen_xlsx(LINES, formats={"C3": code, "C4": '#,##0.00 "€"'}))
     assert _codes(found[1]) == [problem]
+    assert _names(found) == ["Ann", "Cat"]
+
+
+def test_an_amount_that_is_struck_out_is_refused() -> None:
+    """Else those whom the sender has struck out, because they have left or have paid, would be debited."""
+    found = _read(make.seen_xlsx(LINES, struck=["A3", "B3", "C3"], formats={"C4": "0.00"}))
+    assert _codes(found[1]) == ["amount_unreadable"]
     assert _names(found) == ["Ann", "Cat"]
 
 

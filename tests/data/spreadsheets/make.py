@@ -133,17 +133,20 @@ def seen_xlsx(
     merged: Sequence[str] = (),
     formats: dict[str, str] | None = None,
     errors: dict[str, str] | None = None,
+    struck: Sequence[str] = (),
 ) -> bytes:
     """
     Write a workbook that shows something else than its values; rows and columns count from 0, cells are named "C3".
 
-    Formats are number formats by cell; errors are what a formula has come to, or "" for one that nothing has calculated.
+    Formats are number formats by cell; errors are what a formula has come to, or "" for one that nothing has calculated;
+    struck cells are shown with a line through them.
     """
     buffer = io.BytesIO()
     book = xlsxwriter.Workbook(buffer, {"in_memory": True})
     book.set_properties({"created": datetime(2026, 1, 1, tzinfo=UTC).replace(tzinfo=None)})
     sheet = book.add_worksheet("Liste")
     styles = {cell: book.add_format({"num_format": code}) for cell, code in (formats or {}).items()}
+    styles |= {cell: book.add_format({"font_strikeout": True}) for cell in struck}
     for row, cells in enumerate(lines):
         for column, cell in enumerate(cells):
             name = xlsxwriter.utility.xl_rowcol_to_cell(row, column)

@@ -8,6 +8,8 @@ adds that changes the meaning of an amount: another currency than the euro, a pe
 ('', 'CHF', 'zł', '')
 >>> mark_of("0.00%"), mark_of('#,##0,"T€"'), mark_of(";;;"), mark_of("dd.mm.yyyy")
 ('%', 'in thousands', 'not shown', '')
+>>> mark_of("-#,##0.00"), mark_of('0.00 "Gutschrift"'), mark_of("#,##0.00_);(#,##0.00)"), mark_of('_-* #,##0.00_-;-* #,##0.00_-')
+('negative', 'credit', '', '')
 
 Source: ECMA-376 part 1, 18.8.31 (number formats), 18.8.30 (built-in ones); [MS-XLS] 2.4.126.
 """
@@ -33,6 +35,12 @@ _FOREIGN: Final = re.compile(
 )
 _THOUSANDS: Final = re.compile(r"(?<![^\W\d_])(?:T|TSD\.?|K|MIO\.?|M)\s?(?:€|EUR)", re.IGNORECASE)
 _CENTS: Final = re.compile(r"\b(?:cents?|ct|centimes?|céntimos?|centesim[io]|grosz\w*)\b|¢", re.IGNORECASE)
+# A format that shows an amount above zero with a minus sign or in parentheses, and words that make it one in favour of the debtor.
+_NEGATIVE: Final = re.compile(r"""(?:\[[^\]]*\]|[_*].|\s)*(?:\\?[-\u2212(]|"\s*[-\u2212(]\s*")\s*[#0?]""")
+_CREDIT: Final = re.compile(
+    r"\b(?:gutschrift|guthaben|haben|erstattung|storno|credit|refund|avoir|remboursement|abono|credito|bijgeschreven|uznanie)\b",
+    re.IGNORECASE,
+)
 _DIGIT: Final = re.compile(r"[0#?]")
 _SCALED: Final = re.compile(r"[0#?](,+)(?![0#?])")
 
@@ -45,7 +53,8 @@ def mark_of(code: str) -> str:
         code: The format, e.g. `#,##0.00 "€"`.
 
     Returns:
-        A currency's code or sign, "%", "cents", "in thousands", "in millions", "not shown"; empty for a plain number, an amount
+        A currency's code or sign, "%", "cents", "in thousands", "in millions", "not shown", "negative" or "credit" for an amount above zero
+        that is shown as one; empty for a plain number, an amount
         of euros or a day.
     """
     if len(code) > 255:
@@ -58,7 +67,9 @@ def mark_of(code: str) -> str:
     for body, literal in sections if conditional else sections[:1]:
         if mark := _section_mark(body, literal):
             return mark
-    return ""
+        if _CREDIT.search(literal):
+            return "credit"
+    return "negative" if not conditional and _NEGATIVE.match(code) else ""
 
 
 def currency_mark(code: str) -> str:

@@ -174,6 +174,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         amount_format: How amounts are written.
         date_order: How days are written, in all columns of days.
         hidden_rows: Whether rows that a person does not see are collected: "take" or "exclude".
+        currency: "EUR" where the amounts are euros although the table names another currency, or thousands.
         collect: Column (its header or number) to the words whose rows are collected: "" for blank cells, "*" for every row.
         keep_columns: Whether columns nobody knows are kept word for word beside the debtor.
     """
@@ -187,6 +188,7 @@ class Answers(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     amount_format: AmountFormat | None = None
     date_order: DateOrder | None = None
     hidden_rows: Literal["take", "exclude"] | None = None
+    currency: Literal["EUR"] | None = None
     collect: dict[str, tuple[str, ...]] = {}
     keep_columns: bool = False
 

@@ -25,6 +25,7 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import Row, column_letters
+from tether_core.spreadsheet.currencies import ask_currency, with_currency_column
 from tether_core.spreadsheet.formats import AmountVotes, DayVotes
 from tether_core.spreadsheet.guards import (
     decide_selections,
@@ -172,7 +173,11 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     if (refusal := refuse_table(matching.columns, cells=sample_cells, kind=kind, scan=scan)) is not None:
         return refusal
     scores = {position: score for found in matching.fallbacks.values() for position, score in found}
-    questions.extend(open_questions(matching.columns, scan=scan, answers=answers, scores=scores))
+    columns = with_currency_column(matching.columns, words={**scan.words}, answers=answers)
+    questions.extend(open_questions(columns, scan=scan, answers=answers, scores=scores))
+    above = [row for row in filled if row.number < header.row]
+    units, unit_decisions = ask_currency(columns, above=above, answers=answers)
+    questions.extend(units)
     selections, selected = decide_selections(matching.columns, scan=scan, answers=answers)
     fallbacks, filled_in = stand_ins(matching.columns, scan=scan)
     amount_format, date_orders, settled, asked = votes.decide()
@@ -184,14 +189,14 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     return Table(
         header_row=header.row,
         data_row=header.below,
-        columns=_with_stand_ins(matching.columns, fallbacks),
+        columns=_with_stand_ins(columns, fallbacks),
         amount_format=amount_format,
         date_orders=date_orders,
         fallbacks=fallbacks,
         selections=selections,
         iban_span=span,
         kept=_kept(matching.columns) if answers.keep_columns else {},
-        decisions=(decision, *_span_decision(span), *settled, *filled_in, *selected),
+        decisions=(decision, *_span_decision(span), *settled, *unit_decisions, *filled_in, *selected),
         questions=(*questions, *asked),
         warnings=(
             *_warnings(matching.columns, data=data, kind=kind),

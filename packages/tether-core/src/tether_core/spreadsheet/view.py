@@ -20,7 +20,7 @@ import msgspec
 
 from tether_core.spreadsheet.plan import FileRefused, Refusal
 
-__all__ = ["BLIND", "MERGES_MAX", "NOT_CALCULATED", "Merge", "View", "ViewBuilder"]
+__all__ = ["BLIND", "MERGES_MAX", "NOT_CALCULATED", "STRUCK_OUT", "Merge", "View", "ViewBuilder"]
 
 # Excel has 1,048,576 rows and 16,384 columns, LibreOffice sixteen times as many rows.
 _ROWS_MAX: Final = 1 << 24
@@ -30,6 +30,9 @@ MERGES_MAX: Final = 100_000
 
 # Marks the result of a formula that no program has calculated; a person sees one on opening the file.
 NOT_CALCULATED: Final = "#NOT CALCULATED"  # `names.error_note` has a sentence for it
+
+# Marks a number that is struck out: the person who did that does not want it collected.
+STRUCK_OUT: Final = "struck out"
 
 _TOO_MANY: Final = Refusal(
     "too_large_inside",

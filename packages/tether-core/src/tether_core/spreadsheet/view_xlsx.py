@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, Final
 from xml.parsers import expat
 
 from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
-from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
+from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, STRUCK_OUT, Merge, View, ViewBuilder
 
 __all__ = ["DoctypeFound", "look", "parse_xml", "related_parts"]
 
@@ -38,6 +38,10 @@ _WORDS: Final = (
     b"<!",
 )
 _REFERENCE: Final = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})", re.ASCII)
+# The parts of the styles; a font or a format means something else in each.
+_STYLE_PARTS: Final = frozenset(
+    ("fonts", "fills", "borders", "cellStyleXfs", "cellXfs", "cellStyles", "dxfs")
+)
 _TRUE: Final = frozenset(("1", "true"))
 
 
@@ -185,14 +189,23 @@ def _styles(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> dict[str,
     """Find the cell styles that show more than their number: the style's number to the mark."""
     formats = {str(number): mark for number, mark in BUILT_IN.items()}
     marks: dict[str, str] = {}
+    struck_fonts: set[str] = set()
     inside, index = False, 0
+    in_fonts, fonts = False, 0
     for name, attributes in _elements(archive, info):
-        if name == "numFmt":
+        if name in _STYLE_PARTS:
+            in_fonts, inside = name == "fonts", name == "cellXfs"
+        elif in_fonts and name == "font":
+            fonts += 1
+        elif in_fonts and name == "strike" and attributes.get("val", "1") in _TRUE:
+            struck_fonts.add(str(fonts - 1))
+        elif name == "numFmt":
             formats[attributes.get("numFmtId", "")] = mark_of(attributes.get("formatCode", ""))
-        elif name in ("cellXfs", "cellStyles", "dxfs", "cellStyleXfs"):
-            inside = name == "cellXfs"
         elif name == "xf" and inside:
-            if mark := formats.get(attributes.get("numFmtId", ""), ""):
+            mark = formats.get(attributes.get("numFmtId", ""), "")
+            if not mark and attributes.get("fontId") in struck_fonts:
+                mark = STRUCK_OUT
+            if mark:
                 marks[str(index)] = mark
             index += 1
     return marks

@@ -155,7 +155,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         mapping: Field to column: its header, its number from 1, or null for "no column".
-        formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows.
+        formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows, currency.
         encoding: The encoding of a text file.
         collect: Column, by its header or number, to the words whose rows are collected: "" for blank cells, "*" for every row.
         keep_columns: Whether unknown columns are stored unchanged with each debtor.
@@ -192,7 +192,7 @@ _FORM: Final = Schema(
         ),
         "formats": Schema(
             type=OpenAPIType.STRING,
-            description="JSON: any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows.",
+            description="JSON: any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows, currency.",
             examples=['{"amount_format": "comma", "header_row": 3}'],
         ),
         "encoding": Schema(type=OpenAPIType.STRING, examples=["cp1252"]),
