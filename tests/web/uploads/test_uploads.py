@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import hashlib
+import html
 import io
 import socket
 from datetime import UTC, date, datetime
@@ -410,6 +411,27 @@ async def test_questions_are_told_and_can_be_answered(
     assert (done["upload"]["state"], done["upload"]["row_counts"]["amount_minor"]) == ("completed", 123_400)
     again = await api.post(f"{at}/answers", json={})
     assert (again.status_code, again.json()["code"]) == (409, "illegal_step")
+
+
+async def test_the_form_of_the_console_answers_questions(
+    read: Callable[..., Any], api: httpx.AsyncClient, environment: dict[str, str]
+) -> None:
+    """A form whose fields the API does not know leaves the operator with questions that nobody can answer."""
+    lines = (f"{DE};A B;1.234;S", f"{AT};C D;5.678;H", "NL91ABNA0417164300;E F;2.000;")
+    payload = await read("\n".join(("IBAN;Name;Betrag;S/H", *lines, "")).encode())
+    fields = {question["answer"] for question in payload["plan"]["questions"]}
+    assert fields == {"amount_format", "collect.S/H"}
+    api.headers["sec-fetch-site"] = "same-origin"
+    await api.post("/sign-in", data={"key": "test-key"})
+    page = f"/uploads/{payload['id']}"
+    shown = html.unescape((await api.get(page)).text)
+    assert [field for field in fields if f'name="{field}"' not in shown] == []
+    form = {"amount_format": "comma", "collect.S/H": ["S", ""]}
+    answer = await api.post(f"{page}/answers", data=form)
+    assert (answer.status_code, answer.headers.get("location")) == (303, f"{page}?done=answered"), answer.text
+    await read_all(environment)
+    counts = (await api.get(payload["links"]["self"])).json()["upload"]["row_counts"]
+    assert (counts["stored"], counts["amount_minor"]) == (2, 323_400)
 
 
 AGAIN = b"Name;IBAN;Betrag\n" + b"".join(

@@ -44,9 +44,10 @@ from tether_web.events import stream
 from tether_web.events.feed import Feed
 from tether_web.http import openapi_examples, problem_details
 from tether_web.http.auth import ApiKeys, KeyRing
+from tether_web.http.json_body import StrictRequest
 from tether_web.http.metrics import CLOCK_STEPS
 from tether_web.http.middleware import wrapped
-from tether_web.http.parameters import reject_unknown
+from tether_web.http.parameters import check_query
 from tether_web.http.shutdown import Shutdown, announced_by_sigterm, with_parent
 from tether_web.notifications import receive, webhook_events
 from tether_web.notifications.inbox import Inbox
@@ -207,7 +208,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             differences.ROUTER,
         ],
         middleware=[ApiKeys],
-        before_request=reject_unknown,
+        before_request=check_query,
+        request_class=StrictRequest,
         security=[{"apiKey": []}],
     )
     app = Litestar(

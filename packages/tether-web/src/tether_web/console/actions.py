@@ -24,19 +24,24 @@ def _gone_on(path: str, done: str) -> Redirect:
 
 
 async def _form(request: Asked) -> dict[str, str]:
+    return dict(await _fields(request))
+
+
+async def _fields(request: Asked) -> list[tuple[str, str]]:
+    """The fields of a form; a field of several choices comes once for each."""
     form = await request.form()
-    return {name: value.strip() for name, value in form.multi_items() if isinstance(value, str)}
+    return [(name, value.strip()) for name, value in form.multi_items() if isinstance(value, str)]
 
 
 def _whole(text: str) -> int:
     """
-    A whole number of a form.
+    A whole number of a form, such as a limit or the number of a row.
 
     Raises:
         Failed: when it is none; a limit that is dropped or guessed debits more people than its writer allowed.
     """
     if not (text.isascii() and text.isdigit()):
-        raise Failed(422, "Write limits as whole numbers, e.g. 250.")
+        raise Failed(422, "Write limits and numbers of rows as whole numbers, e.g. 250.")
     return int(text)
 
 
@@ -51,6 +56,38 @@ def _minor(text: str) -> int:
         return money.parse(text.replace(",", "."), currency="EUR").amount_minor
     except InvalidAmount as exc:
         raise Failed(422, "Write the amount in euros without groups of thousands, e.g. 1000.50.") from exc
+
+
+# Where the API takes an answer, by the part of `tether_core.spreadsheet.plan.Answers` that a question names.
+_SECTIONS: Final = {"columns": "mapping"}
+
+
+def _answers(fields: list[tuple[str, str]]) -> dict[str, Any]:
+    """
+    The body of the API for the form of an upload's questions.
+
+    Args:
+        fields: Such as "amount_format", "header_row", "columns.amount", "collect.S/H" and "screening.collected_before".
+
+    Raises:
+        Failed: when a number is none.
+    """
+    body: dict[str, Any] = {}
+    for name, value in fields:
+        section, _, part = name.partition(".")
+        if section == "collect":
+            body.setdefault("collect", {}).setdefault(part, []).append(value)  # "" stands for blank cells
+        elif not value:
+            continue
+        elif part:
+            body.setdefault(_SECTIONS.get(section, section), {})[part] = value
+        elif name == "remember":
+            body["remember"] = value == "on"
+        elif name == "encoding":
+            body["encoding"] = value
+        else:
+            body.setdefault("formats", {})[name] = _whole(value) if name == "header_row" else value
+    return body
 
 
 @get("/sign-in", include_in_schema=False)
@@ -106,17 +143,9 @@ async def upload(request: Asked) -> Template | Redirect:
 
 @post("/uploads/{key:int}/answers", include_in_schema=False)
 async def answers(request: Asked, key: Key) -> Template | Redirect:
-    """Answer what reading asked: each field is named by the answer that the question wants."""
-    body: dict[str, Any] = {}
-    for name, value in (await _form(request)).items():
-        section, _, part = name.partition(".")
-        if not value:
-            continue
-        if part:
-            body.setdefault(section, {})[part] = value
-        else:
-            body[section] = value == "on" if section == "remember" else value
+    """Answer the questions of an upload: each field has the name of the answer that its question wants."""
     try:
+        body = _answers(await _fields(request))
         await call(request, "POST", f"/api/uploads/{key}/answers", body=body)
     except Failed as exc:
         return await shown_again(request, "/uploads", key, exc)

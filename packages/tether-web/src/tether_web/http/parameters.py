@@ -28,9 +28,16 @@ from litestar.params import HeaderParameter
 from litestar.typing import FieldDefinition
 from tether_core.errors import InvalidRequest
 
-__all__ = ["aware", "named", "printable", "reject_unknown", "sentence"]
+__all__ = ["WORD", "aware", "check_query", "choices_of", "named", "printable", "sentence"]
 
-_NUMBERS: Final = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_NUMBERS: Final = {"int": "a whole number", "float": "a number"}
+_KINDS: Final = _NUMBERS | {
+    "bool": "true or false",
+    "str": "a text",
+    "array": "a list",
+    "object": "a JSON object",
+}
+_PARTS: Final = {"str": "characters", "array": "items"}
 _COMPARED: Final = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 # What msgspec says, and the sentence in its place.
 _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]] = (
@@ -39,13 +46,14 @@ _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]
         lambda found: f"must be {_NUMBERS[found[1]]} of {_COMPARED[found[2]]} {found[3]}",
     ),
     (
-        re.compile(r"Expected `str` of length (>=|<=) (\d+)"),
-        lambda found: f"must have {_COMPARED[found[1]]} {found[2]} characters",
+        re.compile(r"Expected `(str|array)` of length (>=|<=) (\d+)"),
+        lambda found: f"must have {_COMPARED[found[2]]} {found[3]} {_PARTS[found[1]]}",
     ),
     (
-        re.compile(r"Expected `(int|float|bool)(?: \| null)?`, got `\w+`"),
-        lambda found: f"must be {_NUMBERS[found[1]]}",
+        re.compile(r"Expected `([\w| ]+?)(?: \| null)?`, got `\w+`"),
+        lambda found: f"must be {' or '.join(_KINDS.get(kind, kind) for kind in found[1].split(' | '))}",
     ),
+    (re.compile("Integer value out of range"), lambda _: "is too large a number"),
     (
         re.compile("Invalid RFC3339 encoded datetime$"),
         lambda _: "must be a time like 2026-03-02T12:00:00Z",
@@ -55,7 +63,8 @@ _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]
     (re.compile("'data'$"), lambda _: "is missing; send a JSON object"),
 )
 # What an error may repeat: the name of a parameter, and nothing that may be personal data.
-_WORD: Final = re.compile(r"[a-z_]{1,40}")
+WORD: Final = re.compile(r"[a-z_]{1,40}")
+_WHOLE: Final = re.compile(r"-?[0-9]{1,40}")
 
 
 def sentence(text: str, *, choices: tuple[str, ...]) -> str:
@@ -93,7 +102,7 @@ def named(request: Request[Any, Any, Any], field: str, text: str) -> tuple[str, 
         return "body", sentence(text, choices=())
     if found is None:
         return field, sentence(text, choices=())
-    return _public(field, found), sentence(text, choices=tuple(_choices(found.annotation)))
+    return _public(field, found), sentence(text, choices=tuple(choices_of(found.annotation)))
 
 
 def printable(text: str, *, field: str) -> str:
@@ -123,27 +132,34 @@ def aware(at: datetime | None, *, field: str) -> datetime | None:
     return at
 
 
-async def reject_unknown(request: Request[Any, Any, Any]) -> None:
+async def check_query(request: Request[Any, Any, Any]) -> None:
     """
-    Reject unknown query parameters; called before each handler of the API.
+    Reject unknown query parameters, and numbers that are not written as whole numbers; called before each handler of the API.
+
+    The framework would read "1.000" as 1.
 
     Raises:
-        ValidationException: with the names of the parameters that exist.
+        ValidationException: with the name of the parameter, or with the names of those that exist.
     """
     known = {
-        _public(name, field)
+        _public(name, field): field
         for name, field in request.route_handler.parsed_fn_signature.parameters.items()
         if name not in {"state", "request", "data", "body", "headers", "socket", "scope"}
         and name not in request.path_params
         and not isinstance(field.kwarg_definition, HeaderParameter)
     }
-    for name in request.query_params:
+    for name, value in request.query_params.multi_items():
         if name not in known:
-            excerpt = name if _WORD.fullmatch(name) else "a parameter"
+            excerpt = name if WORD.fullmatch(name) else "a parameter"
             there = f"use {', '.join(sorted(known))}" if known else "it takes none"
-            raise ValidationException(
-                extra=[{"key": excerpt, "message": f"is not a parameter of this route; {there}"}]
-            )
+            problem = {"key": excerpt, "message": f"is not a parameter of this route; {there}"}
+        elif int in {known[name].annotation, *get_args(known[name].annotation)} and not _WHOLE.fullmatch(
+            value
+        ):
+            problem = {"key": name, "message": "must be a whole number"}
+        else:
+            continue
+        raise ValidationException(extra=[problem])
 
 
 def _public(name: str, field: FieldDefinition) -> str:
@@ -151,9 +167,10 @@ def _public(name: str, field: FieldDefinition) -> str:
     return getattr(kwarg_definition, "query", None) or getattr(kwarg_definition, "name", None) or name
 
 
-def _choices(annotation: Any) -> Iterator[str]:
+def choices_of(annotation: Any) -> Iterator[str]:
+    """The values of the enumerations in a type, as text."""
     if get_origin(annotation) is Literal:
         yield from map(str, get_args(annotation))
     else:
         for part in get_args(annotation):
-            yield from _choices(part)
+            yield from choices_of(part)
