@@ -59,10 +59,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def services() -> Iterator[Services]:
-    """Postgres and Redis for all tests; those of the environment if it names them."""
+    """
+    Postgres and Redis for all tests; those of the environment if it names them.
+
+    Tests kill programs, never the machine, so Postgres need not wait for the disk. Each test has its own database, and making
+    and dropping one would otherwise wait longer than most tests run.
+    """
     from tether_sandbox.services import running
 
-    with running(os.environ) as started:
+    with running(os.environ, survives_power_loss=False) as started:
         yield started
 
 

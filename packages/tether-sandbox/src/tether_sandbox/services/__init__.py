@@ -54,7 +54,12 @@ class Services(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def running(
-    environ: Mapping[str, str], *, folder: Path | None = None, s3: bool = False, docker: bool = False
+    environ: Mapping[str, str],
+    *,
+    folder: Path | None = None,
+    s3: bool = False,
+    docker: bool = False,
+    survives_power_loss: bool = True,
 ) -> Iterator[Services]:
     """
     Run all services for the length of a `with` block.
@@ -64,6 +69,8 @@ def running(
         folder: For the data, kept at the end and used again next time; `None` for a temporary folder.
         s3: Whether objects are behind an S3 endpoint instead of in a folder.
         docker: Whether Postgres, Redis and SeaweedFS run in Docker containers.
+        survives_power_loss: Whether Postgres waits for the disk. Without it, commits survive a kill of Postgres, but not a crash
+            of the machine.
 
     Yields:
         The services, each of which accepts connections.
@@ -83,7 +90,9 @@ def running(
         postgres = redis = objects = None
         wanted = _wanted(settings)
         if "postgres" in wanted:
-            servers.append(postgres := Postgres(_made(home / "postgres"), guard=guard))
+            flushed = "on" if survives_power_loss else "off"
+            postgres = Postgres(_made(home / "postgres"), guard=guard, settings={"fsync": flushed})
+            servers.append(postgres)
         if "redis" in wanted:
             servers.append(redis := Redis(_made(home / "redis"), guard=guard))
         if "objects" in wanted and s3:

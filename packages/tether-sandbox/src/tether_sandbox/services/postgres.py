@@ -6,7 +6,7 @@ on a loopback port behind a fresh password, and changes no permission it did not
 refuses to run as root, so root hands it to `nobody`; programs that `nobody` cannot reach are copied to
 where it can.
 
-Durability is what production has: `fsync` and `synchronous_commit` stay on, so a test may kill it.
+Durability is what production has unless the caller says otherwise: `fsync` and `synchronous_commit` are on.
 """
 
 import os
