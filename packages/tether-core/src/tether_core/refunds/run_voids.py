@@ -36,9 +36,11 @@ from tether_core.refunds import refund
 from tether_core.refunds.refund import RefundKind
 
 __all__ = [
+    "TRANSITIONS",
     "VOID_REFUSALS",
     "RunNotVoidable",
     "RunVoidState",
+    "RunVoidStep",
     "VoidRefusal",
     "VoidRefusalCode",
     "judge",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 RunVoidState = Literal["working", "finished"]
+RunVoidStep = Literal["advanced", "all judged"]
 VoidRefusalCode = Literal[
     "charged_back",
     "earlier_day",
@@ -56,6 +59,12 @@ VoidRefusalCode = Literal[
     "outcome_unknown",
     "refund_ordered",
 ]
+
+# state x step -> state
+TRANSITIONS: Final[dict[RunVoidState, dict[RunVoidStep, RunVoidState]]] = {
+    "working": {"advanced": "working", "all judged": "finished"},
+    "finished": {},
+}
 
 # Why a debit of a run is not voided -> the sentence for a person, with what to do.
 VOID_REFUSALS: Final[dict[VoidRefusalCode, str]] = {
