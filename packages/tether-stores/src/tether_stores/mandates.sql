@@ -3,6 +3,40 @@
 -- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandates` decides. Both
 -- queries read what is needed of an upload once: the first its rows, the second one row of `debtors_by_mandate` for each of them.
 
+-- {of_several_accounts} --
+-- The end of a query: rows of `used` whose key stands beside several accounts.
+keys as (
+    select key from used group by key having count(distinct iban_fingerprint) > 1
+)
+select key, row_number, mandate_id, iban_fingerprint
+from used
+join keys using (key)
+order by key, row_number
+
+-- {of_another_account} --
+-- The end of a query: rows of `used` whose mandate was last seen with another account, in another upload.
+latest as materialized (
+    select k.key, e.*
+    from (select distinct key from used) k
+    cross join lateral (
+        select e.upload_id, e.row_number, e.mandate_id, e.iban_fingerprint
+        from debtors e
+        where
+            mandate_key(e.mandate_id) = k.key and e.mandate_id is not null
+            and e.upload_id is distinct from %(upload_id)s and e.verdict = 'clear'
+            and not exists (select from uploads u where u.id = e.upload_id and u.state = 'withdrawn')
+        order by e.id + 0 desc
+        limit 1
+    ) e
+)
+select
+    used.row_number, used.mandate_id, used.iban_fingerprint, latest.upload_id, latest.row_number, latest.mandate_id,
+    latest.iban_fingerprint
+from used
+join latest using (key)
+where latest.iban_fingerprint <> used.iban_fingerprint
+order by used.row_number
+
 -- in_file --
 -- The rows of an upload whose mandate key stands beside several accounts. Ordered by key and row. 0 to n rows:
 -- key, row_number, mandate_id, iban_fingerprint.
@@ -11,13 +45,7 @@ with used as materialized (
     from debtors
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
-keys as (
-    select key from used group by key having count(distinct iban_fingerprint) > 1
-)
-select key, row_number, mandate_id, iban_fingerprint
-from used
-join keys using (key)
-order by key, row_number;
+{of_several_accounts};
 
 -- in_file_dry_run --
 -- The same of a dry run.
@@ -26,13 +54,7 @@ with used as materialized (
     from dry_run_rows
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
-keys as (
-    select key from used group by key having count(distinct iban_fingerprint) > 1
-)
-select key, row_number, mandate_id, iban_fingerprint
-from used
-join keys using (key)
-order by key, row_number;
+{of_several_accounts};
 
 -- elsewhere --
 -- The rows of an upload whose mandate was last seen with another account. 0 to n rows: row_number, mandate_id, iban_fingerprint;
@@ -43,27 +65,7 @@ with used as materialized (
     from debtors
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
-latest as materialized (
-    select k.key, e.*
-    from (select distinct key from used) k
-    cross join lateral (
-        select e.upload_id, e.row_number, e.mandate_id, e.iban_fingerprint
-        from debtors e
-        where
-            mandate_key(e.mandate_id) = k.key and e.mandate_id is not null
-            and e.upload_id is distinct from %(upload_id)s and e.verdict = 'clear'
-            and not exists (select from uploads u where u.id = e.upload_id and u.state = 'withdrawn')
-        order by e.id + 0 desc
-        limit 1
-    ) e
-)
-select
-    used.row_number, used.mandate_id, used.iban_fingerprint, latest.upload_id, latest.row_number, latest.mandate_id,
-    latest.iban_fingerprint
-from used
-join latest using (key)
-where latest.iban_fingerprint <> used.iban_fingerprint
-order by used.row_number;
+{of_another_account};
 
 -- elsewhere_dry_run --
 -- The same of a dry run.
@@ -72,24 +74,4 @@ with used as materialized (
     from dry_run_rows
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
-latest as materialized (
-    select k.key, e.*
-    from (select distinct key from used) k
-    cross join lateral (
-        select e.upload_id, e.row_number, e.mandate_id, e.iban_fingerprint
-        from debtors e
-        where
-            mandate_key(e.mandate_id) = k.key and e.mandate_id is not null
-            and e.upload_id is distinct from %(upload_id)s and e.verdict = 'clear'
-            and not exists (select from uploads u where u.id = e.upload_id and u.state = 'withdrawn')
-        order by e.id + 0 desc
-        limit 1
-    ) e
-)
-select
-    used.row_number, used.mandate_id, used.iban_fingerprint, latest.upload_id, latest.row_number, latest.mandate_id,
-    latest.iban_fingerprint
-from used
-join latest using (key)
-where latest.iban_fingerprint <> used.iban_fingerprint
-order by used.row_number;
+{of_another_account};

@@ -5,7 +5,7 @@ SQL by name: a file holds the queries of a subject, each under a line `-- name -
 [('first', 'select 1'), ('second', 'select 2')]
 
 A part that several queries have in common, such as their columns, is written once under `-- {name} --` and stands as `{name}` in
-the queries. `-- {name} from payments/billing_attempts --` takes one from another file.
+the queries and in other parts. `-- {name} from payments/billing_attempts --` takes one from another file.
 
 >>> split("-- {columns} --\nid, name\n-- all_rows --\nselect {columns} from debtors;\n")
 {'all_rows': 'select id, name from debtors'}
@@ -69,10 +69,16 @@ def split(
     for name, query in found.items():
         if name in parts:
             continue
-        for placeholder, part in parts.items():
-            query = query.replace(placeholder, part)  # noqa: PLW2901 - the same query, completed
-        queries[name] = query
+        queries[name] = _completed(query, parts)
     return queries
+
+
+def _completed(query: LiteralString, parts: Mapping[str, LiteralString]) -> LiteralString:
+    # Parts may contain parts; a chain is at most as long as there are parts.
+    for _ in parts:
+        for placeholder, part in parts.items():
+            query = query.replace(placeholder, part)
+    return query
 
 
 def _named(text: LiteralString) -> dict[str, LiteralString]:

@@ -27,8 +27,8 @@ and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
 and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
 and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
 
--- newest --
--- All attempts.
+-- {examined} --
+-- The beginning of a list with one leading filter, which follows it.
 select {listed_columns}, fits, place
 from (
     select
@@ -39,102 +39,42 @@ from (
         select *
         from billing_attempts
         where
-            (%(before)s::bigint is null or id < %(before)s)
+
+-- {newest_first} --
+-- The end of a list with one leading filter.
+            and (%(before)s::bigint is null or id < %(before)s)
         order by id desc
         limit %(examined_max)s
     ) a
 ) examined
 where fits or place = %(examined_max)s
 order by id desc
-limit %(limit)s;
+limit %(limit)s
+
+-- newest --
+-- All attempts.
+{examined} true
+{newest_first};
 
 -- by_unique_id --
 -- The attempt with this id of the gateway.
-select {listed_columns}, fits, place
-from (
-    select
-        a.*,
-        row_number() over (order by a.id desc) as place,
-        ({fits_filters}) is true as fits
-    from (
-        select *
-        from billing_attempts
-        where
-            unique_id = %(unique_id)s
-            and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-where fits or place = %(examined_max)s
-order by id desc
-limit %(limit)s;
+{examined} unique_id = %(unique_id)s
+{newest_first};
 
 -- by_transaction_id --
 -- The attempt with this `transaction_id`.
-select {listed_columns}, fits, place
-from (
-    select
-        a.*,
-        row_number() over (order by a.id desc) as place,
-        ({fits_filters}) is true as fits
-    from (
-        select *
-        from billing_attempts
-        where
-            transaction_id = %(transaction_id)s
-            and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-where fits or place = %(examined_max)s
-order by id desc
-limit %(limit)s;
+{examined} transaction_id = %(transaction_id)s
+{newest_first};
 
 -- by_debtor --
 -- The attempts of a debtor.
-select {listed_columns}, fits, place
-from (
-    select
-        a.*,
-        row_number() over (order by a.id desc) as place,
-        ({fits_filters}) is true as fits
-    from (
-        select *
-        from billing_attempts
-        where
-            debtor_id = %(debtor_id)s
-            and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-where fits or place = %(examined_max)s
-order by id desc
-limit %(limit)s;
+{examined} debtor_id = %(debtor_id)s
+{newest_first};
 
 -- by_run --
 -- The attempts of a billing run.
-select {listed_columns}, fits, place
-from (
-    select
-        a.*,
-        row_number() over (order by a.id desc) as place,
-        ({fits_filters}) is true as fits
-    from (
-        select *
-        from billing_attempts
-        where
-            run_id = %(run_id)s
-            and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-where fits or place = %(examined_max)s
-order by id desc
-limit %(limit)s;
+{examined} run_id = %(run_id)s
+{newest_first};
 
 -- by_upload --
 -- The attempts of the billing runs of an upload.
@@ -165,69 +105,18 @@ limit %(limit)s;
 
 -- by_reason_code --
 -- Attempts with a reason code.
-select {listed_columns}, fits, place
-from (
-    select
-        a.*,
-        row_number() over (order by a.id desc) as place,
-        ({fits_filters}) is true as fits
-    from (
-        select *
-        from billing_attempts
-        where
-            reason_code = %(reason_code)s
-            and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-where fits or place = %(examined_max)s
-order by id desc
-limit %(limit)s;
+{examined} reason_code = %(reason_code)s
+{newest_first};
 
 -- by_state --
 -- Attempts in a state.
-select {listed_columns}, fits, place
-from (
-    select
-        a.*,
-        row_number() over (order by a.id desc) as place,
-        ({fits_filters}) is true as fits
-    from (
-        select *
-        from billing_attempts
-        where
-            state = %(state)s
-            and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-where fits or place = %(examined_max)s
-order by id desc
-limit %(limit)s;
+{examined} state = %(state)s
+{newest_first};
 
 -- by_account --
 -- The attempts of a gateway account.
-select {listed_columns}, fits, place
-from (
-    select
-        a.*,
-        row_number() over (order by a.id desc) as place,
-        ({fits_filters}) is true as fits
-    from (
-        select *
-        from billing_attempts
-        where
-            account = %(account)s
-            and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-where fits or place = %(examined_max)s
-order by id desc
-limit %(limit)s;
+{examined} account = %(account)s
+{newest_first};
 
 -- by_created --
 -- Attempts created in a period, the latest first; after (%(before_at)s, %(before)s).

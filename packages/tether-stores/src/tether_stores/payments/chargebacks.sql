@@ -21,85 +21,55 @@ where r.upload_id = %(upload_id)s and (%(account)s::text is null or a.account = 
 group by a.reason_code, a.currency
 order by a.reason_code, a.currency;
 
+-- {examined} --
+-- The beginning of a list of returns, up to its own condition.
+select
+    examined.id, examined.transaction_id, examined.unique_id, examined.amount_minor, examined.currency,
+    examined.reason_code, examined.dispute_stage = 3, examined.account, examined.debtor_id, d.name, d.reference,
+    examined.iban_masked, examined.run_id, r.upload_id, examined.due_item, examined.created_at, examined.updated_at,
+    examined.fits, examined.place
+from (
+    select
+        a.*, row_number() over (order by a.id desc) as place,
+        (%(account)s::text is null or a.account = %(account)s) as fits
+    from (
+        select *
+        from billing_attempts
+
+-- {newest_first} --
+-- The end of a list of returns.
+        order by id desc
+        limit %(examined_max)s
+    ) a
+) examined
+join debtors d on d.id = examined.debtor_id
+left join billing_runs r on r.id = examined.run_id
+where examined.fits or examined.place = %(examined_max)s
+order by examined.id desc
+limit %(limit)s
+
 -- newest --
 -- Of all accounts, or of one. Up to %(limit)s rows: the columns of `Chargeback`, whether it fits, its place among those examined. A row
 -- that does not fit is returned only at the last place.
-select
-    examined.id, examined.transaction_id, examined.unique_id, examined.amount_minor, examined.currency,
-    examined.reason_code, examined.dispute_stage = 3, examined.account, examined.debtor_id, d.name, d.reference,
-    examined.iban_masked, examined.run_id, r.upload_id, examined.due_item, examined.created_at, examined.updated_at,
-    examined.fits, examined.place
-from (
-    select
-        a.*, row_number() over (order by a.id desc) as place,
-        (%(account)s::text is null or a.account = %(account)s) as fits
-    from (
-        select *
-        from billing_attempts
+{examined}
         where state = 'chargebacked' and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-join debtors d on d.id = examined.debtor_id
-left join billing_runs r on r.id = examined.run_id
-where examined.fits or examined.place = %(examined_max)s
-order by examined.id desc
-limit %(limit)s;
+{newest_first};
 
 -- of_code --
 -- The same for one code.
-select
-    examined.id, examined.transaction_id, examined.unique_id, examined.amount_minor, examined.currency,
-    examined.reason_code, examined.dispute_stage = 3, examined.account, examined.debtor_id, d.name, d.reference,
-    examined.iban_masked, examined.run_id, r.upload_id, examined.due_item, examined.created_at, examined.updated_at,
-    examined.fits, examined.place
-from (
-    select
-        a.*, row_number() over (order by a.id desc) as place,
-        (%(account)s::text is null or a.account = %(account)s) as fits
-    from (
-        select *
-        from billing_attempts
+{examined}
         where
             state = 'chargebacked' and reason_code = %(reason_code)s
             and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-join debtors d on d.id = examined.debtor_id
-left join billing_runs r on r.id = examined.run_id
-where examined.fits or examined.place = %(examined_max)s
-order by examined.id desc
-limit %(limit)s;
+{newest_first};
 
 -- without_code --
 -- The same for those without a code.
-select
-    examined.id, examined.transaction_id, examined.unique_id, examined.amount_minor, examined.currency,
-    examined.reason_code, examined.dispute_stage = 3, examined.account, examined.debtor_id, d.name, d.reference,
-    examined.iban_masked, examined.run_id, r.upload_id, examined.due_item, examined.created_at, examined.updated_at,
-    examined.fits, examined.place
-from (
-    select
-        a.*, row_number() over (order by a.id desc) as place,
-        (%(account)s::text is null or a.account = %(account)s) as fits
-    from (
-        select *
-        from billing_attempts
+{examined}
         where
             state = 'chargebacked' and reason_code is null
             and (%(before)s::bigint is null or id < %(before)s)
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-join debtors d on d.id = examined.debtor_id
-left join billing_runs r on r.id = examined.run_id
-where examined.fits or examined.place = %(examined_max)s
-order by examined.id desc
-limit %(limit)s;
+{newest_first};
 
 -- of_upload --
 -- The same for the runs of an upload, of one code or of all.
@@ -129,12 +99,4 @@ from (
             limit %(examined_max)s
         ) charged_back
         where run.upload_id = %(upload_id)s
-        order by id desc
-        limit %(examined_max)s
-    ) a
-) examined
-join debtors d on d.id = examined.debtor_id
-left join billing_runs r on r.id = examined.run_id
-where examined.fits or examined.place = %(examined_max)s
-order by examined.id desc
-limit %(limit)s;
+{newest_first};
