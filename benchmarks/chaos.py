@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from tether_sandbox.chaos import FAULTS, Recovery, Report, run_chaos
+from tether_sandbox.chaos import FAULTS, ChaosReport, Recovery, run_chaos
 
 from benchmarks import plots
 from benchmarks.results import Aim, aims, heading, prose, table, write
@@ -58,7 +58,7 @@ def _tell(recovery: Recovery) -> None:
     sys.stdout.flush()
 
 
-def _aims(report: Report, *, short: bool) -> list[Aim]:
+def _aims(report: ChaosReport, *, short: bool) -> list[Aim]:
     broken = sum(not line.holds for line in report.lines)
     corrupted = sum(item.failed_requests for item in report.request_losses)
     always = [
@@ -81,7 +81,7 @@ def _aims(report: Report, *, short: bool) -> list[Aim]:
     ]
 
 
-def _sums(report: Report) -> list[str]:
+def _sums(report: ChaosReport) -> list[str]:
     between = report.pooler or "nothing between"
     lines = prose(
         f"Two web nodes behind {report.proxy}, two workers, Postgres behind {between}, Redis, an object store and a gateway;",
@@ -110,7 +110,7 @@ def _sums(report: Report) -> list[str]:
     return lines + table(("", "found"), rows)
 
 
-def _faults(report: Report) -> list[str]:
+def _faults(report: ChaosReport) -> list[str]:
     kinds: dict[str, list[Recovery]] = defaultdict(list)
     for recovery in report.recoveries:
         kinds[recovery.fault].append(recovery)
@@ -139,7 +139,7 @@ def _faults(report: Report) -> list[str]:
     )
 
 
-def _books(report: Report) -> list[str]:
+def _books(report: ChaosReport) -> list[str]:
     lines = ["## Conservation check", ""]
     lines += table(
         ("", "wanted", "found", "holds"),
@@ -151,7 +151,7 @@ def _books(report: Report) -> list[str]:
     return lines + [f"- {warning}" for warning in report.warnings[:10]]
 
 
-def _plot(name: str, report: Report) -> Path:
+def _plot(name: str, report: ChaosReport) -> Path:
     seconds = list(range(len(report.acked_each_s)))
     killed = [recovery for recovery in report.recoveries if FAULTS[recovery.fault].kills]
     others = [recovery for recovery in report.recoveries if not FAULTS[recovery.fault].kills]

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from python_calamine import CalamineWorkbook
 from tether_core.spreadsheet import Plan, Position, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.plan import Answers
-from tether_core.uploads.problems import Kept
+from tether_core.uploads.problems import KeptCounts
 from tether_core.uploads.upload import RowCounts
 from tether_worker.uploads import chunks
 from tether_worker.uploads.reader import Child, Limits, Task
@@ -80,7 +80,7 @@ def _built(rows: Iterator[Row], plan: Plan) -> int:
         position=Position(),
         notes=[],
         before=RowCounts(),
-        kept=Kept(),
+        kept=KeptCounts(),
         fingerprint=chunks.fingerprinter(b""),
         bytes_read=lambda: 0,
     )

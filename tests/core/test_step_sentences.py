@@ -172,7 +172,7 @@ def test_conflicts_and_withdrawals_say_what_to_do() -> None:
         str(withdrawal.NotWithdrawable(7, withdrawal.Submissions(reviewing=True))),
         str(run_voids.RunNotVoidable("running")),
         refusal.why,
-        problems.note(problems.Kept(unlisted_rows=2)),
+        problems.note(problems.KeptCounts(unlisted_rows=2)),
     ]
     for text in texts:
         assert re.fullmatch(r"[A-Z0-9].*\.", text), text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from tether_core.events import AttemptStatusChanged
-from tether_sandbox.chaos import FAULTS, Report, run_chaos
+from tether_sandbox.chaos import FAULTS, ChaosReport, run_chaos
 from tether_sandbox.chaos.files import ROWS, Debit, File, Ledgers, debit_lines, file_lines
 from tether_sandbox.conservation import Books, Sent, check_chaos
 from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, plan
@@ -22,12 +22,12 @@ RECOVERY_MAX_S = 20.0
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(tmp_path_factory: pytest.TempPathFactory) -> ChaosReport:
     """What a chaos test showed that had every kind of fault once."""
     return run_chaos(minutes=0, seed_number=1, rate=60, keep=tmp_path_factory.mktemp("chaos"))
 
 
-def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
+def test_nothing_is_lost_or_doubled_whatever_dies(report: ChaosReport) -> None:
     """An acknowledged notification without its row, or with two effects, is somebody's money."""
     assert report.lines
     assert [line for line in report.lines if not line.holds] == []
@@ -39,7 +39,7 @@ def test_nothing_is_lost_or_doubled_whatever_dies(report: Report) -> None:
     assert report.answered > 0
 
 
-def test_every_fault_is_recovered_from(report: Report) -> None:
+def test_every_fault_is_recovered_from(report: ChaosReport) -> None:
     """A node that needs a person to come back is down all night."""
     kinds = {recovery.fault for recovery in report.recoveries}
     missing = set(FAULTS) - kinds
@@ -48,12 +48,12 @@ def test_every_fault_is_recovered_from(report: Report) -> None:
     assert report.slowest_s < RECOVERY_MAX_S, report.recoveries
 
 
-def test_no_request_fails_while_a_node_is_left(report: Report) -> None:
+def test_no_request_fails_while_a_node_is_left(report: ChaosReport) -> None:
     """A deploy or a dead node would look to the gateway like an outage."""
     assert report.request_losses == []
 
 
-def test_no_program_complains_of_a_defect(report: Report) -> None:
+def test_no_program_complains_of_a_defect(report: ChaosReport) -> None:
     """A fault from outside that is logged as internal error wakes a person for nothing."""
     assert report.warnings == []
 

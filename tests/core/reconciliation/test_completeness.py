@@ -11,11 +11,11 @@ from tether_core.payments.attempt import Decision
 from tether_core.reconciliation.completeness import (
     LISTS,
     SCHEDULE,
+    CompletenessReport,
     Disposition,
-    Line,
+    EventCount,
     ListName,
     NotRead,
-    Report,
     ReportFetch,
     days_between,
     delays,
@@ -31,7 +31,9 @@ READ = ReportFetch("default", "transactions", MONDAY, 10, 10, 0, TUESDAY_0100)
 LATER = datetime(2026, 4, 1, tzinfo=UTC)
 
 
-def _report(*lines: Line, report_fetches: tuple[ReportFetch, ...] = (READ,), days: int = 1) -> Report:
+def _report(
+    *lines: EventCount, report_fetches: tuple[ReportFetch, ...] = (READ,), days: int = 1
+) -> CompletenessReport:
     return report(
         lines,
         report_fetches,
@@ -44,7 +46,9 @@ def _report(*lines: Line, report_fetches: tuple[ReportFetch, ...] = (READ,), day
 
 def test_all_came() -> None:
     """The normal day: the gateway's list equals the received notifications."""
-    result = _report(Line("webhook", "processed", "applied", 7), Line("webhook", "processed", "unchanged", 3))
+    result = _report(
+        EventCount("webhook", "processed", "applied", 7), EventCount("webhook", "processed", "unchanged", 3)
+    )
     assert (result.known, result.by_webhook, result.fetched, result.unexplained) == (10, 10, 0, 0)
     assert result.dispositions == {"applied": 10}
     assert result.complete
@@ -52,7 +56,9 @@ def test_all_came() -> None:
 
 def test_dropped_notifications_show_as_fetched() -> None:
     """An operator must see that notifications do not come through, even though nothing is lost by it."""
-    result = _report(Line("webhook", "processed", "applied", 6), Line("report", "processed", "applied", 4))
+    result = _report(
+        EventCount("webhook", "processed", "applied", 6), EventCount("report", "processed", "applied", 4)
+    )
     assert (result.known, result.by_webhook, result.fetched, result.complete) == (10, 6, 4, True)
 
 
@@ -68,7 +74,8 @@ def test_dropped_notifications_show_as_fetched() -> None:
 def test_what_a_list_has_and_we_have_not(changes: dict[str, int], unexplained: int) -> None:
     """A lost page or an unreadable item must show; the promise is that nothing is missing, not that nobody looks."""
     result = _report(
-        Line("webhook", "processed", "applied", 9), report_fetches=(msgspec.structs.replace(READ, **changes),)
+        EventCount("webhook", "processed", "applied", 9),
+        report_fetches=(msgspec.structs.replace(READ, **changes),),
     )
     assert result.unexplained == unexplained
     assert result.known == 9 + unexplained
@@ -102,7 +109,7 @@ def test_other_days_do_not_count() -> None:
 @pytest.mark.parametrize("outcome", [*get_args(Decision.__annotations__["outcome"]), "failed", None])
 def test_every_row_has_a_disposition(state: str, outcome: str | None) -> None:
     """A row of a kind that the table forgot would stop the report."""
-    result = _report(Line("report", state, outcome, 1))
+    result = _report(EventCount("report", state, outcome, 1))
     assert sum(result.dispositions.values()) == 1
     assert set(result.dispositions) <= set(get_args(Disposition))
 
@@ -120,13 +127,13 @@ def test_every_row_has_a_disposition(state: str, outcome: str | None) -> None:
 )
 def test_dispositions(state: str, outcome: str | None, disposition: Disposition) -> None:
     """A contradicted or parked row counted as applied would hide what a person has to look at."""
-    assert _report(Line("webhook", state, outcome, 2)).dispositions == {disposition: 2}
+    assert _report(EventCount("webhook", state, outcome, 2)).dispositions == {disposition: 2}
 
 
 @given(
     st.lists(
         st.builds(
-            Line,
+            EventCount,
             st.sampled_from(["webhook", "report"]),
             st.sampled_from(sorted(TRANSITIONS)),
             st.sampled_from(["applied", "unchanged", "contradicted", None]),
@@ -135,7 +142,7 @@ def test_dispositions(state: str, outcome: str | None, disposition: Disposition)
     ),
     st.integers(0, 20),
 )
-def test_the_report_conserves(lines: list[Line], missing: int) -> None:
+def test_the_report_conserves(lines: list[EventCount], missing: int) -> None:
     """Known = by webhook + fetched + unexplained, or one of the numbers is invented."""
     result = _report(*lines, report_fetches=(msgspec.structs.replace(READ, listed=10 + missing),))
     assert result.known == result.by_webhook + result.fetched + result.unexplained

@@ -2,8 +2,8 @@ from datetime import UTC, date, datetime
 
 from tether_core.screening.questions import (
     Answered,
-    Group,
     Remembered,
+    RepeatGroup,
     days_ago_min,
     decision,
     holds,
@@ -13,9 +13,9 @@ from tether_core.screening.questions import (
 from tether_core.spreadsheet import Column, Plan
 
 NOW = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
-LATELY = Group("collected_lately", 2, 2_050, date(2026, 11, 20), "collected", 7)
-AGAIN = Group("reference_again", 1_200, 1_200_000, date(2026, 11, 3), "collected")
-UNCLEAR = Group("identity_unclear", 1, 500)
+LATELY = RepeatGroup("collected_lately", 2, 2_050, date(2026, 11, 20), "collected", 7)
+AGAIN = RepeatGroup("reference_again", 1_200, 1_200_000, date(2026, 11, 3), "collected")
+UNCLEAR = RepeatGroup("identity_unclear", 1, 500)
 
 
 def plan(*headers: str) -> Plan:
@@ -40,7 +40,7 @@ def test_one_question_for_each_subject_with_counts_days_and_money() -> None:
 def test_many_days_are_summed_up() -> None:
     """A list of a weekly club would fill pages otherwise."""
     groups = [
-        Group("collected_lately", day, 100, date(2026, 11, day), "collected", 7) for day in range(1, 20)
+        RepeatGroup("collected_lately", day, 100, date(2026, 11, day), "collected", 7) for day in range(1, 20)
     ]
     (question,) = questions(groups)
     assert question.ask.count(";") == 6
@@ -51,8 +51,10 @@ def test_a_kept_answer_does_not_take_debits_that_are_more_recent_than_those_it_w
     """Else the list of this morning, sent again at noon, debits a thousand members twice and asks nobody."""
     kept = Remembered("collected_before", "take", 28, "ada", NOW)
     for on, taken in ((date(2026, 11, 7), True), (date(2026, 11, 8), False), (date(2026, 11, 30), False)):
-        assert holds(kept, [Group("reference_again", 1, 1, on, "collected", 7)], today=NOW.date()) is taken
-    waiting = Group("collected_lately", 1, 1, date(2026, 10, 1), "waiting", 7)
+        assert (
+            holds(kept, [RepeatGroup("reference_again", 1, 1, on, "collected", 7)], today=NOW.date()) is taken
+        )
+    waiting = RepeatGroup("collected_lately", 1, 1, date(2026, 10, 1), "waiting", 7)
     assert days_ago_min([AGAIN, waiting], today=NOW.date()) == 0
     assert holds(Remembered("collected_before", "exclude", 28, "ada", NOW), [LATELY], today=NOW.date())
 

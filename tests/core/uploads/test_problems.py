@@ -9,7 +9,7 @@ from tether_core.uploads.problems import (
     GIVE_UP_ROWS,
     PROBLEMS_MAX,
     ROWS_PER_CODE_MAX,
-    Kept,
+    KeptCounts,
     give_up,
     keep,
     note,
@@ -22,9 +22,9 @@ def problem(code: str, note: str = "It is wrong.") -> Problem:
     return Problem(2, "IBAN", code, "****", note)
 
 
-def kept_of(*rows: tuple[list[Problem], list[str] | None]) -> tuple[Kept, int]:
+def kept_of(*rows: tuple[list[Problem], list[str] | None]) -> tuple[KeptCounts, int]:
     """Decide rows one after the other; gives the counts and how many rows are listed."""
-    kept, listed = Kept(), 0
+    kept, listed = KeptCounts(), 0
     for problems, cells in rows:
         decided = keep(kept, problems, cells=cells)
         kept, listed = decided.counts, listed + decided.is_listed
@@ -107,5 +107,7 @@ def test_giving_up_says_what_is_wrong_and_what_to_do() -> None:
 
 def test_what_is_not_listed_is_said() -> None:
     """A report that ends in silence looks whole."""
-    assert note(Kept(problems=5)) == ""
-    assert note(Kept(unlisted_rows=890_000)).startswith("890,000 further rows with problems are counted")
+    assert note(KeptCounts(problems=5)) == ""
+    assert note(KeptCounts(unlisted_rows=890_000)).startswith(
+        "890,000 further rows with problems are counted"
+    )

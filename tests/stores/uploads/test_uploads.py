@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 import pytest
 from tether_core.spreadsheet import Answers, Column, Plan, Position, Preview, PreviewRow
-from tether_core.uploads.problems import Kept
+from tether_core.uploads.problems import KeptCounts
 from tether_core.uploads.upload import RowCounts, content_key
 from tether_stores.postgres import transaction
 from tether_stores.queries import load
@@ -135,7 +135,7 @@ async def test_without_the_lease_nothing_can_be_written(conn: Connection) -> Non
         conn, upload_id, state="reading", excerpt=excerpt, lease="theirs", now=NOON
     )
     assert not await uploads.advance(
-        conn, upload_id, row_counts=RowCounts(rows=1, stored=1), position=Position(2), notes=[], kept=Kept(), bytes_read=9,
+        conn, upload_id, row_counts=RowCounts(rows=1, stored=1), position=Position(2), notes=[], kept=KeptCounts(), bytes_read=9,
         lease="theirs", until=SOON, now=NOON,
     )  # fmt: skip
     assert not await uploads.end(conn, upload_id, state="completed", failure=None, lease="theirs", now=NOON)
@@ -158,7 +158,7 @@ async def test_chunks_add_up_and_the_last_position_stays(conn: Connection) -> No
     for number, row_counts in enumerate((first, second), 1):
         position = Position(row=number * 3, amount_minor=number, below=True)
         assert await uploads.advance(
-            conn, upload_id, row_counts=row_counts, position=position, notes=["n\0"] * number, kept=Kept(), bytes_read=number * 10,
+            conn, upload_id, row_counts=row_counts, position=position, notes=["n\0"] * number, kept=KeptCounts(), bytes_read=number * 10,
             lease="mine", until=SOON, now=NOON,
         )  # fmt: skip
     await uploads.release(conn, upload_id, lease="mine", due_at=NOON, blameless=True)
@@ -182,7 +182,7 @@ async def test_rows_that_do_not_add_up_are_refused(conn: Connection) -> None:
     upload_id = await taken(conn)
     with pytest.raises(psycopg.errors.CheckViolation, match="uploads_rows_add_up"):
         await uploads.advance(
-            conn, upload_id, row_counts=RowCounts(rows=2, stored=1), position=Position(2), notes=[], kept=Kept(), bytes_read=9,
+            conn, upload_id, row_counts=RowCounts(rows=2, stored=1), position=Position(2), notes=[], kept=KeptCounts(), bytes_read=9,
             lease="mine", until=SOON, now=NOON,
         )  # fmt: skip
 

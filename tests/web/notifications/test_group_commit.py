@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tether_core.errors import Overloaded, StoreUnreachable, Unavailable
-from tether_web.notifications.group_commit import Deadlines, Group
+from tether_web.notifications.group_commit import Deadlines, GroupCommit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +39,8 @@ def calls() -> _Calls:
     return _Calls()
 
 
-def _group(calls: _Calls, *, batch_max: int = 4, waiting_max: int = 100) -> Group[int, int]:
-    return Group(calls, batch_max=batch_max, waiting_max=waiting_max, what="numbers")
+def _group(calls: _Calls, *, batch_max: int = 4, waiting_max: int = 100) -> GroupCommit[int, int]:
+    return GroupCommit(calls, batch_max=batch_max, waiting_max=waiting_max, what="numbers")
 
 
 async def _resolved() -> None:
@@ -157,7 +157,7 @@ async def test_what_is_left_open_goes_on_and_nobody_is_woken_between(calls: _Cal
     async def known(items: Sequence[int]) -> Sequence[int | None]:
         return [item * 10 if item % 2 else None for item in items]
 
-    first = Group(known, batch_max=4, waiting_max=100, what="numbers", next_group=group)
+    first = GroupCommit(known, batch_max=4, waiting_max=100, what="numbers", next_group=group)
     assert await asyncio.gather(*map(first.do, range(4))) == [0, 10, 4, 30]
     assert calls.batches == [[0, 2]]
 
@@ -169,7 +169,7 @@ async def test_too_many_behind_a_look_are_rejected(calls: _Calls) -> None:
     async def unknown(items: Sequence[int]) -> Sequence[int | None]:
         return [None for _ in items]
 
-    first = Group(unknown, batch_max=4, waiting_max=100, what="numbers", next_group=group)
+    first = GroupCommit(unknown, batch_max=4, waiting_max=100, what="numbers", next_group=group)
     results = await asyncio.gather(*map(first.do, range(3)), return_exceptions=True)
     assert results[0] == 0
     assert [type(result) for result in results[1:]] == [Overloaded, Overloaded]
@@ -190,7 +190,7 @@ async def test_alone_nobody_who_is_gone_is_served_and_a_store_that_went_away_is_
             raise StoreUnreachable("postgres")
         return items
 
-    group = Group(call, batch_max=9, waiting_max=9, what="numbers")
+    group = GroupCommit(call, batch_max=9, waiting_max=9, what="numbers")
     waiting += [asyncio.create_task(group.do(item)) for item in range(5)]
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [asyncio.CancelledError, int, *[StoreUnreachable] * 3]
@@ -212,11 +212,11 @@ async def test_who_was_refused_is_held_by_nobody(refused_by: str) -> None:
             raise StoreUnreachable("postgres") from OSError(items)
         return [None for _ in items]
 
-    full: Group[_Held, None] = Group(waits, batch_max=1, waiting_max=0, what="items")
+    full: GroupCommit[_Held, None] = GroupCommit(waits, batch_max=1, waiting_max=0, what="items")
     # One that waits on keeps the others' entries behind it in the queue of deadlines.
     deadlines = Deadlines(0.05 if refused_by == "the deadline" else 60, lambda: StoreUnreachable("postgres"))
     older = deadlines.watch(asyncio.get_running_loop().create_future())
-    group = Group(waits, batch_max=2, waiting_max=9, what="items", next_group=full, deadlines=deadlines)
+    group = GroupCommit(waits, batch_max=2, waiting_max=9, what="items", next_group=full, deadlines=deadlines)
     items = [_Held(), _Held()]
     held = [weakref.ref(item) for item in items]
     gc.collect()

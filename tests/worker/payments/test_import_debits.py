@@ -27,7 +27,7 @@ from tether_stores.notifications.webhook_events import Recording
 from tether_stores.payments import billing_attempts
 from tether_worker.__main__ import main
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
-from tether_worker.payments.import_debits import Importing, Report, import_attempts
+from tether_worker.payments.import_debits import DebitImportReport, Importing, import_attempts
 from tether_worker.payments.returns import ReturnDeps, handle_returns
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def table(rows: list[Row], *, header: list[str] = HEADER, delimiter: str = ",") 
 def take(pool: Pool) -> Callable[..., Any]:
     """Import some rows."""
 
-    async def taken(*rows: Row, batch_max: int = 3, **deps: Any) -> Report:
+    async def taken(*rows: Row, batch_max: int = 3, **deps: Any) -> DebitImportReport:
         return await import_attempts(
             io.BytesIO(table(list(rows))), Importing(pool, **deps), batch_max=batch_max
         )

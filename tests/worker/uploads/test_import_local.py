@@ -12,7 +12,7 @@ from tether_stores import objects
 from tether_stores.objects import Objects, open_objects
 from tether_stores.settings import Settings
 from tether_worker.__main__ import main
-from tether_worker.uploads.import_local import Moved, Report, import_local
+from tether_worker.uploads.import_local import FileImportReport, Moved, import_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,10 +46,10 @@ def names(folder: Path) -> set[str]:
 async def test_files_are_moved_and_keep_their_paths(disk: Path, store: Objects, objects_dir: Path) -> None:
     """Rows of the old database name files by these paths; a byte changed on the way would be found years later."""
     report = await import_local(disk, store=store, dry_run=False)
-    assert report == Report({"moved": 3}, sum(map(len, FILES.values())), [])
+    assert report == FileImportReport({"moved": 3}, sum(map(len, FILES.values())), [])
     assert {name: (objects_dir / name).read_bytes() for name in names(objects_dir)} == FILES
     assert names(disk) == set()
-    assert await import_local(disk, store=store, dry_run=False) == Report({}, 0, [])
+    assert await import_local(disk, store=store, dry_run=False) == FileImportReport({}, 0, [])
 
 
 async def test_a_dry_run_says_the_same_and_does_nothing(
@@ -163,5 +163,5 @@ def test_the_command_reports_and_its_exit_code_tells(
     )
     (objects_dir / "c é.csv").unlink()
     assert main(["files", "import-local", str(disk), "--json"]) == 0
-    assert msgspec.json.decode(capsys.readouterr().out, type=Report).counts == {"moved": 3}
+    assert msgspec.json.decode(capsys.readouterr().out, type=FileImportReport).counts == {"moved": 3}
     assert main(["files", "import-local", str(disk / "nowhere")]) == 2

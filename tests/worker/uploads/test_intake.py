@@ -22,7 +22,7 @@ from tether_core.errors import StoreUnreachable
 from tether_core.screening.questions import Answer, Answered, Remembered, days_ago_min, layout_key
 from tether_core.screening.verdicts import Policy, Subject
 from tether_core.spreadsheet import Answers, Rules
-from tether_core.uploads.problems import GIVE_UP_ROWS, ROWS_PER_CODE_MAX, Kept
+from tether_core.uploads.problems import GIVE_UP_ROWS, ROWS_PER_CODE_MAX, KeptCounts
 from tether_core.uploads.upload import content_key, object_key
 from tether_stores import blacklist, debtors, objects
 from tether_stores.blacklist import ManualEntry
@@ -597,7 +597,7 @@ async def test_a_file_that_was_given_up_is_read_from_its_first_row_by_new_answer
     assert await read_one(intake_) == 1
     after = await desk.detail(upload_id)
     assert (after.upload.state, after.upload.row_counts.stored) == ("completed", len(lines))
-    assert after.upload.listed == Kept()
+    assert after.upload.listed == KeptCounts()
 
 
 async def _answer(desk: Desk, found: Detail, answers: Answers) -> None:

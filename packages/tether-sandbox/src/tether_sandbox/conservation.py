@@ -24,12 +24,12 @@ from tether_stores.queries import split_file
 
 from tether_sandbox.gateway import Cause, Counts, Delivered, Plan, State
 
-__all__ = ["Books", "Line", "Sent", "books", "broken_chains", "check", "check_chaos", "replayed"]
+__all__ = ["Books", "BooksLine", "Sent", "books", "broken_chains", "check", "check_chaos", "replayed"]
 
 _SQL = split_file("tether_sandbox", "sql/conservation")
 
 
-class Line(msgspec.Struct, frozen=True):
+class BooksLine(msgspec.Struct, frozen=True):
     """
     One line of the check.
 
@@ -208,7 +208,7 @@ class Sent(msgspec.Struct):
                 self.conflicting.add(sha256(delivery.body).digest())
 
 
-def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -> list[Line]:
+def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -> list[BooksLine]:
     """
     Compare what was sent with the web nodes' counts and the tables.
 
@@ -224,18 +224,20 @@ def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -
     counts = plan.counts
     recorded = sum(ours.inbox.values()) - ours.rows("conflicting")
     return [
-        Line("requests = responses", posts, sum(answered.values())),
-        Line("distinct notifications = rows stored", counts.distinct, recorded),
-        Line("rows stored = responses 'recorded'", recorded, answered.get("recorded", 0)),
-        Line("conflicting duplicates = rows stored as such", counts.conflicting, ours.rows("conflicting")),
-        Line(
+        BooksLine("requests = responses", posts, sum(answered.values())),
+        BooksLine("distinct notifications = rows stored", counts.distinct, recorded),
+        BooksLine("rows stored = responses 'recorded'", recorded, answered.get("recorded", 0)),
+        BooksLine(
+            "conflicting duplicates = rows stored as such", counts.conflicting, ours.rows("conflicting")
+        ),
+        BooksLine(
             "invalid signatures = refused, not stored", counts.invalid_signature, answered.get("refused", 0)
         ),
         *_applied(plan, ours),
     ]
 
 
-def check_chaos(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> list[Line]:
+def check_chaos(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> list[BooksLine]:
     """
     Compare what was sent with the tables, without the counts of web nodes that were killed.
 
@@ -254,29 +256,29 @@ def check_chaos(sent: Sent, ours: Books, *, delivered: Sequence[Delivered]) -> l
     silent = [state for unique_id, state in ours.attempts.items() if unique_id not in sent.final]
     answered = sum(delivery.acknowledged + delivery.refused for delivery in delivered)
     return [
-        Line(
+        BooksLine(
             "deliveries = acknowledged + refused", sum(delivery.planned for delivery in delivered), answered
         ),
-        Line("invalid signatures accepted", 0, sum(delivery.wrongly_accepted for delivery in delivered)),
-        Line("acknowledged notifications stored", len(sent.genuine), len(sent.genuine & rows)),
-        Line("rows without a sent notification", 0, len(rows - sent.genuine)),
-        Line("rows stored twice", 0, twice),
-        Line(
+        BooksLine("invalid signatures accepted", 0, sum(delivery.wrongly_accepted for delivery in delivered)),
+        BooksLine("acknowledged notifications stored", len(sent.genuine), len(sent.genuine & rows)),
+        BooksLine("rows without a sent notification", 0, len(rows - sent.genuine)),
+        BooksLine("rows stored twice", 0, twice),
+        BooksLine(
             "conflicting duplicates stored as such",
             len(sent.conflicting),
             len(sent.conflicting & conflicting),
         ),
-        Line("conflicting rows without a sent duplicate", 0, len(conflicting - sent.conflicting)),
-        Line(
+        BooksLine("conflicting rows without a sent duplicate", 0, len(conflicting - sent.conflicting)),
+        BooksLine(
             "fetched report records not applied",
             0,
             sum(ours.fetched_open.values()),
             note=", ".join(ours.fetched_open),
         ),
-        Line("blacklist entries of chargebacks = events", len(ours.entries), ours.listed),
+        BooksLine("blacklist entries of chargebacks = events", len(ours.entries), ours.listed),
         *_applied(sent, ours),
-        Line("attempts whose events form no single chain", 0, len(broken), note="; ".join(broken[:3])),
-        Line("attempts without a notification, still pending", len(silent), silent.count("pending")),
+        BooksLine("attempts whose events form no single chain", 0, len(broken), note="; ".join(broken[:3])),
+        BooksLine("attempts without a notification, still pending", len(silent), silent.count("pending")),
     ]
 
 
@@ -320,37 +322,37 @@ def broken_chains(
     return broken
 
 
-def _applied(plan: Plan | Sent, ours: Books) -> list[Line]:
+def _applied(plan: Plan | Sent, ours: Books) -> list[BooksLine]:
     """The lines about the effects of notifications."""
     counts = plan.counts
     expected = Counter(plan.final.values())
     found = Counter(state for unique_id, state in ours.attempts.items() if unique_id in plan.final)
     known = {**ours.attempts, **ours.billed}
     return [
-        Line("unknown statuses = parked for review", counts.unknown_statuses, ours.rows("parked")),
-        Line(
+        BooksLine("unknown statuses = parked for review", counts.unknown_statuses, ours.rows("parked")),
+        BooksLine(
             "rows = processed + parked + unknown payment",
             counts.distinct,
             ours.rows("processed") + ours.rows("parked") + ours.rows("waiting", "unknown_payment"),
         ),
-        Line(
+        BooksLine(
             "attempts in the expected state",
             len(plan.final),
             sum(ours.attempts.get(unique_id) == state for unique_id, state in plan.final.items()),
             note=_differences(plan.final, ours.attempts),
         ),
-        Line(
+        BooksLine(
             "attempt states = replay by the core",
             len(ours.replayed),
             sum(known.get(unique_id) == state for unique_id, state in ours.replayed.items()),
         ),
-        Line(
+        BooksLine(
             "blacklist entries = chargebacks that require one",
             len(plan.causes),
             len(ours.entries),
             note=_unexplained(plan, ours),
         ),
-        *(Line(f"attempts {state}", expected[state], found[state]) for state in sorted(expected)),
+        *(BooksLine(f"attempts {state}", expected[state], found[state]) for state in sorted(expected)),
     ]
 
 

@@ -30,6 +30,7 @@ from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.queries import load
 from tether_stores.redis import Redis
+from tether_stores.rows import fetch_all, fetch_one
 from tether_stores.telemetry import logger
 
 __all__ = [
@@ -347,10 +348,10 @@ class Watch:
         return _Seen(server, is_standby, epoch, installation, is_reviewed, known)
 
     async def _server(self, conn: Connection) -> tuple[Server, bool]:
-        cursor = await conn.execute(_SQL["server" if self._shows_wal else "server_closed"])
-        row = await cursor.fetchone()
-        assert row is not None
-        return Server(*row[:4]), row[4]
+        query = _SQL["server" if self._shows_wal else "server_closed"]
+        found = await fetch_one(conn, query, into=_server)
+        assert found is not None
+        return found
 
     # --- writing ---
 
@@ -525,13 +526,16 @@ async def is_history(conn: Connection, name: str) -> bool:
     return row is not None and bool(row[0] == name)
 
 
+def _server(*, is_standby: bool, **columns: Any) -> tuple[Server, bool]:
+    return Server(**columns), is_standby
+
+
 # --- submissions of a lost history -----------------------------------------------------------------------------------
 
 
 async def to_review(conn: Connection) -> Review | None:
     """Hold the current epoch where older submissions are still to be reviewed; `None` where none are, or another worker is at it."""
-    row = await (await conn.execute(_SQL["to_review"])).fetchone()
-    return None if row is None else Review(*row)
+    return await fetch_one(conn, _SQL["to_review"], into=Review)
 
 
 async def unfinished_attempts(conn: Connection, *, after: int, to: int, limit: int) -> list[int]:
@@ -592,13 +596,12 @@ async def inquire_orders_anew(conn: Connection, ids: Sequence[int]) -> None:
 
 async def bounds(conn: Connection) -> Bounds | None:
     """Hold the current epoch until this transaction ends; `None` in a database without any."""
-    row = None
     for _ in range(_HOLDS):
         # A transaction that waited for the end of one epoch is given no row: the next one is younger than the statement. Ask again.
-        row = await (await conn.execute(_SQL["bounds"])).fetchone()
-        if row is not None:
-            break
-    return None if row is None else Bounds(*row)
+        found = await fetch_one(conn, _SQL["bounds"], into=Bounds)
+        if found is not None:
+            return found
+    return None
 
 
 async def made_again(
@@ -613,14 +616,12 @@ async def made_again(
 
 async def latest_tries(conn: Connection, ids: Sequence[int]) -> list[LatestTry]:
     """Of some debits those that are the latest known try at a due item of a debtor older than the current epoch."""
-    cursor = await conn.execute(_SQL["latest_tries"], {"ids": list(ids)}, binary=True)
-    return [LatestTry(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["latest_tries"], {"ids": list(ids)}, into=LatestTry, binary=True)
 
 
 async def lists_to_want(conn: Connection) -> LostDays | None:
     """Hold the current epoch where lists of lost days are still to be wanted; `None` where none are, or another worker is at it."""
-    row = await (await conn.execute(_SQL["lists_to_want"])).fetchone()
-    return None if row is None else LostDays(*row)
+    return await fetch_one(conn, _SQL["lists_to_want"], into=LostDays)
 
 
 async def lists_wanted(conn: Connection, lost: LostDays, *, now: datetime) -> None:
@@ -630,8 +631,7 @@ async def lists_wanted(conn: Connection, lost: LostDays, *, now: datetime) -> No
 
 async def current(conn: Connection) -> Current | None:
     """The current epoch for people; `None` before the first."""
-    row = await (await conn.execute(_SQL["current"])).fetchone()
-    return None if row is None else Current(*row)
+    return await fetch_one(conn, _SQL["current"], into=Current)
 
 
 async def warnings(conn: Connection) -> list[str]:

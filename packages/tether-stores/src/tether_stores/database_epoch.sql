@@ -9,16 +9,18 @@
 -- What the server says of itself. A standby writes no timeline. One row: system_id, timeline, position, started_at, and
 -- whether it is a standby.
 select
-    (select system_identifier::text from pg_control_system()),
+    (select system_identifier::text from pg_control_system()) as system_id,
     case when not pg_is_in_recovery()
         then ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::integer
-    end,
-    case when not pg_is_in_recovery() then (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint end,
-    extract(epoch from pg_postmaster_start_time())::text, pg_is_in_recovery();
+    end as timeline,
+    case when not pg_is_in_recovery() then (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint end as position,
+    extract(epoch from pg_postmaster_start_time())::text as started_at, pg_is_in_recovery() as is_standby;
 
 -- server_closed --
 -- The same of a server that shows neither its system identifier nor its WAL. One row.
-select null, null, null, extract(epoch from pg_postmaster_start_time())::text, pg_is_in_recovery();
+select
+    null as system_id, null as timeline, null as position, extract(epoch from pg_postmaster_start_time())::text as started_at,
+    pg_is_in_recovery() as is_standby;
 
 -- newest --
 -- The current epoch. 0 or 1 row: number, token, system_id, timeline, pulse, reason, age_s, installation, and whether all
@@ -153,7 +155,7 @@ order by id;
 -- latest_tries --
 -- Of n debits those that are the latest known try at a due item of a debtor older than the current epoch. Returns id,
 -- debtor_id, due_item, try_number, amount_minor, currency, iban_fingerprint.
-select a.id, a.debtor_id, a.due_item, a.try_number, a.amount_minor, a.currency, a.iban_fingerprint
+select a.id, a.debtor_id, a.due_item, a.try_number as number, a.amount_minor, a.currency, a.iban_fingerprint
 from billing_attempts a
 join database_epochs e on e.ended_at is null
 where
@@ -167,7 +169,7 @@ order by a.id;
 -- lists_to_want --
 -- The current epoch where the gateway's lists of the lost days are still to be wanted, held for that. 0 or 1 row: number,
 -- lost_since_at, began_at.
-select number, lost_since_at, began_at
+select number, lost_since_at as since, began_at as until
 from database_epochs
 where ended_at is null and lists_wanted_at is null
 for no key update skip locked;

@@ -10,7 +10,7 @@ from psycopg.rows import kwargs_row
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
 from tether_core.payments.same_debit import CurrentStatus, DebitKey, EarlierDebit, key_of
-from tether_core.screening.questions import Group
+from tether_core.screening.questions import RepeatGroup
 from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Columns, Debtor, Plan
 from tether_core.spreadsheet.plan import EXTRA_FIELDS
@@ -516,7 +516,7 @@ async def exclude_dry_run_rows(
 
 async def question_groups(
     conn: Connection, upload_id: int, *, rules: Collection[str], dry_run: bool
-) -> list[Group]:
+) -> list[RepeatGroup]:
     """
     Groups of rows of an upload that a person has to decide about.
 
@@ -526,7 +526,7 @@ async def question_groups(
     """
     query = _SQL["question_groups_dry_run" if dry_run else "question_groups"]
     values = {"upload_id": upload_id, "rules": list(rules)}
-    return await fetch_all(conn, query, values, into=Group)
+    return await fetch_all(conn, query, values, into=RepeatGroup)
 
 
 async def take(

@@ -10,15 +10,16 @@ from tether_core.events import Event
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all
 
-__all__ = ["Horizon", "Kept", "Tip", "append", "between", "tip"]
+__all__ = ["Horizon", "StoredEvent", "Tip", "append", "between", "tip"]
 
 _SQL: Final = load("events")
 # Rows that one statement looks at for those of some names.
 _EXAMINED_MAX: Final = 10_000
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True):
     """
     An event as it is kept.
 
@@ -133,7 +134,7 @@ async def tip(conn: Connection, *, after: int) -> Tip:
 
 async def between(
     conn: Connection, *, after: int, up_to: int, limit: int, names: Sequence[str] | None = None
-) -> list[Kept]:
+) -> list[StoredEvent]:
     """
     Events in the order of their ids.
 
@@ -147,7 +148,7 @@ async def between(
     Returns:
         The first of them.
     """
-    found: list[Kept] = []
+    found: list[StoredEvent] = []
     begin = after
     while begin < up_to and len(found) < limit:
         # Events of rare names may be millions of rows apart; no statement reads more than a part of the way.
@@ -158,6 +159,6 @@ async def between(
             "limit": limit - len(found),
             "names": None if names is None else list(names),
         }
-        found += [Kept(*row) for row in await (await conn.execute(_SQL["between"], given)).fetchall()]
+        found += await fetch_all(conn, _SQL["between"], given, into=StoredEvent)
         begin = end
     return found

@@ -12,7 +12,7 @@ from tether_core.iban import fingerprint
 from tether_stores.clock import timestamp
 from tether_stores.postgres import Connection, Pool, transaction
 from tether_stores.queries import load
-from tether_stores.rows import fetch_value
+from tether_stores.rows import fetch_all, fetch_value
 from tether_stores.telemetry import logger
 
 __all__ = [
@@ -343,12 +343,9 @@ async def finish(conn: Connection, begun: Begun, key: bytes, *, now: datetime) -
 
 async def unmatched(conn: Connection, *, limit: int = 10_000) -> list[UnmatchedEntry]:
     """Active entries that a rekeying could not change, up to *limit*; they hold nobody until a person makes them again."""
-    cursor = await conn.execute(_SQL["unmatched"], {"limit": limit})
-    return [UnmatchedEntry(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["unmatched"], {"limit": limit}, into=UnmatchedEntry)
 
 
 async def rekeyings(conn: Connection, *, limit: int = 100) -> list[Rekeying]:
     """The rekeyings of this database, newest first, up to *limit*."""
-    return [
-        Rekeying(*row) for row in await (await conn.execute(_SQL["rekeyings"], {"limit": limit})).fetchall()
-    ]
+    return await fetch_all(conn, _SQL["rekeyings"], {"limit": limit}, into=Rekeying)

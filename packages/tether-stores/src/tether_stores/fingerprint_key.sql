@@ -207,7 +207,7 @@ limit %(limit)s;
 -- how many entries it could not change.
 select
     r.id, r.ordered_by, r.reason, r.started_at, r.finished_at, r.superseded_at, r.debtors, r.attempts, r.entries,
-    (select count(*) from fingerprint_rekeying_unmatched u where u.rekeying_id = r.id)
+    (select count(*) from fingerprint_rekeying_unmatched u where u.rekeying_id = r.id) as unmatched
 from fingerprint_rekeyings r
 order by r.id desc
 limit %(limit)s;

@@ -10,7 +10,7 @@ from tether_stores import billing
 from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_value
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = ["INQUIRIES", "InquiredAttempt", "InquiryOrder", "by_id", "give_up", "listed", "order"]
 
@@ -149,18 +149,13 @@ async def _exists(conn: Connection, scope: Scope, subject_id: int) -> bool:
 
 async def by_id(conn: Connection, order_id: int) -> InquiryOrder | None:
     """One order, or `None`."""
-    row = await (await conn.execute(_SQL["by_id"], {"id": order_id})).fetchone()
-    if row is None:
-        return None
-    counts = await (await conn.execute(_SQL["progress"], {"id": order_id})).fetchone()
-    assert counts is not None
-    return InquiryOrder(*row, *counts)
+    return await fetch_one(conn, _SQL["by_id"], {"id": order_id}, into=InquiryOrder)
 
 
 async def listed(conn: Connection, order_id: int, *, after: int, limit: int) -> list[InquiredAttempt]:
     """Up to *limit* debits of an order behind one of them."""
     values = {"id": order_id, "after": after, "limit": limit}
-    return [InquiredAttempt(*row) for row in await (await conn.execute(_SQL["listed"], values)).fetchall()]
+    return await fetch_all(conn, _SQL["listed"], values, into=InquiredAttempt)
 
 
 async def give_up(conn: Connection, *, now: datetime) -> int:

@@ -59,21 +59,27 @@ order by a.id
 on conflict do nothing;
 
 -- by_id --
--- One order. 0 or 1 row: id, scope, subject_id, ordered_by, reason, more, created_at.
-select id, scope, subject_id, ordered_by, reason, more, created_at from inquiry_orders where id = %(id)s;
-
--- progress --
--- How far an order is. One row: debits, those that wait, those that were inquired, those that were given up.
+-- One order with its progress. 0 or 1 row: the fields of `InquiryOrder`.
 select
-    count(*), count(*) filter (where inquire_at is not null), count(*) filter (where is_inquired),
-    count(*) filter (where inquire_at is null and not is_inquired)
-from inquiry_order_attempts
-where order_id = %(id)s;
+    o.id, o.scope, o.subject_id, o.ordered_by, o.reason, o.more, o.created_at, progress.debits, progress.waiting,
+    progress.inquired, progress.given_up
+from inquiry_orders o
+cross join lateral (
+    select
+        count(*) as debits, count(*) filter (where inquire_at is not null) as waiting,
+        count(*) filter (where is_inquired) as inquired,
+        count(*) filter (where inquire_at is null and not is_inquired) as given_up
+    from inquiry_order_attempts
+    where order_id = o.id
+) progress
+where o.id = %(id)s;
 
 -- listed --
 -- Up to %(limit)s debits of an order behind one of them: attempt_id, its state when it was ordered and now, whether it was inquired,
 -- whether it waits.
-select o.attempt_id, o.state_before, a.state, o.is_inquired, o.inquire_at is not null
+select
+    o.attempt_id, o.state_before as status_before, a.state as status, o.is_inquired,
+    o.inquire_at is not null as is_waiting
 from inquiry_order_attempts o
 join billing_attempts a on a.id = o.attempt_id
 where o.order_id = %(id)s and o.attempt_id > %(after)s

@@ -11,14 +11,14 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_value
 
-__all__ = ["Kept", "add", "find", "lock", "prune"]
+__all__ = ["StoredResponse", "add", "find", "lock", "prune"]
 
 _SQL: Final = load("order_keys")
 # An order takes some milliseconds. Who waits longer than this holds a connection that others need.
 _WAIT: Final = "2s"
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StoredResponse(msgspec.Struct, frozen=True):
     """
     The result of an order that was placed.
 
@@ -53,14 +53,14 @@ async def lock(conn: Connection, *, holder: str, key: str) -> None:
         raise InProgress from exc
 
 
-async def find(conn: Connection, *, holder: str, key: str) -> Kept | None:
+async def find(conn: Connection, *, holder: str, key: str) -> StoredResponse | None:
     """The result that is kept under a key, or `None`."""
     cursor = await conn.execute(_SQL["find"], {"holder": holder, "key": key}, binary=True)
     row = await cursor.fetchone()
-    return None if row is None else Kept(bytes(row[0]), row[1], row[2], bytes(row[3]))
+    return None if row is None else StoredResponse(bytes(row[0]), row[1], row[2], bytes(row[3]))
 
 
-async def add(conn: Connection, kept: Kept, *, holder: str, key: str, now: datetime) -> None:
+async def add(conn: Connection, kept: StoredResponse, *, holder: str, key: str, now: datetime) -> None:
     """
     Keep the result of an order.
 

@@ -23,7 +23,7 @@ from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.refunds import refunds
-from tether_stores.rows import fetch_value
+from tether_stores.rows import fetch_all, fetch_value
 
 __all__ = ["Closed", "KeptStatement", "close_debit", "close_refund", "latest", "of_attempt"]
 
@@ -171,8 +171,7 @@ async def close_refund(
 
 async def of_attempt(conn: Connection, attempt_id: int) -> list[KeptStatement]:
     """What people stated about a debit and its refunds and voids, oldest first."""
-    cursor = await conn.execute(_SQL["of_attempt"], {"attempt_id": attempt_id})
-    return [KeptStatement(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["of_attempt"], {"attempt_id": attempt_id}, into=KeptStatement)
 
 
 async def latest(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, StatedOutcome]:

@@ -9,7 +9,7 @@ from tether_core.vop import Answers, Result, Score
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_value
+from tether_stores.rows import fetch_all, fetch_value
 
 __all__ = [
     "Check",
@@ -139,8 +139,9 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime, limi
     Returns:
         Up to *limit* checks.
     """
-    cursor = await conn.execute(_SQL["claim"], {"now": now, "leased_until": leased_until, "limit": limit})
-    return [Check(*row) for row in await cursor.fetchall()]
+    return await fetch_all(
+        conn, _SQL["claim"], {"now": now, "leased_until": leased_until, "limit": limit}, into=Check
+    )
 
 
 async def checked(
@@ -227,10 +228,12 @@ async def listed(
     Returns:
         Up to *limit* checks.
     """
-    cursor = await conn.execute(
-        _SQL["listed"], {"upload_id": upload_id, "after": after, "result": result, "limit": limit}
+    return await fetch_all(
+        conn,
+        _SQL["listed"],
+        {"upload_id": upload_id, "after": after, "result": result, "limit": limit},
+        into=ListedCheck,
     )
-    return [ListedCheck(*row) for row in await cursor.fetchall()]
 
 
 async def scores(conn: Connection, debtor_ids: Sequence[int]) -> dict[int, Score]:

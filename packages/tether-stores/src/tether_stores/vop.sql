@@ -111,8 +111,8 @@ order by v.state, v.result;
 -- listed --
 -- One page of an upload's checks for people, in the order of debtors. Up to %(limit)s rows.
 select
-    v.debtor_id, v.state, v.provider, v.score, v.answered, v.result, v.iban_answer, v.bank_answer, v.debit_answer,
-    v.country_answer, v.name_answer, v.bank_name, v.bic, v.requested_at, v.checked_at
+    v.debtor_id, v.state, v.provider, v.score, v.answered, v.result, v.iban_answer as iban, v.bank_answer as bank,
+    v.debit_answer as debit, v.country_answer as country, v.name_answer as name, v.bank_name, v.bic, v.requested_at, v.checked_at
 from debtors d
 cross join lateral (select * from vop_checks v where v.debtor_id = d.id offset 0) v
 where

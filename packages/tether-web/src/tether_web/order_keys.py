@@ -21,7 +21,7 @@ from litestar.params import HeaderParameter
 from tether_core.errors import KeyReused
 from tether_core.order_keys import KEPT_DAYS, KEY_MAX, digest, parse
 from tether_stores import order_keys
-from tether_stores.order_keys import Kept
+from tether_stores.order_keys import StoredResponse
 from tether_stores.postgres import Connection
 
 __all__ = ["KeyHeader", "OrderKey", "find", "placed", "read"]
@@ -108,13 +108,13 @@ async def placed(
         status: The HTTP status.
         location: The path of what was ordered.
     """
-    kept = Kept(b"" if key is None else key.request, status, location, msgspec.json.encode(result))
+    kept = StoredResponse(b"" if key is None else key.request, status, location, msgspec.json.encode(result))
     if key is not None:
         await order_keys.add(conn, kept, holder=key.holder, key=key.key, now=now)
     return _response(kept, headers={})
 
 
-def _response(kept: Kept, *, headers: dict[str, str]) -> Response[Any]:
+def _response(kept: StoredResponse, *, headers: dict[str, str]) -> Response[Any]:
     return Response(
         kept.body,
         status_code=kept.status,

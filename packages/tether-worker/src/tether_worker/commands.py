@@ -13,7 +13,7 @@ from tether_stores.clock import timestamp
 from tether_stores.postgres import Connection, connection, open_pool, transaction
 from tether_stores.reconciliation import differences
 from tether_stores.reconciliation.completeness import Completeness, draw_up
-from tether_stores.reconciliation.differences import Line
+from tether_stores.reconciliation.differences import DifferenceLine
 from tether_stores.settings import Settings
 
 from tether_worker.reconciliation.report_fetches import want
@@ -91,13 +91,15 @@ async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> 
         return once_more + await vop.request(conn, upload_id, now=now)
 
 
-async def open_differences(settings: Settings) -> list[Line]:
+async def open_differences(settings: Settings) -> list[DifferenceLine]:
     """The open reconciliation differences, oldest first, at most a thousand."""
     async with _connected(settings) as conn:
         return await differences.open_lines(conn, limit=1_000)
 
 
-async def acknowledge_difference(settings: Settings, line_id: int, *, reason: str, order_again: bool) -> Line:
+async def acknowledge_difference(
+    settings: Settings, line_id: int, *, reason: str, order_again: bool
+) -> DifferenceLine:
     """
     Acknowledge a difference.
 

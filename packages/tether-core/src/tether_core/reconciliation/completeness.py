@@ -25,7 +25,7 @@ take no part.
 
 >>> from datetime import UTC
 >>> day = date(2026, 3, 2)
->>> lines = [Line("webhook", "processed", "applied", 98), Line("report", "processed", "applied", 2)]
+>>> lines = [EventCount("webhook", "processed", "applied", 98), EventCount("report", "processed", "applied", 2)]
 >>> report_fetches = [ReportFetch("default", "transactions", day, 100, 100, 0, datetime(2026, 3, 3, 1, tzinfo=UTC))]
 >>> later = datetime(2026, 3, 3, 7, tzinfo=UTC)
 >>> result = report(lines, report_fetches, from_on=day, to_on=day, expected=[("default", "transactions")], now=later)
@@ -54,12 +54,12 @@ __all__ = [
     "FRESH",
     "LISTS",
     "SCHEDULE",
+    "CompletenessReport",
     "Delays",
     "Disposition",
-    "Line",
+    "EventCount",
     "ListName",
     "NotRead",
-    "Report",
     "ReportFetch",
     "Rhythm",
     "Way",
@@ -120,7 +120,7 @@ DISPOSITIONS: Final[tuple[tuple[str | None, str | None, Disposition], ...]] = (
 )
 
 
-class Line(msgspec.Struct, frozen=True):
+class EventCount(msgspec.Struct, frozen=True):
     """
     Known events of one kind, counted.
 
@@ -192,7 +192,7 @@ class Delays(msgspec.Struct, frozen=True):
     max_s: float
 
 
-class Report(msgspec.Struct, frozen=True):
+class CompletenessReport(msgspec.Struct, frozen=True):
     """
     What the gateway knows of some days, and how we came to know it.
 
@@ -229,7 +229,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def report(
-    lines: Iterable[Line],
+    lines: Iterable[EventCount],
     report_fetches: Iterable[ReportFetch],
     *,
     from_on: date,
@@ -237,7 +237,7 @@ def report(
     expected: Iterable[tuple[str, ListName]],
     now: datetime,
     result: dict[Way, Delays] | None = None,
-) -> Report:
+) -> CompletenessReport:
     """
     Make the report of some days.
 
@@ -279,7 +279,7 @@ def report(
         for item in missing
         if _is_awaited(read.get((item.account, item.name, item.day)), day=item.day, now=now)
     }
-    return Report(
+    return CompletenessReport(
         from_on=from_on,
         to_on=to_on,
         known=by_way.total() + unexplained,
@@ -336,7 +336,7 @@ def delays(seconds: Sequence[float]) -> Delays | None:
     return Delays(ranked(50), ranked(95), ordered[-1])
 
 
-def _disposition(line: Line) -> Disposition:
+def _disposition(line: EventCount) -> Disposition:
     return next(
         disposition
         for state, outcome, disposition in DISPOSITIONS

@@ -8,7 +8,7 @@ those it was given for: who says that a monthly list is to be collected has not 
 
 >>> from datetime import UTC, datetime
 >>> now = datetime(2026, 12, 1, tzinfo=UTC)
->>> groups = [Group("reference_again", 412, 412_000, date(2026, 11, 3), "collected", 7)]
+>>> groups = [RepeatGroup("reference_again", 412, 412_000, date(2026, 11, 3), "collected", 7)]
 >>> question = questions(groups)[0]
 >>> question.code, question.answer, question.choices
 ('collected_before', 'screening.collected_before', ('take', 'exclude'))
@@ -34,8 +34,8 @@ from tether_core.spreadsheet.plan import Decision, Plan, Question
 __all__ = [
     "Answer",
     "Answered",
-    "Group",
     "Remembered",
+    "RepeatGroup",
     "days_ago_min",
     "decision",
     "holds",
@@ -51,7 +51,7 @@ _EARLIER_DAYS: Final = 4
 _GROUPS_MAX: Final = 6
 
 
-class Group(msgspec.Struct, frozen=True):
+class RepeatGroup(msgspec.Struct, frozen=True):
     """
     Rows that need an answer for the same reason.
 
@@ -108,7 +108,7 @@ class Remembered(msgspec.Struct, frozen=True):
     answered_at: datetime
 
 
-def of_subject(groups: Sequence[Group], subject: Subject) -> list[Group]:
+def of_subject(groups: Sequence[RepeatGroup], subject: Subject) -> list[RepeatGroup]:
     """
     Give the groups that a question is about.
 
@@ -122,7 +122,7 @@ def of_subject(groups: Sequence[Group], subject: Subject) -> list[Group]:
     return [group for group in groups if group.rule in QUESTIONS[subject]]
 
 
-def questions(groups: Sequence[Group]) -> tuple[Question, ...]:
+def questions(groups: Sequence[RepeatGroup]) -> tuple[Question, ...]:
     """
     Put groups of rows as questions.
 
@@ -135,7 +135,7 @@ def questions(groups: Sequence[Group]) -> tuple[Question, ...]:
     return tuple([_question(subject, some) for subject in QUESTIONS if (some := of_subject(groups, subject))])
 
 
-def _question(subject: Subject, groups: Sequence[Group]) -> Question:
+def _question(subject: Subject, groups: Sequence[RepeatGroup]) -> Question:
     excerpt = sorted(groups, key=lambda group: -group.count)
     parts = [f"{_rows(group.count, group.amount_minor)} {_earlier(group)}" for group in excerpt[:_GROUPS_MAX]]
     if rest := excerpt[_GROUPS_MAX:]:
@@ -166,7 +166,7 @@ _BECAME: Final[dict[CurrentStatus, str]] = {
 }
 
 
-def _earlier(group: Group) -> str:
+def _earlier(group: RepeatGroup) -> str:
     if group.on is None or group.current_status is None:
         return "beside another row of this file"
     source = "by another system" if group.upload_id is None else f"through upload {group.upload_id}"
@@ -176,7 +176,7 @@ def _earlier(group: Group) -> str:
     return f"{_WITH.get(group.rule, 'that')} {became} on {group.on} {source}"
 
 
-def _sum(groups: Sequence[Group]) -> str:
+def _sum(groups: Sequence[RepeatGroup]) -> str:
     return _rows(sum(group.count for group in groups), sum(group.amount_minor for group in groups))
 
 
@@ -184,7 +184,7 @@ def _rows(count: int, amount_minor: int) -> str:
     return f"{count:,} {'row' if count == 1 else 'rows'} over {amount_minor // 100:,}.{amount_minor % 100:02d} EUR"
 
 
-def days_ago_min(groups: Sequence[Group], *, today: date) -> int:
+def days_ago_min(groups: Sequence[RepeatGroup], *, today: date) -> int:
     """
     Return how long ago the latest of the imported debits was.
 
@@ -204,7 +204,7 @@ def days_ago_min(groups: Sequence[Group], *, today: date) -> int:
     )
 
 
-def holds(kept: Remembered, groups: Sequence[Group], *, today: date) -> bool:
+def holds(kept: Remembered, groups: Sequence[RepeatGroup], *, today: date) -> bool:
     """
     Return whether a stored answer applies to these rows.
 
@@ -222,7 +222,7 @@ def holds(kept: Remembered, groups: Sequence[Group], *, today: date) -> bool:
     return days_ago_min(groups, today=today) >= kept.days_min - _EARLIER_DAYS
 
 
-def decision(subject: Subject, answered: Answered, groups: Sequence[Group]) -> Decision:
+def decision(subject: Subject, answered: Answered, groups: Sequence[RepeatGroup]) -> Decision:
     """
     Show an answer in the plan of an upload.
 

@@ -8,10 +8,10 @@ debtor, the file is no list of debtors or is read by a wrong plan, and reading e
 
 >>> from tether_core.spreadsheet import Problem
 >>> wrong = Problem(2, "IBAN", "iban_invalid", "****", "It has 4 characters.")
->>> kept = keep(Kept(), [wrong], cells=["A B", "none", "1,00"])
+>>> kept = keep(KeptCounts(), [wrong], cells=["A B", "none", "1,00"])
 >>> kept.is_listed, kept.counts.rows_by_code, kept.counts.unlisted_rows
 (True, {'iban_invalid': 1}, 0)
->>> full = Kept(problems=PROBLEMS_MAX)
+>>> full = KeptCounts(problems=PROBLEMS_MAX)
 >>> keep(full, [wrong], cells=["A B"]).counts.unlisted_rows
 1
 >>> give_up(RowCounts(rows=10_000, refused=10_000, problems={"iban_invalid": 10_000})).code
@@ -35,7 +35,7 @@ __all__ = [
     "PROBLEMS_MAX",
     "ROWS_PER_CODE_MAX",
     "Keeping",
-    "Kept",
+    "KeptCounts",
     "give_up",
     "keep",
     "note",
@@ -51,7 +51,7 @@ BYTES_MAX: Final = 16 << 20
 GIVE_UP_ROWS: Final = 10_000
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class KeptCounts(msgspec.Struct, frozen=True, kw_only=True):
     """
     How many problems of a file are stored, and how many are only counted.
 
@@ -80,10 +80,10 @@ class Keeping(msgspec.Struct, frozen=True):
     """
 
     is_listed: bool
-    counts: Kept
+    counts: KeptCounts
 
 
-def keep(kept: Kept, problems: Sequence[Problem], *, cells: Sequence[str] | None) -> Keeping:
+def keep(kept: KeptCounts, problems: Sequence[Problem], *, cells: Sequence[str] | None) -> Keeping:
     """
     Decide whether the problems of the next row are stored.
 
@@ -155,7 +155,7 @@ def _by_count(item: tuple[str, int]) -> int:
     return item[1]
 
 
-def note(kept: Kept) -> str:
+def note(kept: KeptCounts) -> str:
     """
     Say what a report leaves out.
 
@@ -165,7 +165,7 @@ def note(kept: Kept) -> str:
     Returns:
         A sentence or two, or "" where all problems are listed.
 
-    >>> note(Kept(problems=1_000, unlisted_rows=1))
+    >>> note(KeptCounts(problems=1_000, unlisted_rows=1))
     '1 further row with problems is counted and not listed. Correct what is listed in the original file, and send the whole file again.'
     """
     if not kept.unlisted_rows:

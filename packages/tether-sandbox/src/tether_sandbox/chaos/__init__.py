@@ -11,7 +11,7 @@ tries the other node. Without pgBouncer the programs connect to Postgres directl
 """
 
 from tether_sandbox.chaos.faults import FAULTS, Fault
-from tether_sandbox.chaos.run import Recovery, Report, run_chaos
+from tether_sandbox.chaos.run import ChaosReport, Recovery, run_chaos
 from tether_sandbox.chaos.stage import Stage, staged
 
-__all__ = ["FAULTS", "Fault", "Recovery", "Report", "Stage", "run_chaos", "staged"]
+__all__ = ["FAULTS", "ChaosReport", "Fault", "Recovery", "Stage", "run_chaos", "staged"]

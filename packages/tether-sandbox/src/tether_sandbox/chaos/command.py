@@ -11,7 +11,7 @@ from tether_core.errors import InvalidRequest
 from tether_stores.command_line import number, whole
 
 from tether_sandbox.chaos.faults import FAULTS
-from tether_sandbox.chaos.run import Recovery, Report, run_chaos
+from tether_sandbox.chaos.run import ChaosReport, Recovery, run_chaos
 
 __all__ = ["add_arguments", "run"]
 
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if report.holds else 1
 
 
-def _show(report: Report, *, console: Console) -> None:
+def _show(report: ChaosReport, *, console: Console) -> None:
     sums = Table(
         title=f"Chaos test of {report.lasted_s:.0f} s, seed {report.seed}",
         title_justify="left",
@@ -136,7 +136,7 @@ def _show(report: Report, *, console: Console) -> None:
     console.print("[green]The chaos test passed.[/]" if report.holds else "[red]The chaos test failed.[/]")
 
 
-def _by_kind(report: Report) -> Table:
+def _by_kind(report: ChaosReport) -> Table:
     table = Table(title="Faults", title_justify="left")
     for column in (
         "",

@@ -23,7 +23,7 @@ from tether_stores.queries import split_file
 from tether_stores.settings import Settings
 
 from tether_sandbox.chaos.stage import Stage
-from tether_sandbox.conservation import Line
+from tether_sandbox.conservation import BooksLine
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import API_KEY
@@ -187,7 +187,7 @@ def all_read(database_url: str) -> bool:
     return all(file.state in {*_ENDED, "needs_answer"} for file in _files(database_url))
 
 
-async def check_files(stage: Stage, uploader: Uploader) -> tuple[list[Line], int]:
+async def check_files(stage: Stage, uploader: Uploader) -> tuple[list[BooksLine], int]:
     """
     Compare the uploaded files with the stored rows.
 
@@ -205,7 +205,7 @@ async def check_files(stage: Stage, uploader: Uploader) -> tuple[list[Line], int
 
 def file_lines(
     files: Sequence[File], *, acknowledged: Sequence[int], objects: set[str], unanswered: int = 0
-) -> list[Line]:
+) -> list[BooksLine]:
     """
     Compare the uploaded files with the stored rows.
 
@@ -222,20 +222,20 @@ def file_lines(
     unnamed = objects - {file.object_key for file in files}
     partial = [item.id for item in completed if item.rows_of_debtors + item.rows_refused != ROWS]
     return [
-        Line(
+        BooksLine(
             "files acknowledged = uploads completed",
             len(acknowledged),
             len({file.id for file in completed} & set(acknowledged)),
         ),
-        Line(
+        BooksLine(
             "their rows = debtors + problems",
             ROWS * len(completed),
             sum(file.rows_of_debtors + file.rows_refused for file in completed),
             note=f"uploads {partial[:3]} differ" if partial else "",
         ),
-        Line("rows with two debtors", 0, sum(file.debtors - file.rows_of_debtors for file in completed)),
-        Line("uploads without their object", 0, len({file.object_key for file in files} - objects)),
-        Line("orphaned objects, beyond files not acknowledged", 0, max(len(unnamed) - unanswered, 0)),
+        BooksLine("rows with two debtors", 0, sum(file.debtors - file.rows_of_debtors for file in completed)),
+        BooksLine("uploads without their object", 0, len({file.object_key for file in files} - objects)),
+        BooksLine("orphaned objects, beyond files not acknowledged", 0, max(len(unnamed) - unanswered, 0)),
     ]
 
 
@@ -313,7 +313,9 @@ class Ledgers(msgspec.Struct, frozen=True):
     stored: tuple[int, int] = (0, 0)
 
 
-def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Sequence[int]) -> list[Line]:
+def check_debits(
+    stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Sequence[int]
+) -> list[BooksLine]:
     """
     Compare Tether's debits with the gateway's ledger.
 
@@ -355,7 +357,7 @@ def check_debits(stage: Stage, records: Sequence[Mapping[str, Any]], *, runs: Se
     )
 
 
-def debit_lines(ledgers: Ledgers) -> list[Line]:
+def debit_lines(ledgers: Ledgers) -> list[BooksLine]:
     """
     Compare Tether's debits with the gateway's ledger.
 
@@ -368,26 +370,26 @@ def debit_lines(ledgers: Ledgers) -> list[Line]:
     debited = {debit.debtor_id for debit in debits}
     others = len(debited - ledgers.billable)
     return [
-        Line(
+        BooksLine(
             "billing requests acknowledged = runs stored",
             len(ledgers.orders),
             len(ledgers.orders & ledgers.runs),
         ),
-        Line(
+        BooksLine(
             "debtors of billed files = debtors debited",
             len(ledgers.billable),
             len(ledgers.billable & debited),
             note=f"{others} others were debited" if others else "",
         ),
-        Line("debtors with two debits", 0, len(debits) - len(debited)),
-        Line(
+        BooksLine("debtors with two debits", 0, len(debits) - len(debited)),
+        BooksLine(
             "debited twice in the gateway's ledger", 0, len(ledgers.twice), note="; ".join(ledgers.twice[:3])
         ),
-        Line("debits = records of the ledger", len(debits), len(ledgers.records)),
-        Line("debits with the ledger's status and amount", len(ours), len(ours & theirs)),
-        Line("notifications of debits acknowledged = rows", ledgers.notified, ledgers.stored[0]),
-        Line("those rows = different notifications", ledgers.stored[0], ledgers.stored[1]),
-        Line(
+        BooksLine("debits = records of the ledger", len(debits), len(ledgers.records)),
+        BooksLine("debits with the ledger's status and amount", len(ours), len(ours & theirs)),
+        BooksLine("notifications of debits acknowledged = rows", ledgers.notified, ledgers.stored[0]),
+        BooksLine("those rows = different notifications", ledgers.stored[0], ledgers.stored[1]),
+        BooksLine(
             "notifications of debits not applied",
             0,
             len(ledgers.not_applied),

@@ -31,13 +31,13 @@ from tether_stores.queries import split_file
 from tether_sandbox.chaos.faults import FAULTS, Fault, possible
 from tether_sandbox.chaos.files import Uploader, all_billed, all_read, check_debits, check_files
 from tether_sandbox.chaos.stage import Stage, staged
-from tether_sandbox.conservation import Line, Sent, books, check_chaos
+from tether_sandbox.conservation import BooksLine, Sent, books, check_chaos
 from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, deliver, plan
 from tether_sandbox.seed import seed
 from tether_sandbox.services.waiting import eventually
 from tether_sandbox.settings import PASSWORD
 
-__all__ = ["Recovery", "Report", "run_chaos"]
+__all__ = ["ChaosReport", "Recovery", "run_chaos"]
 
 _SQL = split_file("tether_sandbox", "sql/chaos")
 
@@ -81,7 +81,7 @@ class Recovery(msgspec.Struct, frozen=True):
     failed_requests: int
 
 
-class Report(msgspec.Struct, frozen=True):
+class ChaosReport(msgspec.Struct, frozen=True):
     """
     The report of a chaos test.
 
@@ -131,7 +131,7 @@ class Report(msgspec.Struct, frozen=True):
     answered: int
     debits: int
     objects_unnamed: int
-    lines: list[Line]
+    lines: list[BooksLine]
     warnings: list[str]
     acked_each_s: list[int]
 
@@ -388,7 +388,7 @@ def run_chaos(
     confirm: bool = True,
     keep: Path | None = None,
     report: Callable[[Recovery], None] = lambda _: None,
-) -> Report:
+) -> ChaosReport:
     """
     Run the chaos test.
 
@@ -432,7 +432,7 @@ async def _run(
     seed_number: int,
     rate: int,
     report: Callable[[Recovery], None],
-) -> Report:
+) -> ChaosReport:
     # Each kind of fault takes about five seconds, on a busy machine several times that.
     outage_s = _outage_s(minutes)
     seconds = minutes * 60 + 15 * len(faults) + outage_s * sum(fault.is_outage for fault in faults)
@@ -463,7 +463,7 @@ async def _run(
     latencies = sorted(latency_s for delivery in delivered for latency_s in delivery.latencies_s)
     statuses = sum((Counter(delivery.statuses) for delivery in delivered), Counter[int]())
     statuses[0] = sum(delivery.transport_errors for delivery in delivered)
-    return Report(
+    return ChaosReport(
         seed=seed_number,
         lasted_s=round(lasted_s, 1),
         proxy=stage.front.name,

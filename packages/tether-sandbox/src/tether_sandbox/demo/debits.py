@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from tether_sandbox.conservation import Line
+from tether_sandbox.conservation import BooksLine
 from tether_sandbox.demo.files import upload_file
 from tether_sandbox.demo.notifications import check_table
 from tether_sandbox.demo.stage import Stage
@@ -127,29 +127,29 @@ _STATES: Final = {
 }
 
 
-def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any], voided: int) -> list[Line]:
+def _lines(stage: Stage, detail: dict[str, Any], *, upload: dict[str, Any], voided: int) -> list[BooksLine]:
     theirs, states = _theirs(stage), detail["states"]
     sums = stage.gateway.sums()
     zero = {"count": 0, "amount_minor": 0}
     owed = upload["row_counts"]
     lines = [
-        Line("debtors = debits planned", owed["stored"], detail["run"]["count"]),
-        Line("cents owed = cents planned", owed["amount_minor"], detail["run"]["amount_minor"]),
-        Line(
+        BooksLine("debtors = debits planned", owed["stored"], detail["run"]["count"]),
+        BooksLine("cents owed = cents planned", owed["amount_minor"], detail["run"]["amount_minor"]),
+        BooksLine(
             "transaction ids = debits at gateway",
             len({r["order"]["transaction_id"] for r in _debits(stage)}),
             len(_debits(stage)),
         ),
-        Line("debited twice", 0, len(sums["debited_twice"])),
-        Line("voided, each once", voided, sums["refunded"].get("void", {"orders": 0})["orders"]),
-        Line("refunded and charged back", 0, len(sums["refunded_and_charged_back"])),
+        BooksLine("debited twice", 0, len(sums["debited_twice"])),
+        BooksLine("voided, each once", voided, sums["refunded"].get("void", {"orders": 0})["orders"]),
+        BooksLine("refunded and charged back", 0, len(sums["refunded_and_charged_back"])),
     ]
     for state in sorted(theirs):
         count, amount_minor = theirs[state]
-        lines.append(Line(f"{state}", count, states.get(state, zero)["count"]))
-        lines.append(Line(f"{state}, cents", amount_minor, states.get(state, zero)["amount_minor"]))
+        lines.append(BooksLine(f"{state}", count, states.get(state, zero)["count"]))
+        lines.append(BooksLine(f"{state}, cents", amount_minor, states.get(state, zero)["amount_minor"]))
     lines.append(
-        Line(
+        BooksLine(
             "cents planned = sum of all states",
             detail["run"]["amount_minor"],
             sum(some["amount_minor"] for some in states.values()),

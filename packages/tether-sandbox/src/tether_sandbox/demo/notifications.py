@@ -15,7 +15,7 @@ from tether_stores.notifications import event_lists
 from tether_stores.notifications.event_lists import InboxCounts
 from tether_stores.postgres import Pool, connection, open_pool
 
-from tether_sandbox.conservation import Line, books, check
+from tether_sandbox.conservation import BooksLine, books, check
 from tether_sandbox.demo.stage import Stage
 from tether_sandbox.gateway import Delivered, Payment, PaymentHistories, Plan, deliver, plan
 from tether_sandbox.seed import seed
@@ -81,7 +81,7 @@ def response_counts(url: str) -> dict[str, int]:
     return {outcome: int(float(count)) for outcome, count in _OUTCOME.findall(text)}
 
 
-def check_table(title: str, lines: list[Line]) -> Table:
+def check_table(title: str, lines: list[BooksLine]) -> Table:
     """Lines of a check as a table."""
     table = Table(title=title, title_justify="left")
     for column in ("", "gateway", "Tether", " "):

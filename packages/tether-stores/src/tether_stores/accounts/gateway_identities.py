@@ -10,6 +10,7 @@ from tether_core.payments.gateway_identity import UNKNOWN, GatewayIdentity, iden
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all
 
 __all__ = [
     "OpenCalls",
@@ -129,7 +130,7 @@ async def recent(conn: Connection, accounts: Collection[str], *, since: date) ->
 
 async def open_calls(conn: Connection) -> list[OpenCalls]:
     """The identities that submissions without a final result went to."""
-    return [OpenCalls(*row) for row in await (await conn.execute(_SQL["open_calls"])).fetchall()]
+    return await fetch_all(conn, _SQL["open_calls"], into=OpenCalls)
 
 
 async def unresolved(conn: Connection, *, limit: int) -> list[Unresolved]:

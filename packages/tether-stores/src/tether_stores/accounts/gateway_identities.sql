@@ -29,7 +29,7 @@ where account = any(%(accounts)s) and coalesce(last_known_on, first_used_at::dat
 -- open_calls --
 -- The identities that submissions without a final result went to. One row an account and identity: account, key ('?' for
 -- one that is not known), its name or null, how many submissions, since when.
-select given.account, given.key, i.name, count(*), min(given.since_at)
+select given.account, given.key, i.name, count(*) as count, min(given.since_at) as since_at
 from (
     select a.account, unnest(coalesce(a.submitted_to, '{?}')) as key, coalesce(a.submitted_at, a.created_at) as since_at
     from billing_attempts a

@@ -10,7 +10,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one
 
-__all__ = ["Event", "InboxCounts", "by_id", "confirmation_of", "counts", "listed", "unfinished"]
+__all__ = ["InboxCounts", "WebhookEvent", "by_id", "confirmation_of", "counts", "listed", "unfinished"]
 
 _SQL: Final = load("notifications/event_lists")
 
@@ -42,7 +42,7 @@ class InboxCounts(msgspec.Struct, frozen=True):
     oldest_due_s: float
 
 
-class Event(msgspec.Struct, frozen=True):
+class WebhookEvent(msgspec.Struct, frozen=True):
     """
     A notification in lists.
 
@@ -95,7 +95,7 @@ class Event(msgspec.Struct, frozen=True):
 
 async def listed(
     conn: Connection, *, limit: int, before: int | None, state: str | None, notification_id: str | None
-) -> list[Event]:
+) -> list[WebhookEvent]:
     """
     One page of the inbox, newest first.
 
@@ -105,16 +105,16 @@ async def listed(
         notification_id: Only rows of this gateway id; `None` for all.
     """
     values = {"limit": limit, "before": before, "state": state, "notification_id": notification_id}
-    return await fetch_all(conn, _SQL["listed"], values, into=Event)
+    return await fetch_all(conn, _SQL["listed"], values, into=WebhookEvent)
 
 
-async def by_id(conn: Connection, row_id: int) -> tuple[Event, str, bytes] | None:
+async def by_id(conn: Connection, row_id: int) -> tuple[WebhookEvent, str, bytes] | None:
     """One row with its media type and raw body, or `None`."""
     row = await fetch_one(conn, _SQL["by_id"], {"id": row_id}, into=dict[str, Any])
     if row is None:
         return None
     content_type, body = row.pop("content_type"), bytes(row.pop("body"))
-    return Event(**row), content_type, body
+    return WebhookEvent(**row), content_type, body
 
 
 async def counts(conn: Connection, *, now: datetime) -> InboxCounts:

@@ -8,6 +8,7 @@ import msgspec
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all
 
 __all__ = ["Excess", "count", "counts", "of", "representing", "take_unannounced"]
 
@@ -64,8 +65,7 @@ async def count(conn: Connection, deliveries: Mapping[int, int], *, now: datetim
 
 async def take_unannounced(conn: Connection, *, limit: int, now: datetime) -> list[Excess]:
     """Mark up to *limit* unannounced counts as announced and return them; inside the transaction that announces them."""
-    cursor = await conn.execute(_SQL["take_unannounced"], {"limit": limit, "now": now})
-    return [Excess(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["take_unannounced"], {"limit": limit, "now": now}, into=Excess)
 
 
 async def counts(conn: Connection) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from tether_core.payments.filters import EXAMINED_MAX
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all
 
 __all__ = ["Chargeback", "CodeCount", "by_code", "page_of"]
 
@@ -77,8 +78,7 @@ class Chargeback(msgspec.Struct, frozen=True):
 async def by_code(conn: Connection, *, upload_id: int | None, account: str | None) -> list[CodeCount]:
     """Chargebacks counted by code and currency, of an upload or of all; of an account or of all."""
     query = _SQL["by_code"] if upload_id is None else _SQL["by_code_of_upload"]
-    cursor = await conn.execute(query, {"upload_id": upload_id, "account": account})
-    return [CodeCount(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, query, {"upload_id": upload_id, "account": account}, into=CodeCount)
 
 
 async def page_of(

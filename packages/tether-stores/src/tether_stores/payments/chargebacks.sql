@@ -6,7 +6,7 @@
 
 -- by_code --
 -- All chargebacks, of all accounts or of one. One row per code and currency: code, currency, count, sum of amounts.
-select reason_code, currency, count(*), sum(amount_minor)::bigint
+select reason_code, currency, count(*) as count, sum(amount_minor)::bigint as amount_minor
 from billing_attempts
 where state = 'chargebacked' and (%(account)s::text is null or account = %(account)s)
 group by reason_code, currency
@@ -14,7 +14,7 @@ order by reason_code, currency;
 
 -- by_code_of_upload --
 -- The chargebacks of an upload's runs. The columns of `by_code`.
-select a.reason_code, a.currency, count(*), sum(a.amount_minor)::bigint
+select a.reason_code, a.currency, count(*) as count, sum(a.amount_minor)::bigint as amount_minor
 from billing_runs r
 join billing_attempts a on a.run_id = r.id and a.state = 'chargebacked'
 where r.upload_id = %(upload_id)s and (%(account)s::text is null or a.account = %(account)s)

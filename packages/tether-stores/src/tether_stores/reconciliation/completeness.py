@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 from tether_core.reconciliation import completeness
-from tether_core.reconciliation.completeness import LISTS, Delays, ListName, Report, Way, report
+from tether_core.reconciliation.completeness import LISTS, CompletenessReport, Delays, ListName, Way, report
 from tether_core.reconciliation.differences import DifferenceKind
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 
@@ -14,7 +14,8 @@ from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.reconciliation import differences, report_fetches
-from tether_stores.reconciliation.differences import Line
+from tether_stores.reconciliation.differences import DifferenceLine
+from tether_stores.rows import fetch_all
 
 __all__ = ["Completeness", "contradicted", "delays", "draw_up", "lines"]
 
@@ -22,10 +23,11 @@ _SQL: Final = load("reconciliation/completeness")
 _LINES_MAX: Final = 100
 
 
-async def lines(conn: Connection, *, from_on: date, to_on: date) -> list[completeness.Line]:
+async def lines(conn: Connection, *, from_on: date, to_on: date) -> list[completeness.EventCount]:
     """The rows of known events of some days, both included, counted by way, state and outcome."""
-    cursor = await conn.execute(_SQL["lines"], {"from_on": from_on, "to_on": to_on})
-    return [completeness.Line(*row) for row in await cursor.fetchall()]
+    return await fetch_all(
+        conn, _SQL["lines"], {"from_on": from_on, "to_on": to_on}, into=completeness.EventCount
+    )
 
 
 async def delays(conn: Connection, *, from_on: date, to_on: date) -> dict[Way, Delays]:
@@ -60,12 +62,12 @@ class Completeness(msgspec.Struct, frozen=True):
         contradicted: Those that it contradicted to the last.
     """
 
-    report: Report
+    report: CompletenessReport
     complete: bool
     left_open: int
     refunded_and_charged_back: list[int]
     differences: dict[DifferenceKind, int]
-    open_lines: list[Line]
+    open_lines: list[DifferenceLine]
     inquired_again: int = 0
     contradicted: int = 0
 

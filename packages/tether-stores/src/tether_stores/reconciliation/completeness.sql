@@ -3,7 +3,7 @@
 
 -- lines --
 -- The rows of known events, counted by the way they came, state and outcome.
-select source, state, outcome, count(*)
+select source as way, state, outcome, count(*) as events
 from webhook_events
 where listed_on between %(from_on)s and %(to_on)s
 group by source, state, outcome

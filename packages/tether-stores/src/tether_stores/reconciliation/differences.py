@@ -28,8 +28,8 @@ from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "Changed",
+    "DifferenceLine",
     "HeardDispute",
-    "Line",
     "OpenLines",
     "Refund",
     "Unresolved",
@@ -60,7 +60,7 @@ __all__ = [
 _SQL: Final = load("reconciliation/differences")
 
 
-class Line(msgspec.Struct, frozen=True):
+class DifferenceLine(msgspec.Struct, frozen=True):
     """
     A line of the list, for display.
 
@@ -105,7 +105,7 @@ class Line(msgspec.Struct, frozen=True):
     action: str = ""
 
     @classmethod
-    def of(cls, *, kind: DifferenceKind, **columns: Any) -> "Line":
+    def of(cls, *, kind: DifferenceKind, **columns: Any) -> "DifferenceLine":
         """The line of a row, with the words of its kind."""
         rule = KINDS[kind]
         return cls(kind=kind, **columns, text=rule.text, action=rule.action)
@@ -264,7 +264,7 @@ async def listed(
     kind: DifferenceKind | None = None,
     attempt_id: int | None = None,
     open_only: bool = True,
-) -> list[Line]:
+) -> list[DifferenceLine]:
     """
     One page of lines, newest first.
 
@@ -286,12 +286,12 @@ async def listed(
         "attempt_id": attempt_id,
         "open_only": open_only,
     }
-    return await fetch_all(conn, _SQL["listed"], given, into=Line.of)
+    return await fetch_all(conn, _SQL["listed"], given, into=DifferenceLine.of)
 
 
-async def open_lines(conn: Connection, *, limit: int) -> list[Line]:
+async def open_lines(conn: Connection, *, limit: int) -> list[DifferenceLine]:
     """The open lines, oldest first."""
-    return await fetch_all(conn, _SQL["open_lines"], {"limit": limit}, into=Line.of)
+    return await fetch_all(conn, _SQL["open_lines"], {"limit": limit}, into=DifferenceLine.of)
 
 
 async def counts(conn: Connection) -> dict[DifferenceKind, int]:
@@ -310,14 +310,14 @@ async def of_run(conn: Connection, run_id: int) -> dict[DifferenceKind, int]:
     return dict(await (await conn.execute(_SQL["of_run"], {"run_id": run_id})).fetchall())
 
 
-async def by_id(conn: Connection, line_id: int) -> Line | None:
+async def by_id(conn: Connection, line_id: int) -> DifferenceLine | None:
     """One line, or `None`."""
-    return await fetch_one(conn, _SQL["by_id"], {"id": line_id}, into=Line.of)
+    return await fetch_one(conn, _SQL["by_id"], {"id": line_id}, into=DifferenceLine.of)
 
 
 async def acknowledge(
     conn: Connection, line_id: int, *, by: str, reason: str, order_again: bool, now: datetime
-) -> Line | None:
+) -> DifferenceLine | None:
     """
     Note that a person has looked at a line, and what was found.
 
@@ -352,7 +352,7 @@ async def acknowledge(
         await refunds.write(conn, [Written(outcome.order)], now=now)
         await billing_attempts.move(conn, [outcome.debit], now=now)
         facts += [(None, fact) for fact in outcome.events]
-    line = await fetch_one(conn, _SQL["hold"], {"id": line_id}, into=Line.of)
+    line = await fetch_one(conn, _SQL["hold"], {"id": line_id}, into=DifferenceLine.of)
     assert line is not None  # lines are never deleted
     if line.state != "open":
         raise IllegalStep("reconciliation difference", state=line.state, step="acknowledged")

@@ -11,6 +11,7 @@ from tether_core.refunds.refund import RefundKind
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_all
 
 __all__ = [
     "Due",
@@ -150,7 +151,7 @@ async def resolve(
 async def claim(conn: Connection, *, limit: int, leased_until: datetime, now: datetime) -> list[Due]:
     """Take a lease on refunds that are due for an inquiry."""
     given = {"limit": limit, "leased_until": leased_until, "now": now}
-    return [Due(*row) for row in await (await conn.execute(_SQL["claim"], given)).fetchall()]
+    return await fetch_all(conn, _SQL["claim"], given, into=Due)
 
 
 async def not_found(
@@ -174,8 +175,7 @@ async def defer(conn: Connection, unique_id: str, *, inquire_at: datetime) -> No
 
 async def of_attempt(conn: Connection, attempt_id: int) -> list[GatewayRefund]:
     """The gateway refunds of a debit, newest first."""
-    cursor = await conn.execute(_SQL["of_attempt"], {"attempt_id": attempt_id})
-    return [GatewayRefund(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["of_attempt"], {"attempt_id": attempt_id}, into=GatewayRefund)
 
 
 async def holding(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, bool]:

@@ -78,7 +78,7 @@ update gateway_refunds set inquire_at = %(inquire_at)s where unique_id = %(uniqu
 
 -- of_attempt --
 -- The gateway refunds of a debit, newest first, without those that are orders of ours.
-select r.unique_id, r.kind, r.amount_minor, r.currency, r.state, r.first_seen_at, r.updated_at
+select r.unique_id, r.kind, r.amount_minor, r.currency, r.state as status, r.first_seen_at, r.updated_at
 from gateway_refunds r
 where r.attempt_id = %(attempt_id)s and not exists (select from refunds g where g.unique_id = r.unique_id)
 order by r.first_seen_at desc, r.unique_id;

@@ -9,7 +9,7 @@ from tether_core.reconciliation.completeness import ListName, ReportFetch
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_value
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = ["PageRead", "Reading", "advance", "claim", "deferred", "due", "finish", "of_days", "want"]
 
@@ -83,9 +83,7 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> R
     Returns:
         The list, or `None` where none is due.
     """
-    cursor = await conn.execute(_SQL["claim"], {"now": now, "leased_until": leased_until})
-    row = await cursor.fetchone()
-    return None if row is None else Reading(*row)
+    return await fetch_one(conn, _SQL["claim"], {"now": now, "leased_until": leased_until}, into=Reading)
 
 
 async def advance(
@@ -146,8 +144,7 @@ async def due(conn: Connection, *, now: datetime) -> bool:
 
 async def of_days(conn: Connection, *, from_on: date, to_on: date) -> list[ReportFetch]:
     """The progress of reading the lists of some days, both days included."""
-    cursor = await conn.execute(_SQL["of_days"], {"from_on": from_on, "to_on": to_on})
-    return [ReportFetch(*row) for row in await cursor.fetchall()]
+    return await fetch_all(conn, _SQL["of_days"], {"from_on": from_on, "to_on": to_on}, into=ReportFetch)
 
 
 def _named(reading: Reading) -> dict[str, object]:

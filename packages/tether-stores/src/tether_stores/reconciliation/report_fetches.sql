@@ -31,7 +31,7 @@ update report_fetches p
 set leased_until = %(leased_until)s, began_at = coalesce(p.began_at, %(now)s)
 from due
 where p.account = due.account and p.list = due.list and p.day_on = due.day_on
-returning p.account, p.list, p.day_on, p.terminal, p.page, p.failures;
+returning p.account, p.list as name, p.day_on as day, p.terminal, p.page, p.failures;
 
 -- advance --
 -- Count a page that was read, and keep the lease. Returns a row, or none where the lease is somebody else's by now.
@@ -66,7 +66,7 @@ select exists (
 
 -- of_days --
 -- The progress of reading the lists of some days.
-select account, list, day_on, listed, held, unread, read_at, wanted_at
+select account, list as name, day_on as day, listed, held, unread, read_at, wanted_at
 from report_fetches
 where day_on between %(from_on)s and %(to_on)s
 order by day_on, account, list;

@@ -10,7 +10,7 @@ from tether_core.spreadsheet import Problem
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_value
+from tether_stores.rows import fetch_all, fetch_value
 
 __all__ = ["ListedProblem", "RefusedRow", "as_csv", "copy", "count", "listed", "of_row", "of_rows", "warn"]
 
@@ -141,7 +141,8 @@ async def listed(
     Returns:
         Up to *limit* problems.
     """
-    cursor = await conn.execute(
+    return await fetch_all(
+        conn,
         _SQL["listed"],
         {
             "upload_id": upload_id,
@@ -151,8 +152,8 @@ async def listed(
             "level": level,
             "code": code,
         },
+        into=ListedProblem,
     )
-    return [ListedProblem(*row) for row in await cursor.fetchall()]
 
 
 async def of_rows(conn: Connection, upload_id: int, *, after_row: int, limit: int) -> list[RefusedRow]:

@@ -30,7 +30,7 @@ select count(*) from problems where upload_id = %(upload_id)s and code = %(code)
 
 -- listed --
 -- One page in the order of the file. Filters that are null do not filter. Up to %(limit)s rows.
-select row_number, ordinal, level, column_name, code, excerpt, note
+select row_number as row, ordinal, level, column_name as column, code, excerpt, note
 from problems
 where
     upload_id = %(upload_id)s

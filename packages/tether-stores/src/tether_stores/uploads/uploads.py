@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from tether_core.screening.questions import Answer, Answered, Group, Remembered
+from tether_core.screening.questions import Answer, Answered, Remembered, RepeatGroup
 from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet import Answers, Plan, Position, Preview
-from tether_core.uploads.problems import Kept
+from tether_core.uploads.problems import KeptCounts
 from tether_core.uploads.turns import SHORT_BYTES, SHORT_S, Slot, Waiting
 from tether_core.uploads.upload import RowCounts, UploadState
 
@@ -116,7 +116,7 @@ class Due(msgspec.Struct, frozen=True):
     screened_at: datetime | None
     screening_answers: dict[Subject, Answered]
     row_counts: RowCounts
-    kept: Kept
+    kept: KeptCounts
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -155,7 +155,7 @@ class Upload(msgspec.Struct, frozen=True):
     row_counts: RowCounts
     failure_code: str | None
     failure: str | None
-    listed: Kept
+    listed: KeptCounts
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -209,7 +209,7 @@ class Detail(msgspec.Struct, frozen=True):
     plan: Plan | None
     notes: list[str]
     screened_at: datetime | None
-    repeats: list[Group]
+    repeats: list[RepeatGroup]
     screening_answers: dict[Subject, Answered]
 
 
@@ -249,7 +249,7 @@ def _upload(**columns: Any) -> Upload:
         verdicts=_read(take("verdict_counts"), dict[str, int]),
         problems=_read(take("problem_counts"), dict[str, int]),
     )
-    return Upload(row_counts=row_counts, listed=_read(take("kept_problems"), Kept), **columns)
+    return Upload(row_counts=row_counts, listed=_read(take("kept_problems"), KeptCounts), **columns)
 
 
 def _detail(
@@ -270,7 +270,7 @@ def _detail(
         plan=None if plan is None else _read(plan, Plan),
         notes=_read(notes, list[str]),
         screened_at=screened_at,
-        repeats=_read(repeats, list[Group]),
+        repeats=_read(repeats, list[RepeatGroup]),
         screening_answers=_read(screening_answers, dict[Subject, Answered]),
     )
 
@@ -300,7 +300,7 @@ def _due(
         notes=_read(notes, list[str]),
         screening_answers=_read(screening_answers, dict[Subject, Answered]),
         row_counts=row_counts,
-        kept=_read(kept_problems, Kept),
+        kept=_read(kept_problems, KeptCounts),
         **columns,
     )
 
@@ -415,7 +415,7 @@ async def advance(
     row_counts: RowCounts,
     position: Position,
     notes: Sequence[str],
-    kept: Kept,
+    kept: KeptCounts,
     bytes_read: int,
     lease: str,
     until: datetime,
@@ -537,7 +537,7 @@ async def screened(
     *,
     state: UploadState,
     plan: Plan,
-    repeats: Sequence[Group],
+    repeats: Sequence[RepeatGroup],
     answers: Mapping[Subject, Answered],
     notes: Sequence[str],
     lease: str,

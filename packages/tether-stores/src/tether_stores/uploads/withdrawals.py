@@ -11,6 +11,7 @@ from tether_core.uploads.withdrawal import Submissions, require_withdrawable
 from tether_stores import billing, database_epoch
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_one
 
 __all__ = ["Withdrawal", "Withdrawn", "by_id", "withdraw"]
 
@@ -128,5 +129,4 @@ async def _cancel(conn: Connection, run_id: int, *, now: datetime) -> bool:
 
 async def by_id(conn: Connection, upload_id: int) -> Withdrawal | None:
     """Who withdrew an upload, or `None` where nobody has."""
-    row = await (await conn.execute(_SQL["by_id"], {"upload_id": upload_id})).fetchone()
-    return None if row is None else Withdrawal(*row)
+    return await fetch_one(conn, _SQL["by_id"], {"upload_id": upload_id}, into=Withdrawal)

@@ -52,6 +52,6 @@ where d.upload_id = %(upload_id)s and c.debtor_id = d.id and c.state = 'waiting'
 
 -- by_id --
 -- Who withdrew an upload. 0 or 1 row: withdrawn_at, withdrawn_by, withdrawn_reason.
-select withdrawn_at, withdrawn_by, withdrawn_reason
+select withdrawn_at as at, withdrawn_by as by, withdrawn_reason as reason
 from uploads
 where id = %(upload_id)s and withdrawn_at is not null;

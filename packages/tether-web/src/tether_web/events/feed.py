@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 from tether_core.errors import InvalidRequest, Overloaded, StoreUnreachable
 from tether_stores import events
-from tether_stores.events import Horizon, Kept
+from tether_stores.events import Horizon, StoredEvent
 from tether_stores.postgres import Pool, connection
 from tether_stores.telemetry import logger
 
@@ -264,12 +264,12 @@ class Feed:
         return b"".join(map(encoded, rows)), rows[-1].id if len(rows) == _PAGE else newest
 
 
-def encoded(row: Kept) -> bytes:
+def encoded(row: StoredEvent) -> bytes:
     r"""
     One event in text/event-stream format, including the blank line at its end.
 
     >>> from datetime import UTC
-    >>> row = Kept(7, "refund.charged_back", b'{"event":"refund.charged_back.1","attempt_id":3}', None, datetime(2026, 3, 2, tzinfo=UTC))
+    >>> row = StoredEvent(7, "refund.charged_back", b'{"event":"refund.charged_back.1","attempt_id":3}', None, datetime(2026, 3, 2, tzinfo=UTC))
     >>> print(encoded(row).decode().rstrip())
     id: 7
     event: refund.charged_back

@@ -17,13 +17,13 @@ from typing import Any, Generic, TypeVar
 
 from tether_core.errors import Overloaded, Unavailable
 
-__all__ = ["Deadlines", "Group"]
+__all__ = ["Deadlines", "GroupCommit"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Group(Generic[T, R]):
+class GroupCommit(Generic[T, R]):
     """
     Joins the calls of many tasks into one.
 
@@ -39,7 +39,7 @@ class Group(Generic[T, R]):
         waiting_max: int,
         what: str,
         sizes: Callable[[float], object] = lambda _: None,
-        next_group: "Group[T, R] | None" = None,
+        next_group: "GroupCommit[T, R] | None" = None,
         deadlines: "Deadlines | None" = None,
     ) -> None:
         """

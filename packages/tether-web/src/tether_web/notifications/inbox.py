@@ -47,7 +47,7 @@ from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
 
 from tether_web.http.metrics import BATCH_ROWS, LOOKASIDE, REPEATS, WAKE_UPS
-from tether_web.notifications.group_commit import Deadlines, Group
+from tether_web.notifications.group_commit import Deadlines, GroupCommit
 
 __all__ = ["Inbox"]
 
@@ -108,7 +108,7 @@ class Inbox:
         # hanging store; it is abandoned with its connection, so that it does not block the next one.
         self._insert_max_s = 2 * deadline_s
         deadlines = Deadlines(deadline_s, _no_commit_in_time)
-        self._commits: Group[Recording, Delivery] = Group(
+        self._commits: GroupCommit[Recording, Delivery] = GroupCommit(
             self._commit,
             batch_max=_BATCH_MAX,
             waiting_max=waiting_max,
@@ -116,7 +116,7 @@ class Inbox:
             sizes=BATCH_ROWS.labels("commit").observe,
             deadlines=deadlines,
         )
-        self._confirms: Group[Recording, Delivery] = Group(
+        self._confirms: GroupCommit[Recording, Delivery] = GroupCommit(
             self._confirm,
             batch_max=_BATCH_MAX,
             waiting_max=waiting_max,
@@ -125,7 +125,7 @@ class Inbox:
             next_group=self._commits,
             deadlines=deadlines,
         )
-        self._lookups: Group[Recording, Delivery] = Group(
+        self._lookups: GroupCommit[Recording, Delivery] = GroupCommit(
             self._look_up,
             batch_max=_BATCH_MAX,
             waiting_max=waiting_max,

@@ -12,7 +12,7 @@ from tether_core.emp.notification import decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.notifications.inbox import InboxState
 from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
-from tether_stores.notifications.event_lists import Event
+from tether_stores.notifications.event_lists import WebhookEvent
 from tether_stores.postgres import connection, reading
 
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -49,7 +49,7 @@ class EventDetail(msgspec.Struct, frozen=True):
         fields: Its fields, personal ones masked; empty if it cannot be read. The stored bytes keep the original.
     """
 
-    event: Event
+    event: WebhookEvent
     reported: ReportedStatus
     confirmed: ReportedStatus | None
     contradicted: bool
@@ -67,7 +67,7 @@ async def listed(
     ] = None,
     cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
-) -> Page[Event]:
+) -> Page[WebhookEvent]:
     """One page of the inbox."""
     async with reading(state.pool) as conn:
         rows = await event_lists.listed(

@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 from tether_core.reconciliation.differences import DifferenceKind
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.reconciliation import differences
-from tether_stores.reconciliation.differences import Line
+from tether_stores.reconciliation.differences import DifferenceLine
 from tether_stores.telemetry import logger
 
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -62,7 +62,7 @@ async def listed(
         str | None, Parameter(description="`next` of the previous page.", max_length=100)
     ] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
-) -> Page[Line]:
+) -> Page[DifferenceLine]:
     """One page of lines."""
     async with connection(state.pool) as conn:
         rows = await differences.listed(
@@ -77,7 +77,7 @@ async def listed(
 
 
 @get("/{line_id:int}", summary="One reconciliation difference")
-async def detail(state: State, line_id: Id) -> Line:
+async def detail(state: State, line_id: Id) -> DifferenceLine:
     """One line."""
     async with connection(state.pool) as conn:
         found = await differences.by_id(conn, line_id)
@@ -89,7 +89,7 @@ async def detail(state: State, line_id: Id) -> Line:
 @post("/{line_id:int}/acknowledge", status_code=200, summary="Acknowledge a reconciliation difference")
 async def acknowledge(
     request: Request[str, None, State], state: State, line_id: Id, data: JSONBody[Acknowledgement]
-) -> Line:
+) -> DifferenceLine:
     """The line is closed with the reason and the name of the key; only new facts open it again."""
     reason = printable(" ".join(data.reason.split()), field="reason")
     async with transaction(state.pool) as conn:

@@ -32,7 +32,7 @@ from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
 from tether_core.jobs import INTAKE, INTAKE_SHORT
-from tether_core.screening.questions import Answer, Group
+from tether_core.screening.questions import Answer, RepeatGroup
 from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.uploads.problems import note
@@ -128,7 +128,7 @@ class UploadDetail(msgspec.Struct, frozen=True):
     answers: Answers
     plan: Plan | None
     notes: list[str]
-    repeats: list[Group]
+    repeats: list[RepeatGroup]
     links: Links
     withdrawal: Withdrawal | None = None
     ahead: int | None = None

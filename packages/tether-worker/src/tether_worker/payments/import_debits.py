@@ -46,7 +46,7 @@ from tether_stores.payments import billing_attempts, imported_attempts
 from tether_stores.postgres import Connection, Pool, connection, open_pool, transaction
 from tether_stores.settings import Settings
 
-__all__ = ["Importing", "Report", "add_commands", "import_attempts"]
+__all__ = ["DebitImportReport", "Importing", "add_commands", "import_attempts"]
 
 # Large enough to share the commit, small enough that notifications of its rows are not kept waiting.
 BATCH_MAX: Final = 1_000
@@ -75,7 +75,7 @@ class Importing(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
-class Report(msgspec.Struct):
+class DebitImportReport(msgspec.Struct):
     """
     The result of an import.
 
@@ -120,7 +120,7 @@ async def import_attempts(
     tell: Callable[[Problem], None] = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
     batch_max: int = BATCH_MAX,
-) -> Report:
+) -> DebitImportReport:
     """
     Import the debits of a file.
 
@@ -134,7 +134,7 @@ async def import_attempts(
         InvalidRequest: when the file is no such table, or the fingerprint key is not the one in use.
         StoreUnreachable: when Postgres is away; run it again.
     """
-    report = Report()
+    report = DebitImportReport()
     with closing(_rows(file)) as lines:
         header = next((row for row in lines if _filled(row)), None)
         if header is None:
@@ -191,7 +191,7 @@ async def _check_key(conn: Connection, key: bytes, *, now: datetime) -> None:
         raise InvalidRequest(str(refused), field="TETHER_FINGERPRINT_KEY") from None
 
 
-def _exclude(report: Report, problems: Sequence[Problem], tell: Callable[[Problem], None]) -> None:
+def _exclude(report: DebitImportReport, problems: Sequence[Problem], tell: Callable[[Problem], None]) -> None:
     report.excluded += 1
     report.problem_count += len(problems)
     report.problems.extend(problems[: _PROBLEMS_MAX - len(report.problems)])
@@ -200,7 +200,11 @@ def _exclude(report: Report, problems: Sequence[Problem], tell: Callable[[Proble
 
 
 async def _take(
-    good: Sequence[ImportedDebit], deps: Importing, *, report: Report, tell: Callable[[Problem], None]
+    good: Sequence[ImportedDebit],
+    deps: Importing,
+    *,
+    report: DebitImportReport,
+    tell: Callable[[Problem], None],
 ) -> None:
     """Store a batch in one transaction, and count its results once it is committed."""
     for races in range(1, _RACES_MAX + 1):
@@ -356,7 +360,7 @@ async def _imported(
     *,
     tell: Callable[[Problem], None],
     progress: Callable[[int], None],
-) -> Report:
+) -> DebitImportReport:
     try:
         file = args.file.open("rb")
     except OSError as exc:
@@ -380,7 +384,7 @@ async def _imported(
             return await import_attempts(file, deps, tell=tell, progress=progress)
 
 
-def _summary(report: Report, *, dry_run: bool) -> Iterator[str]:
+def _summary(report: DebitImportReport, *, dry_run: bool) -> Iterator[str]:
     """Print the result of a file, in a few lines."""
     if report.passed_over:
         yield f"unknown columns: {', '.join(report.passed_over)}"

@@ -38,7 +38,7 @@ from tether_stores import events, stated_outcomes
 from tether_stores.events import Horizon, Tip
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.reconciliation import differences
-from tether_stores.reconciliation.differences import Line, Unresolved
+from tether_stores.reconciliation.differences import DifferenceLine, Unresolved
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
@@ -330,7 +330,7 @@ async def compare_refunds(conn: Connection, records: Sequence[GatewayAnswer], *,
     await _write(conn, found, [], now=now)
 
 
-def show(lines: Sequence[Line]) -> None:
+def show(lines: Sequence[DifferenceLine]) -> None:
     """Print lines for people."""
     console = Console(soft_wrap=True, highlight=False)
     if not lines:

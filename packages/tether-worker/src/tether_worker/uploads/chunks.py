@@ -35,7 +35,7 @@ from tether_core.spreadsheet.fast_batch import BATCH_ROWS
 from tether_core.spreadsheet.outcomes import advance
 from tether_core.spreadsheet.plan import Refusal
 from tether_core.spreadsheet.rows import read_batches
-from tether_core.uploads.problems import Kept, give_up, keep
+from tether_core.uploads.problems import KeptCounts, give_up, keep
 from tether_core.uploads.upload import RowCounts
 from tether_stores import debtors
 from tether_stores.postgres import Connection
@@ -77,7 +77,7 @@ class Chunk(msgspec.Struct, frozen=True):
     row_counts: RowCounts
     position: Position
     notes: list[str]
-    kept: Kept
+    kept: KeptCounts
     bytes_read: int
     refusal: Refusal | None = None
 
@@ -116,7 +116,7 @@ def build(
     position: Position,
     notes: list[str],
     before: RowCounts,
-    kept: Kept,
+    kept: KeptCounts,
     fingerprint: Callable[[str], str],
     bytes_read: Callable[[], int],
     rows_max: int = ROWS_MAX,
@@ -188,7 +188,7 @@ def build(
 _Reply = tuple[list[str] | None, tuple[Problem, ...]]
 
 
-def _listed(rows: Sequence[_Reply], *, kept: Kept) -> tuple[list[_Reply], Kept]:
+def _listed(rows: Sequence[_Reply], *, kept: KeptCounts) -> tuple[list[_Reply], KeptCounts]:
     """The rows whose problems are stored, with the counts behind all of them."""
     listed: list[_Reply] = []
     for cells, some in rows:

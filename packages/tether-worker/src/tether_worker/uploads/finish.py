@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 from tether_core.payments.same_debit import repeats
 from tether_core.screening import questions
-from tether_core.screening.questions import Answered, Group
+from tether_core.screening.questions import Answered, RepeatGroup
 from tether_core.screening.verdicts import QUESTIONS, Facts, Policy, Subject, Verdict, reasons
 from tether_core.spreadsheet import Decision, Plan
 from tether_core.uploads.upload import step
@@ -85,7 +85,7 @@ async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Polic
     return True
 
 
-def _decisions(groups: list[Group], answers: dict[Subject, Answered]) -> list[Decision]:
+def _decisions(groups: list[RepeatGroup], answers: dict[Subject, Answered]) -> list[Decision]:
     found = []
     for subject, answered in answers.items():
         if some := questions.of_subject(groups, subject):
@@ -168,7 +168,7 @@ async def _write(
     due: Due,
     *,
     plan: Plan,
-    groups: list[Group],
+    groups: list[RepeatGroup],
     answers: dict[Subject, Answered],
     notes: list[str],
     lease: str,

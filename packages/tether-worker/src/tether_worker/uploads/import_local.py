@@ -23,7 +23,7 @@ from tether_stores import objects
 from tether_stores.objects import Objects, open_objects
 from tether_stores.settings import Settings
 
-__all__ = ["Moved", "Report", "add_commands", "import_local"]
+__all__ = ["FileImportReport", "Moved", "add_commands", "import_local"]
 
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -47,7 +47,7 @@ class Moved(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class Report(msgspec.Struct, frozen=True):
+class FileImportReport(msgspec.Struct, frozen=True):
     """
     The result of an import.
 
@@ -69,7 +69,7 @@ class Report(msgspec.Struct, frozen=True):
 
 async def import_local(
     folder: Path, *, store: Objects, dry_run: bool, tell: Callable[[Moved], None] = lambda _: None
-) -> Report:
+) -> FileImportReport:
     """
     Move all files below a folder into the object store.
 
@@ -98,7 +98,7 @@ async def import_local(
         else:
             here.append(found)
         tell(found)
-    return Report(counts, size_bytes, here)
+    return FileImportReport(counts, size_bytes, here)
 
 
 class _StaysError(Exception):
