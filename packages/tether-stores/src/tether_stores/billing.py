@@ -19,7 +19,7 @@ from tether_stores import blacklist, holds
 from tether_stores.debtors import reasons_of, status_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all, fetch_one, fetch_value
+from tether_stores.rows import fetch_all, fetch_one, fetch_pair, fetch_value
 
 __all__ = [
     "Owing",
@@ -191,8 +191,7 @@ async def add(
 
 async def hold_upload(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
     """Lock an upload against other orders and withdrawals until this transaction ends; returns what `upload_state` does."""
-    row = await (await conn.execute(_SQL["hold_upload"], {"upload_id": upload_id})).fetchone()
-    return None if row is None else (str(row[0]), bool(row[1]))
+    return await fetch_one(conn, _SQL["hold_upload"], {"upload_id": upload_id}, into=_upload_state)
 
 
 async def ordered(conn: Connection, upload_id: int) -> list[Ordered]:
@@ -295,20 +294,16 @@ async def returns_of_upload(
     conn: Connection, upload_id: int, *, excluded: Collection[str]
 ) -> tuple[int, int]:
     """Collected debits of an upload, and how many of them are charged back, without the *excluded* reason codes."""
-    cursor = await conn.execute(
-        _SQL["returns_of_upload"], {"upload_id": upload_id, "excluded": sorted(excluded)}
-    )
-    return _pair(await cursor.fetchone())
+    given = {"upload_id": upload_id, "excluded": sorted(excluded)}
+    return await fetch_pair(conn, _SQL["returns_of_upload"], given)
 
 
 async def returns_of_account(
     conn: Connection, account: str, *, since: datetime, excluded: Collection[str]
 ) -> tuple[int, int]:
     """Collected debits of an account since a time, and how many of them are charged back, without the *excluded* reason codes."""
-    cursor = await conn.execute(
-        _SQL["returns_of_account"], {"account": account, "since": since, "excluded": sorted(excluded)}
-    )
-    return _pair(await cursor.fetchone())
+    given = {"account": account, "since": since, "excluded": sorted(excluded)}
+    return await fetch_pair(conn, _SQL["returns_of_account"], given)
 
 
 async def open_attempts(conn: Connection, run_id: int) -> bool:
@@ -479,8 +474,11 @@ async def other_items(
 
 async def upload_state(conn: Connection, upload_id: int) -> tuple[str, bool] | None:
     """The state of an upload, and whether it is a dry run; `None` for no such upload."""
-    row = await (await conn.execute(_SQL["upload_state"], {"upload_id": upload_id})).fetchone()
-    return None if row is None else (str(row[0]), bool(row[1]))
+    return await fetch_one(conn, _SQL["upload_state"], {"upload_id": upload_id}, into=_upload_state)
+
+
+def _upload_state(*, state: str, dry_run: bool) -> tuple[str, bool]:
+    return state, dry_run
 
 
 def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
@@ -530,8 +528,3 @@ def _run(*, options: bytes, skipped: bytes, overrides: bytes, **columns: Any) ->
         overrides=msgspec.json.decode(overrides, type=tuple[Override, ...]),
         **columns,
     )
-
-
-def _pair(row: tuple[Any, ...] | None) -> tuple[int, int]:
-    assert row is not None
-    return int(row[0]), int(row[1])

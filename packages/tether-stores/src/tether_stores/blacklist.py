@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -353,9 +354,7 @@ async def lift(
     forgiven = 0
     if forgives != "entry":
         forgiven = len(await (await conn.execute(_SQL["forgive"], values)).fetchall())
-    row = await (await conn.execute(_SQL["remaining"], values)).fetchone()
-    assert row is not None
-    return Lift(forgiven, row[0], list(row[1]))
+    return await fetch_one(conn, _SQL["remaining"], values, into=partial(Lift, forgiven))
 
 
 async def listed(

@@ -186,7 +186,7 @@ select
                 select from forgiven_disputes f
                 where f.attempt_id = a.id and f.dispute_stage = a.dispute_stage
             )
-    ),
+    ) as unforgiven,
     array(
         select other.id
         from blacklist other
@@ -194,7 +194,7 @@ select
             other.iban_fingerprint = b.iban_fingerprint and other.lifted_at is null
             and (other.expires_at is null or other.expires_at > %(now)s)
         order by other.id
-    )
+    ) as entries
 from blacklist b
 where b.id = %(id)s;
 

@@ -413,10 +413,13 @@ class Watch:
                 return  # another server, or another epoch, between two statements: the next probe compares
             epoch = msgspec.structs.replace(epoch, pulse=row[0])
         async with connection(pool) as conn:
-            row = await (await conn.execute(_SQL["history"])).fetchone()
-        if row is None or row[1:] != (epoch.token, seen.server.started_at):
+            history = await fetch_one(conn, _SQL["history"], into=dict[str, str])
+        if history is None or (history["token"], history["started_at"]) != (
+            epoch.token,
+            seen.server.started_at,
+        ):
             return  # likewise
-        self._history = row[0]
+        self._history = history["name"]
         self._installation = seen.installation
         self._number = epoch.number
         self._started_at = seen.server.started_at
@@ -522,8 +525,8 @@ async def is_history(conn: Connection, name: str) -> bool:
         conn: Any connection, outside a transaction.
         name: From `Watch.history`.
     """
-    row = await (await conn.execute(_SQL["history"])).fetchone()
-    return row is not None and bool(row[0] == name)
+    history = await fetch_one(conn, _SQL["history"], into=dict[str, str])
+    return history is not None and bool(history["name"] == name)
 
 
 def _server(*, is_standby: bool, **columns: Any) -> tuple[Server, bool]:

@@ -36,8 +36,8 @@ where ended_at is null;
 -- emptied has another file. 0 or 1 row: name, token, started_at.
 select
     token || '.' || extract(epoch from pg_postmaster_start_time())::text || '.'
-        || coalesce(pg_relation_filenode('webhook_events'), 0),
-    token, extract(epoch from pg_postmaster_start_time())::text
+        || coalesce(pg_relation_filenode('webhook_events'), 0) as name,
+    token, extract(epoch from pg_postmaster_start_time())::text as started_at
 from database_epochs
 where ended_at is null;
 

@@ -574,7 +574,7 @@ async def names_staged(
     """
     cursor = await conn.execute(_SQL["names_staged"])
     while rows := await cursor.fetchmany(limit):
-        yield [(row[0], row[1], row[2], row[3]) for row in rows]
+        yield [(row_number, amount_minor, name, email) for row_number, amount_minor, name, email in rows]
 
 
 async def store_dry_run_rows(

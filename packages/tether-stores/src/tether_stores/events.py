@@ -10,7 +10,7 @@ from tether_core.events import Event
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all
+from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = ["Horizon", "StoredEvent", "Tip", "append", "between", "tip"]
 
@@ -127,9 +127,13 @@ async def tip(conn: Connection, *, after: int) -> Tip:
     Returns:
         The tip.
     """
-    row = await (await conn.execute(_SQL["tip"], {"after": after})).fetchone()
-    assert row is not None
-    return Tip(row[0], frozenset(row[1]))
+    found = await fetch_one(conn, _SQL["tip"], {"after": after}, into=_tip)
+    assert found is not None
+    return found
+
+
+def _tip(*, id: int, writing: list[str]) -> Tip:  # noqa: A002 - the column's name
+    return Tip(id, frozenset(writing))
 
 
 async def between(

@@ -26,7 +26,7 @@ select
             and locks.relation = 'outbox'::regclass
             and locks.mode = 'RowExclusiveLock'
             and locks.granted
-    ) else '{}' end
+    ) else '{}' end as writing
 from (select coalesce(max(id), 0) as id from outbox) as tip;
 
 -- between --

@@ -9,7 +9,7 @@ from tether_core.errors import InProgress
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_value
+from tether_stores.rows import fetch_one, fetch_value
 
 __all__ = ["StoredResponse", "add", "find", "lock", "prune"]
 
@@ -55,9 +55,9 @@ async def lock(conn: Connection, *, holder: str, key: str) -> None:
 
 async def find(conn: Connection, *, holder: str, key: str) -> StoredResponse | None:
     """The result that is kept under a key, or `None`."""
-    cursor = await conn.execute(_SQL["find"], {"holder": holder, "key": key}, binary=True)
-    row = await cursor.fetchone()
-    return None if row is None else StoredResponse(bytes(row[0]), row[1], row[2], bytes(row[3]))
+    return await fetch_one(
+        conn, _SQL["find"], {"holder": holder, "key": key}, into=StoredResponse, binary=True
+    )
 
 
 async def add(conn: Connection, kept: StoredResponse, *, holder: str, key: str, now: datetime) -> None:

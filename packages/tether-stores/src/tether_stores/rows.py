@@ -11,7 +11,7 @@ from psycopg.rows import kwargs_row
 
 from tether_stores.pool import Connection
 
-__all__ = ["fetch_all", "fetch_one", "fetch_value"]
+__all__ = ["fetch_all", "fetch_one", "fetch_pair", "fetch_value"]
 
 T = TypeVar("T")
 
@@ -62,3 +62,13 @@ async def fetch_value(
     row = await (await conn.execute(query, parameters)).fetchone()
     assert row is not None
     return into(row[0])
+
+
+async def fetch_pair(
+    conn: Connection, query: LiteralString, parameters: _Parameters = None
+) -> tuple[int, int]:
+    """The two numbers of a query that always has a row, such as a count and a sum."""
+    row = await (await conn.execute(query, parameters)).fetchone()
+    assert row is not None
+    first, second = row
+    return int(first), int(second)

@@ -7,6 +7,7 @@ import msgspec
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.rows import fetch_one
 
 __all__ = ["Session", "add", "find", "mark_used", "prune", "remove"]
 
@@ -37,8 +38,7 @@ async def find(
 ) -> Session | None:
     """The session of a token, `None` where there is none or it has ended by itself."""
     given = {"token_digest": token_digest, "used_after": used_after, "begun_after": begun_after}
-    row = await (await conn.execute(_SQL["find"], given)).fetchone()
-    return None if row is None else Session(row[0], row[1])
+    return await fetch_one(conn, _SQL["find"], given, into=Session)
 
 
 async def mark_used(conn: Connection, *, token_digest: bytes, now: datetime) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all
+from tether_stores.rows import fetch_all, fetch_pair
 
 __all__ = ["Excess", "count", "counts", "of", "representing", "take_unannounced"]
 
@@ -70,9 +70,7 @@ async def take_unannounced(conn: Connection, *, limit: int, now: datetime) -> li
 
 async def counts(conn: Connection) -> tuple[int, int]:
     """Notifications with excess deliveries, and the number of these deliveries."""
-    row = await (await conn.execute(_SQL["counts"])).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+    return await fetch_pair(conn, _SQL["counts"])
 
 
 async def of(conn: Connection, webhook_event_id: int) -> int:

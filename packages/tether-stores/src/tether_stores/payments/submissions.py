@@ -13,7 +13,7 @@ from tether_stores.payments import billing_run_counts
 from tether_stores.payments.billing_attempts import attempt_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all, fetch_value
+from tether_stores.rows import fetch_all, fetch_pair, fetch_value
 
 __all__ = [
     "DueAgain",
@@ -245,9 +245,7 @@ async def hold_day(conn: Connection, account: str, *, day_on: date) -> tuple[int
     """Lock the counts of an account's day until this transaction ends; returns debits begun and their amount in minor units."""
     known = {"account": account, "day_on": day_on}
     await conn.execute(_SQL["begin_day"], known)
-    row = await (await conn.execute(_SQL["hold_day"], known)).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+    return await fetch_pair(conn, _SQL["hold_day"], known)
 
 
 async def count_day(conn: Connection, account: str, *, day_on: date, count: int, amount_minor: int) -> None:
@@ -265,9 +263,7 @@ async def analyze(conn: Connection) -> None:
 
 async def counts(conn: Connection) -> tuple[int, int]:
     """Debits that are being submitted, and debits that are scheduled for submission."""
-    row = await (await conn.execute(_SQL["lease_count"])).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+    return await fetch_pair(conn, _SQL["lease_count"])
 
 
 async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Row]:

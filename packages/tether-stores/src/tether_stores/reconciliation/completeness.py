@@ -15,7 +15,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.reconciliation import differences, report_fetches
 from tether_stores.reconciliation.differences import DifferenceLine
-from tether_stores.rows import fetch_all
+from tether_stores.rows import fetch_all, fetch_pair
 
 __all__ = ["Completeness", "contradicted", "delays", "draw_up", "lines"]
 
@@ -42,9 +42,7 @@ async def contradicted(conn: Connection, *, from_on: date, to_on: date) -> tuple
         "from_at": datetime.combine(from_on, time(), tzinfo=UTC),
         "to_at": datetime.combine(to_on + timedelta(days=1), time(), tzinfo=UTC),
     }
-    row = await (await conn.execute(_SQL["contradicted"], span)).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+    return await fetch_pair(conn, _SQL["contradicted"], span)
 
 
 class Completeness(msgspec.Struct, frozen=True):

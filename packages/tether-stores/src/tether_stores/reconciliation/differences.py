@@ -445,8 +445,8 @@ async def disputes_heard(conn: Connection, unique_ids: Sequence[str]) -> dict[st
     """Processed and confirmed notifications of disputes of some payments, by the gateway's id, oldest first."""
     cursor = await conn.execute(_SQL["disputes_heard"], {"unique_ids": list(unique_ids)}, binary=True)
     found: dict[str, list[HeardDispute]] = {}
-    for unique_id, *row in await cursor.fetchall():
-        found.setdefault(unique_id, []).append(HeardDispute(*row))
+    for unique_id, row_id, content_type, body in await cursor.fetchall():
+        found.setdefault(unique_id, []).append(HeardDispute(row_id, content_type, body))
     return found
 
 

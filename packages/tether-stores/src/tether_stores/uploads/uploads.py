@@ -408,6 +408,13 @@ async def planned(
     return await (await conn.execute(_SQL["planned"], values)).fetchone() is not None
 
 
+async def _counted(conn: Connection, upload_id: int) -> RowCounts:
+    """The counts by verdict and by problem so far."""
+    counted = await fetch_one(conn, _SQL["counted"], {"id": upload_id}, into=dict[str, str])
+    assert counted is not None
+    return RowCounts(**{name: _read(text, dict[str, int]) for name, text in counted.items()})
+
+
 async def advance(
     conn: Connection,
     upload_id: int,
@@ -439,9 +446,7 @@ async def advance(
     Returns:
         Whether the lease was still ours, or the upload completed.
     """
-    row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
-    assert row is not None
-    before = RowCounts(verdicts=_read(row[0], dict[str, int]), problems=_read(row[1], dict[str, int]))
+    before = await _counted(conn, upload_id)
     after = before + row_counts
     values = {
         **msgspec.structs.asdict(row_counts),
@@ -517,9 +522,7 @@ async def count_warnings(
     Returns:
         Whether the lease was still this worker's.
     """
-    row = await (await conn.execute(_SQL["counted"], {"id": upload_id})).fetchone()
-    assert row is not None
-    counts = _read(row[1], dict[str, int])
+    counts = dict((await _counted(conn, upload_id)).problems)
     counts[code] = counts.get(code, 0) + rows
     values = {
         "id": upload_id,

@@ -120,7 +120,7 @@ returning id;
 
 -- counted --
 -- The counts by verdict and by problem so far. One row.
-select verdict_counts::text, problem_counts::text from uploads where id = %(id)s;
+select verdict_counts::text as verdicts, problem_counts::text as problems from uploads where id = %(id)s;
 
 -- count_warnings --
 -- Count warnings that were found after all rows were read, inside the transaction that writes them. Returns the id, or no row when
