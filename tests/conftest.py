@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from tether_sandbox.services.program import Launch, Program
 
 # Tests that kill, overload and time programs. No two of them run at once: they would disturb each other.
-_ALONE = ("tests/faults/", "tests/flow/")
+_ALONE = ("tests/faults/",)
+# Files that take long and measure no time: they begin next, so that no process ends with one of them while the others are done.
+_LONG = ("tests/flow/", "tests/deploy/", "tests/examples/", "tests/sandbox/")
 _PROCESSES_MAX = 4  # each has its own Postgres and Redis, and the tests that run alone take the longest
 
 
@@ -54,7 +56,7 @@ class _Split(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start with the longest tests if they are split: the others fill the other processes."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not item.nodeid.startswith(_ALONE))
+        items.sort(key=lambda item: (not item.nodeid.startswith(_ALONE), not item.nodeid.startswith(_LONG)))
 
 
 @pytest.fixture(scope="session")
