@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 # Tests that kill, overload and time programs. No two of them run at once: they would disturb each other.
 _ALONE = ("tests/faults/",)
 # Files that take long and measure no time: they begin next, so that no process ends with one of them while the others are done.
-_LONG = ("tests/flow/", "tests/deploy/", "tests/examples/", "tests/sandbox/")
+_LONG = (
+    "tests/faults/test_crash_points.py",
+    "tests/fuzz/test_schemathesis.py",
+    "tests/flow/",
+    "tests/sandbox/",
+    "tests/stores/test_plans.py",
+)
 _PROCESSES_MAX = 4  # each has its own Postgres and Redis, and the tests that run alone take the longest
 
 
@@ -40,7 +46,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.getoption("capture") == "no" or any(word.endswith((".py", ".pyi")) for word in named):
         return 0  # starting processes takes longer than most files, and a debugger cannot attach to them
     cores = os.cpu_count() or 1
-    return min(cores, _PROCESSES_MAX) if cores > 1 else 0
+    # One more than cores: most tests wait for a process or a store much of their time.
+    return min(cores + 1, _PROCESSES_MAX) if cores > 1 else 0
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -50,13 +57,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 class _Split(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
-        return "alone" if nodeid.startswith(_ALONE) else nodeid.partition("::")[0]
+        return "alone" if _is_alone(nodeid) else nodeid.partition("::")[0]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Start with the longest tests if they are split: the others fill the other processes."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: (not item.nodeid.startswith(_ALONE), not item.nodeid.startswith(_LONG)))
+        items.sort(key=lambda item: (not _is_alone(item.nodeid), not item.nodeid.startswith(_LONG)))
+
+
+def _is_alone(nodeid: str) -> bool:
+    return nodeid.startswith(_ALONE) and not nodeid.startswith(_LONG)
 
 
 @pytest.fixture(scope="session")
