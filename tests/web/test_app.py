@@ -38,7 +38,9 @@ async def test_what_is_not_set_is_said_at_the_start(serving: Serve, environment:
     with structlog.testing.capture_logs() as lines:
         async with serving(environment | {"TETHER_FINGERPRINT_KEY": "k"}):
             pass
-    assert [line for line in lines if line["log_level"] == "error"] == []
+    said_more = [line["event"] for line in lines if line["log_level"] == "error"]
+    # Postgres of the tests does not wait for the disk (tests/conftest.py), and that is an error in production.
+    assert [event for event in said_more if "fsync" not in event] == []
 
 
 async def test_a_node_starts_and_stops_with_nothing_there(
