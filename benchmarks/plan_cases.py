@@ -78,6 +78,7 @@ EXEMPT: Final[Mapping[str, str]] = {
         (
             "postgres.begin",
             "postgres.backend",
+            "postgres.no_scans",
             "postgres.read",
             "notifications/webhook_events.probe",
             "payments/submissions.analyze",

@@ -14,6 +14,7 @@ from tether_core.payments.attempt import Confirmation
 from tether_sandbox.seed import seed
 from tether_stores.notifications import event_lists, webhook_events
 from tether_stores.notifications.webhook_events import Claimed, Finish, Recording
+from tether_stores.postgres import connection, open_pool
 
 from tests.support.clock import NOON
 
@@ -36,6 +37,10 @@ def _row(name: str, *, content: str = "", **changes: Any) -> Recording:
         body=f"unique_id={name}&signature=ab&status=approved".encode(),
     )
     return msgspec.structs.replace(row, **changes)
+
+
+def _reported(name: str) -> Recording:
+    return _row(name, report_class="approved")
 
 
 def _finish(row_id: int, state: str, *, next_at: datetime | None = None, reason: str = "moved") -> Finish:
@@ -82,6 +87,40 @@ async def test_the_same_contradiction_is_kept_once(conn: Connection) -> None:
     result = [await webhook_events.record(conn, [_row("a", content="x")], now=NOON) for _ in range(3)]
     assert result == [["conflicting"], ["repeated"], ["repeated"]]
     assert len(await _states(conn)) == 2
+
+
+@pytest.mark.parametrize(("stored", "is_analyzed"), [(10, True), (1_200, False)])
+async def test_recording_costs_the_same_while_the_table_grows(
+    database_url: str, stored: int, *, is_analyzed: bool
+) -> None:
+    """A plan that was made for a small table is kept, and must not read all of the table or of another index for each row.
+
+    Otherwise the pages touched for a row grow with the table until Postgres has new statistics, up to a minute later, and a burst
+    after the start is answered ten times slower.
+    """
+    touched_pages = (
+        "select coalesce(sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read), 0)::bigint "
+        "from pg_statio_user_tables where relname = 'webhook_events'"
+    )
+    pages: list[int] = []
+    async with (
+        open_pool(database_url, name="tests", max_size=1, looks_up_only=True) as pool,
+        connection(pool) as conn,
+    ):
+        await conn.execute("alter table webhook_events set (autovacuum_enabled = off)")
+        await webhook_events.record(conn, [_reported(f"stored-{n}") for n in range(stored)], now=NOON)
+        if is_analyzed:
+            await conn.execute("analyze webhook_events")
+        for number in range(20):  # from then on Postgres keeps the plan
+            await webhook_events.record(conn, [_reported(f"first-{number}")], now=NOON)
+        for batch in range(60):
+            rows = [_reported(f"{batch}-{n}") for n in range(64)]
+            await webhook_events.record(conn, rows, now=NOON)
+            await conn.execute("select pg_stat_force_next_flush()")
+            found = await (await conn.execute(touched_pages.encode())).fetchone()
+            assert found is not None
+            pages.append(found[0])
+    assert pages[59] - pages[49] < 2 * (pages[10] - pages[0])
 
 
 async def test_batches_wait_for_each_other_and_never_in_a_circle(

@@ -116,6 +116,7 @@ async def open_pool(
     wait_s: float = 2.0,
     checked: bool = True,
     prepared: Prepared = "auto",
+    looks_up_only: bool = False,
 ) -> AsyncIterator[Pool]:
     """
     A pool for the life of a process; it opens even while Postgres is away and recovers by itself.
@@ -128,7 +129,10 @@ async def open_pool(
         checked: Whether a connection is checked before it is handed out. That costs a round trip; a caller that
             can do its work again on a fresh connection may leave it out.
         prepared: Whether repeated statements are prepared by name, which not every pooler supports. "auto" checks each new connection for a
-        pooler, and prepares statements where there is none.
+            pooler, and prepares statements where there is none.
+        looks_up_only: Whether every statement looks up few rows by an index. Then a connection that keeps plans never plans to
+            read a whole table: such a plan is cheap while a table is small, and is kept while the table grows. Only with
+            "auto"; a pooler would carry the setting to other clients.
 
     Yields:
         The pool, open.
@@ -151,7 +155,9 @@ async def open_pool(
         # its waits, and would reconnect as long after an outage as it lasted.
         reconnect_timeout=2,
         check=Pool.check_connection if checked else None,
-        configure=_prepare_if_direct if prepared == "auto" else None,
+        configure=(_prepare_lookups_if_direct if looks_up_only else _prepare_if_direct)
+        if prepared == "auto"
+        else None,
     )
     await pool.open(wait=False)
     try:
@@ -164,6 +170,12 @@ async def _prepare_if_direct(conn: Connection) -> None:
     row = await (await conn.execute(_SQL["backend"], prepare=False)).fetchone()
     if row is not None and row[0] == conn.info.backend_pid:
         conn.prepare_threshold = _PREPARED_AFTER
+
+
+async def _prepare_lookups_if_direct(conn: Connection) -> None:
+    await _prepare_if_direct(conn)
+    if conn.prepare_threshold is not None:
+        await conn.execute(_SQL["no_scans"], prepare=False)
 
 
 @asynccontextmanager

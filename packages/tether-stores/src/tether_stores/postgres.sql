@@ -17,3 +17,7 @@ set local idle_in_transaction_session_timeout = {freeze_ms};
 -- backend --
 -- The process id of the server's end of this connection. Behind a pooler it is another one than the pooler has named to the client.
 select pg_backend_pid();
+
+-- no_scans --
+-- Never plan to read a whole table, for the rest of a session that no other client uses.
+set enable_seqscan = off;

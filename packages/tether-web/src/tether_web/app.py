@@ -102,6 +102,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     max_size=1,
                     checked=False,
                     prepared=settings.database_prepared,
+                    looks_up_only=True,
                 )
             )
             # One connection to check the history of marks of known notifications, which must not wait for an insert.

@@ -20,13 +20,13 @@ select
         else (
             select min(e.id) from webhook_events e
             where e.notification_id = given.notification_id and e.account = given.account
-                and e.report_class = given.report_class and e.conflicts_with is null
+                and e.report_class = given.report_class and e.state <> 'conflicting'
         )
     end,
     (
         select min(e.id) from webhook_events e
         where e.notification_id = given.notification_id and e.account = given.account
-            and e.report_class = given.report_class and e.conflicts_with is null and e.contradicted_count > 0
+            and e.report_class = given.report_class and e.state <> 'conflicting' and e.contradicted_count > 0
             and e.state in ('confirming', 'contradicted')
     )
 from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(report_classes)b::text[])

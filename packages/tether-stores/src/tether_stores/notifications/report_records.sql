@@ -11,7 +11,7 @@ from unnest(%(accounts)b::text[], %(notification_ids)b::text[], %(statuses)b::te
     with ordinality as given (account, notification_id, status, event, place)
 join webhook_events e
     on e.notification_id = given.notification_id and e.account = given.account and e.status = given.status
-    and (e.event is null or e.event = given.event) and e.kind = 'payment' and e.conflicts_with is null
+    and (e.event is null or e.event = given.event) and e.kind = 'payment' and e.state <> 'conflicting'
 order by given.place, e.id;
 
 -- add --

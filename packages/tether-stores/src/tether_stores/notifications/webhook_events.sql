@@ -5,6 +5,10 @@
 -- Rows are inserted in the order of their keys, so that two processes with the same keys wait for each other
 -- instead of deadlocking.
 --
+-- Plans of prepared statements are often made while the table is small or has no statistics yet, and kept while it grows. So rows that
+-- are no conflicts are found by `state <> 'conflicting'`: for `conflicts_with is null` Postgres assumes few rows until it has
+-- statistics, and reads the whole index of that condition for each row.
+--
 -- A worker locks rows by `claim` with "skip locked" and writes the effects in the same transaction. If a worker dies, its
 -- connection closes and the locks end. If it freezes, idle_in_transaction_session_timeout closes the connection.
 --
@@ -47,7 +51,7 @@ where case
     else given.nth + (
         select count(*) from webhook_events e
         where e.notification_id = given.notification_id and e.account = given.account
-            and e.report_class = given.report_class and e.conflicts_with is null
+            and e.report_class = given.report_class and e.state <> 'conflicting'
     ) <= %(rows_max)s
 end
 order by given.key
@@ -117,13 +121,14 @@ where e.id = again.id;
 -- guard --
 -- Settings of a claiming transaction, local to it. A frozen worker keeps its rows locked for at most %(freeze_ms)s. Bitmap
 -- scans are off because processed rows leave dead entries in the index: an index scan marks and then skips them, a bitmap scan
--- would read all of them each time until the next vacuum.
+-- would read all of them each time until the next vacuum. Scans of whole tables are off for the whole transaction: all its
+-- statements look up a few rows, and a plan that was made for a small table is kept while the table grows.
 select
     set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true),
-    set_config('enable_bitmapscan', 'off', true);
+    set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
 -- unguard --
--- Plan the statements after the claim as usual.
+-- Allow bitmap scans again for the statements after the claim.
 select set_config('enable_bitmapscan', null, true);
 
 -- claim --
