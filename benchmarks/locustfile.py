@@ -1,10 +1,7 @@
-r"""
+"""
 Load in stages, for locust: signed notifications at a given rate, with thresholds as exit code.
 
-`python -m benchmarks stages` starts the environment and runs this; against another installation run it by hand:
-
-    TETHER_BODIES=bodies.txt TETHER_STAGES="60:50 180:50 60:100 180:100 60:0" \
-        uv run --group bench locust -f benchmarks/locustfile.py --headless --host https://staging.example
+`python -m benchmarks stages` runs this, on an environment of its own or against another installation by `--url`.
 
 Each user sends one request a second, so users are requests per second. TETHER_BODIES holds one form body a line, TETHER_STAGES
 pairs of seconds and the rate reached at their end; TETHER_P95_MS and TETHER_P99_MS are the thresholds, TETHER_REPORT a file for the

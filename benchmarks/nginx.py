@@ -2,7 +2,9 @@
 
 import contextlib
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tether_sandbox.services.server import free_port
 
@@ -30,6 +32,7 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port};
+        {tls}
         keepalive_requests 1000000;
         location / {{
             proxy_http_version 1.1;
@@ -46,32 +49,54 @@ http {{
 """
 
 
-def found() -> bool:
-    """Whether nginx is installed."""
-    return shutil.which("nginx") is not None
+# nginx's own defaults of TLS, session reuse included, and a certificate of the kind that most servers have today.
+_TLS = """\
+listen 127.0.0.1:{port} ssl;
+        ssl_certificate {folder}/certificate.pem;
+        ssl_certificate_key {folder}/key.pem;
+        ssl_session_cache shared:tls:1m;"""
+_CERTIFICATE = (
+    "openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -days 2 -subj /CN=localhost "
+    "-keyout {folder}/key.pem -out {folder}/certificate.pem"
+)
+
+
+def found(*, tls: bool = False) -> bool:
+    """Whether nginx is installed, and what makes a certificate where TLS is wanted."""
+    return shutil.which("nginx") is not None and (not tls or shutil.which("openssl") is not None)
 
 
 @contextlib.contextmanager
-def proxied(environment: Environment, urls: Sequence[str]) -> Iterator[tuple[str, int]]:
+def proxied(environment: Environment, urls: Sequence[str], *, tls: bool = False) -> Iterator[tuple[str, int]]:
     """
     Have nginx in front of some nodes for the length of a `with` block.
 
     Args:
         environment: Where it runs.
         urls: The nodes, `http://127.0.0.1:PORT`.
+        tls: Whether its address is `https`, with a certificate that nobody has signed.
 
     Yields:
         Its address, and the id of its first process.
     """
     folder = environment.folder / f"nginx-{free_port()}"
     folder.mkdir()
-    port = free_port()
+    port, tls_port = free_port(), free_port()
+    if tls:
+        _make_certificate(folder)
     servers = "\n        ".join(f"server {url.removeprefix('http://')};" for url in urls)
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=folder, servers=servers, port=port), encoding="utf-8")
+    listening = _TLS.format(port=tls_port, folder=folder) if tls else ""
+    config.write_text(
+        _CONFIG.format(folder=folder, servers=servers, port=port, tls=listening), encoding="utf-8"
+    )
     program = environment.start("nginx", "-p", str(folder), "-e", "stderr", "-c", str(config))
     try:
         program.await_url(f"http://127.0.0.1:{port}/ready")
-        yield f"http://127.0.0.1:{port}", program.pid
+        yield f"https://127.0.0.1:{tls_port}" if tls else f"http://127.0.0.1:{port}", program.pid
     finally:
         program.kill()
+
+
+def _make_certificate(folder: Path) -> None:
+    subprocess.run(_CERTIFICATE.format(folder=folder).split(), check=True, capture_output=True)

@@ -12,7 +12,7 @@ from tether_sandbox.gateway import sign
 from tether_sandbox.seed import Seeded
 from tether_sandbox.settings import PASSWORD
 
-__all__ = ["PER_ATTEMPT", "notifications"]
+__all__ = ["PER_ATTEMPT", "made_up", "notifications"]
 
 # Deliveries per attempt, on average, rounded down; for sizing.
 PER_ATTEMPT = 2
@@ -20,20 +20,35 @@ PER_ATTEMPT = 2
 _REASONS = ("AM04", "AM04", "MS03", "MD06", "AC04", "MD01")
 
 
-def notifications(attempts: Iterable[Seeded], *, number: int) -> Iterator[bytes]:
+def made_up(count: int) -> Iterator[Seeded]:
+    """Payments that no database has, with ids that no other run has."""
+    chance = random.SystemRandom()
+    for number in range(count):
+        yield Seeded(
+            id=number,
+            transaction_id=f"benchmark-{chance.getrandbits(96):024x}",
+            unique_id=f"{chance.getrandbits(128):032x}",
+            amount_minor=chance.randrange(100, 100_000),
+            currency="EUR",
+            iban="",
+        )
+
+
+def notifications(attempts: Iterable[Seeded], *, number: int, password: str = PASSWORD) -> Iterator[bytes]:
     """
     Bodies to send, in the order to send them in.
 
     Args:
         attempts: The payments.
         number: The seed.
+        password: Of the gateway account, which signs them.
 
     Yields:
         Form bodies without line ends.
     """
     rng = random.Random(number)
     for seeded in attempts:
-        signature = sign(seeded.unique_id, password=PASSWORD)
+        signature = sign(seeded.unique_id, password=password)
         result = [{"status": "pending_async"}, {"status": "approved"}]
         if rng.random() < 0.1:
             result.append(
