@@ -61,7 +61,14 @@ class _Split(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Start with the longest tests if they are split: the others fill the other processes."""
+    """
+    Start with the longest tests if they are split: the others fill the other processes.
+
+    Raises:
+        UsageError: when a test is named after a time. Each process would give it another name, and none would run anything.
+    """
+    if timed := [item.nodeid for item in items if "datetime.datetime(" in item.nodeid]:
+        raise pytest.UsageError(f"give ids without times to the parameters of {timed[0][:200]}")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: (not _is_alone(item.nodeid), not item.nodeid.startswith(_LONG)))
 

@@ -253,7 +253,6 @@ async def test_an_edit_that_cannot_be_meant_is_refused(
         ("voided", {}, None),
         ("chargebacked", {}, None),
     ],
-    ids=str,
 )
 async def test_a_debtor_stays_as_its_debit_was(
     world: World, state: str, columns: dict[str, Any], words: str | None
