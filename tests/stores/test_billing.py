@@ -12,7 +12,7 @@ from tether_core.billing import auto_pause
 from tether_core.billing.eligibility import RunOptions
 from tether_core.billing.overrides import Override
 from tether_core.billing.refunded_before import Refund
-from tether_core.payments.same_debit import Elsewhere
+from tether_core.payments.matches import Elsewhere
 from tether_core.vop import Score
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tether_core.iban import fingerprint
-from tether_core.payments.same_debit import DebitKey, EarlierDebit, key_of
+from tether_core.payments.matches import EarlierDebit
+from tether_core.payments.same_debit import DebitKey, key_of
 from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Column, Columns, Debtor, Plan
 from tether_stores import debtors

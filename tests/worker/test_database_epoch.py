@@ -12,7 +12,8 @@ import pytest
 from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.limits.circuit_breaker import Permit
-from tether_core.payments.submission import Rules, transaction_id
+from tether_core.payments.submission import Rules
+from tether_core.payments.transaction_ids import transaction_id
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing, database_epoch

@@ -9,7 +9,7 @@ from tether_core.billing.eligibility import VERDICTS, Candidate, RunOptions, Tot
 from tether_core.billing.refunded_before import Refund
 from tether_core.blacklist import Listing
 from tether_core.errors import InvalidRequest
-from tether_core.payments.same_debit import Elsewhere, Match
+from tether_core.payments.matches import Elsewhere, Match
 from tether_core.screening import verdicts as verdicts_rules
 
 GERMAN, SWISS, TURKISH = "DE89370400440532013000", "CH9300762011623852957", "TR330006100519786457841326"

@@ -3,8 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.payments.due_items import alike, specific, warnings
-from tether_core.payments.submission import DUE_ITEM
+from tether_core.payments.due_items import DUE_ITEM, alike, specific, warnings
 
 
 @pytest.mark.parametrize(

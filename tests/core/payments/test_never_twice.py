@@ -26,7 +26,7 @@ from tether_core.billing.eligibility import Candidate, RunOptions, Totals
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted
-from tether_core.payments import attempt, submission
+from tether_core.payments import attempt, submission, transaction_ids
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY
 from tether_core.payments.not_found import Inquiry
@@ -234,7 +234,7 @@ class World:
     def add(self, debtor: int, *, retry_of: int | None) -> None:
         number = 1 + max((self.items[row][1] for row, _ in self.mine(debtor)), default=0)
         row = len(self.books) + 1
-        text = submission.transaction_id(
+        text = transaction_ids.transaction_id(
             debtor, due_item="once", number=number, amount_minor=1000, currency="EUR", iban_fingerprint=b""
         )
         self.items[row] = (debtor, number, retry_of)
@@ -337,7 +337,7 @@ class World:
             known = max((number for of, number, _ in items.values() if of == debtor), default=0)
             made = max((number for of, number, _ in self.items.values() if of == debtor), default=0)
             lost = sum(of == debtor for of in self.ids.values()) - known
-            if max(made - known, lost) > submission.LATER_TRIES:
+            if max(made - known, lost) > transaction_ids.LATER_TRIES:
                 return  # more tries than are looked for
         self.places.restore(recent)
         self.back_at = self.now
@@ -359,7 +359,7 @@ class World:
             of == debtor and later > number for of, later, _ in self.items.values()
         ):
             return False
-        later_ids = submission.later_ids(
+        later_ids = transaction_ids.later_ids(
             debtor, due_item="once", number=number, amount_minor=1000, currency="EUR", iban_fingerprint=b""
         )
         return any(

@@ -7,22 +7,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.payments.same_debit import (
-    DebitKey,
-    EarlierDebit,
-    Elsewhere,
-    compare,
-    elsewhere,
-    equal,
-    identifies,
-    key_of,
-    matches,
-    plain,
-    repeats,
-)
+from tether_core.payments.matches import EarlierDebit, Elsewhere, elsewhere, matches
+from tether_core.payments.repeats import repeats
+from tether_core.payments.same_debit import DebitKey, compare, equal, identifies, key_of, plain
 
 if TYPE_CHECKING:
-    from tether_core.payments.same_debit import Comparison, CurrentStatus
+    from tether_core.payments.matches import CurrentStatus
+    from tether_core.payments.same_debit import Comparison
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

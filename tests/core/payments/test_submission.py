@@ -20,9 +20,9 @@ from tether_core.payments.submission import (
     expire,
     record,
     resolve,
-    transaction_id,
     withhold,
 )
+from tether_core.payments.transaction_ids import transaction_id
 
 from tests.support.clock import NOON
 

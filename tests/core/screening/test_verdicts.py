@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 from tether_core.errors import InvalidRequest
-from tether_core.payments.same_debit import CurrentStatus, Match, MatchKind
+from tether_core.payments.matches import CurrentStatus, Match, MatchKind
 from tether_core.screening.verdicts import QUESTIONS, RULES, Facts, Policy, Verdict, judge, reasons, stands
 
 DAY = date(2026, 2, 27)

@@ -12,7 +12,8 @@ from tether_core.billing.overrides import Override, of_debtors
 from tether_core.billing.refunded_before import Refund
 from tether_core.billing.run import Ordered, RunState
 from tether_core.blacklist import email_key, name_key
-from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, EarlierDebit, compare, elsewhere, key_of
+from tether_core.payments.matches import EarlierDebit, elsewhere
+from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of
 from tether_core.vop import Score
 
 from tether_stores import blacklist, holds

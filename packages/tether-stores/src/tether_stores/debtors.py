@@ -9,7 +9,8 @@ import msgspec
 from psycopg.rows import kwargs_row
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
-from tether_core.payments.same_debit import CurrentStatus, DebitKey, EarlierDebit, key_of
+from tether_core.payments.matches import CurrentStatus, EarlierDebit
+from tether_core.payments.same_debit import DebitKey, key_of
 from tether_core.screening.questions import RepeatGroup
 from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Columns, Debtor, Plan

@@ -11,7 +11,9 @@ from typing import Final
 
 import msgspec
 from tether_core.blacklist import email_key, name_key, policy_for
-from tether_core.payments.same_debit import identifies, matches, repeat_of
+from tether_core.payments.matches import matches
+from tether_core.payments.repeats import repeat_of
+from tether_core.payments.same_debit import identifies
 from tether_core.screening.verdicts import Facts, Policy, Verdict, reasons
 
 from tether_stores import blacklist, debtors

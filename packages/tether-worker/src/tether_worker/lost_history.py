@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 from tether_core.errors import GatewaySilent, InvalidRequest
 from tether_core.events import Event
-from tether_core.payments import submission
+from tether_core.payments import submission, transaction_ids
 from tether_core.payments.gateway_identity import EVERY
 from tether_core.refunds import refund
 from tether_stores import database_epoch, events
@@ -130,7 +130,7 @@ def _is_lost(reply: Reply) -> bool:
 
 
 async def _checked(deps: InquiryDeps, reply: Reply, latest: LatestTry) -> Reply:
-    later = submission.later_ids(
+    later = transaction_ids.later_ids(
         latest.debtor_id,
         due_item=latest.due_item,
         number=latest.number,

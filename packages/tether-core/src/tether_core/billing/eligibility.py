@@ -66,8 +66,8 @@ from tether_core.blacklist import Listing, policy_for
 from tether_core.errors import InvalidIban, InvalidRequest
 from tether_core.money import Money
 from tether_core.payments.attempt import AttemptState
-from tether_core.payments.same_debit import Elsewhere, Match
-from tether_core.payments.submission import DUE_ITEM
+from tether_core.payments.due_items import DUE_ITEM
+from tether_core.payments.matches import Elsewhere, Match
 from tether_core.screening import verdicts as verdicts_rules
 
 __all__ = [

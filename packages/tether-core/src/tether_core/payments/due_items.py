@@ -22,8 +22,9 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["Warned", "alike", "normalised", "specific", "warnings"]
+__all__ = ["DUE_ITEM", "Warned", "alike", "normalised", "specific", "warnings"]
 
+DUE_ITEM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 _PARTS: Final = re.compile(r"[0-9]+|[^\W\d_]+")
 _YEAR_MONTH: Final = re.compile(r"((?:19|20)[0-9]{2})(0[1-9]|1[0-2])")
 _YEAR: Final = re.compile(r"(?:19|20)[0-9]{2}")

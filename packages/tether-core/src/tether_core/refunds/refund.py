@@ -61,7 +61,7 @@ from tether_core.events import (
     RefundStatusChanged,
 )
 from tether_core.holds import Hold
-from tether_core.payments import attempt, returns, stages, submission
+from tether_core.payments import attempt, returns, stages, submission, transaction_ids
 from tether_core.payments.attempt import Attempt, Confirmation, Decision, Policy
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import Inquiry
@@ -277,12 +277,12 @@ def later_ids(kind: RefundKind, debit: Attempt, *, number: int) -> tuple[str, ..
         number: Of the order that is known.
 
     Returns:
-        The ids of orders of either kind, with its number and the next `tether_core.payments.submission.LATER_TRIES`, without its own.
+        The ids of orders of either kind, with its number and the next `tether_core.payments.transaction_ids.LATER_TRIES`, without its own.
     """
     kinds: tuple[RefundKind, ...] = ("refund", "void")
     ids = [
         transaction_id(refund_kind, debit, number=number + further)
-        for further in range(submission.LATER_TRIES + 1)
+        for further in range(transaction_ids.LATER_TRIES + 1)
         for refund_kind in kinds
     ]
     return tuple(item for item in ids if item != transaction_id(kind, debit, number=number))

@@ -27,7 +27,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.payments.same_debit import CurrentStatus
+from tether_core.payments.matches import CurrentStatus
 from tether_core.screening.verdicts import QUESTIONS, Subject
 from tether_core.spreadsheet.plan import Decision, Plan, Question
 

@@ -49,7 +49,8 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.errors import InvalidRequest
-from tether_core.payments.same_debit import WINDOW_DAYS, CurrentStatus, Match, MatchKind
+from tether_core.payments.matches import CurrentStatus, Match, MatchKind
+from tether_core.payments.same_debit import WINDOW_DAYS
 
 __all__ = [
     "QUESTIONS",
@@ -80,8 +81,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     What is known of a row besides its cells.
 
     Attributes:
-        duplicate_of: The row of the file that is kept for the same debit; see `tether_core.payments.same_debit.repeats`.
-        unclear_with: An earlier row of the file that may be the same debit; see `tether_core.payments.same_debit.Repeats`.
+        duplicate_of: The row of the file that is kept for the same debit; see `tether_core.payments.repeats.repeats`.
+        unclear_with: An earlier row of the file that may be the same debit; see `tether_core.payments.repeats.Repeats`.
         listed: The account's blacklist entry: "hold", "block" or none.
         listed_cause: The reason of the entry, for display.
         chargebacked: Whether a debit from this account was ever charged back, refused for good or reclaimed.

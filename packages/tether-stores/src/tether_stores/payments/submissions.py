@@ -46,7 +46,7 @@ class Try(msgspec.Struct, frozen=True):
 
     Attributes:
         debtor_id: Who pays.
-        transaction_id: Our id of it; see `tether_core.payments.submission.transaction_id`.
+        transaction_id: Our id of it; see `tether_core.payments.transaction_ids.transaction_id`.
         amount_minor: Whole minor units.
         currency: ISO 4217.
         iban_fingerprint: Of the account.

@@ -19,7 +19,8 @@ from tether_core.billing.eligibility import Totals, plan
 from tether_core.events import Event
 from tether_core.jobs import PLAN
 from tether_core.payments import submission
-from tether_core.payments.submission import Rules, transaction_id
+from tether_core.payments.submission import Rules
+from tether_core.payments.transaction_ids import transaction_id
 from tether_core.reconciliation.differences import open_debits
 from tether_core.target_calendar import bank_day
 from tether_stores import billing, events

@@ -2,7 +2,7 @@
 Finish an upload once all its rows are screened: repeats by a blank value, mandates of several accounts, questions to a person.
 
 ```text
-last chunk ─► rows of accounts with several ─► same_debit.repeats ─► excluded, or asked about
+last chunk ─► rows of accounts with several ─► repeats.repeats ─► excluded, or asked about
          └──► rows asked about, counted ─► answered, or remembered for the layout? ─► taken, or excluded ─► completed
                                        └─► open ─► needs_answer, until a person has decided
 ```
@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core.payments.same_debit import repeats
+from tether_core.payments.repeats import repeats
 from tether_core.screening import questions
 from tether_core.screening.questions import Answered, RepeatGroup
 from tether_core.screening.verdicts import QUESTIONS, Facts, Policy, Subject, Verdict, reasons
