@@ -12,26 +12,40 @@ the restart; otherwise from the end of the fault.
 
 import contextlib
 import random
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Final, Literal, TypeAlias
 
+import httpx
 import msgspec
 import psycopg
 import redis
 from tether_stores.queries import split_file
 
-from tether_sandbox.chaos.stage import Node, Stage
+from tether_sandbox.chaos.stage import GATEWAY, LOGINS, Node, Stage
 from tether_sandbox.services.server import Server
+from tether_sandbox.services.waiting import until
+from tether_sandbox.settings import API_KEY, PASSWORD
 
-__all__ = ["FAULTS", "Fault", "possible"]
+__all__ = ["FAULTS", "Fault", "possible", "resume_runs"]
 
 _SQL: Final = split_file("tether_sandbox", "sql/chaos")
 
 _CUT_EVERY_S: Final = 0.15
 # More and less than the length of any lease; behind and ahead.
 _CLOCKS_OFF_S: Final = (-600.0, -45.0, 45.0, 600.0)
+# When the clock of a worker steps, after its start; 0: it is off from the start.
+_STEPS_AFTER_S: Final = (0.0, 3.0)
+# Steps of Postgres' clock: beyond every lease and grace period, and back by less than a recovery may take.
+_CLOCK_STEPS_S: Final = (1_200.0, 90.0, -20.0)
+# Connections to the gateway that die, in each phase of a call.
+_DYING: Final = msgspec.structs.replace(
+    GATEWAY, connect_reset=0.1, request_cut=0.1, request_held=0.05, response_lost=0.1, response_cut=0.1
+)
+# Passwords that are still accepted: notifications signed with them may be on their way.
+_PASSWORDS_MAX: Final = 3
 
 Injection: TypeAlias = Callable[[Stage, random.Random], AbstractContextManager[None]]
 
@@ -52,6 +66,8 @@ class Fault(msgspec.Struct, frozen=True):
         needs_pooler: Whether it is possible only with a pooler.
         is_outage: Whether a store is down for minutes, depending on the length of the test (`tether_sandbox.chaos.run`).
         probe: What measures the recovery: a notification that is applied, or a file that is read.
+        rewinds: Whether it takes committed rows back: a copy of the database is made when it begins, and takes the place of the
+            database when it ends; recovery is measured from then on.
     """
 
     name: str
@@ -65,6 +81,7 @@ class Fault(msgspec.Struct, frozen=True):
     needs_pooler: bool = False
     is_outage: bool = False
     probe: Literal["notification", "file"] = "notification"
+    rewinds: bool = False
 
 
 @contextlib.contextmanager
@@ -123,10 +140,10 @@ def _full(stage: Stage) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _skewed(node: Node, *, by_s: float) -> Iterator[None]:
-    """Restart a worker with clock skew, then without."""
+def _skewed(node: Node, *, by_s: float, after_s: float) -> Iterator[None]:
+    """Restart a worker with clock skew, or with a clock that steps, then without."""
     node.kill()
-    node.start(clock_off_s=by_s)
+    node.start(clock_off_s=by_s, steps_after_s=after_s)
     node.await_ready()
     try:
         yield
@@ -157,7 +174,9 @@ def _kill_worker(stage: Stage, rng: random.Random) -> AbstractContextManager[Non
 
 
 def _skew_worker(stage: Stage, rng: random.Random) -> AbstractContextManager[None]:
-    return _skewed(rng.choice(stage.workers), by_s=rng.choice(_CLOCKS_OFF_S))
+    return _skewed(
+        rng.choice(stage.workers), by_s=rng.choice(_CLOCKS_OFF_S), after_s=rng.choice(_STEPS_AFTER_S)
+    )
 
 
 @contextlib.contextmanager
@@ -273,6 +292,107 @@ def _cut_redis(stage: Stage, _rng: random.Random) -> Iterator[None]:
         cutting.join()
 
 
+@contextlib.contextmanager
+def _step_clock(stage: Stage, rng: random.Random) -> Iterator[None]:
+    with psycopg.connect(stage.database_url, autocommit=True) as conn:
+        conn.execute(_SQL["step_clock"], {"by_s": rng.choice(_CLOCK_STEPS_S)})
+    yield
+
+
+@contextlib.contextmanager
+def _gone_back(stage: Stage, *, is_promoted: bool) -> Iterator[None]:
+    """Copy the database while no worker goes on; in the end the copy takes its place and its address."""
+    copy = stage.postgres.folder / "copy"
+    with contextlib.ExitStack() as stack:
+        for node in stage.workers:
+            stack.enter_context(_frozen(node))
+        stage.postgres.base_backup(to=copy)
+    yield
+    stage.postgres.kill()
+    stage.postgres.put_back(copy)
+    shutil.rmtree(copy)
+    if is_promoted:
+        # A standby that has received nothing since; nothing reaches it from the primary any more.
+        (stage.postgres.data / "standby.signal").touch()
+    stage.postgres.start()
+    if is_promoted:
+        with psycopg.connect(stage.database_url, autocommit=True) as conn:
+            conn.execute(_SQL["promote"])
+
+
+def _restore_copy(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
+    return _gone_back(stage, is_promoted=False)
+
+
+def _promote_standby(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
+    return _gone_back(stage, is_promoted=True)
+
+
+@contextlib.contextmanager
+def _change_password(stage: Stage, rng: random.Random) -> Iterator[None]:
+    """Change it at the gateway first: until the programs know it, calls are refused and signatures are invalid."""
+    known = stage.environ["EMP_API_PASSWORD"].split(",")
+    new = f"{PASSWORD}-{rng.getrandbits(32):08x}"
+    stage.gateway.passwords([new])
+    yield
+    # Those payments that are made elsewhere are signed with the first password, all the time.
+    older = [password for password in known if password != PASSWORD][: _PASSWORDS_MAX - 2]
+    stage.configure(EMP_API_PASSWORD=",".join([new, *older, PASSWORD]))
+    until(
+        lambda: not resume_runs(stage),
+        what="paused runs to go on",
+        despite=(psycopg.OperationalError, httpx.HTTPError),
+    )
+
+
+def resume_runs(stage: Stage) -> int:
+    """Resume the paused billing runs, as a person does who has corrected the cause; returns how many were paused."""
+    with psycopg.connect(stage.database_url) as conn:
+        paused = [run_id for (run_id,) in conn.execute(_SQL["paused_runs"])]
+    for run_id in paused:
+        httpx.post(
+            f"{stage.front.url}/api/billing-runs/{run_id}/resume",
+            headers={"authorization": f"Bearer {API_KEY}"},
+            timeout=10,
+            trust_env=False,
+        )
+    return len(paused)
+
+
+@contextlib.contextmanager
+def _change_terminal(stage: Stage, _rng: random.Random) -> Iterator[None]:
+    """New debits go to the other terminal; the one before stays known, as the guide says."""
+    stage.configure(EMP_TERMINAL_TOKEN=",".join(reversed(stage.environ["EMP_TERMINAL_TOKEN"].split(","))))
+    yield
+
+
+@contextlib.contextmanager
+def _change_login(stage: Stage, _rng: random.Random) -> Iterator[None]:
+    stage.configure(EMP_API_LOGIN=_other(stage.environ["EMP_API_LOGIN"], LOGINS))
+    yield
+
+
+@contextlib.contextmanager
+def _change_address(stage: Stage, _rng: random.Random) -> Iterator[None]:
+    relay = stage.gateway.url
+    addresses = (relay, relay.replace("127.0.0.1", "localhost"))
+    stage.configure(EMP_API_URL=_other(stage.environ["EMP_API_URL"], addresses))
+    yield
+
+
+def _other(present: str, among: tuple[str, ...]) -> str:
+    return next(item for item in among if item != present)
+
+
+@contextlib.contextmanager
+def _cut_gateway(stage: Stage, _rng: random.Random) -> Iterator[None]:
+    stage.gateway.faults(_DYING)
+    try:
+        yield
+    finally:
+        stage.gateway.faults(GATEWAY)
+
+
 def _fill_disk(stage: Stage, _rng: random.Random) -> AbstractContextManager[None]:
     return _disks_full(stage)
 
@@ -289,7 +409,7 @@ FAULTS: Final[dict[str, Fault]] = {
         Fault("kill workers", "SIGKILL of both workers at once", _kill_workers, 0, 1, kills=True, weight=3),
         Fault(
             "skew worker",
-            "a worker killed and restarted with a clock skew of up to ten minutes",
+            "a worker killed and restarted with a clock that is off by up to ten minutes, or steps by that much while it runs",
             _skew_worker,
             3,
             8,
@@ -337,6 +457,60 @@ FAULTS: Final[dict[str, Fault]] = {
             weight=0,
             is_outage=True,
             probe="file",
+        ),
+        Fault(
+            "step clock",
+            "Postgres' clock steps, ahead by up to 20 minutes or back",
+            _step_clock,
+            0,
+            0,
+            weight=2,
+        ),
+        Fault(
+            "restore copy",
+            "the database replaced by a copy made some seconds before: the same timeline, an older position",
+            _restore_copy,
+            3,
+            8,
+            kills=True,
+            weight=2,
+            rewinds=True,
+        ),
+        Fault(
+            "promote standby",
+            "the database replaced by a standby that lagged by some seconds: another timeline",
+            _promote_standby,
+            3,
+            8,
+            kills=True,
+            weight=2,
+            rewinds=True,
+        ),
+        Fault(
+            "change password",
+            "the API password changed at the gateway, then in the settings of every program",
+            _change_password,
+            1,
+            4,
+        ),
+        Fault(
+            "change terminal", "debits go to another terminal; all programs restarted", _change_terminal, 0, 1
+        ),
+        Fault("change login", "another API login; all programs restarted", _change_login, 0, 1),
+        Fault(
+            "change address",
+            "another address of the gateway; all programs restarted",
+            _change_address,
+            0,
+            1,
+        ),
+        Fault(
+            "cut gateway",
+            "connections to the gateway die in each phase of a call",
+            _cut_gateway,
+            3,
+            8,
+            weight=2,
         ),
         Fault(
             "fill disk",

@@ -3,15 +3,14 @@ Files and debits in the chaos test: small files are uploaded, read and billed al
 
 Each file has good rows, one with an invalid IBAN, and one person twice, so it gives debtors, problems and verdicts. It is sent
 until it is accepted; the same bytes twice are the same upload. Some files are ambiguous; their questions are answered as a person
-would. After a file was read its debtors are billed through the simulator; that request, too, is repeated until it is accepted: a
-second run finds nothing left to bill.
+would. After a file was read its debtors are billed through the simulator; that request, too, is repeated until it is accepted, with
+the same `Idempotency-Key`.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import httpx
@@ -97,6 +96,10 @@ class Uploader:
         self._stage = stage
         self._rng = rng
         self._to_bill = asyncio.Queue[int | None]()
+        self._is_open = asyncio.Event()
+        self._is_open.set()
+        self._working = 0
+        self._idle = asyncio.Condition()
         self.acknowledged: list[int] = []
         self.runs: list[int] = []
         self.answered: set[int] = set()
@@ -107,17 +110,52 @@ class Uploader:
         async with self._client() as client, asyncio.TaskGroup() as group:
             group.create_task(self._bill(client))
             while not stopping.is_set():
-                await self._upload(client)
+                async with self._work():
+                    self._to_bill.put_nowait(await self._upload(client))
                 try:
                     await asyncio.wait_for(stopping.wait(), _EVERY_S)
                 except TimeoutError:
                     continue
             self._to_bill.put_nowait(None)
 
-    async def probe(self) -> None:
-        """Upload a file and wait until it is read."""
+    async def probe(self) -> int:
+        """Upload a file and wait until it is read; returns the upload, which `bill` may be given."""
         async with self._client() as client:
-            await self._read(client, await self._upload(client))
+            upload_id = await self._upload(client)
+            await self._read(client, upload_id)
+        return upload_id
+
+    def bill(self, upload_id: int) -> None:
+        """Have an upload billed after those before."""
+        self._to_bill.put_nowait(upload_id)
+
+    async def pause(self) -> None:
+        """Upload and order nothing more, and wait until what was begun is acknowledged."""
+        self._is_open.clear()
+        async with self._idle:
+            await self._idle.wait_for(lambda: not self._working)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._is_open.set()
+
+    async def order_alone(self) -> None:
+        """Upload a file, wait until it is read, and order its run, while everything else is paused."""
+        async with self._client() as client:
+            upload_id = await self._upload(client)
+            await self._read(client, upload_id)
+            await self._order(client, upload_id)
+
+    @contextlib.asynccontextmanager
+    async def _work(self) -> AsyncIterator[None]:
+        await self._is_open.wait()
+        self._working += 1
+        try:
+            yield
+        finally:
+            async with self._idle:
+                self._working -= 1
+                self._idle.notify_all()
 
     def _client(self) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {API_KEY}"}
@@ -128,7 +166,6 @@ class Uploader:
         files = {"file": ("list.csv", sheet(self._rng, is_ambiguous=is_ambiguous))}
         upload_id: int = (await self._call(client, "POST", "/api/uploads", files=files))["upload"]["id"]
         self.acknowledged.append(upload_id)
-        self._to_bill.put_nowait(upload_id)
         return upload_id
 
     async def _read(self, client: httpx.AsyncClient, upload_id: int) -> None:
@@ -158,10 +195,20 @@ class Uploader:
 
     async def _bill(self, client: httpx.AsyncClient) -> None:
         while (upload_id := await self._to_bill.get()) is not None:
-            await self._read(client, upload_id)
-            order = {"due_item": "chaos", "usage": "Chaos"}
-            run = await self._call(client, "POST", f"/api/uploads/{upload_id}/billing", json=order)
-            self.runs.append(run["id"])
+            async with self._work():
+                await self._read(client, upload_id)
+                await self._order(client, upload_id)
+
+    async def _order(self, client: httpx.AsyncClient, upload_id: int) -> None:
+        order = {"due_item": "chaos", "usage": "Chaos"}
+        run = await self._call(
+            client,
+            "POST",
+            f"/api/uploads/{upload_id}/billing",
+            json=order,
+            headers={"idempotency-key": f"chaos-{upload_id}"},
+        )
+        self.runs.append(run["id"])
 
     async def _call(self, client: httpx.AsyncClient, method: str, path: str, **content: Any) -> Any:
         """Repeat a request until it is accepted; returns the response."""
@@ -268,11 +315,12 @@ async def all_billed(stage: Stage, *, timeout_s: float) -> None:
             row = conn.execute(_SQL["open_debits"]).fetchone()
             assert row is not None
             unplanned, ready, leased, left = row
-            now = datetime.now(UTC)
+            now = conn.execute(_SQL["now"]).fetchone()
+            assert now is not None
             if leased:
-                conn.execute(_SQL["expire_leases"], {"now": now, "call_s": _CALL_S})
+                conn.execute(_SQL["expire_leases"], {"now": now[0], "call_s": _CALL_S})
             elif left and not ready and not unplanned:
-                conn.execute(_SQL["pass_hour"], {"now": now})
+                conn.execute(_SQL["pass_hour"], {"now": now[0]})
         return not unplanned and not left
 
     await asyncio.to_thread(stage.gateway.resolve)

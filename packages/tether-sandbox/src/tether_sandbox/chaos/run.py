@@ -4,7 +4,11 @@ Run the chaos test: continuous notifications, faults drawn from a seed, and a co
 Every second the sender plans the notifications of some payments, with fault injection (`tether_sandbox.gateway.fault_injection`),
 and posts each until it is acknowledged. Meanwhile one fault after another is injected and removed: first each kind once, in
 random order, then at random. After each fault a **probe notification** measures the recovery: it belongs to a payment of its
-own, is posted until it is acknowledged, and awaited until it is applied. For faults that affect files the probe is a file.
+own, is posted until it is acknowledged, and awaited until it is applied. For faults that affect files the probe is a file. The
+time of the recovery is the one in the probe's row, so a test that is slow itself does not take a recovery for a slow one.
+
+Where the database goes back (`Fault.rewinds`), uploads and orders wait, except for one run that the lost history submits, because
+people repeat them and not Tether. The gateway repeats the notifications that it had an acknowledgement for in the lost time.
 
 At the same time files are uploaded and billed (`files`), and one notification a second is sent to both nodes at once.
 """
@@ -15,26 +19,28 @@ import random
 import re
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import psycopg
 from tether_core.errors import Unavailable
+from tether_stores.clock import timestamp
 from tether_stores.notifications import event_lists
 from tether_stores.postgres import connection, open_pool
 from tether_stores.queries import split_file
 
-from tether_sandbox.chaos.faults import FAULTS, Fault, possible
+from tether_sandbox.chaos.faults import FAULTS, Fault, possible, resume_runs
 from tether_sandbox.chaos.files import Uploader, all_billed, all_read, check_debits, check_files
 from tether_sandbox.chaos.stage import Stage, staged
 from tether_sandbox.conservation import BooksLine, Sent, books, check_chaos
-from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, deliver, plan
+from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, Plan, deliver, plan
 from tether_sandbox.seed import seed
-from tether_sandbox.services.waiting import eventually
+from tether_sandbox.services.waiting import eventually, until
 from tether_sandbox.settings import PASSWORD
 
 __all__ = ["ChaosReport", "Recovery", "run_chaos"]
@@ -45,15 +51,24 @@ _SQL = split_file("tether_sandbox", "sql/chaos")
 _PER_PAYMENT: Final = 2.35
 # Plans at the same time; each has the notifications of a second. During an outage the sender waits with that many.
 _PLANS_MAX: Final = 4
+# The longest recovery that passes, and how long is waited to see one: a busy machine may see it late.
 _RECOVER_S: Final = 60.0
+_SEEN_S: Final = 300.0
+# How long a delivered plan is kept, to be repeated where the database goes back.
+_KEPT_S: Final = 240.0
 _END_S: Final = 120.0
 # "Not found" is trusted after a grace period on the machine's clock, which the test cannot move; and the response may be lost
 # again when the debit is submitted again.
 _RESOLVE_S: Final = 360.0
+# With several identities: how long each is configured for its debits, and how often.
+_RESOLVE_EACH_S: Final = 75.0
+_RESOLVE_ROUNDS: Final = 3
 # Range of the outage of each of the three stores.
 _OUTAGE_SHORTEST_S: Final = 10.0
 _OUTAGE_LONGEST_S: Final = 300.0
 _RACE_EVERY_S: Final = 1.0
+# How long such a notification may be on its way.
+_RACE_S: Final = 30.0
 _PAUSE_S: Final = (0.1, 0.8)
 # Log lines that indicate a defect. Those of Granian after a whole node was killed do not.
 _DEFECT: Final = re.compile(r"internal error|Traceback|notification deferred|periodic task failed|job failed")
@@ -67,8 +82,8 @@ class Recovery(msgspec.Struct, frozen=True):
         fault: Its name.
         at_s: Time since the start of the chaos test.
         held_s: Duration of the fault.
-        recovered_s: Time until the probe notification was applied, or the probe file read; from the kill, or from the end
-            of the fault. `None` if it was not.
+        recovered_s: Time until the probe notification was applied, or the probe file read, by their rows; from the kill, or
+            from the end of the fault. `None` if that was not seen within `_SEEN_S`.
         whole_s: Time until everything that was killed was ready again, too.
         failed_requests: Responses 500, 502 and 504 of the proxy meanwhile.
     """
@@ -143,18 +158,22 @@ class ChaosReport(msgspec.Struct, frozen=True):
     @property
     def unrecovered(self) -> list[Recovery]:
         """Faults after which the probe did not succeed in time."""
-        return [recovery for recovery in self.recoveries if recovery.recovered_s is None]
+        return [
+            recovery
+            for recovery in self.recoveries
+            if recovery.recovered_s is None or recovery.recovered_s > _RECOVER_S
+        ]
 
     @property
     def slowest_s(self) -> float:
         """The longest recovery."""
-        return max((recovery.recovered_s or _RECOVER_S for recovery in self.recoveries), default=0.0)
+        return max((_known_s(recovery) for recovery in self.recoveries), default=0.0)
 
     @property
     def slowest_after_kill_s(self) -> float:
         """The longest recovery after a kill."""
         killed = (recovery for recovery in self.recoveries if FAULTS[recovery.fault].kills)
-        return max((item.recovered_s or _RECOVER_S for item in killed), default=0.0)
+        return max((_known_s(recovery) for recovery in killed), default=0.0)
 
     @property
     def request_losses(self) -> list[Recovery]:
@@ -176,6 +195,10 @@ class ChaosReport(msgspec.Struct, frozen=True):
         )
 
 
+def _known_s(recovery: Recovery) -> float:
+    return _SEEN_S if recovery.recovered_s is None else recovery.recovered_s
+
+
 class _Sender:
     """Sends plan after plan until stopped, and collects the results."""
 
@@ -192,6 +215,43 @@ class _Sender:
         self._urls = stage.notify_urls()
         self._began = self._acknowledged_at = time.monotonic()
         self._acked_each_s = Counter[int]()
+        # When each plan was delivered, the oldest first; and those that race, under way or delivered.
+        self._lately = deque[tuple[float, Plan]]()
+        self._plans_open = 0
+        self._is_open = asyncio.Event()
+        self._is_open.set()
+        self._changed = asyncio.Condition()
+
+    async def pause(self) -> None:
+        """Begin no further plan, and wait until those begun are delivered."""
+        self._is_open.clear()
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self._plans_open)
+
+    def resume(self) -> None:
+        """Go on after `pause`; the pause is no gap."""
+        self._acknowledged_at = time.monotonic()
+        self._is_open.set()
+
+    async def repeat(self, *, since: float) -> None:
+        """Send again what was delivered since a time of the monotonic clock, or is on its way."""
+        plans = [planned for ended, planned in self._lately if ended >= since]
+        slots = asyncio.Semaphore(_PLANS_MAX)
+
+        async def send(planned: Plan) -> None:
+            async with slots:
+                self.delivered.append(
+                    await deliver(planned, url=self._url, concurrency=16, attempts_max=100_000)
+                )
+
+        async with asyncio.TaskGroup() as group:
+            for planned in plans:
+                group.create_task(send(planned))
+
+    def _keep(self, planned: Plan, *, at: float) -> None:
+        self._lately.append((at, planned))
+        while self._lately[0][0] < time.monotonic() - _KEPT_S:
+            self._lately.popleft()
 
     @property
     def acked_each_s(self) -> list[int]:
@@ -209,7 +269,9 @@ class _Sender:
                 if not chosen:
                     raise RuntimeError("the chaos test ran out of payments")
                 await slots.acquire()
+                await self._is_open.wait()
                 number += 1
+                self._plans_open += 1
                 group.create_task(self._send(chosen, number=number, slots=slots))
                 late_s = time.monotonic() - began - number
                 if late_s < 0:
@@ -241,9 +303,13 @@ class _Sender:
             )
         finally:
             slots.release()
+            self._keep(planned, at=time.monotonic())
+            async with self._changed:
+                self._plans_open -= 1
+                self._changed.notify_all()
 
-    async def probe(self, payment: Payment) -> None:
-        """Send the notification of a probe until it is acknowledged."""
+    def probe(self, payment: Payment) -> None:
+        """Send the notification of a probe until it is acknowledged; blocks, for a thread of its own."""
         planned = plan(
             [payment],
             seed=1,
@@ -252,9 +318,9 @@ class _Sender:
             fault_injection=FaultInjection.none(),
         )
         self.sent.add(planned)
-        self.delivered.append(
-            await deliver(planned, url=self._url, attempts_max=100_000, retry_interval_s=0.05, timeout_s=5.0)
-        )
+        sending = deliver(planned, url=self._url, attempts_max=100_000, retry_interval_s=0.05, timeout_s=5.0)
+        self.delivered.append(asyncio.run(sending))
+        self._lately.append((time.monotonic(), planned))
 
     async def race(self, payments: Iterator[Payment], *, stopping: asyncio.Event) -> None:
         """Send one notification after another to both nodes at the same time, past the proxy."""
@@ -268,6 +334,8 @@ class _Sender:
                 fault_injection=FaultInjection.none(),
             )
             self.sent.add(planned)
+            # It may be half delivered when the database goes back.
+            self._keep(planned, at=time.monotonic() + _RACE_S)
             self.delivered += await asyncio.gather(
                 *(deliver(planned, url=url, attempts_max=100_000, timeout_s=5.0) for url in self._urls)
             )
@@ -300,6 +368,7 @@ class _Chaos:
         self._probes = probes
         self._rng = rng
         self._began = time.monotonic()
+        self._loop = asyncio.get_running_loop()
         self.recoveries: list[Recovery] = []
 
     async def run(
@@ -326,56 +395,107 @@ class _Chaos:
     async def _recovery(self, fault: Fault, *, held_s: float) -> Recovery:
         logged_bytes, began = self._stage.front.logged_bytes, time.monotonic()
         injected = fault.inject(self._stage, self._rng)
+        if fault.rewinds:
+            await self._uploader.pause()
+            await self._uploader.order_alone()
+            await asyncio.sleep(self._rng.uniform(*_PAUSE_S))
+            copied = time.monotonic()
         await asyncio.to_thread(injected.__enter__)
 
         async def remove() -> None:
             await asyncio.sleep(held_s)
             await asyncio.to_thread(injected.__exit__, None, None, None)
 
-        if fault.kills:
+        removal: asyncio.Task[object] | None = None
+        if fault.rewinds:
+            await asyncio.sleep(held_s)
+            await self._sender.pause()
+            began = time.monotonic()
+            removal = asyncio.create_task(asyncio.to_thread(partial(injected.__exit__, None, None, None)))
+        elif fault.kills:
             removal = asyncio.create_task(remove())
         else:
             await remove()
             began = time.monotonic()
-        recovered_s: float | None
-        try:
-            async with asyncio.timeout(_RECOVER_S):
-                if fault.probe == "file":
-                    await self._uploader.probe()
-                else:
-                    await self._applied(next(self._probes))
-            recovered_s = time.monotonic() - began
-        except TimeoutError:
-            recovered_s = None
-        if fault.kills:
+        recovered_s = await self._recovered_s(fault, began=began)
+        if removal is not None:
             await removal
+        whole_s = time.monotonic() - began
+        failed_requests = self._stage.front.failures(after_bytes=logged_bytes)
+        if fault.rewinds:
+            last_s = time.monotonic() - copied
+            await asyncio.to_thread(self._stage.gateway.repeat, last_s=last_s)
+            await self._sender.repeat(since=copied)
+            self._sender.resume()
+            self._uploader.resume()
         return Recovery(
             fault.name,
             at_s=round(began - self._began, 2),
             held_s=round(held_s, 2),
             recovered_s=None if recovered_s is None else round(recovered_s, 2),
-            whole_s=round(time.monotonic() - began, 2),
-            failed_requests=self._stage.front.failures(after_bytes=logged_bytes),
+            whole_s=round(whole_s, 2),
+            failed_requests=failed_requests,
         )
 
-    async def _applied(self, probe: Payment) -> None:
-        """Send the notification of a probe, and wait until it is applied."""
-        await self._sender.probe(probe)
+    async def _recovered_s(self, fault: Fault, *, began: float) -> float | None:
+        """
+        Measure a recovery with a probe.
 
-        async def is_applied() -> bool:
-            # Past the pooler, on its own connection, so that only the recovery of the programs is measured.
-            async with await psycopg.AsyncConnection.connect(
-                self._stage.database_url, connect_timeout=2
-            ) as conn:
-                cursor = await conn.execute(_SQL["state_of"], {"unique_id": probe.unique_id})
-                return await cursor.fetchone() == ("approved",)
+        Args:
+            began: From when on, by the monotonic clock.
 
-        await eventually(
-            is_applied,
+        Returns:
+            Seconds until the probe took effect, by its row; `None` if that was not seen within `_SEEN_S`.
+        """
+        # In a thread with a loop of its own, because the loop of the test has thousands of requests to wait for.
+        if fault.probe == "file":
+            measured = asyncio.create_task(asyncio.to_thread(self._file_read))
+        else:
+            measured = asyncio.create_task(asyncio.to_thread(self._applied, next(self._probes)))
+        try:
+            at = await measured
+        except TimeoutError:
+            return None
+        return at - began
+
+    def _applied(self, probe: Payment) -> float:
+        """Send the notification of a probe, wait until it is applied, and return when that was."""
+        self._sender.probe(probe)
+        return self._happened(
+            "state_of",
+            {"unique_id": probe.unique_id},
+            lambda state: state == "approved",
             what="the probe notification",
-            timeout_s=_RECOVER_S,
-            despite=(psycopg.OperationalError,),
         )
+
+    def _file_read(self) -> float:
+        """Send a file, wait until it is read, and return when that was."""
+        upload_id = asyncio.run(asyncio.wait_for(self._uploader.probe(), _SEEN_S))
+        self._loop.call_soon_threadsafe(self._uploader.bill, upload_id)
+        return self._happened("file_read", {"upload_id": upload_id}, bool, what="the probe file")
+
+    def _happened(
+        self, query: str, parameters: dict[str, object], fact: Callable[[object], bool], *, what: str
+    ) -> float:
+        """Wait until a row says that something has happened, and return when that was, by the monotonic clock."""
+        seen: list[float] = []
+        waited_since = time.monotonic()
+
+        def has_happened() -> bool:
+            nonlocal waited_since
+            # Past the pooler, on its own connection, so that only the recovery of the programs is measured.
+            with psycopg.connect(self._stage.database_url, connect_timeout=10) as conn:
+                row = conn.execute(_SQL[query], parameters).fetchone()
+            now = time.monotonic()
+            if row is None or not fact(row[0]):
+                waited_since = now
+                return False
+            # By the row; no earlier than it was last seen without, where the clock of Postgres steps.
+            seen.append(max(now - max(row[1] or 0.0, 0.0), min(waited_since, now)))
+            return True
+
+        until(has_happened, what=what, timeout_s=_SEEN_S, despite=(psycopg.OperationalError,))
+        return seen[-1]
 
 
 def run_chaos(
@@ -487,7 +607,9 @@ async def _run(
         answered=len(uploader.answered),
         debits=len(debits),
         objects_unnamed=unnamed,
-        lines=check_chaos(sender.sent, ours, delivered=delivered) + lines,
+        lines=check_chaos(sender.sent, ours, delivered=delivered)
+        + [_rewinds(stage, chaos.recoveries)]
+        + lines,
         warnings=_warnings(stage),
         acked_each_s=sender.acked_each_s,
     )
@@ -517,17 +639,48 @@ def _seeded(stage: Stage, count: int, *, number: int) -> Iterator[Payment]:
 async def _resolved(stage: Stage) -> None:
     """Wait until every file is read, every debit has an outcome, and no notification is due or unconfirmed."""
     await eventually(lambda: all_read(stage.database_url), what="every file to be read", timeout_s=_END_S)
-    await all_billed(stage, timeout_s=_RESOLVE_S)
+    await asyncio.to_thread(resume_runs, stage)
+    await _all_billed(stage)
     async with open_pool(stage.database_url, name="tether-chaos", max_size=1) as pool:
 
         async def none_is_left() -> bool:
             async with connection(pool) as conn:
+                now = await timestamp(conn)
                 # Make failed status inquiries due again at once.
-                await conn.execute(_SQL["retry_inquiries"], {"now": datetime.now(UTC)})
-                counts = await event_lists.counts(conn, now=datetime.now(UTC))
+                await conn.execute(_SQL["retry_inquiries"], {"now": now})
+                counts = await event_lists.counts(conn, now=now)
                 return not counts.waiting and not counts.confirming
 
         await eventually(none_is_left, what="an empty inbox", timeout_s=_END_S, despite=(Unavailable,))
+
+
+def _rewinds(stage: Stage, recoveries: Sequence[Recovery]) -> BooksLine:
+    rewinds = sum(FAULTS[recovery.fault].rewinds for recovery in recoveries)
+    with psycopg.connect(stage.database_url) as conn:
+        row = conn.execute(_SQL["epochs"]).fetchone()
+    assert row is not None
+    return BooksLine("times the database went back = epochs after the first", rewinds, row[0])
+
+
+async def _all_billed(stage: Stage) -> None:
+    """
+    Wait until the outcome of each debit is known.
+
+    A debit of unknown outcome can be inquired only with the login and at the address that it was submitted with, so each of
+    these is configured in turn, as the program's warning says.
+    """
+    timeout_s = _RESOLVE_S if len(stage.accounts) == 1 else _RESOLVE_EACH_S
+    for tries_left in reversed(range(_RESOLVE_ROUNDS * len(stage.accounts))):
+        try:
+            await all_billed(stage, timeout_s=timeout_s)
+        except TimeoutError:
+            if not tries_left:
+                raise
+            login, url = stage.accounts[tries_left % len(stage.accounts)]
+            await asyncio.to_thread(stage.configure, EMP_API_LOGIN=login, EMP_API_URL=url)
+            await asyncio.to_thread(resume_runs, stage)
+        else:
+            return
 
 
 def _warnings(stage: Stage) -> list[str]:

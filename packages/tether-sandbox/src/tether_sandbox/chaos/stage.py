@@ -16,7 +16,10 @@ from pathlib import Path
 
 import msgspec
 import psutil  # publishes no types
+import psycopg
+import psycopg.sql
 from tether_stores.migrate import migrate
+from tether_stores.queries import split_file
 
 from tether_sandbox.chaos.proxies import Front, PgBouncer, front, pooler
 from tether_sandbox.gateway import Faults, Setup, Simulator
@@ -29,7 +32,12 @@ from tether_sandbox.services.redis import Redis
 from tether_sandbox.services.server import free_port
 from tether_sandbox.settings import ENVIRONMENT
 
-__all__ = ["Node", "Stage", "staged"]
+__all__ = ["GATEWAY", "LOGINS", "TERMINALS", "Node", "Stage", "staged"]
+
+_SQL = split_file("tether_sandbox", "sql/chaos")
+# Logins and terminals of the merchant. The records of both logins are the same, those of the terminals are not.
+LOGINS = (ENVIRONMENT["EMP_API_LOGIN"], "sandbox-2")
+TERMINALS = (ENVIRONMENT["EMP_TERMINAL_TOKEN"], "sandbox-terminal-2")
 
 _WEB_NODES = 2
 _WORKERS = 2
@@ -46,7 +54,7 @@ _FAST = {
     "TETHER_NOT_FOUND_GRACE": "30",
 }
 # One debit in twenty has no clear response, taken or not; one inquiry in fifty fails.
-_GATEWAY = Faults(
+GATEWAY = Faults(
     silent=0.01, hung_up=0.01, cut=0.005, failed=0.005, dropped=0.01, refused=0.01, inquiries_failed=0.02
 )
 
@@ -85,19 +93,21 @@ class Node:
         files = sorted(self._folder.glob(f"{self.name}.*/stderr"), key=lambda path: path.stat().st_mtime)
         return "".join(path.read_text(errors="replace") for path in files)
 
-    def start(self, *, clock_off_s: float = 0.0) -> None:
+    def start(self, *, clock_off_s: float = 0.0, steps_after_s: float = 0.0) -> None:
         """
-        Start it, without waiting until it is ready.
+        Start it with the present settings, without waiting until it is ready.
 
         Args:
             clock_off_s: Clock skew, positive if ahead; workers only.
+            steps_after_s: When its clock steps by that much, after the start; 0 for a skew from the start.
         """
         self._starts += 1
         folder = self._folder / f"{self.name}.{self._starts}"
         folder.mkdir()
         command = self._command
         if clock_off_s:
-            command = ("python", "-m", "tether_sandbox.chaos.clock_skew", str(clock_off_s), *command[1:])
+            skew = f"{clock_off_s}@{steps_after_s}"
+            command = ("python", "-m", "tether_sandbox.chaos.clock_skew", skew, *command[1:])
         self._program = launch(command, environ=self._environ, folder=folder, guard=self._guard)
 
     def await_ready(self) -> None:
@@ -161,7 +171,8 @@ class Stage(msgspec.Struct, frozen=True):
         front: In front of the web nodes.
         webs: The web nodes.
         workers: The workers.
-        environ: The settings of every program; `DATABASE_URL` leads through the pooler, the direct one past it.
+        environ: The settings of every program at its next start; `DATABASE_URL` leads through the pooler, the direct one past it.
+        accounts: The logins and addresses of the gateway account that were ever configured, in order.
     """
 
     postgres: Postgres
@@ -173,6 +184,18 @@ class Stage(msgspec.Struct, frozen=True):
     webs: list[Node]
     workers: list[Node]
     environ: dict[str, str]
+    accounts: list[tuple[str, str]]
+
+    def configure(self, **settings: str) -> None:
+        """Change settings, and restart all programs one after another, as an operator does."""
+        self.environ.update(settings)
+        account = (self.environ["EMP_API_LOGIN"], self.environ["EMP_API_URL"])
+        if account not in self.accounts:
+            self.accounts.append(account)
+        for node in (*self.webs, *self.workers):
+            node.terminate()
+            node.start()
+            node.await_ready()
 
     @property
     def database_url(self) -> str:
@@ -208,6 +231,7 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         # Beside the data: the user that runs servers instead of root has access there.
         home = services.postgres.folder.parent
         migrate(services.environment["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
+        _make_clock_settable(services.environment["DATABASE_DIRECT_URL"])
         between = (
             None if own else pooler(_made(home / "pooler"), guard=guard, postgres_url=services.postgres.url)
         )
@@ -220,6 +244,7 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         gate.start()
         gateway = stack.enter_context(gateway_running(_setup(gate)))
         environ = {**ENVIRONMENT, **_FAST, **services.environment, "EMP_API_URL": gateway.url}
+        environ |= {"EMP_TERMINAL_TOKEN": ",".join(TERMINALS)}
         environ |= {} if between is None else {"DATABASE_URL": between.url}
         environ |= settings or {}
         # The console scripts are in the folder of this Python, which may not be on PATH.
@@ -233,6 +258,14 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         yield _stage(services, gateway, between, gate, webs=webs, workers=workers, environ=environ)
 
 
+def _make_clock_settable(database_url: str) -> None:
+    """Give the database a clock that can be set: its function is found before Postgres's own."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(_SQL["settable_clock"])
+        name = psycopg.sql.Identifier(conn.info.dbname)
+        conn.execute(psycopg.sql.SQL(_SQL["use_settable_clock"]).format(database=name))
+
+
 def _setup(gate: Front) -> Setup:
     """A gateway that takes repeated ids, loses responses, and repeats notifications without end."""
     return Setup(
@@ -242,7 +275,10 @@ def _setup(gate: Front) -> Setup:
         retries_max=100_000,
         notify_concurrency=4,
         silence_s=10.0,
-        faults=_GATEWAY,
+        faults=GATEWAY,
+        further_logins=LOGINS[1:],
+        terminals=TERMINALS,
+        relay_port=free_port(),
     )
 
 
@@ -296,6 +332,7 @@ def _stage(
         webs,
         workers,
         environ,
+        [(environ["EMP_API_LOGIN"], environ["EMP_API_URL"])],
     )
 
 

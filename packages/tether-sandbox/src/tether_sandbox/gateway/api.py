@@ -25,6 +25,8 @@ For tests (JSON, no auth; listen on loopback only):
 | `POST /ledger/adopt` | add payments made elsewhere, with their histories |
 | `POST /ledger/craft` | send notifications as an attacker with one valid signature can: other kinds, floods, false statuses |
 | `POST /ledger/faults` | set the random faults |
+| `POST /ledger/passwords` | replace the API passwords, e.g. `["new"]`: all are accepted, the first signs |
+| `POST /ledger/repeat?last_s=60` | send the notifications again that were acknowledged in that time |
 | `GET /health` | 200 |
 """
 
@@ -175,6 +177,12 @@ class Gateway:
             ("POST", "/ledger/faults"): lambda _query, body: self._set_faults(
                 msgspec.json.decode(body, type=Faults)
             ),
+            ("POST", "/ledger/passwords"): lambda _query, body: self._set_passwords(
+                msgspec.json.decode(body, type=tuple[str, ...])
+            ),
+            ("POST", "/ledger/repeat"): lambda query, _body: {
+                "repeated": self.engine.notifier.repeat(last_s=float(query["last_s"]))
+            },
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -295,7 +303,8 @@ class Gateway:
             login, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return False
-        return scheme.lower() == b"basic" and login == self.setup.login and password in self.setup.passwords
+        logins = (self.setup.login, *self.setup.further_logins)
+        return scheme.lower() == b"basic" and login in logins and password in self.setup.passwords
 
     # --- for tests ---
 
@@ -398,6 +407,13 @@ class Gateway:
     def _craft(self, crafted: Crafted) -> dict[str, object]:
         self.engine.notifier.craft(crafted)
         return {"crafted": crafted.times}
+
+    def _set_passwords(self, passwords: tuple[str, ...]) -> dict[str, object]:
+        if not passwords:
+            raise ValueError("give at least one password")
+        self.setup = msgspec.structs.replace(self.setup, passwords=passwords)
+        self.engine.setup = self.engine.notifier.setup = self.setup
+        return {}
 
     def _set_faults(self, faults: Faults) -> dict[str, object]:
         self.engine.faults = faults

@@ -7,8 +7,8 @@ preceded by one with an invalid signature.
 
 import asyncio
 import random
-from collections import Counter
-from typing import Literal
+from collections import Counter, deque
+from typing import Final, Literal
 
 import httpx
 import msgspec
@@ -18,9 +18,11 @@ from tether_sandbox.gateway.sender import REFUSALS, clients, echoed_id
 from tether_sandbox.gateway.setup import Setup
 from tether_sandbox.gateway.wire import FORM, encode, sign
 
-__all__ = ["Crafted", "Notifier"]
+__all__ = ["REPEATABLE_S", "Crafted", "Notifier"]
 
 _LATER_S = 1.0  # longest delay of duplicates and reordered notifications
+# How long an acknowledged notification can be repeated.
+REPEATABLE_S: Final = 600.0
 
 
 class Crafted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,12 +45,15 @@ class Crafted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Notice:
     """A notification to be delivered."""
 
-    __slots__ = ("body", "invalid_signature", "posts", "unique_id")
+    __slots__ = ("body", "invalid_signature", "is_repeat", "posts", "unique_id")
 
-    def __init__(self, fields: Fields, *, invalid_signature: bool, echoed: str | None = None) -> None:
-        self.unique_id = echoed or fields["unique_id"]
-        self.body = encode(fields)
+    def __init__(
+        self, body: bytes, *, unique_id: str, invalid_signature: bool = False, is_repeat: bool = False
+    ) -> None:
+        self.unique_id = unique_id
+        self.body = body
         self.invalid_signature = invalid_signature
+        self.is_repeat = is_repeat
         self.posts = 0
 
 
@@ -57,7 +62,8 @@ class Notifier:
     Sends notifications in the background.
 
     Attributes:
-        counts: notified, crafted, posts, acknowledged, refused, wrongly_accepted (invalid signatures), given_up.
+        counts: notified, crafted, posts, acknowledged, refused, believed (invalid signatures), given_up, repeated
+            (acknowledged again after `repeat`).
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -68,6 +74,8 @@ class Notifier:
         self._outstanding = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        # When each was acknowledged, by the loop's clock; the oldest first.
+        self._acknowledged = deque[tuple[float, _Notice]]()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -110,10 +118,27 @@ class Notifier:
             self.counts["crafted"] += 1
             self._outstanding += 1
             self._idle.clear()
-            notice = _Notice(
-                fields | {"signature": signature}, invalid_signature=False, echoed=crafted.signed_id
-            )
+            notice = _Notice(encode(fields | {"signature": signature}), unique_id=crafted.signed_id)
             self._later(notice, delay_s=0.0)
+
+    def repeat(self, *, last_s: float) -> int:
+        """
+        Send notifications again that were acknowledged lately, as after a request to the gateway's support.
+
+        Args:
+            last_s: How long ago at most, in seconds; up to `REPEATABLE_S`.
+
+        Returns:
+            How many.
+        """
+        since_s = asyncio.get_running_loop().time() - last_s
+        notices = [notice for at_s, notice in self._acknowledged if at_s >= since_s]
+        for notice in notices:
+            self._outstanding += 1
+            self._idle.clear()
+            again = _Notice(notice.body, unique_id=notice.unique_id, is_repeat=True)
+            self._later(again, delay_s=0.0)
+        return len(notices)
 
     async def idle(self) -> None:
         """Wait until every notification is acknowledged, refused or given up."""
@@ -122,7 +147,8 @@ class Notifier:
     def _send(self, fields: Fields, *, delay_s: float, invalid_signature: bool = False) -> None:
         self._outstanding += 1
         self._idle.clear()
-        self._later(_Notice(fields, invalid_signature=invalid_signature), delay_s=delay_s)
+        notice = _Notice(encode(fields), unique_id=fields["unique_id"], invalid_signature=invalid_signature)
+        self._later(notice, delay_s=delay_s)
 
     def _later(self, notice: _Notice, *, delay_s: float) -> None:
         if delay_s <= 0:
@@ -137,10 +163,20 @@ class Notifier:
             if not outcome and notice.posts < self.setup.retries_max:
                 self._later(notice, delay_s=self.setup.retry_interval_s)
                 continue
-            self.counts[outcome or "given_up"] += 1
+            if outcome == "acknowledged":
+                self._keep(notice)
+            self.counts[
+                "repeated" if outcome == "acknowledged" and notice.is_repeat else outcome or "given_up"
+            ] += 1
             self._outstanding -= 1
             if not self._outstanding:
                 self._idle.set()
+
+    def _keep(self, notice: _Notice) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self._acknowledged.append((now_s, notice))
+        while self._acknowledged[0][0] < now_s - REPEATABLE_S:
+            self._acknowledged.popleft()
 
     async def _post(self, notice: _Notice, client: httpx.AsyncClient) -> str:
         """Post a notification; returns the outcome, or "" if it must be repeated."""

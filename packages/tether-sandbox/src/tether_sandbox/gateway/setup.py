@@ -76,6 +76,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         login: API login of the account.
+        further_logins: Other logins of it with the same passwords, such as a new one beside the old one.
         passwords: Its API passwords; all are accepted, the first signs.
         terminals: Its terminal tokens.
         algorithm: The hash of signatures.
@@ -104,6 +105,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     login: str = ENVIRONMENT["EMP_API_LOGIN"]
+    further_logins: tuple[str, ...] = ()
     passwords: tuple[str, ...] = (PASSWORD,)
     terminals: tuple[str, ...] = (ENVIRONMENT["EMP_TERMINAL_TOKEN"],)
     algorithm: HashName = "sha1"

@@ -38,13 +38,15 @@ class Simulator:
 
     Attributes:
         url: Its address, for `EMP_API_URL`; that of the relay, if there is one.
+        direct_url: Its address past the relay.
         program: Its process; kill it to simulate an outage.
     """
 
     def __init__(self, url: str, *, program: Program, ledger_url: str | None = None) -> None:
         self.url = url
+        self.direct_url = ledger_url or url
         self.program = program
-        self._client = httpx.Client(base_url=ledger_url or url, timeout=60.0, trust_env=False)
+        self._client = httpx.Client(base_url=self.direct_url, timeout=60.0, trust_env=False)
 
     def close(self) -> None:
         """Close the connection; the process continues."""
@@ -141,6 +143,16 @@ class Simulator:
     def faults(self, faults: Faults) -> None:
         """Set the random faults from now on."""
         self._answered("POST", "/ledger/faults", faults)
+
+    def passwords(self, passwords: Sequence[str]) -> None:
+        """Replace the API passwords from now on: all are accepted, the first signs."""
+        content = msgspec.json.encode(list(passwords))
+        self._client.post("/ledger/passwords", content=content).raise_for_status()
+
+    def repeat(self, *, last_s: float) -> int:
+        """Send notifications again that were acknowledged in the last *last_s* seconds; returns their number."""
+        repeated: int = self._answered("POST", f"/ledger/repeat?last_s={last_s}")["repeated"]
+        return repeated
 
     def adopt(self, payments: Iterable[Payment], *, planned: Plan, taken_at: datetime) -> None:
         """

@@ -1,8 +1,46 @@
 -- Queries of the chaos test.
 
+-- settable_clock --
+-- A clock that can be set, in a schema of its own.
+create schema settable;
+create table settable.clock (ahead interval not null);
+insert into settable.clock values ('0');
+create function settable.clock_timestamp() returns timestamptz language sql volatile as
+'select pg_catalog.clock_timestamp() + ahead from settable.clock';
+
+-- use_settable_clock --
+-- Have new sessions of {database} find that clock before Postgres' own.
+alter database {database} set search_path = settable, pg_catalog, public;
+
+-- step_clock --
+-- Step the clock by %(by_s)s seconds.
+update settable.clock set ahead = ahead + make_interval(secs => %(by_s)s);
+
+-- now --
+-- The present time by that clock. One row.
+select clock_timestamp();
+
+-- promote --
+-- End the recovery of a standby: from now on it takes writes.
+select pg_promote();
+
 -- state_of --
--- The state of the attempt %(unique_id)s. One row.
-select state from billing_attempts where unique_id = %(unique_id)s;
+-- The state of the attempt %(unique_id)s, and how long ago it came into it, in seconds. One row.
+select state, extract(epoch from clock_timestamp() - updated_at)::float8
+from billing_attempts where unique_id = %(unique_id)s;
+
+-- file_read --
+-- Whether the upload %(upload_id)s is read, and how long ago, in seconds. One row.
+select state = 'completed', extract(epoch from clock_timestamp() - finished_at)::float8
+from uploads where id = %(upload_id)s;
+
+-- epochs --
+-- How often the database went back, as far as it was noticed. One row.
+select count(*) - 1 from database_epochs;
+
+-- paused_runs --
+-- The billing runs that are paused.
+select id from billing_runs where state = 'paused' order by id;
 
 -- cut_sessions --
 -- End every other client session.
