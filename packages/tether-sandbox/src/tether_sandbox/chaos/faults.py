@@ -68,6 +68,7 @@ class Fault(msgspec.Struct, frozen=True):
         probe: What measures the recovery: a notification that is applied, or a file that is read.
         rewinds: Whether it takes committed rows back: a copy of the database is made when it begins, and takes the place of the
             database when it ends; recovery is measured from then on.
+        restarts_all: Whether all programs are restarted with other settings.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Fault(msgspec.Struct, frozen=True):
     is_outage: bool = False
     probe: Literal["notification", "file"] = "notification"
     rewinds: bool = False
+    restarts_all: bool = False
 
 
 @contextlib.contextmanager
@@ -492,17 +494,31 @@ FAULTS: Final[dict[str, Fault]] = {
             _change_password,
             1,
             4,
+            restarts_all=True,
         ),
         Fault(
-            "change terminal", "debits go to another terminal; all programs restarted", _change_terminal, 0, 1
+            "change terminal",
+            "debits go to another terminal; all programs restarted",
+            _change_terminal,
+            0,
+            1,
+            restarts_all=True,
         ),
-        Fault("change login", "another API login; all programs restarted", _change_login, 0, 1),
+        Fault(
+            "change login",
+            "another API login; all programs restarted",
+            _change_login,
+            0,
+            1,
+            restarts_all=True,
+        ),
         Fault(
             "change address",
             "another address of the gateway; all programs restarted",
             _change_address,
             0,
             1,
+            restarts_all=True,
         ),
         Fault(
             "cut gateway",

@@ -66,6 +66,8 @@ _RESOLVE_ROUNDS: Final = 3
 # Range of the outage of each of the three stores.
 _OUTAGE_SHORTEST_S: Final = 10.0
 _OUTAGE_LONGEST_S: Final = 300.0
+# What a fault takes at most on a busy machine, without its outage; and where all programs are restarted.
+_FAULT_S: Final = {False: 20.0, True: 90.0}
 _RACE_EVERY_S: Final = 1.0
 # How long such a notification may be on its way.
 _RACE_S: Final = 30.0
@@ -553,9 +555,10 @@ async def _run(
     rate: int,
     report: Callable[[Recovery], None],
 ) -> ChaosReport:
-    # Each kind of fault takes about five seconds, on a busy machine several times that.
+    # Each kind of fault takes about five seconds, on a busy machine several times that; restarting all programs takes more.
     outage_s = _outage_s(minutes)
-    seconds = minutes * 60 + 15 * len(faults) + outage_s * sum(fault.is_outage for fault in faults)
+    seconds = minutes * 60 + sum(_FAULT_S[fault.restarts_all] for fault in faults)
+    seconds += outage_s * sum(fault.is_outage for fault in faults)
     payments = _seeded(stage, int(rate * seconds / _PER_PAYMENT), number=seed_number)
     probes = _seeded(stage, int(len(faults) + seconds), number=seed_number + 1_000_000_007)
     racing = _seeded(stage, int(2 * seconds), number=seed_number + 2_000_000_011)
@@ -607,9 +610,11 @@ async def _run(
         answered=len(uploader.answered),
         debits=len(debits),
         objects_unnamed=unnamed,
-        lines=check_chaos(sender.sent, ours, delivered=delivered)
-        + [_rewinds(stage, chaos.recoveries)]
-        + lines,
+        lines=[
+            *check_chaos(sender.sent, ours, delivered=delivered),
+            _rewinds(stage, chaos.recoveries),
+            *lines,
+        ],
         warnings=_warnings(stage),
         acked_each_s=sender.acked_each_s,
     )

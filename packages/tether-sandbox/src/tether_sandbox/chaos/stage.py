@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -187,15 +188,20 @@ class Stage(msgspec.Struct, frozen=True):
     accounts: list[tuple[str, str]]
 
     def configure(self, **settings: str) -> None:
-        """Change settings, and restart all programs one after another, as an operator does."""
+        """Change settings, and restart the web nodes one after another, and so the workers, as an operator does."""
         self.environ.update(settings)
         account = (self.environ["EMP_API_LOGIN"], self.environ["EMP_API_URL"])
         if account not in self.accounts:
             self.accounts.append(account)
-        for node in (*self.webs, *self.workers):
-            node.terminate()
-            node.start()
-            node.await_ready()
+
+        def restart(nodes: Sequence[Node]) -> None:
+            for node in nodes:
+                node.terminate()
+                node.start()
+                node.await_ready()
+
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(restart, (self.webs, self.workers)))
 
     @property
     def database_url(self) -> str:
