@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 # After a kill a fresh notification is to be applied within 10 s. This machine may have other things to do just then.
 RECOVERY_MAX_S = 20.0
+# These restart all programs, or Postgres from a copy, and take half a minute each. Here one of each sort is enough;
+# test_database_goes_back.py has the others, and the long chaos test has them all.
+LONG = {"change terminal", "change login", "change address", "promote standby"}
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> ChaosReport:
     """What a chaos test showed that had every kind of fault once."""
-    return run_chaos(minutes=0, seed_number=1, rate=60, keep=tmp_path_factory.mktemp("chaos"))
+    kinds = [name for name in FAULTS if name not in LONG]
+    return run_chaos(minutes=0, seed_number=1, kinds=kinds, rate=60, keep=tmp_path_factory.mktemp("chaos"))
 
 
 def test_nothing_is_lost_or_doubled_whatever_dies(report: ChaosReport) -> None:
@@ -42,10 +46,15 @@ def test_nothing_is_lost_or_doubled_whatever_dies(report: ChaosReport) -> None:
 def test_every_fault_is_recovered_from(report: ChaosReport) -> None:
     """A node that needs a person to come back is down all night."""
     kinds = {recovery.fault for recovery in report.recoveries}
-    missing = set(FAULTS) - kinds
+    missing = set(FAULTS) - kinds - LONG
     assert missing == ({"restart pooler", "freeze pooler"} if not report.pooler else set())
     assert report.unrecovered == []
-    assert report.slowest_s < RECOVERY_MAX_S, report.recoveries
+    slow = [
+        recovery
+        for recovery in report.recoveries
+        if (recovery.recovered_s or 0.0) > RECOVERY_MAX_S and not FAULTS[recovery.fault].rewinds
+    ]
+    assert slow == []
 
 
 def test_no_request_fails_while_a_node_is_left(report: ChaosReport) -> None:

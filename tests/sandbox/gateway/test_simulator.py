@@ -492,6 +492,41 @@ def test_records_can_lag_behind_notifications() -> None:
         assert simulator.records(unique_id=sold.unique_id)[0]["status"] == "chargebacked"  # its books know
 
 
+def test_a_password_can_change_and_notifications_be_repeated() -> None:
+    """A password that changes while debits are under way, and lost notifications, are what an operator has to practise."""
+    seen = list[dict[str, str]]()
+
+    def answer(notification: dict[str, str]) -> int:
+        seen.append(notification)
+        return 200
+
+    with (
+        _receiver(answer) as url,
+        running(msgspec.structs.replace(QUIET, notify_url=url, further_logins=("second",))) as simulator,
+    ):
+        _sell(simulator, "t-1")
+        simulator.resolve()
+        simulator.passwords(["new"])
+        assert _post(simulator, "/process/sandbox-terminal/", _debit("t-2")).status_code == 401
+        credentials = base64.b64encode(b"second:new").decode()
+        taken = _post(
+            simulator,
+            "/process/sandbox-terminal/",
+            _debit("t-2"),
+            authorization=f"Basic {credentials}",
+        )
+        assert taken.status_code == 200
+        simulator.resolve()
+        assert simulator.repeat(last_s=60) == 2
+        simulator.resolve()
+        counts = simulator.sums()["notifications"]
+    assert (counts["acknowledged"], counts["repeated"]) == (2, 2)
+    assert sorted(seen[2:], key=str) == sorted(seen[:2], key=str)
+    passwords = [QUIET.passwords[0], "new"]
+    signatures = [sign(item["unique_id"], password=key) for item, key in zip(seen, passwords, strict=False)]
+    assert [item["signature"] for item in seen[:2]] == signatures
+
+
 def test_notifications_can_be_crafted_under_one_signature() -> None:
     """A sender who has seen one notification can write others; a receiver must be tested with them."""
     heard = list[dict[str, str]]()

@@ -10,7 +10,8 @@ from tether_core.clock_steps import Step
 from tether_core.events import ClockStepped, decode
 from tether_core.payments import stages
 from tether_core.payments.gateway_identity import identity
-from tether_stores.accounts import gateway_identities
+from tether_stores.accounts import gateway_accounts, gateway_identities
+from tether_stores.accounts.gateway_identities import OpenCalls
 from tether_stores.settings import Settings
 from tether_worker.payments.submission_identity import announce_steps, check_identities
 from tether_worker.status import show, status
@@ -103,6 +104,28 @@ async def test_an_account_that_is_gone_is_missed(
     await conn.execute("update billing_attempts set account = 'second' where id = %s", [attempt_id])
     result = await status(_settings(environment, "terminal-old"))
     assert any("gateway account second is not configured" in warning for warning in result.warnings)
+
+
+async def test_what_only_one_identity_has_is_counted_for_that_alone(
+    conn: Connection, attempt: Callable[..., Awaitable[int]], environment: dict[str, str]
+) -> None:
+    """A number that includes what is configured sends people to look for debits that wait for nothing."""
+    new = identity(URL, login="merchant", terminal="terminal-new")
+    places = ([OLD.key], [new.key], [OLD.key, new.key], ["*"], None)
+    for number, submitted_to in enumerate(places * 2):
+        await attempt(
+            f"t-{number}",
+            payment_stage=stages.UNKNOWN_TO_US,
+            submitted_at=NOW - timedelta(hours=number),
+            submission_count=1,
+            submitted_to=submitted_to,
+        )
+    settings = _settings(environment, "terminal-new")
+    accounts = list((await gateway_accounts.all_accounts(conn, settings=settings)).values())
+    gone = OpenCalls("default", OLD.key, None, 4, NOW - timedelta(hours=7))
+    assert await gateway_identities.open_calls(conn, accounts=accounts) == [gone]
+    await conn.execute("update billing_attempts set payment_stage = 60")
+    assert await gateway_identities.open_calls(conn, accounts=accounts) == []
 
 
 async def test_a_step_is_announced_once(conn: Connection, pool: Pool) -> None:

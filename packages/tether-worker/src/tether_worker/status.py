@@ -140,7 +140,7 @@ async def status(settings: Settings) -> Status:
         epoch = await database_epoch.current(conn)
         warnings = await database_epoch.warnings(conn)
         known = await gateway_accounts.all_accounts(conn, settings=settings)
-        calls = await gateway_identities.open_calls(conn)
+        calls = await gateway_identities.open_calls(conn, accounts=known.values())
         unresolved = await gateway_identities.unresolved(conn, limit=_UNRESOLVED_MAX)
         key = await fingerprint_key.observe(conn, settings.fingerprint_key.encode())
         left = len(await fingerprint_key.unmatched(conn))

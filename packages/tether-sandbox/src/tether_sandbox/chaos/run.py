@@ -674,18 +674,16 @@ async def _all_billed(stage: Stage) -> None:
     A debit of unknown outcome can be inquired only with the login and at the address that it was submitted with, so each of
     these is configured in turn, as the program's warning says.
     """
-    timeout_s = _RESOLVE_S if len(stage.accounts) == 1 else _RESOLVE_EACH_S
-    for tries_left in reversed(range(_RESOLVE_ROUNDS * len(stage.accounts))):
-        try:
-            await all_billed(stage, timeout_s=timeout_s)
-        except TimeoutError:
-            if not tries_left:
-                raise
-            login, url = stage.accounts[tries_left % len(stage.accounts)]
-            await asyncio.to_thread(stage.configure, EMP_API_LOGIN=login, EMP_API_URL=url)
-            await asyncio.to_thread(resume_runs, stage)
-        else:
+    if len(stage.accounts) == 1:
+        await all_billed(stage, timeout_s=_RESOLVE_S)
+        return
+    for login, url in stage.accounts * _RESOLVE_ROUNDS:
+        await asyncio.to_thread(stage.configure, EMP_API_LOGIN=login, EMP_API_URL=url)
+        await asyncio.to_thread(resume_runs, stage)
+        with contextlib.suppress(TimeoutError):
+            await all_billed(stage, timeout_s=_RESOLVE_EACH_S)
             return
+    await all_billed(stage, timeout_s=_RESOLVE_S)
 
 
 def _warnings(stage: Stage) -> list[str]:

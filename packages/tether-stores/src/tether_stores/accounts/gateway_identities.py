@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Final
 
 import msgspec
-from tether_core.payments.gateway_identity import UNKNOWN, GatewayIdentity, identity
+from tether_core.payments.gateway_identity import EVERY, GatewayIdentity, identity
 
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.postgres import Connection
@@ -13,6 +13,7 @@ from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
 __all__ = [
+    "COUNT_MAX",
     "OpenCalls",
     "Unresolved",
     "configured",
@@ -27,17 +28,21 @@ __all__ = [
 ]
 
 _SQL: Final = load("accounts/gateway_identities")
+# Of one set of identities no more submissions are counted: a person needs to know whether they are few or many.
+COUNT_MAX: Final = 10_000
 
 
 class OpenCalls(msgspec.Struct, frozen=True):
     """
     Submissions without a final result that went to one gateway identity.
 
+    Imported ones and others whose identity was never stored are not among them: they resolve as soon as the gateway knows them.
+
     Attributes:
         account: The gateway account.
-        key: Of the identity; "?" for one that is not known.
+        key: Of the identity; "*" for all of the account.
         name: Of the identity, for people; `None` where none is stored.
-        count: Debits, refunds and voids.
+        count: Debits, refunds and voids; `COUNT_MAX` and more where there are that many.
         since_at: When the oldest was submitted.
     """
 
@@ -128,9 +133,19 @@ async def recent(conn: Connection, accounts: Collection[str], *, since: date) ->
     return {account: frozenset(keys) for account, keys in found.items()}
 
 
-async def open_calls(conn: Connection) -> list[OpenCalls]:
-    """The identities that submissions without a final result went to."""
-    return await fetch_all(conn, _SQL["open_calls"], into=OpenCalls)
+async def open_calls(conn: Connection, *, accounts: Collection[GatewayAccount]) -> list[OpenCalls]:
+    """
+    The identities that submissions without a final result went to and that nobody can inquire any more.
+
+    Args:
+        accounts: All that are configured.
+    """
+    known = {
+        "keys": sorted(place.key for account in accounts for place in configured(account)),
+        "accounts": sorted(account.name for account in accounts),
+        "count_max": COUNT_MAX,
+    }
+    return await fetch_all(conn, _SQL["open_calls"], known, into=OpenCalls)
 
 
 async def unresolved(conn: Connection, *, limit: int) -> list[Unresolved]:
@@ -169,21 +184,19 @@ def diagnostics(calls: Collection[OpenCalls], *, accounts: Collection[GatewayAcc
     What is wrong with the configuration, seen from submissions without a final result.
 
     Args:
-        calls: All of them, by identity.
+        calls: Those of `open_calls`.
         accounts: All that are configured.
 
     Returns:
         Sentences for people; none where every identity can be inquired.
     """
     names = {account.name for account in accounts}
-    keys = {gateway_identity.key for account in accounts for gateway_identity in configured(account)}
+    keys = {place.key for account in accounts for place in configured(account)}
     lines: list[str] = []
     for call in calls:
-        since = f"{call.count} without a final result, the oldest of {call.since_at:%Y-%m-%d %H:%M} UTC"
-        if call.key == UNKNOWN:
-            # Imported and older ones. They resolve as soon as the gateway knows them, which it mostly does.
-            continue
-        if call.key not in keys and call.key != "*":
+        count = f"{COUNT_MAX} or more" if call.count >= COUNT_MAX else str(call.count)
+        since = f"{count} without a final result, the oldest of {call.since_at:%Y-%m-%d %H:%M} UTC"
+        if call.key not in keys and call.key != EVERY:
             lines.append(
                 f"submissions went to {call.name or call.key} (account {call.account}), which is not configured any more: "
                 f"{since}. Configure its terminal, login and address again, after the current ones or as an account of "

@@ -27,29 +27,104 @@ from gateway_identities
 where account = any(%(accounts)s) and coalesce(last_known_on, first_used_at::date) >= %(since)s;
 
 -- open_calls --
--- The identities that submissions without a final result went to. One row an account and identity: account, key ('?' for
--- one that is not known), its name or null, how many submissions, since when.
-select given.account, given.key, i.name, count(*) as count, min(given.since_at) as since_at
-from (
-    select a.account, unnest(coalesce(a.submitted_to, '{?}')) as key, coalesce(a.submitted_at, a.created_at) as since_at
+-- The identities that submissions without a final result went to and that are not configured, and those of accounts that are not: %(keys)s
+-- and %(accounts)s are. One row an account and identity: account, key, its name or null, how many submissions (%(count_max)s at
+-- most of one set of identities), since when. Reads the places of open submissions by jumps through an index, then the
+-- entries of those places alone, so that it costs nothing where all is configured, however many are open.
+with recursive debit_places as (
+    (
+        select a.account, a.submitted_to
+        from billing_attempts a
+        where a.payment_stage in (10, 20, 30) and a.dispute_stage = 0 and a.submitted_to is not null
+        order by a.account, a.submitted_to
+        limit 1
+    )
+    union all
+    select other.account, other.submitted_to
+    from debit_places place
+    cross join lateral (
+        select a.account, a.submitted_to
+        from billing_attempts a
+        where
+            a.payment_stage in (10, 20, 30) and a.dispute_stage = 0 and a.submitted_to is not null
+            and (a.account, a.submitted_to) > (place.account, place.submitted_to)
+        order by a.account, a.submitted_to
+        limit 1
+    ) other
+),
+
+refund_places as (
+    (
+        select g.account, g.submitted_to
+        from refunds g
+        where g.payment_stage in (10, 20, 30) and g.submitted_to is not null
+        order by g.account, g.submitted_to
+        limit 1
+    )
+    union all
+    select other.account, other.submitted_to
+    from refund_places place
+    cross join lateral (
+        select g.account, g.submitted_to
+        from refunds g
+        where
+            g.payment_stage in (10, 20, 30) and g.submitted_to is not null
+            and (g.account, g.submitted_to) > (place.account, place.submitted_to)
+        order by g.account, g.submitted_to
+        limit 1
+    ) other
+),
+
+given as (
+    select place.account, place.submitted_to, open.count, open.since_at
+    from debit_places place
+    cross join lateral (
+        select count(*), min(first.submitted_at) as since_at
+        from (
+            select a.submitted_at
+            from billing_attempts a
+            where
+                a.payment_stage in (10, 20, 30) and a.dispute_stage = 0 and a.submitted_to is not null
+                and a.account = place.account and a.submitted_to = place.submitted_to
+            order by a.submitted_at
+            limit %(count_max)s
+        ) first
+    ) open
+    where place.account <> all(%(accounts)s) or not array_remove(place.submitted_to, '*') <@ %(keys)s::text[]
+    union all
+    select place.account, place.submitted_to, open.count, open.since_at
+    from refund_places place
+    cross join lateral (
+        select count(*), min(first.submitted_at) as since_at
+        from (
+            select g.submitted_at
+            from refunds g
+            where
+                g.payment_stage in (10, 20, 30) and g.submitted_to is not null
+                and g.account = place.account and g.submitted_to = place.submitted_to
+            order by g.submitted_at
+            limit %(count_max)s
+        ) first
+    ) open
+    where place.account <> all(%(accounts)s) or not array_remove(place.submitted_to, '*') <@ %(keys)s::text[]
+    union all
+    -- Calls that are under way.
+    select a.account, a.submitted_to, 1, a.submitted_at
     from billing_attempts a
-    where a.payment_stage in (10, 20, 30) and a.dispute_stage = 0
+    where a.leased_until is not null and a.payment_stage = 0 and a.submitted_to is not null
     union all
-    select g.account, unnest(coalesce(g.submitted_to, '{?}')), coalesce(g.submitted_at, g.created_at)
+    select g.account, g.submitted_to, 1, g.submitted_at
     from refunds g
-    where g.payment_stage in (10, 20, 30)
-    union all
-    select a.account, unnest(coalesce(a.submitted_to, '{?}')), a.submitted_at
-    from billing_attempts a
-    where a.leased_until is not null and a.payment_stage = 0
-    union all
-    select g.account, unnest(coalesce(g.submitted_to, '{?}')), g.submitted_at
-    from refunds g
-    where g.leased_until is not null and g.payment_stage = 0
-) given
-left join gateway_identities i on i.key = given.key and i.account = given.account
-group by given.account, given.key, i.name
-order by given.account, given.key;
+    where g.leased_until is not null and g.payment_stage = 0 and g.submitted_to is not null
+)
+
+select given.account, one.key, i.name, sum(given.count)::bigint as count, min(given.since_at) as since_at
+from given
+cross join unnest(given.submitted_to) as one (key)
+left join gateway_identities i on i.key = one.key and i.account = given.account
+where given.account <> all(%(accounts)s) or (one.key <> '*' and one.key <> all(%(keys)s))
+group by given.account, one.key, i.name
+order by given.account, one.key;
 
 -- unresolved --
 -- Submissions of unknown outcome about which "not found" does not count, oldest first. Up to %(limit)s rows: kind, id, the

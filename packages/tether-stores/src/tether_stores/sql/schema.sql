@@ -376,6 +376,9 @@ create index billing_attempts_next_inquiry on billing_attempts (payment_stage, i
 create index billing_attempts_returns_to_handle on billing_attempts (id)
     where return_handled_at is null and reason_code is not null and dispute_stage in (1, 3);
 create index billing_attempts_by_retry on billing_attempts (retry_on) where retry_on is not null;
+-- Where open debits were submitted to: accounts/gateway_identities.
+create index billing_attempts_open_places on billing_attempts (account, submitted_to, submitted_at)
+    where payment_stage in (10, 20, 30) and dispute_stage = 0 and submitted_to is not null;
 -- Debits whose last status inquiry had no final result.
 create index billing_attempts_beyond_inquiries on billing_attempts (id)
     where inquiry_count >= 10 and dispute_stage = 0 and payment_stage in (10, 20, 30);
@@ -464,6 +467,8 @@ create index refunds_to_submit on refunds (submit_at) where submit_at is not nul
 create index refunds_by_state on refunds (state, id);
 create index refunds_leased on refunds (leased_until) where leased_until is not null;
 create index refunds_to_inquire on refunds (coalesce(inquire_at, updated_at)) where payment_stage in (10, 20, 30);
+create index refunds_open_places on refunds (account, submitted_to, submitted_at)
+    where payment_stage in (10, 20, 30) and submitted_to is not null;
 
 -- Status inquiries that a person orders; tether_core.inquiry_orders.
 create table inquiry_orders (

@@ -53,7 +53,11 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
             }
             await gateway_identities.record_configured(conn, accounts, now=clock())
             woken = await gateway_identities.wake(conn, keys=keys, now=clock())
-            calls = await gateway_identities.open_calls(conn) if looks % _SEARCH_EVERY == 0 else None
+            calls = (
+                await gateway_identities.open_calls(conn, accounts=accounts)
+                if looks % _SEARCH_EVERY == 0
+                else None
+            )
         looks += 1
         if woken:
             _log.info("submissions woken: their gateway identities are configured again", submissions=woken)
