@@ -4,8 +4,8 @@ The faults of the chaos test: a table of what is injected and removed.
 A fault lasts for a time drawn from its range. If it kills a process (`kills`), its recovery is measured from the kill, including
 the restart; otherwise from the end of the fault.
 
->>> sorted(FAULTS)[:3]
-['crash postgres', 'cut postgres', 'cut redis']
+>>> sorted(FAULTS)[-2:]
+['skew worker', 'step clock']
 >>> FAULTS["kill redis"].kills, FAULTS["fill redis"].kills
 (True, False)
 """
