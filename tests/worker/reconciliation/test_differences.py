@@ -90,7 +90,7 @@ class World:
 
     async def look(self) -> None:
         """What the periodic task does, twice: the first time it learns where the outbox ends."""
-        for task in reviewing(self.pool, clock=lambda: self.now):
+        for task in reviewing(self.pool, clock=lambda: self.now, hours=8):
             await task.do()
 
     async def lines(self, status: str = "open") -> list[tuple[Any, ...]]:
@@ -227,6 +227,26 @@ async def test_an_imported_debit_has_collected_the_same(world: World) -> None:
     assert await review_all(world.pool, now=NOW, limit=2) == 1
     assert await review_all(world.pool, now=NOW, limit=2) == 0  # and begins again
     assert await review_all(world.pool, now=NOW, limit=2) == 2
+
+
+async def test_the_walk_keeps_to_its_hours(world: World) -> None:
+    """At a fixed pace ten million debits took a day and a half, and what was imported was collected twice meanwhile."""
+    await world.attempt("t-1", payment_stage=stages.APPROVED)
+    await world.conn.execute(
+        "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage,"
+        " dispute_stage, iban_fingerprint, iban_masked, created_at, updated_at)"
+        " select account, debtor_id, 'copy-' || n, amount_minor, currency, 'declined', 50, 0, iban_fingerprint, iban_masked,"
+        " created_at, updated_at from billing_attempts, generate_series(1, 8000) as n"
+    )
+    ((newest,),) = await world.all("select max(id) from billing_attempts")
+    _, walk = reviewing(world.pool, clock=lambda: NOW, hours=newest / 6_000 / 60)
+    position = "select position from reconciliation_reviews where name = 'all debits'"
+    await walk.do()
+    assert await world.all(position) == await world.all(
+        "select id from billing_attempts order by id offset 5999 limit 1"
+    )
+    await walk.do()  # the other two thousand
+    assert await world.all(position) == [(newest,)]
 
 
 async def test_the_review_follows_what_was_announced(world: World) -> None:

@@ -220,7 +220,7 @@ async def _asking(
             reporting_completeness(deps),
             want_lost_days(deps),
             inquiring_gateway_refunds(deps),
-            *reviewing(pool, clock=clock),
+            *reviewing(pool, clock=clock, hours=settings.review_hours),
         ]
     return works, periodic_tasks
 

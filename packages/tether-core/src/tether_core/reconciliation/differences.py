@@ -44,6 +44,7 @@ Traceback (most recent call last):
 tether_core.errors.InvalidRequest: reason: Say in 1 to 500 characters what was found; it is kept with the line.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -68,6 +69,7 @@ __all__ = [
     "OPEN_DAYS_MAX",
     "RECORD_LAG",
     "REVIEWED",
+    "WALK_MIN",
     "Compared",
     "DebitFacts",
     "Difference",
@@ -90,6 +92,7 @@ __all__ = [
     "review",
     "sentence",
     "statement_contradicted",
+    "walk_size",
 ]
 
 DifferenceKind = Literal[
@@ -110,6 +113,8 @@ RECORD_LAG: Final = timedelta(hours=1)
 # Status inquiries about a pending debit end after some 14 days (`tether_core.reconciliation.status_inquiry`); one that could not be inquired
 # about, because its account is gone or the gateway was silent, is shown a week later.
 OPEN_DAYS_MAX: Final = 21
+# Debits that the walk along all debits reviews in a minute at least: a second of work.
+WALK_MIN: Final = 5_000
 # Lines of one debit about other amounts: a sender who varies the amount fills no list.
 AMOUNT_LINES_MAX: Final = 5
 
@@ -665,6 +670,23 @@ def resolved_by(kind: DifferenceKind, *, theirs: str, state: AttemptState) -> bo
     if kind == "charged_back_again":
         return state == "chargebacked"
     return kind == "state_differs" and theirs == state
+
+
+def walk_size(debits: int, *, hours: float) -> int:
+    """
+    How many debits the walk along all debits reviews in a minute.
+
+    Args:
+        debits: How many there are, about.
+        hours: In how many hours the walk is to be over, above 0.
+
+    Returns:
+        At least `WALK_MIN`, so that the walk along few debits is over soon.
+
+    >>> walk_size(10_000_000, hours=8), walk_size(1_000, hours=8)
+    (20834, 5000)
+    """
+    return max(math.ceil(debits / (hours * 60)), WALK_MIN)
 
 
 def sentence(kind: DifferenceKind, *, attempt_id: int, ours: str, theirs: str) -> str:

@@ -44,6 +44,7 @@ __all__ = [
     "facts",
     "hold_position",
     "holding",
+    "last_id",
     "listed",
     "next_ids",
     "of_run",
@@ -410,6 +411,13 @@ async def refunds_named(
 async def begin_position(conn: Connection, name: str, *, position: int, now: datetime) -> None:
     """Let a review that was never made begin at a position."""
     await conn.execute(_SQL["begin_position"], {"name": name, "position": position, "now": now})
+
+
+async def last_id(conn: Connection) -> int:
+    """The id of the newest debit; 0 where there is none."""
+    row = await (await conn.execute(_SQL["last_id"])).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def hold_position(conn: Connection, name: str) -> int | None:

@@ -241,6 +241,10 @@ update reconciliation_reviews set position = %(position)s, updated_at = %(now)s 
 -- The next %(limit)s debits after one, by id.
 select id from billing_attempts where id > %(after)s order by id limit %(limit)s;
 
+-- last_id --
+-- The id of the newest debit; 0 where there is none. One row.
+select coalesce(max(id), 0) from billing_attempts;
+
 -- beyond_inquiries --
 -- Debits whose last status inquiry has been made and that have no line yet, up to %(limit)s. The condition is that of the
 -- index billing_attempts_beyond_inquiries, whose number is tether_core.reconciliation.status_inquiry.TRIES_MAX.

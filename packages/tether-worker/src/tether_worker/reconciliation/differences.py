@@ -59,16 +59,19 @@ _CHANGED: Final = "changed debits"
 _ALL: Final = "all debits"
 _EVENTS_MAX: Final = 1_000
 _BATCHES_MAX: Final = 20
-# At this many debits a minute, ten million take a day and a half, at some milliseconds a second.
+# Debits in a transaction of the walk.
 _WALK_MAX: Final = 5_000
 _NAMES: Final = ("attempt.status_changed", "refund.status_changed")
 
 _log = logger("differences")
 
 
-def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[PeriodicTask]:
+def reviewing(pool: Pool, *, clock: Callable[[], datetime], hours: float) -> Sequence[PeriodicTask]:
     """
     The review as periodic tasks: changed debits each second, all debits slowly.
+
+    Args:
+        hours: In how many hours all debits are reviewed once.
 
     Returns:
         The periodic tasks.
@@ -91,7 +94,13 @@ def reviewing(pool: Pool, *, clock: Callable[[], datetime]) -> Sequence[Periodic
         await _review_stuck(pool, now=clock())
 
     async def walk() -> None:
-        await review_all(pool, now=clock(), limit=_WALK_MAX)
+        async with connection(pool) as conn:
+            left = rules.walk_size(await differences.last_id(conn), hours=hours)
+        while left > 0:
+            limit = min(left, _WALK_MAX)
+            if await review_all(pool, now=clock(), limit=limit) < limit:
+                return
+            left -= limit
 
     return PeriodicTask("review_changed_debits", 1, look), PeriodicTask("review_all_debits", 60, walk)
 
