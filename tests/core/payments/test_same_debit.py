@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tether_core.payments.matches import EarlierDebit, Elsewhere, elsewhere, matches
 from tether_core.payments.repeats import repeats
@@ -227,6 +228,9 @@ def test_a_wider_window_asks_and_leaves_nothing_out() -> None:
             assert {match.kind for match in some} <= {"reference_again", "collected_lately"}
 
 
+LISTS = int(os.environ.get("TETHER_LISTS", "100"))  # that are written anew
+
+
 # A list as people make one: the amount of each row, and what it says of it.
 list_rows = st.lists(
     st.tuples(
@@ -251,6 +255,7 @@ REWRITES = {
 }
 
 
+@settings(max_examples=LISTS)
 @given(
     list_rows,
     st.sampled_from(sorted(REWRITES)),
