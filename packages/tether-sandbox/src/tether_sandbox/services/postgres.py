@@ -74,6 +74,7 @@ class Postgres(Server):
     name = "postgres"
     ended_by = signal.SIGINT  # "fast": roll back what is open, write what is committed, end
     dropped_by = signal.SIGQUIT  # "immediate": end as in a crash
+    start_s = 300.0  # after a crash it replays up to `max_wal_size` first, at some megabytes a second on a busy machine
 
     def __init__(self, folder: Path, *, guard: Guard, settings: Mapping[str, str] = _NO_SETTINGS) -> None:
         user, group = unprivileged()

@@ -34,7 +34,6 @@ from tether_sandbox.services.guard import Guard, kill, still_alive
 
 __all__ = ["DidNotStart", "Server", "free_port", "tail"]
 
-_START_S = 30.0  # for an answer after the start; Postgres may have a crash to recover from
 _STOP_S = 20.0  # for a tidy end; then SIGKILL
 _POLL_S = 0.02
 _PORTS = range(20_000, 32_000)
@@ -124,11 +123,13 @@ class Server:
         folder: Its data and its log.
         ended_by: The signal for a tidy end.
         dropped_by: The signal for a quick end, when its data will not be needed again.
+        start_s: How long its start may take until it answers.
     """
 
     name = "server"
     ended_by: int = signal.SIGTERM
     dropped_by: int = signal.SIGTERM
+    start_s: float = 30.0
 
     def __init__(
         self,
@@ -266,7 +267,7 @@ class Server:
                 extra_groups=None if self._user is None else [],
             )
         self._guard.watch(self._process.pid, ended_by=self.dropped_by)
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + self.start_s
         while True:
             try:
                 self._probe(port)
@@ -279,7 +280,7 @@ class Server:
                     ) from error
                 if time.monotonic() > deadline:
                     self.kill()
-                    why = f"no answer within {_START_S:.0f} s ({type(error).__name__})"
+                    why = f"no answer within {self.start_s:.0f} s ({type(error).__name__})"
                     raise DidNotStart(self.name, why=why, log=tail(self.log)) from error
                 time.sleep(_POLL_S)
             else:
