@@ -72,6 +72,10 @@ def _ago(days: float) -> Any:
     return lambda _rows: datetime.now(UTC) - timedelta(days=days)
 
 
+def _day_ago(days: int) -> Any:
+    return lambda _rows: datetime.now(UTC).date() - timedelta(days=days)
+
+
 # Why a query is not explained.
 EXEMPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
@@ -168,6 +172,9 @@ _PLAIN: Final = {
     """,
     "mandates": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
+    """,
+    "figures": """
+        begin add_changes earlier_uploads
     """,
     "sessions": """
         add find mark_used remove prune
@@ -269,6 +276,44 @@ _ATTEMPT_LISTS: Final[dict[str, dict[str, dict[str, Any]]]] = {
     },
 }
 
+_FIGURE_FILTERS: Final = (
+    *(
+        "cohort_from",
+        "cohort_to",
+        "cash_from",
+        "cash_to",
+        "account",
+        "currency",
+        "country",
+        "bank",
+        "price_band",
+    ),
+    *("run_id", "upload_id"),
+)
+_FIGURES: Final[dict[str, dict[str, Any]]] = {
+    "by bank, of a month": {
+        "by": "bank",
+        "basis": "cohort",
+        "cohort_from": _day_ago(40),
+        "cohort_to": _day_ago(10),
+    },
+    "by day, of a month of cash": {
+        "by": "day",
+        "basis": "cash",
+        "cash_from": _day_ago(40),
+        "cash_to": _day_ago(10),
+    },
+    "by reason, of an upload": {"by": "reason_code", "basis": "cohort", "upload_id": 5},
+    "in all, of a run": {"by": "total", "basis": "cohort", "run_id": 5},
+    "by upload, of a bank in a month": {
+        "by": "upload",
+        "basis": "cohort",
+        "cohort_from": _day_ago(40),
+        "cohort_to": _day_ago(10),
+        "bank": "BANK7",
+    },
+}
+
 _CHARGEBACKS: Final[dict[str, dict[str, Any]]] = {
     "newest": {},
     "of_code": {"reason_code": "AC04"},
@@ -344,6 +389,18 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         query: {"of an upload": {"upload_id": 5, "reads_max": 50_000, "buffers_max": 25_000}}
         for query in _ONCE_PER_UPLOAD
     },
+    # A figure adds up all sums of its period; a million debits of 400 days have some 200,000.
+    "figures.sums": {
+        word: dict.fromkeys(_FIGURE_FILTERS)
+        | filters
+        | {"limit": 1_200, "reads_max": 60_000, "buffers_max": 60_000}
+        for word, filters in _FIGURES.items()
+    },
+    "figures.open_money": {
+        "the last weeks": {"since_on": _day_ago(40), "upload_id": None, "account": None, "reads_max": 60_000},
+        "an upload": {"since_on": _day_ago(40), "account": None, "reads_max": 60_000},
+    },
+    "figures.moved": {"six uploads": {"upload_ids": [5, 6, 7, 8, 9, 10], "reads_max": 10_000}},
     "refunds/run_voids.advance": {"": {"id": 5, "finished": True}},
     "refunds/run_voids.progress": {"of a run": {"id": 5, "reads_max": 10_000}},
     "refunds/run_voids.judged": {

@@ -71,7 +71,8 @@ def fill(database_url: str, *, rows: int, now: datetime) -> None:
     # Rows were written past the triggers that count them.
     with psycopg.connect(database_url, autocommit=True, prepare_threshold=None) as conn:
         conn.execute(FILL["counted"])
-        for table in ("billing_attempt_counts", "row_counts"):
+        conn.execute(FILL["summed"])
+        for table in ("billing_attempt_counts", "row_counts", "figures"):
             conn.execute(sql.SQL(FILL["tidied"]).format(table=sql.Identifier(table)))
 
 

@@ -373,3 +373,21 @@ union all
 select 'webhook_events', 'processed', count(*), 0 from webhook_events where state = 'processed' having count(*) > 0
 union all
 select 'excess_deliveries', '', count(*), sum(deliveries) from excess_deliveries having count(*) > 0;
+
+-- summed --
+-- Sum up the money of the attempts, at forty banks, past the triggers.
+insert into figures (
+    kind, happened_on, created_on, submitted_on, currency, account, run_id, country, bank_bic, reason_code, price_band, count,
+    amount_minor
+)
+select
+    moved.kind, (a.created_at at time zone 'UTC')::date, (a.created_at at time zone 'UTC')::date,
+    (coalesce(a.submitted_at, a.created_at) at time zone 'Europe/Berlin')::date, a.currency, a.account, coalesce(a.run_id, 0), 'DE',
+    'BANK' || a.id % 40, case when moved.kind = 'returned' then coalesce(a.reason_code, '') else '' end, price_band(a.amount_minor),
+    count(*), sum(a.amount_minor)
+from billing_attempts a
+cross join lateral (
+    values ('collected', true), ('returned', a.dispute_stage in (1, 3)), ('refunded', a.payment_stage in (70, 80))
+) moved (kind, happened)
+where (a.payment_stage >= 60 or a.dispute_stage > 0) and moved.happened
+group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
-from tether_core import blacklist, database_epoch, inquiry_orders, sepa_text, stated_outcomes, vop
+from tether_core import blacklist, database_epoch, figures, inquiry_orders, sepa_text, stated_outcomes, vop
 from tether_core.billing import run
 from tether_core.emp import notification
 from tether_core.notifications import inbox
@@ -99,6 +99,7 @@ KNOWN: dict[str, set[Any]] = {
     "imported_attempts_dispute_stage_known": set(attempt.DISPUTE_STAGES),
     "imported_attempts_payment_stage_known": set(attempt.PAYMENT_STAGES),
     "inquiry_orders_scope_known": set(get_args(inquiry_orders.Scope)),
+    "figures_kind_known": set(figures.KINDS),
     "layout_answers_answer_known": set(get_args(questions.Answer)),
     "layout_answers_subject_known": set(get_args(verdicts.Subject)),
     "problems_level_known": set(get_args(outcomes.Level)),

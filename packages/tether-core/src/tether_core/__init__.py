@@ -26,6 +26,7 @@ A folder is one subject, and the subject has this name in every package:
 | `holds` | unprocessed notifications that block refunds and debits | in the module |
 | `blacklist` | return reasons, and what they mean for the next debit | in the module |
 | `refunds` | refunds and voids | in the module |
+| `figures` | collected, returned, net, the return rate, exposure | in the module |
 | `reconciliation` | status inquiries, reports, completeness, differences | in the modules |
 | `inquiry_orders`, `stated_outcomes` | inquiries that a person orders; outcomes that a person states | in the modules |
 | `order_keys` | duplicate orders | in the module |

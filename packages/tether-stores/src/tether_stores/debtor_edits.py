@@ -13,6 +13,7 @@ from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import Columns, Debtor, Problem, Rules
 
 from tether_stores import billing, database_epoch, debtors, events, fingerprint_key, vop
+from tether_stores.banks import bank_bic
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
@@ -216,6 +217,7 @@ async def _screened(
     values |= {
         "debtor_id": debtor_id,
         "iban_fingerprint": fingerprint,
+        "bank_bic": bank_bic(debtor.bic, debtor.iban),
         "verdict": reasons[0].rule if reasons else "clear",
         "cause": reasons[0].cause if reasons else None,
         "reasons": msgspec.json.encode(reasons).decode() if reasons else None,

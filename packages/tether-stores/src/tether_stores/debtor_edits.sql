@@ -45,7 +45,7 @@ limit %(limit)s;
 update debtors d
 set
     iban = %(iban)s, iban_fingerprint = %(iban_fingerprint)s, name = %(name)s, first_name = %(first_name)s, last_name = %(last_name)s,
-    amount_minor = %(amount_minor)s, bic = %(bic)s, mandate_id = %(mandate_id)s, mandate_signed_on = %(mandate_signed_on)s,
+    amount_minor = %(amount_minor)s, bic = %(bic)s, bank_bic = %(bank_bic)s, mandate_id = %(mandate_id)s, mandate_signed_on = %(mandate_signed_on)s,
     reference = %(reference)s, customer_id = %(customer_id)s, email = %(email)s, phone = %(phone)s, street = %(street)s,
     house_number = %(house_number)s, postcode = %(postcode)s, city = %(city)s, province = %(province)s, country = %(country)s,
     description = %(description)s, verdict = %(verdict)s, cause = %(cause)s, reasons = %(reasons)s::jsonb, taken_at = %(taken_at)s

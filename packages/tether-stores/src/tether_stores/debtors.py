@@ -16,6 +16,7 @@ from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Columns, Debtor, Plan
 from tether_core.spreadsheet.plan import EXTRA_FIELDS
 
+from tether_stores.banks import bank_bic
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one
@@ -277,6 +278,10 @@ def as_lines(debtors: Columns, *, columns: Sequence[str], fingerprint: Callable[
     texts: list[Iterable[str]] = [_texts(name, debtors.fields.get(name, absent)) for name in columns]
     texts.insert(0, [rf"\\x{fingerprint(iban)}" for iban in debtors.fields["iban"]])
     texts.insert(len(_staged(columns)) + 1, repeat(_STAGED_END, len(debtors)))
+    bics = debtors.fields.get("bic", absent)
+    texts.append(
+        [bank_bic(bic, iban) or _NULL for bic, iban in zip(bics, debtors.fields["iban"], strict=True)]
+    )
     rows = list(zip(*texts, strict=True))
     lines = list(map("\t".join, rows))
     # Characters with a meaning for COPY are rare in debtors' data; counting them shows whether any cell holds one.
@@ -357,7 +362,16 @@ async def store(
             else:
                 yield result.replace("\n", f"{clear}\n") + clear
 
-    names = ("iban_fingerprint", *columns, "upload_id", "created_at", "verdict", "cause", "reasons")
+    names = (
+        "iban_fingerprint",
+        *columns,
+        "bank_bic",
+        "upload_id",
+        "created_at",
+        "verdict",
+        "cause",
+        "reasons",
+    )
     await _copied(conn, "store", names, parts())
 
 

@@ -32,6 +32,7 @@ from tether_stores.telemetry import logger
 
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, planning, try_again
 from tether_worker.database_epoch import review_submissions, want_lost_days
+from tether_worker.figures import add_figures
 from tether_worker.gateway.calls import publish_calls
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, InquiryDeps, clients_of, limited
@@ -126,7 +127,7 @@ async def work_until_stopped(
                 stack, settings, pool, cache, stopping=stopping, clock=clock, watch=watch
             )
             works += works_of
-            periodic_tasks += [*periodic_tasks_of, add_row_counts(pool)]
+            periodic_tasks += [*periodic_tasks_of, add_row_counts(pool), add_figures(pool)]
         if "default" in queues:
             works_of, periodic_tasks_of = _reading(settings, pool, stopping=stopping, clock=clock)
             works += works_of
@@ -169,6 +170,7 @@ def _all_work(
             wake_matched(pool, clock=clock),
             announce_excess(pool, clock=clock),
             add_row_counts(pool),
+            add_figures(pool),
         ]
     return works, periodic_tasks
 

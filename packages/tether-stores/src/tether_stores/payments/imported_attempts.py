@@ -7,6 +7,7 @@ from typing import Final
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.imported_debits import ImportedDebit
 
+from tether_stores.banks import bank_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -44,6 +45,7 @@ async def add(conn: Connection, debits: Sequence[tuple[ImportedDebit, Attempt]],
             "names": [item.name for item, _ in debits],
             "references": [item.reference for item, _ in debits],
             "mandate_ids": [item.mandate_id for item, _ in debits],
+            "bank_bics": [bank_of(item.iban) for item, _ in debits],
         },
     )
     debtors: dict[int, int] = dict(await cursor.fetchall())

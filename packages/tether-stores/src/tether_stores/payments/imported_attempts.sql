@@ -12,15 +12,15 @@
 -- Insert the debtors of n debits; excluded of billing, because another system has debited them. Arrays of length n, row
 -- numbers distinct. Returns row_number, id: n rows.
 insert into debtors (
-    row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency, created_at, verdict, cause
+    row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency, bank_bic, created_at, verdict, cause
 )
 select
     given.row_number, given.iban, given.iban_fingerprint, given.name, given.reference, given.mandate_id, given.amount_minor,
-    given.currency, %(now)s, 'recently_attempted', 'Another system debited this; its attempt was imported.'
+    given.currency, given.bank_bic, %(now)s, 'recently_attempted', 'Another system debited this; its attempt was imported.'
 from unnest(
     %(row_numbers)b::integer[], %(ibans)b::text[], %(fingerprints)b::bytea[], %(names)b::text[], %(references)b::text[],
-    %(mandate_ids)b::text[], %(amounts_minor)b::bigint[], %(currencies)b::text[]
-) as given (row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency)
+    %(mandate_ids)b::text[], %(amounts_minor)b::bigint[], %(currencies)b::text[], %(bank_bics)b::text[]
+) as given (row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency, bank_bic)
 order by given.iban_fingerprint
 returning row_number, id;
 
