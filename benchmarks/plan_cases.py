@@ -58,6 +58,8 @@ _NO_FILTER: Final = dict.fromkeys(
         "created_to",
         "updated_from",
         "updated_to",
+        "country",
+        "bank",
     )
 )
 _WORDS: Final = {"examined_max": 10_000, "reads_max": 25_000, "buffers_max": 25_000}

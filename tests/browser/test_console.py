@@ -43,6 +43,8 @@ def _paths(stage: Stage, run: int) -> list[str]:
     return [
         "/",
         "/reconciliation",
+        "/figures?by=day",
+        "/figures?by=reason_code&upload=1",
         "/events",
         *(listing.page for listing in LISTINGS),
         "/uploads/1",
@@ -113,6 +115,25 @@ def test_a_notification_is_found_and_replayed_by_keyboard(page: Page, billed: in
     page.get_by_role("button", name="Process it again").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
+
+
+def test_a_figure_is_drawn_and_leads_to_its_rows(page: Page, billed: int) -> None:
+    """A number that nobody can open is a number that nobody believes."""
+    assert billed
+    page.goto("/")
+    page.get_by_role("link", name="net, 30 days").first.click()
+    page.wait_for_url("**/figures?*")
+    expect(page.get_by_role("heading", name="By day")).to_be_visible()
+    page.locator("select[name=by]").select_option("run")
+    page.locator("select[name=basis]").select_option("cohort")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("heading", name="By run")).to_be_visible()
+    expect(page.locator("[data-plot] canvas").first).to_be_visible()
+    collected = page.locator("section.cards .card").first.inner_text()
+    assert "collected" in collected
+    page.get_by_role("region", name="Figures").get_by_role("link", name=str(billed), exact=True).click()
+    page.wait_for_url("**/payments?*")
+    expect(page.locator("#live table tbody tr").first).to_be_visible()
 
 
 def test_a_second_person_sees_a_change_within_seconds(page: Page, chromium: Browser, stage: Stage) -> None:

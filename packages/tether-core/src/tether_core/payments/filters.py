@@ -15,7 +15,7 @@ its limit, or empty, and still name a next page. The filter that leaves the fewe
 | 6 | `status` | by state |
 | 7 | `account` | by account |
 
-Amounts and the time of the last change fit anywhere in the list, so they narrow another filter and do not lead.
+Amounts, countries, banks and the time of the last change fit anywhere in the list, so they narrow another filter and do not lead.
 
 >>> led_by(AttemptFilters(upload_id=3, state="approved", amount_min_minor=10_000))
 'upload'
@@ -73,6 +73,8 @@ class AttemptFilters(msgspec.Struct, frozen=True, kw_only=True):
         created_to: Made before this time.
         updated_from: Last changed at this time or later.
         updated_to: Last changed before this time.
+        country: From an account in this country, by its IBAN.
+        bank: Collected from an account at this bank: eight characters of its BIC.
     """
 
     unique_id: str | None = None
@@ -89,6 +91,8 @@ class AttemptFilters(msgspec.Struct, frozen=True, kw_only=True):
     created_to: datetime | None = None
     updated_from: datetime | None = None
     updated_to: datetime | None = None
+    country: str | None = None
+    bank: str | None = None
 
 
 def led_by(filters: AttemptFilters) -> Lead:
@@ -113,7 +117,7 @@ def led_by(filters: AttemptFilters) -> Lead:
     for lead, value in leads:
         if value is not None:
             return lead
-    for field in ("amount_min_minor", "amount_max_minor", "updated_from", "updated_to"):
+    for field in ("amount_min_minor", "amount_max_minor", "updated_from", "updated_to", "country", "bank"):
         if getattr(filters, field) is not None:
             raise InvalidRequest(_ADD, field=field)
     return "newest"

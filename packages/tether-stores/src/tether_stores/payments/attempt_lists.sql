@@ -26,6 +26,8 @@ and (%(created_from)s::timestamptz is null or a.created_at >= %(created_from)s)
 and (%(created_to)s::timestamptz is null or a.created_at < %(created_to)s)
 and (%(updated_from)s::timestamptz is null or a.updated_at >= %(updated_from)s)
 and (%(updated_to)s::timestamptz is null or a.updated_at < %(updated_to)s)
+and (%(country)s::text is null or left(a.iban_masked, 2) = %(country)s)
+and (%(bank)s::text is null or coalesce(a.bank_bic = %(bank)s, false))
 
 -- {examined} --
 -- The beginning of a list with one leading filter, which follows it.

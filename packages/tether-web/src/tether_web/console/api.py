@@ -11,7 +11,7 @@ import httpx
 import msgspec
 from litestar import Request
 
-__all__ = ["Failed", "call", "send"]
+__all__ = ["Failed", "call", "part", "send"]
 
 # What of the person's request goes on to the API.
 _PASSED_ON: Final = ("cookie", "x-request-id", "host", "origin", "sec-fetch-site")
@@ -62,6 +62,14 @@ async def call(
     content = None if body is None else msgspec.json.encode(body)
     kind = {} if body is None else {"content-type": "application/json"}
     return await _sent(request, method, path, query, content, {**kind, **(headers or {})})
+
+
+async def part(request: Request[Any, Any, Any], path: str, query: Mapping[str, Any] | None = None) -> Any:
+    """The API's response for one part of a page; `None` where it failed, which the page says instead of losing the rest."""
+    try:
+        return await call(request, "GET", path, query=query)
+    except Failed:
+        return None
 
 
 async def send(request: Request[Any, Any, Any], path: str) -> Any:

@@ -11,11 +11,12 @@ Values of the API as text for people: money, times, sizes, states.
 'Chargebacked before'
 """
 
+from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
 from tether_core.money import Money
 
-__all__ = ["Tone", "money", "size", "title", "tone"]
+__all__ = ["Tone", "decimal", "money", "size", "title", "tone"]
 
 Tone: TypeAlias = Literal["good", "bad", "waiting", "plain"]
 
@@ -42,7 +43,12 @@ _KILO: Final = 1024
 
 def money(amount_minor: int, currency: str) -> str:
     """An amount with all decimals of its currency and groups of three digits."""
-    return f"{Money(amount_minor, currency).decimal:,} {currency}"
+    return f"{decimal(amount_minor, currency):,} {currency}"
+
+
+def decimal(amount_minor: int, currency: str) -> Decimal:
+    """An amount as a number of whole units."""
+    return Money(amount_minor, currency).decimal
 
 
 def size(size_bytes: int) -> str:

@@ -134,6 +134,10 @@ LISTINGS: Final = (
             Filter("transaction_id", "Transaction id"),
             Filter("amount_min_minor", "Amount from (cents)", kind="number"),
             Filter("amount_max_minor", "Amount to (cents)", kind="number"),
+            Filter("created_from", "Made from, e.g. 2026-03-02T00:00:00Z"),
+            Filter("created_to", "Made before"),
+            Filter("country", "Country"),
+            Filter("bank", "Bank (BIC)"),
         ),
     ),
     Listing(

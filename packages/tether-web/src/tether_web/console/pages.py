@@ -16,8 +16,9 @@ from tether_core import __version__
 from tether_core.events import NAMES
 
 from tether_web.console import formats
-from tether_web.console.api import Failed, call
+from tether_web.console.api import Failed, call, part
 from tether_web.console.listings import LISTINGS, Column, Listing
+from tether_web.console.recent_figures import recent
 
 __all__ = ["HANDLERS", "HEADERS", "Asked", "Key", "rendered", "shown_again"]
 
@@ -40,6 +41,7 @@ MENU: Final = (
     ("/notifications", "Notifications"),
     ("/blacklist", "Blacklist"),
     ("/reconciliation", "Reconciliation"),
+    ("/figures", "Figures"),
     ("/events", "Events"),
 )
 # The notice after an action, shown on the next page; the URL has its key, not its text.
@@ -88,8 +90,8 @@ def rendered(request: Asked, template: str, *, status: int = 200, **context: Any
 def cell(row: Mapping[str, Any], column: Column, *, page: str) -> dict[str, Any]:
     """One value of a row, as the templates write it."""
     value: Any = row
-    for part in column.name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+    for name in column.name.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
     if value is None or value == "":
         return {"kind": "text", "text": ""}
     text, more = str(value), {}
@@ -201,9 +203,10 @@ async def overview(request: Asked) -> Template:
     """What happened today, what waits, and what needs a person."""
     today = request.app.state.clock()
     week = {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()}
-    ready, books, latest, runs, heard, *needs = await asyncio.gather(
-        _part(request, "/ready"),
-        _part(request, "/api/completeness", week),
+    figures, ready, books, latest, runs, heard, *needs = await asyncio.gather(
+        recent(request),
+        part(request, "/ready"),
+        part(request, "/api/completeness", week),
         _rows(request, "/api/uploads", {"limit": 5}),
         _rows(request, "/api/billing-runs", {"limit": 5}),
         _rows(request, "/api/webhook-events", {"limit": 10}),
@@ -213,6 +216,7 @@ async def overview(request: Asked) -> Template:
         request,
         "overview",
         title="Overview",
+        figures=figures,
         ready=ready,
         books=books,
         needs=[
@@ -232,24 +236,16 @@ def _count(rows: list[Any] | None) -> str:
     return f"{len(rows)}+" if len(rows) == _NEEDS_MAX else str(len(rows))
 
 
-async def _part(request: Asked, path: str, query: Mapping[str, Any] | None = None) -> Any:
-    """The API's response for one part of a page; `None` where it failed, which the page says instead of losing the rest."""
-    try:
-        return await call(request, "GET", path, query=query)
-    except Failed:
-        return None
-
-
 async def _rows(request: Asked, path: str, query: Mapping[str, Any] | None = None) -> list[Any] | None:
     """The rows of one page of a list; `None` where they could not be read."""
-    found = await _part(request, path, query)
+    found = await part(request, path, query)
     rows: list[Any] | None = found["items"] if isinstance(found, dict) else found
     return rows
 
 
 async def _upload(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/uploads/{key}")
-    preview = await _part(request, f"/api/uploads/{key}/preview")
+    preview = await part(request, f"/api/uploads/{key}/preview")
     problems = await _rows(request, f"/api/uploads/{key}/problems", {"limit": 50})
     runs = await _rows(request, f"/api/uploads/{key}/billing")
     upload = detail["upload"]
@@ -299,7 +295,7 @@ async def _run(request: Asked, key: int) -> dict[str, Any]:
 
 async def _payment(request: Asked, key: int) -> dict[str, Any]:
     attempt = await call(request, "GET", f"/api/billing-attempts/{key}")
-    exposure = await _part(request, f"/api/billing-attempts/{key}/exposure")
+    exposure = await part(request, f"/api/billing-attempts/{key}/exposure")
     refunds = await _rows(request, f"/api/billing-attempts/{key}/refunds")
     outside = await _rows(request, f"/api/billing-attempts/{key}/gateway-refunds")
     heard = (

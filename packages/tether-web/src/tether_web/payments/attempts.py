@@ -74,6 +74,16 @@ async def listed(  # one argument a filter
         datetime | None, Parameter(description="Last changed at this time or later.")
     ] = None,
     updated_to: Annotated[datetime | None, Parameter(description="Last changed before this time.")] = None,
+    country: Annotated[
+        str | None, Parameter(description="Only from accounts of this country, such as DE.", max_length=35)
+    ] = None,
+    bank: Annotated[
+        str | None,
+        Parameter(
+            description="Only collected from accounts at this bank: the first eight characters of its BIC.",
+            max_length=35,
+        ),
+    ] = None,
     cursor: Annotated[
         str | None, Parameter(description="`next` of the previous page.", max_length=100)
     ] = None,
@@ -83,7 +93,7 @@ async def listed(  # one argument a filter
     One page of attempts; all filters can be combined.
 
     A page scans at most 20,000 attempts. It may have fewer rows than `limit`, or none, and still have a `next`: continue until
-    `next` is null. Filters by amount or by time of the last change need another filter beside them.
+    `next` is null. Filters by amount, country, bank or time of the last change need another filter beside them.
     """
     filters = AttemptFilters(
         unique_id=_plain(unique_id),
@@ -100,6 +110,8 @@ async def listed(  # one argument a filter
         created_to=aware(created_to, field="created_to"),
         updated_from=aware(updated_from, field="updated_from"),
         updated_to=aware(updated_to, field="updated_to"),
+        country=_plain(country),
+        bank=_plain(bank),
     )
     lead = led_by(filters)
     async with reading(state.pool) as conn:
