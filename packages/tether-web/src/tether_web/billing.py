@@ -37,6 +37,7 @@ from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
@@ -433,7 +434,11 @@ def _refusals(counts: auto_pause.RunCounts) -> Refusals:
     )
 
 
-@get("/", summary="List billing runs, newest first")
+@get(
+    "/",
+    summary="List billing runs, newest first",
+    responses=described(Page[RunResponse]),
+)
 async def listed(
     state: State,
     status: Annotated[RunState | None, Parameter(description="Only runs in this state.")] = None,
@@ -442,14 +447,19 @@ async def listed(
     ] = None,
     cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
-) -> Page[RunResponse]:
+    form: Form = "json",
+) -> Response[Any]:
     """One page of runs."""
-    async with reading(state.pool) as conn:
-        runs = await billing.listed(
-            conn, state=status, upload_id=upload, before_id=decode_cursor(cursor), limit=limit + 1
-        )
-    shown = [_response(run) for run in runs]
-    return page(shown, limit=limit, last_id=shown[:limit][-1].id if shown else None)
+
+    async def load(cursor: str | None, limit: int) -> Page[RunResponse]:
+        async with reading(state.pool) as conn:
+            runs = await billing.listed(
+                conn, state=status, upload_id=upload, before_id=decode_cursor(cursor), limit=limit + 1
+            )
+        shown = [_response(run) for run in runs]
+        return page(shown, limit=limit, last_id=shown[:limit][-1].id if shown else None)
+
+    return await in_form(form, load, row=RunResponse, name="billing runs", cursor=cursor, limit=limit)
 
 
 @get("/{run_id:int}", summary="One billing run, with its progress")

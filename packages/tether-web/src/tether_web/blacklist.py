@@ -35,6 +35,7 @@ from tether_stores import blacklist, fingerprint_key
 from tether_stores.blacklist import Lift, LiftedBefore, ListedEntry, ManualEntry
 from tether_stores.postgres import Pool, connection, reading, transaction
 
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.http.table_export import as_csv
@@ -130,7 +131,11 @@ class Lifted(ListedEntry, frozen=True, kw_only=True):
     explanation: str
 
 
-@get("/", summary="List blacklist entries, newest first")
+@get(
+    "/",
+    summary="List blacklist entries, newest first",
+    responses=described(Page[ListedEntry]),
+)
 async def listed(
     state: State,
     which: Annotated[
@@ -153,22 +158,27 @@ async def listed(
         str | None, Parameter(description="`next` of the previous page.", max_length=100)
     ] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
-) -> Page[ListedEntry]:
+    form: Form = "json",
+) -> Response[Any]:
     """One page of entries."""
-    async with reading(state.pool) as conn:
-        rows = await blacklist.listed(
-            conn,
-            limit=limit + 1,
-            before=decode_cursor(cursor),
-            live=None if which == "all" else which == "live",
-            action=action,
-            source=source,
-            reason_code=_plain(reason),
-            name=_plain(name),
-            email=_plain(email),
-            now=state.clock(),
-        )
-    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    async def load(cursor: str | None, limit: int) -> Page[ListedEntry]:
+        async with reading(state.pool) as conn:
+            rows = await blacklist.listed(
+                conn,
+                limit=limit + 1,
+                before=decode_cursor(cursor),
+                live=None if which == "all" else which == "live",
+                action=action,
+                source=source,
+                reason_code=_plain(reason),
+                name=_plain(name),
+                email=_plain(email),
+                now=state.clock(),
+            )
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=ListedEntry, name="blacklist", cursor=cursor, limit=limit)
 
 
 @post(

@@ -13,10 +13,10 @@ IBANs are masked, and searched by their last four characters only: a URL ends up
 import base64
 import binascii
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from litestar import Request, Router, get, patch
+from litestar import Request, Response, Router, get, patch
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
@@ -33,6 +33,7 @@ from tether_stores.telemetry import logger
 from tether_stores.uploads import problems
 from tether_stores.uploads.problems import ListedProblem
 
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 
@@ -122,7 +123,11 @@ class EditResponse(msgspec.Struct, frozen=True):
     debtor: DebtorResponse
 
 
-@get("/", summary="List debtors")
+@get(
+    "/",
+    summary="List debtors",
+    responses=described(Page[ListedDebtor]),
+)
 async def listed(
     state: State,
     upload: Annotated[
@@ -153,7 +158,8 @@ async def listed(
         str | None, Parameter(description="`next` of the previous page.", max_length=1_000)
     ] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
-) -> Page[ListedDebtor]:
+    form: Form = "json",
+) -> Response[Any]:
     """One page of debtors."""
     if verdict is not None and verdict not in {"clear", *RULES}:
         raise InvalidRequest(f"must be one of clear, {', '.join(RULES)}", field="verdict")
@@ -164,12 +170,22 @@ async def listed(
         reference=None if reference is None else reference.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
         iban_tail=None if iban_tail is None else iban_tail.upper(),
     )
+    if upload is None and sort != "newest":
+        raise InvalidRequest("needs `upload`; without it debtors are listed newest first", field="sort")
+
+    async def load(cursor: str | None, limit: int) -> Page[ListedDebtor]:
+        return await _page(state, filters, sort=sort, cursor=cursor, limit=limit)
+
+    return await in_form(form, load, row=ListedDebtor, name="debtors", cursor=cursor, limit=limit)
+
+
+async def _page(
+    state: State, filters: Filters, *, sort: str, cursor: str | None, limit: int
+) -> Page[ListedDebtor]:
     if sort == "newest":
         async with reading(state.pool) as conn:
             rows = await debtors.listed(conn, filters=filters, limit=limit + 1, before=decode_cursor(cursor))
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
-    if upload is None:
-        raise InvalidRequest("needs `upload`; without it debtors are listed newest first", field="sort")
     by, descending = _SORTS[sort]
     async with reading(state.pool) as conn:
         rows = await debtors.listed_sorted(

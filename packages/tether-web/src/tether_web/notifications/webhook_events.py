@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
@@ -15,6 +15,7 @@ from tether_stores.notifications import event_lists, excess_deliveries, webhook_
 from tether_stores.notifications.event_lists import WebhookEvent
 from tether_stores.postgres import connection, reading
 
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
 __all__ = ["ROUTER", "EventDetail", "ReportedStatus"]
@@ -58,7 +59,11 @@ class EventDetail(msgspec.Struct, frozen=True):
     fields: dict[str, str]
 
 
-@get("/", summary="List notifications, newest first")
+@get(
+    "/",
+    summary="List notifications, newest first",
+    responses=described(Page[WebhookEvent]),
+)
 async def listed(
     state: State,
     status: Annotated[InboxState | None, Parameter(description="Only notifications in this state.")] = None,
@@ -67,19 +72,23 @@ async def listed(
     ] = None,
     cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
-) -> Page[WebhookEvent]:
+    form: Form = "json",
+) -> Response[Any]:
     """One page of the inbox."""
-    async with reading(state.pool) as conn:
-        rows = await event_lists.listed(
-            conn,
-            limit=limit + 1,
-            before=decode_cursor(cursor),
-            state=status,
-            notification_id=None
-            if unique_id is None
-            else unique_id.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
-        )
-    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+    notification_id = None if unique_id is None else unique_id.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+
+    async def load(cursor: str | None, limit: int) -> Page[WebhookEvent]:
+        async with reading(state.pool) as conn:
+            rows = await event_lists.listed(
+                conn,
+                limit=limit + 1,
+                before=decode_cursor(cursor),
+                state=status,
+                notification_id=notification_id,
+            )
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=WebhookEvent, name="notifications", cursor=cursor, limit=limit)
 
 
 @get("/{event_id:int}", summary="One notification, with its fields")

@@ -1,9 +1,9 @@
 """`GET /api/billing-attempts[/{id}]`: list billing attempts."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import Router, get
+from litestar import Response, Router, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
@@ -13,6 +13,7 @@ from tether_stores.payments import attempt_lists, billing_attempts
 from tether_stores.payments.billing_attempts import ListedAttempt
 from tether_stores.postgres import reading
 
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import (
     LIMIT,
     LIMIT_MAX,
@@ -29,7 +30,11 @@ __all__ = ["ROUTER"]
 Amount = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
 
 
-@get("/", summary="List billing attempts, newest first")
+@get(
+    "/",
+    summary="List billing attempts, newest first",
+    responses=described(Page[ListedAttempt]),
+)
 async def listed(  # one argument a filter
     state: State,
     status: Annotated[AttemptState | None, Parameter(description="Only attempts in this state.")] = None,
@@ -88,7 +93,8 @@ async def listed(  # one argument a filter
         str | None, Parameter(description="`next` of the previous page.", max_length=100)
     ] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
-) -> Page[ListedAttempt]:
+    form: Form = "json",
+) -> Response[Any]:
     """
     One page of attempts; all filters can be combined.
 
@@ -114,11 +120,15 @@ async def listed(  # one argument a filter
         bank=_plain(bank),
     )
     lead = led_by(filters)
-    async with reading(state.pool) as conn:
-        found = await attempt_lists.page_of(
-            conn, filters, lead=lead, limit=limit, before=_before(cursor, lead=lead)
-        )
-    return Page(found.attempts, None if found.last is None else _cursor(found.last, lead=lead))
+
+    async def load(cursor: str | None, limit: int) -> Page[ListedAttempt]:
+        async with reading(state.pool) as conn:
+            found = await attempt_lists.page_of(
+                conn, filters, lead=lead, limit=limit, before=_before(cursor, lead=lead)
+            )
+        return Page(found.attempts, None if found.last is None else _cursor(found.last, lead=lead))
+
+    return await in_form(form, load, row=ListedAttempt, name="payments", cursor=cursor, limit=limit)
 
 
 def _cursor(last: tuple[datetime, int], *, lead: Lead) -> str:

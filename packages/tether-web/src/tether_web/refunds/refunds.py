@@ -6,7 +6,7 @@ an order of the other kind is refused. With an `Idempotency-Key` a repeated requ
 order has ended. `GET /api/billing-attempts/{id}/refunds` and `GET /api/refunds` list the orders.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, Router, get, post
@@ -31,6 +31,7 @@ from tether_stores.refunds.refunds import ListedRefund
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
@@ -96,7 +97,11 @@ async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
         return await gateway_refunds.of_attempt(conn, attempt_id)
 
 
-@get("/", summary="List refunds and voids, newest first")
+@get(
+    "/",
+    summary="List refunds and voids, newest first",
+    responses=described(Page[ListedRefund]),
+)
 async def listed(
     state: State,
     status: Annotated[RefundState | None, Parameter(description="Only orders in this state.")] = None,
@@ -104,11 +109,16 @@ async def listed(
         str | None, Parameter(description="`next` of the previous page.", max_length=100)
     ] = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
-) -> Page[ListedRefund]:
+    form: Form = "json",
+) -> Response[Any]:
     """One page of orders."""
-    async with reading(state.pool) as conn:
-        rows = await refunds.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
-    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    async def load(cursor: str | None, limit: int) -> Page[ListedRefund]:
+        async with reading(state.pool) as conn:
+            rows = await refunds.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=ListedRefund, name="refunds", cursor=cursor, limit=limit)
 
 
 async def _order(
