@@ -10,6 +10,8 @@ import msgspec
 from tether_web.http import openapi_examples
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
 
@@ -127,3 +129,56 @@ async def test_every_field_has_a_description_and_an_example(client: httpx.AsyncC
         for item in known:
             if item.__name__ == name and set(item.__struct_encode_fields__) == set(schema["properties"]):
                 msgspec.convert(example, item, strict=False)
+
+
+def _requests(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The schemas of JSON bodies of requests, and of what is inside them."""
+    bodies = [
+        operation["requestBody"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        if "requestBody" in operation
+    ]
+    wanted, seen = re.findall(r"#/components/schemas/(\w+)", json.dumps(bodies)), set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name not in seen:
+            seen.add(name)
+            schema = document["components"]["schemas"][name]
+            wanted += re.findall(r"#/components/schemas/(\w+)", json.dumps(schema))
+            yield name, schema
+
+
+def _kinds(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The types that a field or an item may have, each with the bounds that stand beside the choice."""
+    for choice in schema.get("oneOf", [schema]):
+        yield {**schema, **choice}
+        if "items" in choice:
+            yield from _kinds(choice["items"])
+
+
+async def test_every_field_of_a_request_says_its_bounds(client: httpx.AsyncClient) -> None:
+    """A caller learns a bound from the description or from a refused order; without one, a number of any size reaches Postgres."""
+    found = dict(_requests(await _document(client)))
+    assert {"RunOrder", "OverrideOrder", "EntryBody", "Inquiry"} <= found.keys()
+    missing = []
+    for name, schema in found.items():
+        assert schema["description"], name
+        assert schema["additionalProperties"] is False, name
+        for field, described in schema["properties"].items():
+            for kind in _kinds(described):
+                match kind.get("type"):
+                    case "integer" | "number":
+                        is_bounded = {"minimum", "maximum"} <= kind.keys()
+                    case "string":
+                        is_bounded = bool({"maxLength", "enum", "format"} & kind.keys())
+                    case "boolean" | "array" | "null":
+                        is_bounded = True
+                    case "object":  # maps of a file's own columns, checked by what reads them
+                        is_bounded = "additionalProperties" in kind
+                    case _:
+                        is_bounded = "$ref" in kind
+                if not is_bounded:
+                    missing.append(f"{name}.{field}: {kind}")
+    assert missing == []
+    assert found["RunOrder"]["properties"]["vop_score_min"]["minimum"] == 0

@@ -104,6 +104,9 @@ _NOT_SUBMITTED: Final = Gauge(
 )
 
 
+_Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+
+
 class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     Verdicts that are ignored for some debtors of a run.
@@ -114,9 +117,11 @@ class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         debtor_ids: The debtors; null for all debtors of the run.
     """
 
-    verdicts: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=20)]
+    verdicts: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=40)], ...], msgspec.Meta(min_length=1, max_length=20)
+    ]
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-    debtor_ids: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
+    debtor_ids: Annotated[tuple[_Id, ...], msgspec.Meta(min_length=1, max_length=10_000)] | None = None
 
 
 class RunOrder(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -297,7 +302,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
-class PauseRequest(msgspec.Struct, frozen=True):
+class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     A request to pause a run.
 

@@ -154,7 +154,7 @@ def describe_problems(app: Litestar) -> None:
     assert isinstance(document.components, Components)
     document.components.schemas[_DETAILS] = _PROBLEM
     for path, item in document.paths.items():
-        for operation in (item.get, item.post, item.patch, item.delete):
+        for operation in (item.get, item.post, item.patch, item.put, item.delete):
             if operation is None or operation.responses is None:
                 continue
             if path == "/ready":

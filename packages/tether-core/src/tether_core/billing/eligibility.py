@@ -108,10 +108,10 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         after_chargeback: Whether accounts are billed that charged a debit back before. The blacklist holds all the same.
     """
 
-    due_item: str = "once"
+    due_item: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] = "once"
     count_max: _Positive | None = None
     amount_max_minor: _Positive | None = None
-    canary_share: float = 0.0
+    canary_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     debit_min_minor: _Positive = 10
     debit_max_minor: _Positive | None = None
     lifetime_max_minor: _Positive | None = None

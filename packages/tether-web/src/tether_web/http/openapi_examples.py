@@ -84,7 +84,41 @@ def describe_fields(app: Litestar) -> None:
             schema.description = (inspect.getdoc(found) or "").partition("\n\n")[0]
             for name, text in fields.items():
                 schema.properties[name].description = text
+            if found.__struct_config__.forbid_unknown_fields:
+                schema.additional_properties = False
+            for field in msgspec.structs.fields(found):
+                _bound(schema.properties[field.encode_name], msgspec.inspect.type_info(field.type))
         schema.examples = [_example("", schema, components.schemas)]
+
+
+def _bound(schema: Schema | Reference, kind: msgspec.inspect.Type) -> None:
+    """
+    Copy the bounds of a type into its schema.
+
+    The framework loses a bound of 0, turns whole numbers into floats, and describes `tuple[X, ...]` as items of any kind.
+    """
+    if not isinstance(schema, Schema):
+        return
+    if schema.default == ():
+        schema.default = []
+    for item in kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,):
+        match item:
+            case msgspec.inspect.IntType() | msgspec.inspect.FloatType():
+                schema.minimum, schema.maximum = item.ge, item.le
+            case msgspec.inspect.StrType():
+                schema.min_length, schema.max_length = item.min_length, item.max_length
+            case msgspec.inspect.ListType() | msgspec.inspect.VarTupleType():
+                for part in (schema, *(schema.one_of or ())):
+                    _bound_items(part, item.item_type)
+            case _:
+                pass
+
+
+def _bound_items(schema: Schema | Reference, kind: msgspec.inspect.Type) -> None:
+    if isinstance(schema, Schema) and schema.items is not None:
+        if isinstance(schema.items, Schema) and schema.items.one_of:
+            schema.items = schema.items.one_of[0]
+        _bound(schema.items, kind)
 
 
 def structs(parent: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:

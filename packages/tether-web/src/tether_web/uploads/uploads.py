@@ -165,7 +165,7 @@ class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     mapping: dict[str, str | int | None] = {}
     formats: dict[str, str | int | None] = {}
-    encoding: str | None = None
+    encoding: Annotated[str, msgspec.Meta(max_length=40)] | None = None
     collect: dict[str, list[str]] = {}
     keep_columns: bool = False
     screening: dict[Subject, Answer] = {}
