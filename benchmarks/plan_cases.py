@@ -178,6 +178,12 @@ _PLAIN: Final = {
     "figures": """
         begin add_changes earlier_uploads
     """,
+    "queues": """
+        pauses
+    """,
+    "workers": """
+        live supervisors_live
+    """,
     "sessions": """
         add find mark_used remove prune
     """,
@@ -316,6 +322,13 @@ _FIGURES: Final[dict[str, dict[str, Any]]] = {
     },
 }
 
+_PROCESS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("id", "host", "version", "pool", "supervisor_id"), "x"),
+    **dict.fromkeys(("pid", "memory_bytes"), 1),
+    **dict.fromkeys(("pools", "activity"), "{}"),
+    "queues": ["vop"],
+    "state": "running",
+}
 _CHARGEBACKS: Final[dict[str, dict[str, Any]]] = {
     "newest": {},
     "of_code": {"reason_code": "AC04"},
@@ -385,6 +398,15 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
     },
     "uploads/withdrawals.withdraw": {"": {"state": "withdrawn"}},
+    **{
+        f"queues.{name}": {"": {"queue": "vop", "paused_by": "x", "reason": "x"}}
+        for name in ("pause", "resume")
+    },
+    **{f"workers.{name}": {"": _PROCESS} for name in ("seen", "supervisor_seen", "supervisor_ended")},
+    "workers.ended": {"": {"ids": ["x"]}},
+    **{f"workers.{name}": {"": {"before": _LONG_AGO}} for name in ("prune", "supervisors_prune")},
+    # Counts what is due, by the indexes that the work is claimed by.
+    "queues.backlogs": {"": {"rows_max": 1_000, "queues": ["vop"], "reads_max": 60_000}},
     # Once per upload, when all its rows are read or when a person requests it: as many rows are read as it has. (The upload
     # here has a thousand.)
     **{

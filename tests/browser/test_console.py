@@ -45,6 +45,7 @@ def _paths(stage: Stage, run: int) -> list[str]:
         "/reconciliation",
         "/figures?by=day",
         "/figures?by=reason_code&upload=1",
+        "/queues",
         "/events",
         *(listing.page for listing in LISTINGS),
         "/uploads/1",

@@ -7,7 +7,16 @@ from typing import Any, get_args
 
 import psycopg
 import pytest
-from tether_core import blacklist, database_epoch, figures, inquiry_orders, sepa_text, stated_outcomes, vop
+from tether_core import (
+    blacklist,
+    database_epoch,
+    figures,
+    inquiry_orders,
+    scaling,
+    sepa_text,
+    stated_outcomes,
+    vop,
+)
 from tether_core.billing import run
 from tether_core.emp import notification
 from tether_core.notifications import inbox
@@ -108,12 +117,14 @@ KNOWN: dict[str, set[Any]] = {
     "run_void_debits_refused_known": set(get_args(run_voids.VoidRefusalCode)),
     "run_voids_state_known": set(get_args(run_voids.RunVoidState)),
     "stated_outcomes_outcome_known": set(get_args(stated_outcomes.StatedOutcome)),
+    "supervisors_state_known": set(get_args(scaling.ProcessState)),
     "uploads_state_known": set(get_args(upload.UploadState)),
     "vop_checks_state_known": set(vop.TRANSITIONS),
     "vop_checks_result_known": set(get_args(vop.Result)),
     "webhook_events_kind_known": set(get_args(notification.Kind)),
     "webhook_events_source_known": {"webhook", "report"},
     "webhook_events_state_known": set(get_args(inbox.InboxState)),
+    "workers_state_known": set(get_args(scaling.ProcessState)),
 }
 # Lists that only the adapters know.
 LOCAL = {"debtors_verdict_known"}

@@ -92,7 +92,7 @@ async def test_a_worker_may_be_there_before_its_tables(
 ) -> None:
     """A deploy starts everything at once. A worker that came before the migration must work after it."""
     worker = _start(process, environment | {"DATABASE_URL": empty_database_url})
-    worker.await_line("poll failed")
+    worker.await_line("worker row not written")
     migrate(empty_database_url, now=datetime.now(UTC))
     await _record(empty_database_url, "a")
     until(lambda: _states(empty_database_url) == ["processed"], what="the row to be applied")

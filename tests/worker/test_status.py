@@ -59,7 +59,9 @@ async def test_the_numbers_are_those_of_the_tables(
         conflicting=0,
         attempts={"approved": 1, "pending": 1},
         refunds={"unknown": 1},
+        queues=settings.queues,
     )
+    assert {item.name: item.rows for item in settings.queues}["webhooks"] == 2
 
 
 def test_people_see_every_number(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +105,9 @@ def test_programs_get_json(
         "unresolved",
         "fingerprint_key",
         "differences",
+        "queues",
+        "supervisors",
+        "workers",
     }
 
 

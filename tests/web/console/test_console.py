@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.web.conftest import Serve
 
 OWN = {"sec-fetch-site": "same-origin"}
-PAGES = ["/", "/reconciliation", "/events", *(listing.page for listing in LISTINGS)]
+PAGES = ["/", "/reconciliation", "/queues", "/events", *(listing.page for listing in LISTINGS)]
 
 
 @pytest.fixture
@@ -296,3 +296,18 @@ async def test_a_debtor_is_corrected_by_its_form(browser: httpx.AsyncClient, dat
     stale = await browser.post(f"{page}/edit", data={**form, "name": "Ada Eiche"})
     assert stale.status_code == 409
     assert "has version 1 by now" in unescape(stale.text)
+
+
+async def test_a_queue_is_paused_and_resumed_with_forms(browser: httpx.AsyncClient) -> None:
+    """The person on duty stops billing in the browser; everybody sees who did it and why, and ends it there."""
+    refused = await browser.post("/queues/billing/pause", data={"reason": " "})
+    assert (refused.status_code, "Say why" in refused.text) == (422, True)
+    paused = await browser.post("/queues/billing/pause", data={"reason": "the bank <closed>"})
+    assert (paused.status_code, paused.headers["location"]) == (303, "/queues?done=queue_paused")
+    page = (await browser.get(paused.headers["location"])).text
+    assert "the bank &lt;closed&gt;" in page
+    assert "/queues/billing/resume" in page
+    assert not _Page(page).wrong
+    assert (await browser.post("/queues/billing/resume")).status_code == 303
+    assert (await browser.post("/queues/billing/resume")).status_code == 409
+    assert "/queues/billing/pause" in unescape((await browser.get("/queues")).text)

@@ -324,6 +324,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Seconds of processor time for parsing a workbook; the largest sheet Excel can hold needs 15.",
         ),
     ] = 120.0
+    worker_pools: Annotated[
+        str,
+        _env(
+            "TETHER_WORKER_POOLS",
+            "Pools of `tether-worker supervise` with their least and most processes, such as webhooks:2-5, "
+            "billing+reconciliation:3-10, default+vop:2-8, which is the default; local for one pool of 1 to 3; or the path of a "
+            "TOML file (docs/guides/scaling.md).",
+        ),
+    ] = ""
+    worker_memory_max_bytes: Annotated[
+        int,
+        _env(
+            "TETHER_WORKER_MEMORY_MAX_BYTES",
+            "Bytes that all workers of a supervisor may use; a pool does not grow beyond, and shrinks to its least number of "
+            "processes. Default: no limit.",
+        ),
+    ] = 0
+    worker_listen: Annotated[
+        str,
+        _env(
+            "TETHER_WORKER_LISTEN",
+            "Where `tether-worker run` and `supervise` serve /metrics and /health, such as 127.0.0.1:9108. Empty: nowhere.",
+        ),
+    ] = ""
     log_level: Annotated[LogLevel, _env("LOG_LEVEL", "debug, info, warning or error.")] = "info"
 
     def __repr__(self) -> str:
@@ -431,7 +455,7 @@ def described() -> Iterator[Setting]:
     for field in msgspec.structs.fields(Settings):
         setting: Setting = get_args(hints[field.name])[1]
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-        shown = "" if default in ("", (), {}) else str(default)
+        shown = "" if default in ("", (), {}, 0) else str(default)
         yield msgspec.structs.replace(setting, default=shown, field=field.name)
 
 
@@ -456,6 +480,11 @@ def _is_redis(text: str) -> bool:
     return True
 
 
+def _is_listening(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65_536
+
+
 def _is_http(text: str) -> bool:
     try:
         address = urlsplit(text)
@@ -466,6 +495,7 @@ def _is_http(text: str) -> bool:
 
 _POSTGRES: Final = (_is_postgres, "Postgres, like postgresql://user:password@host:5432/tether")
 _REDIS: Final = (_is_redis, "Redis, like redis://host:6379/0")
+_LISTEN: Final = (_is_listening, "this machine, like 127.0.0.1:9108")
 _HTTP: Final = (_is_http, "a service, like https://host")
 # A driver would refuse these only when it is used, again and again, and then as if the service were away.
 _ADDRESSES: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
@@ -475,6 +505,7 @@ _ADDRESSES: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
     "emp_api_url": _HTTP,
     "vop_url": _HTTP,
     "aws_endpoint": _HTTP,
+    "worker_listen": _LISTEN,
 }
 
 

@@ -37,6 +37,7 @@ from tether_web import (
     health,
     inquiry_orders,
     openapi,
+    queues,
     stated_outcomes,
     vop,
 )
@@ -209,6 +210,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             completeness.ROUTER,
             figures.ROUTER,
             differences.ROUTER,
+            *queues.ROUTERS,
         ],
         middleware=[ApiKeys],
         before_request=check_query,

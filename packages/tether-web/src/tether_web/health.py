@@ -20,7 +20,7 @@ from tether_stores.accounts import gateway_identities
 from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
-from tether_web import billing
+from tether_web import billing, queues
 from tether_web.http.metrics import (
     CONTENT_TYPE_LATEST,
     DATABASE_EPOCH,
@@ -251,4 +251,5 @@ _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, A
         _count_inbox,
     ),
     (billing.OBSERVED, billing.observe),
+    (queues.OBSERVED, queues.observe),
 )

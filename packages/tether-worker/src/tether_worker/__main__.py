@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -13,13 +14,14 @@ import uvloop
 from tether_core import __version__
 from tether_core.errors import InvalidRequest
 from tether_core.jobs import Queue
+from tether_core.scaling import WorkerPool, parse_pools, read_pools
 from tether_stores import telemetry
 from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_worker import accounts, debtor_edits, fingerprint_key, inquiry_orders, stated_outcomes
-from tether_worker.app import Clock, work_until_stopped
+from tether_worker import accounts, debtor_edits, fingerprint_key, inquiry_orders, queues, stated_outcomes
+from tether_worker.app import Clock, Supervised, work_until_stopped
 from tether_worker.billing import refusals
 from tether_worker.commands import (
     acknowledge_difference,
@@ -32,6 +34,8 @@ from tether_worker.payments import chargebacks, import_debits
 from tether_worker.reconciliation.completeness import exit_code as completeness_code
 from tether_worker.reconciliation.completeness import show as show_completeness
 from tether_worker.reconciliation.differences import show as show_differences
+from tether_worker.scaling import children
+from tether_worker.scaling.supervisor import supervise_until_stopped
 from tether_worker.status import show, status
 from tether_worker.uploads import import_local, questions, withdrawals
 
@@ -87,7 +91,38 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="time to finish on SIGTERM (default: %(default)s)",
     )
+    item.add_argument(
+        "--supervised",
+        type=_supervised,
+        metavar="IDS",
+        help="who started it; set by tether-worker supervise",
+    )
+    item.add_argument(
+        "--lifeline",
+        type=whole(0),
+        metavar="FD",
+        help="a pipe; the worker ends when it is closed; set by tether-worker supervise",
+    )
     item.set_defaults(do=_run, needs=("DATABASE_URL", "REDIS_URL"))
+
+    item = commands.add_parser(
+        "supervise",
+        help="keep as many workers as the work needs, by pools of queues, until SIGTERM",
+        epilog="Example: tether-worker supervise --pools webhooks:2-5,billing+reconciliation:3-10,default+vop:2-8",
+    )
+    item.add_argument(
+        "--pools",
+        metavar="POOLS",
+        help="pools, or the path of a TOML file with them (default: TETHER_WORKER_POOLS)",
+    )
+    item.add_argument(
+        "--grace",
+        type=whole(1, 3_600),
+        default=20,
+        metavar="SECONDS",
+        help="time for a worker to finish what is in progress (default: %(default)s)",
+    )
+    item.set_defaults(do=_supervise, needs=("DATABASE_URL", "REDIS_URL"))
 
     item = commands.add_parser(
         "migrate", help="bring the database up to date", epilog="Example: tether-worker migrate --phase pre"
@@ -150,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--again", action="store_true", help="also accounts that were checked before")
     item.set_defaults(do=_check, needs=("DATABASE_URL",))
 
+    queues.add_commands(commands)
     accounts.add_commands(commands)
     import_local.add_commands(commands)
     fingerprint_key.add_commands(commands)
@@ -187,10 +223,56 @@ def _require(settings: Settings, *names: str) -> None:
         )
 
 
+def _supervised(text: str) -> Supervised:
+    parts = text.split(":")
+    if len(parts) != 4:
+        raise argparse.ArgumentTypeError("is set by tether-worker supervise; leave it out")
+    return Supervised(*parts)
+
+
 def _run(args: argparse.Namespace, settings: Settings) -> int:
     telemetry.configure(level=settings.log_level, program="tether-worker")
-    uvloop.run(work_until_stopped(settings, queues=args.queues, grace_s=args.grace, own_clock=args.clock))
+    if args.lifeline is not None:
+        children.follow(args.lifeline, grace_s=args.grace)
+    uvloop.run(
+        work_until_stopped(
+            settings,
+            queues=args.queues,
+            grace_s=args.grace,
+            own_clock=args.clock,
+            supervised=args.supervised,
+        )
+    )
     return 0
+
+
+def _supervise(args: argparse.Namespace, settings: Settings) -> int:
+    telemetry.configure(level=settings.log_level, program="tether-worker")
+    pools = _pools(settings.worker_pools if args.pools is None else args.pools)
+    uvloop.run(
+        supervise_until_stopped(
+            settings, pools=pools, grace_s=args.grace, environ=os.environ, own_clock=args.clock
+        )
+    )
+    return 0
+
+
+def _pools(text: str) -> dict[str, WorkerPool]:
+    """
+    Read pools from a line or a file.
+
+    Raises:
+        InvalidRequest: naming the pool or the file, and what to change.
+    """
+    if not text.endswith(".toml"):
+        return parse_pools(text)
+    try:
+        data = Path(text).read_bytes()
+    except OSError as exc:
+        raise InvalidRequest(
+            f"the file {text} cannot be read: {os.strerror(exc.errno or 0)}", field="TETHER_WORKER_POOLS"
+        ) from None
+    return read_pools(data)
 
 
 def _migrate(args: argparse.Namespace, settings: Settings) -> int:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import platform
 import random
 import secrets
 import signal
@@ -11,12 +13,15 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.worker import Worker
+from tether_core import __version__
 from tether_core.clock_steps import Step
 from tether_core.errors import Unavailable
 from tether_core.jobs import Queue
+from tether_core.scaling import LIVE_S
 from tether_core.spreadsheet import Rules
 from tether_stores import redis
 from tether_stores.boot_clock import boot_clock
@@ -29,6 +34,7 @@ from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, open_pool
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
+from tether_stores.workers import Worker as WorkerRow
 
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, planning, try_again
 from tether_worker.database_epoch import review_submissions, want_lost_days
@@ -37,7 +43,11 @@ from tether_worker.gateway.calls import publish_calls
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, InquiryDeps, clients_of, limited
 from tether_worker.inquiry_orders import inquiring_ordered
+from tether_worker.jobs.activity import Activities, observed
+from tether_worker.jobs.gates import Gates
+from tether_worker.jobs.metrics import WorkerMetrics
 from tether_worker.jobs.periodic import PeriodicTask, run_periodic_tasks
+from tether_worker.jobs.probes import probes
 from tether_worker.jobs.run import Work, look, rewake, woken
 from tether_worker.notifications.apply import ApplyDeps, applying
 from tether_worker.notifications.confirmation import confirming
@@ -60,12 +70,30 @@ from tether_worker.row_counts import add_row_counts
 from tether_worker.uploads.intake import Intake, intake
 from tether_worker.uploads.orphans import sweep_objects
 from tether_worker.uploads.reader import Limits
+from tether_worker.workers import Presence
 
-__all__ = ["Clock", "work_until_stopped"]
+__all__ = ["Clock", "Supervised", "work_until_stopped"]
 
 Clock: TypeAlias = Callable[[], datetime]
 
 _log = logger("app")
+
+
+class Supervised(msgspec.Struct, frozen=True):
+    """
+    What a supervisor gives to a worker that it starts.
+
+    Attributes:
+        supervisor_id: The supervisor's row.
+        worker_id: The worker's row.
+        pool: The worker's pool.
+        slot: The name of the worker's files of metrics.
+    """
+
+    supervisor_id: str
+    worker_id: str
+    pool: str
+    slot: str
 
 
 async def work_until_stopped(
@@ -74,6 +102,7 @@ async def work_until_stopped(
     queues: Sequence[Queue],
     grace_s: int,
     own_clock: Clock = lambda: datetime.now(UTC),
+    supervised: Supervised | None = None,
 ) -> None:
     """
     Run the jobs of some queues until SIGTERM or SIGINT.
@@ -82,7 +111,11 @@ async def work_until_stopped(
         queues: Which queues; see `tether_core.jobs.Queue`.
         grace_s: How long work in progress may take to end after the signal, in seconds.
         own_clock: This machine's clock, aware, UTC; all nodes go by that of Postgres.
+        supervised: Of the supervisor that started this process; `None` for none.
     """
+    queues = list(dict.fromkeys(queues))
+    metrics = WorkerMetrics(slot=supervised.slot if supervised else None)
+    gates, activities = Gates(queues), Activities(queues)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             open_pool(
@@ -108,6 +141,14 @@ async def work_until_stopped(
         )
         await stack.enter_async_context(watch.kept(pool))
         stopping = asyncio.Event()
+        presence = Presence(
+            pool,
+            _row(queues, supervised),
+            gates=gates,
+            activities=activities,
+            metrics=metrics,
+            clock=clock,
+        )
         works, periodic_tasks = _all_work(settings, pool, queues=queues, clock=clock)
         if {"billing", "reconciliation"} & set(queues):
             periodic_tasks += [
@@ -124,14 +165,17 @@ async def work_until_stopped(
             works.append(await _checking(stack, settings, pool, clock=clock))
         if "billing" in queues:
             works_of, periodic_tasks_of = await _billing(
-                stack, settings, pool, cache, stopping=stopping, clock=clock, watch=watch
+                stack, settings, pool, cache, stopping=gates.closed("billing"), clock=clock, watch=watch
             )
             works += works_of
             periodic_tasks += [*periodic_tasks_of, add_row_counts(pool), add_figures(pool)]
         if "default" in queues:
-            works_of, periodic_tasks_of = _reading(settings, pool, stopping=stopping, clock=clock)
+            works_of, periodic_tasks_of = _reading(
+                settings, pool, stopping=gates.closed("default"), clock=clock
+            )
             works += works_of
             periodic_tasks += periodic_tasks_of
+        works = [observed(work, gates=gates, activities=activities, metrics=metrics) for work in works]
         workers = [
             _worker(
                 await stack.enter_async_context(open_wake_up_queue(settings.redis_url, queue=queue)),
@@ -141,21 +185,71 @@ async def work_until_stopped(
             for queue in queues
         ]
         _stop_on_signal(stopping)
-        _log.info("worker started", queues=list(queues))
+        await stack.enter_async_context(presence.kept())
+        if supervised is None:
+            await stack.enter_async_context(
+                probes(
+                    settings.worker_listen,
+                    health=lambda: _health(presence, queues=queues, clock=clock),
+                    metrics=_rendered(metrics),
+                )
+            )
+        _log.info("worker started", queues=queues)
         running = [
             *(asyncio.create_task(worker.start()) for worker in workers),
             *(asyncio.create_task(look(work, stopping=stopping)) for work in works),
             *(
-                asyncio.create_task(run_periodic_tasks(periodic_task, stopping=stopping))
+                asyncio.create_task(run_periodic_tasks(periodic_task, stopping=stopping, metrics=metrics))
                 for periodic_task in periodic_tasks
             ),
         ]
         await stopping.wait()
         _log.info("worker stopping", grace_s=grace_s)
+        gates.end()
+        presence.stop()
         for worker in workers:
             worker.drain()
         await asyncio.gather(*running)
     _log.info("worker stopped")
+
+
+def _row(queues: list[Queue], supervised: Supervised | None) -> WorkerRow:
+    never = datetime.min.replace(tzinfo=UTC)
+    return WorkerRow(
+        id=supervised.worker_id if supervised else secrets.token_hex(8),
+        supervisor_id=supervised.supervisor_id if supervised else None,
+        pool=supervised.pool if supervised else "",
+        host=platform.node(),
+        pid=os.getpid(),
+        version=__version__,
+        queues=queues,
+        state="running",
+        memory_bytes=0,
+        activity={},
+        started_at=never,
+        seen_at=never,
+    )
+
+
+def _health(presence: Presence, *, queues: list[Queue], clock: Clock) -> tuple[bool, dict[str, Any]]:
+    """Whether this worker does its work: it wrote its row lately, so it reaches Postgres and its loop turns."""
+    age_s: float | None = None
+    with contextlib.suppress(Unavailable):  # a clock that was never compared
+        age_s = None if presence.written_at is None else (clock() - presence.written_at).total_seconds()
+    facts = {
+        "version": __version__,
+        "queues": queues,
+        "paused": presence.paused,
+        "postgres_answered_s_ago": age_s,
+    }
+    return age_s is not None and age_s < LIVE_S, facts
+
+
+def _rendered(metrics: WorkerMetrics) -> Callable[[], Awaitable[bytes]]:
+    async def rendered() -> bytes:
+        return metrics.rendered()
+
+    return rendered
 
 
 def _all_work(

@@ -10,7 +10,7 @@ from tether_core.database_epoch import REASONS, Reason
 from tether_core.fingerprint_key import REASONS as REASONS_OF_KEY
 from tether_core.fingerprint_key import KeyState
 from tether_core.money import Money
-from tether_stores import billing, database_epoch, fingerprint_key
+from tether_stores import billing, database_epoch, fingerprint_key, queues, workers
 from tether_stores.accounts import gateway_accounts, gateway_identities
 from tether_stores.accounts.gateway_identities import Unresolved
 from tether_stores.clock import timestamp
@@ -18,11 +18,13 @@ from tether_stores.limits import CurrentStatus, current_status
 from tether_stores.notifications import event_lists, excess_deliveries
 from tether_stores.payments import billing_attempts, submissions
 from tether_stores.postgres import connection, open_pool
+from tether_stores.queues import ListedQueue
 from tether_stores.reconciliation import differences
 from tether_stores.reconciliation.differences import OpenLines
 from tether_stores.redis import open_redis
 from tether_stores.refunds import refunds
 from tether_stores.settings import Settings
+from tether_stores.workers import Supervisor, Worker
 
 __all__ = ["RunStatus", "Status", "show", "status"]
 
@@ -95,6 +97,9 @@ class Status(msgspec.Struct, frozen=True):
             most, the oldest first.
         fingerprint_key: Whether the key of this command's environment is the database's; see `tether_core.fingerprint_key`.
         differences: Open reconciliation differences by kind and currency, with the money of their debits.
+        queues: What waits on each queue, how many workers serve it, and whether it is paused.
+        supervisors: The supervisors that live, with their pools.
+        workers: The workers that live.
     """
 
     waiting: int
@@ -118,6 +123,9 @@ class Status(msgspec.Struct, frozen=True):
     unresolved: list[Unresolved] = []
     fingerprint_key: KeyState = "matches"
     differences: list[OpenLines] = []
+    queues: list[ListedQueue] = []
+    supervisors: list[Supervisor] = []
+    workers: list[Worker] = []
 
 
 async def status(settings: Settings) -> Status:
@@ -145,6 +153,9 @@ async def status(settings: Settings) -> Status:
         key = await fingerprint_key.observe(conn, settings.fingerprint_key.encode())
         left = len(await fingerprint_key.unmatched(conn))
         books = await differences.open_by_kind(conn)
+        now = await timestamp(conn)
+        lines = await queues.listed(conn, now=now)
+        supervisors, live = await workers.supervisors(conn, now=now), await workers.live(conn, now=now)
     gateways: list[CurrentStatus] = []
     if settings.redis_url:
         async with open_redis(settings.redis_url, name="tether-status") as cache:
@@ -182,6 +193,9 @@ async def status(settings: Settings) -> Status:
         unresolved=unresolved,
         fingerprint_key=key,
         differences=books,
+        queues=lines,
+        supervisors=supervisors,
+        workers=live,
     )
 
 
@@ -242,6 +256,29 @@ def show(result: Status) -> None:
         table.add_row(
             f"difference {line.kind}", f"{line.count} open, {money}; tether-worker differences lists them"
         )
+    _show_workers(table, result)
     for warning in result.warnings:
         table.add_row("warning", warning)
     Console().print(table)
+
+
+def _show_workers(table: Table, result: Status) -> None:
+    for queue in result.queues:
+        paused = f"; paused by {queue.paused.paused_by}: {queue.paused.reason}" if queue.paused else ""
+        table.add_row(
+            f"queue {queue.name}",
+            f"{queue.rows:,} rows, the oldest for {queue.oldest_s:.0f} s; {queue.workers} workers{paused}",
+        )
+    for supervisor in result.supervisors:
+        pools = "; ".join(
+            f"{name} {pool.running} of {pool.processes_min} to {pool.processes_max} ({pool.cause.replace('_', ' ')})"
+            for name, pool in supervisor.pools.items()
+        )
+        table.add_row(
+            f"supervisor on {supervisor.host}, pid {supervisor.pid}", f"{supervisor.state}: {pools}"
+        )
+    for worker in result.workers:
+        table.add_row(
+            f"worker on {worker.host}, pid {worker.pid}",
+            f"{worker.state}: {', '.join(worker.queues)}; {worker.memory_bytes / 2**20:.0f} MiB",
+        )

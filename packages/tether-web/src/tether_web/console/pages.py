@@ -42,6 +42,7 @@ MENU: Final = (
     ("/blacklist", "Blacklist"),
     ("/reconciliation", "Reconciliation"),
     ("/figures", "Figures"),
+    ("/queues", "Queues and workers"),
     ("/events", "Events"),
 )
 # The notice after an action, shown on the next page; the URL has its key, not its text.
@@ -57,6 +58,8 @@ DONE: Final = {
     "cancelled": "The run was cancelled.",
     "refund": "The refund was ordered.",
     "void": "The void was ordered.",
+    "queue_paused": "The queue is paused. Workers obey within seconds.",
+    "queue_resumed": "The queue goes on within seconds.",
     "replayed": "The notification will be processed again.",
     "added": "The entry was added.",
     "lifted": "The entry was lifted.",

@@ -14,7 +14,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 from litestar.template import TemplateConfig
 from typing_extensions import override
 
-from tether_web.console import actions, figures, pages
+from tether_web.console import actions, figures, pages, queues
 from tether_web.http import sessions
 
 __all__ = ["ROUTERS", "TEMPLATES"]
@@ -69,7 +69,7 @@ ROUTERS: Final = [
     Router("/", route_handlers=actions.SIGN_IN, middleware=[_OwnPages], include_in_schema=False),
     Router(
         "/",
-        route_handlers=[*pages.HANDLERS, *figures.HANDLERS, *actions.HANDLERS],
+        route_handlers=[*pages.HANDLERS, *figures.HANDLERS, *actions.HANDLERS, *queues.HANDLERS],
         middleware=[_SignedIn],
         exception_handlers={_SignInFirst: _to_sign_in},
         include_in_schema=False,

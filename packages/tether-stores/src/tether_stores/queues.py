@@ -1,0 +1,172 @@
+"""Queues: what waits on each, and which are paused; the queries are in `queues.sql`, which describes the rows."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final, get_args
+
+import msgspec
+from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.jobs import Queue
+from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX, UNKNOWN_AGE_S
+
+from tether_stores import workers
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one
+
+__all__ = [
+    "NAMES",
+    "ROWS_MAX",
+    "ListedQueue",
+    "Pause",
+    "Waiting",
+    "backlogs",
+    "listed",
+    "named",
+    "pause",
+    "pauses",
+    "resume",
+]
+
+NAMES: Final[tuple[Queue, ...]] = get_args(Queue)
+# Rows of a kind that are counted. Counting so many takes some milliseconds, and a queue with more is far behind.
+ROWS_MAX: Final = 50_000
+
+_SQL: Final = load("queues")
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """
+    A queue that is paused.
+
+    Attributes:
+        queue: Its name.
+        paused_by: Who ordered it.
+        reason: Why.
+        paused_at: Since when.
+    """
+
+    queue: Queue
+    paused_by: str
+    reason: str
+    paused_at: datetime
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """
+    What waits on a queue.
+
+    Attributes:
+        queue: Its name.
+        rows: Rows that are due or in progress; at most `ROWS_MAX` of a kind are counted.
+        oldest_s: For how many seconds the oldest has been due.
+    """
+
+    queue: Queue
+    rows: int
+    oldest_s: float
+
+
+def named(name: str, *, field: str = "name") -> Queue:
+    """
+    The queue of a name.
+
+    Raises:
+        InvalidRequest: when there is none.
+    """
+    found = next((queue for queue in NAMES if queue == name), None)
+    if found is None:
+        raise InvalidRequest(f"there is no such queue; there are {', '.join(NAMES)}", field=field)
+    return found
+
+
+async def pause(conn: Connection, queue: Queue, *, paused_by: str, reason: str, now: datetime) -> Pause:
+    """
+    Pause a queue for all workers.
+
+    Raises:
+        IllegalStep: when it is paused already; its pause stays as it is.
+    """
+    given = {"queue": queue, "paused_by": paused_by, "reason": reason, "now": now}
+    made = await fetch_one(conn, _SQL["pause"], given, into=Pause)
+    if made is None:
+        why = f"Queue {queue} is paused already. Resume it first to give another reason."
+        raise IllegalStep("queue", state="paused", step="paused", why=why)
+    return made
+
+
+async def resume(conn: Connection, queue: Queue) -> Pause:
+    """
+    Resume a queue.
+
+    Returns:
+        The pause that ended.
+
+    Raises:
+        IllegalStep: when it is not paused.
+    """
+    ended = await fetch_one(conn, _SQL["resume"], {"queue": queue}, into=Pause)
+    if ended is None:
+        why = f"Queue {queue} is not paused. GET /api/queues shows which queues are."
+        raise IllegalStep("queue", state="running", step="resumed", why=why)
+    return ended
+
+
+async def pauses(conn: Connection) -> dict[Queue, Pause]:
+    """The queues that are paused."""
+    return {found.queue: found for found in await fetch_all(conn, _SQL["pauses"], into=Pause)}
+
+
+class ListedQueue(msgspec.Struct, frozen=True):
+    """
+    A queue for people.
+
+    Attributes:
+        name: Its name.
+        rows: Rows that are due or in progress; at most 50,000 of a kind are counted.
+        oldest_s: For how many seconds the oldest has been due.
+        workers: Workers that serve it.
+        handled_per_s: Rows handled per second over the last minute.
+        paused: Who paused it, why and when; null where nobody did.
+    """
+
+    name: Queue
+    rows: int
+    oldest_s: float
+    workers: int
+    handled_per_s: float
+    paused: Pause | None
+
+
+async def listed(conn: Connection, *, now: datetime) -> list[ListedQueue]:
+    """All queues, with who serves them."""
+    waiting = await backlogs(conn, now=now)
+    live = await workers.live(conn, now=now)
+    paused = await pauses(conn)
+    return [
+        ListedQueue(
+            name=name,
+            rows=waiting[name].rows,
+            oldest_s=round(waiting[name].oldest_s, 3),
+            workers=sum(name in worker.queues for worker in live),
+            handled_per_s=round(
+                sum(worker.activity[name].rows for worker in live if name in worker.activity) / 60, 3
+            ),
+            paused=paused.get(name),
+        )
+        for name in NAMES
+    ]
+
+
+async def backlogs(conn: Connection, *, now: datetime) -> Mapping[Queue, Waiting]:
+    """What waits on each queue, by its name."""
+    given = {
+        "now": now,
+        "rows_max": ROWS_MAX,
+        "unknown_since": now - timedelta(seconds=UNKNOWN_AGE_S),
+        "pending_since": now - timedelta(seconds=PENDING_AGE_S),
+        "inquiry_count_max": TRIES_MAX,
+        "queues": list(NAMES),
+    }
+    rows = await fetch_all(conn, _SQL["backlogs"], given, into=Waiting)
+    return {row.queue: row for row in rows}

@@ -1,0 +1,112 @@
+"""
+Metrics of a worker process: batches, periodic tasks, connections.
+
+A supervised worker writes its values to files that its supervisor adds up (`tether_worker.scaling`). The files belong to the *slot* of
+the worker and not to its process id: a new process in the slot goes on counting, and there are never more files than slots.
+"""
+
+from typing import Final
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+    values,
+)
+from tether_core.jobs import Job
+from tether_stores import telemetry
+from tether_stores.pool import Pool
+
+__all__ = ["CONTENT_TYPE_LATEST", "WorkerMetrics"]
+
+# A batch takes from some milliseconds to the minutes of a large file.
+_SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 30, 60, 300, 900)
+
+
+class WorkerMetrics:
+    """The metrics of this process."""
+
+    def __init__(self, *, slot: str | None = None) -> None:
+        """
+        Make the metrics; once in a process that has a slot.
+
+        Args:
+            slot: Of a supervised worker, such as "billing-2"; `None` for a worker alone.
+        """
+        if slot is not None:
+            values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        if slot is None:
+            ProcessCollector(registry=self._registry)
+        self._rows = Counter(
+            "tether_job_rows",
+            "Rows that background jobs handled.",
+            ["queue", "job"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "tether_job_seconds",
+            "Duration of batches with rows, by job.",
+            ["queue", "job"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._failures = Counter(
+            "tether_job_failures",
+            "Batches that did not end: deferred because a service was away, or failed by an internal error.",
+            ["queue", "job", "kind"],
+            registry=self._registry,
+        )
+        self._periodic = Counter(
+            "tether_periodic_task_runs",
+            "Runs of periodic tasks, by outcome: done, deferred because a service was away, or failed.",
+            ["periodic_task", "outcome"],
+            registry=self._registry,
+        )
+        self._connections = Gauge(
+            "tether_worker_database_connections",
+            "Connections to Postgres: open, idle, and callers that wait for one.",
+            ["state"],
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+        self._dropped = Gauge(
+            "tether_worker_log_lines_dropped",
+            "Log lines dropped because stderr stalled.",
+            ["program"],
+            multiprocess_mode="livesum",
+            registry=self._registry,
+        )
+
+    def batch_ended(self, job: Job, *, rows: int, took_s: float) -> None:
+        """Count a batch that ended."""
+        if rows:
+            self._rows.labels(job.queue, job.name).inc(rows)
+            self._seconds.labels(job.queue, job.name).observe(took_s)
+
+    def batch_failed(self, job: Job, *, is_deferred: bool) -> None:
+        """Count a batch that did not end."""
+        self._failures.labels(job.queue, job.name, "deferred" if is_deferred else "failed").inc()
+
+    def periodic_task_ran(self, name: str, outcome: str) -> None:
+        """Count a run of a periodic task."""
+        self._periodic.labels(name, outcome).inc()
+
+    def measure(self, pool: Pool) -> None:
+        """Refresh what is not counted as it happens."""
+        stats = pool.get_stats()
+        for state, name in (
+            ("open", "pool_size"),
+            ("idle", "pool_available"),
+            ("waiting", "requests_waiting"),
+        ):
+            self._connections.labels(state).set(stats.get(name, 0))
+        self._dropped.labels("tether-worker").set(telemetry.dropped())
+
+    def rendered(self) -> bytes:
+        """The metrics of this process in Prometheus' text format; of a worker without a slot."""
+        return generate_latest(self._registry)

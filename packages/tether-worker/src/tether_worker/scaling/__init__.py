@@ -1,0 +1,1 @@
+"""The supervisor: it keeps pools of worker processes (`tether-worker supervise`)."""
