@@ -31,7 +31,7 @@ from tether_core.testing import form_body, json_body
 from tether_stores.settings import Settings, described
 from tether_web import blacklist
 from tether_web.http import file_response, multipart, pagination
-from tether_web.uploads import uploads
+from tether_web.uploads import form
 
 SHEETS: Final = sorted(
     path
@@ -201,10 +201,10 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 def _answers(body: bytes) -> None:
     try:
-        result = msgspec.json.decode(body, type=uploads.AnswersBody)
+        result = msgspec.json.decode(body, type=form.AnswersBody)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return  # the framework's own 400
-    uploads.read_answers(result)
+    form.read_answers(result)
 
 
 def _shown_to_people(text: str) -> None:

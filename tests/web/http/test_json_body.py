@@ -9,7 +9,7 @@ from litestar.exceptions import ValidationException
 from tether_web.billing import RunOrder
 from tether_web.http.json_body import decode, wrong_fields
 from tether_web.inquiry_orders import Inquiry
-from tether_web.uploads.uploads import AnswersBody
+from tether_web.uploads.form import AnswersBody
 
 if TYPE_CHECKING:
     import httpx

@@ -56,7 +56,7 @@ from tether_web.notifications.inbox import Inbox
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
 from tether_web.reconciliation import completeness, differences
 from tether_web.refunds import refunds, run_voids
-from tether_web.uploads import uploads
+from tether_web.uploads import form, layout_answers, uploads
 
 __all__ = ["application", "create_app", "served"]
 
@@ -202,7 +202,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             webhook_events.ROUTER,
             stream.ROUTER,
             uploads.ROUTER,
-            uploads.LAYOUT_ANSWERS,
+            layout_answers.ROUTER,
             *billing.ROUTERS,
             vop.ROUTER,
             debtors.ROUTER,
@@ -238,7 +238,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
         ),
     )
     openapi.describe_webhook(app)
-    uploads.describe_form(app)
+    form.describe_form(app)
     openapi.describe_problems(app)
     openapi_examples.describe_fields(app)
     openapi.name_schemas(app)

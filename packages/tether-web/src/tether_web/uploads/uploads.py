@@ -17,23 +17,20 @@ A repeat is no error: the same bytes with the same answers return the stored upl
 
 import asyncio
 import secrets
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 import psycopg
-from litestar import Litestar, Request, Response, Router, delete, get, post
+from litestar import Request, Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, RequestBody, Schema
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
 from tether_core.jobs import INTAKE, INTAKE_SHORT
-from tether_core.screening.questions import Answer, RepeatGroup
-from tether_core.screening.verdicts import Subject
+from tether_core.screening.questions import RepeatGroup
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.uploads.problems import note
 from tether_core.uploads.turns import ahead, waits_reason
@@ -44,7 +41,7 @@ from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
 from tether_stores.telemetry import logger
 from tether_stores.uploads import screening_answers, uploads, withdrawals
-from tether_stores.uploads.uploads import LayoutAnswer, Recording, Upload
+from tether_stores.uploads.uploads import Recording, Upload
 from tether_stores.uploads.withdrawals import Withdrawal
 
 from tether_web.http.file_response import byte_range, disposition, matches
@@ -52,17 +49,9 @@ from tether_web.http.multipart import Received, receive
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.uploads import problems as uploads_problems
+from tether_web.uploads.form import AnswersBody, flag, json_part, read_answers, word_lists
 
-__all__ = [
-    "LAYOUT_ANSWERS",
-    "ROUTER",
-    "AnswersBody",
-    "Links",
-    "PreviewResponse",
-    "UploadDetail",
-    "UploadResponse",
-    "describe_form",
-]
+__all__ = ["ROUTER", "Links", "PreviewResponse", "UploadDetail", "UploadResponse"]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
@@ -149,70 +138,12 @@ class PreviewResponse(msgspec.Struct, frozen=True):
     rows: list[PreviewRow]
 
 
-class AnswersBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """
-    Answers about a file, with the fields of the upload form.
-
-    Attributes:
-        mapping: Field to column: its header, its number from 1, or null for "no column".
-        formats: Any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows, currency.
-        encoding: The encoding of a text file.
-        collect: Column, by its header or number, to the words whose rows are collected: "" for blank cells, "*" for every row.
-        keep_columns: Whether unknown columns are stored unchanged with each debtor.
-        screening: What to do with rows that may have been debited before, by the code of the question: take or exclude.
-        remember: Whether that answer holds for later files of this layout.
-    """
-
-    mapping: dict[str, str | int | None] = {}
-    formats: dict[str, str | int | None] = {}
-    encoding: Annotated[str, msgspec.Meta(max_length=40)] | None = None
-    collect: dict[str, list[str]] = {}
-    keep_columns: bool = False
-    screening: dict[Subject, Answer] = {}
-    remember: bool = False
-
-
 def links_of(upload_id: int) -> Links:
     """The routes about an upload."""
     route = f"/api/uploads/{upload_id}"
     return Links(
         route, f"{route}/file", f"{route}/preview", f"{route}/problems", f"/api/debtors?upload={upload_id}"
     )
-
-
-_FORM: Final = Schema(
-    type=OpenAPIType.OBJECT,
-    required=["file"],
-    properties={
-        "file": Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream"),
-        "mapping": Schema(
-            type=OpenAPIType.STRING,
-            description="JSON: field to column, by header, number from 1, or null.",
-            examples=['{"iban": "Konto", "amount": 4}'],
-        ),
-        "formats": Schema(
-            type=OpenAPIType.STRING,
-            description="JSON: any of delimiter, quote, sheet, header_row, amount_format, date_order, hidden_rows, currency.",
-            examples=['{"amount_format": "comma", "header_row": 3}'],
-        ),
-        "encoding": Schema(type=OpenAPIType.STRING, examples=["cp1252"]),
-        "collect": Schema(
-            type=OpenAPIType.STRING,
-            description='JSON: column to the words whose rows are collected; "" for blank cells, "*" for every row.',
-            examples=['{"S/H": ["S"]}'],
-        ),
-        "keep_columns": Schema(
-            type=OpenAPIType.BOOLEAN,
-            description="Store unknown columns unchanged with each debtor.",
-        ),
-        "dry_run": Schema(
-            type=OpenAPIType.BOOLEAN, description="Read and screen the file, but store no debtors."
-        ),
-        "force": Schema(
-            type=OpenAPIType.BOOLEAN, description="Store the file again even if it is stored already."
-        ),
-    },
-)
 
 
 @post(
@@ -267,13 +198,13 @@ async def send(request: Request[str, None, State], state: State) -> Response[Upl
 def _recording(received: Received, *, added_by: str) -> Recording:
     fields = dict(received.fields)
     answers_body = AnswersBody(
-        mapping=_json(fields, "mapping"),
-        formats=_json(fields, "formats"),
+        mapping=json_part(fields, "mapping"),
+        formats=json_part(fields, "formats"),
         encoding=fields.pop("encoding", "").strip() or None,
-        collect=_word_lists(fields, "collect"),
-        keep_columns=_flag(fields, "keep_columns"),
+        collect=word_lists(fields, "collect"),
+        keep_columns=flag(fields, "keep_columns"),
     )
-    dry_run, forced = _flag(fields, "dry_run"), _flag(fields, "force")
+    dry_run, forced = flag(fields, "dry_run"), flag(fields, "force")
     if fields:
         known = "file, mapping, formats, encoding, collect, keep_columns, dry_run, force"
         raise InvalidRequest(f"is not a part of the form; use {known}", field=next(iter(fields))[:40])
@@ -289,65 +220,6 @@ def _recording(received: Received, *, added_by: str) -> Recording:
         forced=forced,
         added_by=added_by,
     )
-
-
-def read_answers(body: AnswersBody) -> Answers:
-    """
-    Convert the answers of a form.
-
-    The columns that they name need not exist in the file.
-
-    Raises:
-        InvalidRequest: when an answer has the wrong type.
-    """
-    formats = body.formats
-    for name in ("columns", "encoding", "collect", "keep_columns"):
-        if name in formats:
-            raise InvalidRequest(
-                f"must not contain {name}; send it as its own part of the form", field="formats"
-            )
-    given: Mapping[str, object] = {
-        name: value
-        for name, value in {
-            **formats,
-            "encoding": body.encoding,
-            "columns": body.mapping,
-            "collect": body.collect,
-            "keep_columns": body.keep_columns,
-        }.items()
-        if value is not None
-    }
-    try:
-        return msgspec.convert(given, Answers)
-    except msgspec.ValidationError as exc:
-        raise InvalidRequest(str(exc)[:300], field="formats") from None
-
-
-def _json(fields: dict[str, str], name: str) -> dict[str, Any]:
-    text = fields.pop(name, "").strip()
-    if not text:
-        return {}
-    try:
-        return msgspec.json.decode(text, type=dict[str, str | int | None])
-    except (msgspec.DecodeError, UnicodeError):
-        raise InvalidRequest("is not a JSON object of texts and whole numbers", field=name) from None
-
-
-def _word_lists(fields: dict[str, str], name: str) -> dict[str, list[str]]:
-    text = fields.pop(name, "").strip()
-    if not text:
-        return {}
-    try:
-        return msgspec.json.decode(text, type=dict[str, list[str]])
-    except (msgspec.DecodeError, UnicodeError):
-        raise InvalidRequest("is not a JSON object of columns and lists of words", field=name) from None
-
-
-def _flag(fields: dict[str, str], name: str) -> bool:
-    text = fields.pop(name, "").strip().lower()
-    if text not in {"", "true", "false", "1", "0", "yes", "no", "on", "off"}:
-        raise InvalidRequest("must be true or false", field=name)
-    return text in {"true", "1", "yes", "on"}
 
 
 def _store(state: State) -> Objects:
@@ -590,38 +462,8 @@ async def _found(conn: Any, upload_id: int) -> uploads.Detail:
     return found
 
 
-@get("/", summary="Stored answers for files of a layout, newest first")
-async def kept_answers(state: State) -> list[LayoutAnswer]:
-    """At most a thousand."""
-    async with reading(state.pool) as conn:
-        return await uploads.layout_answers(conn, limit=1_000)
-
-
-@delete("/{answer_id:int}", status_code=204, summary="Delete a stored answer for files of a layout")
-async def forget_answer(request: Request[str, None, State], state: State, answer_id: Id) -> None:
-    """The next file of the layout raises the question again; earlier decisions stay."""
-    async with transaction(state.pool) as conn:
-        if not await uploads.forget(conn, answer_id, by=request.user, now=state.clock()):
-            raise NotFoundException("There is no such answer, or it was deleted already")
-    _log.info("layout answer deleted", answer_id=answer_id, by=request.user)
-
-
-LAYOUT_ANSWERS: Final = Router(
-    "/api/layout-answers", route_handlers=[kept_answers, forget_answer], tags=["uploads"]
-)
 ROUTER: Final = Router(
     "/api/uploads",
     route_handlers=[send, answer, listed, detail, withdraw, file, preview, uploads_problems.problems],
     tags=["uploads"],
 )
-
-
-def describe_form(app: Litestar) -> None:
-    """Add the form of `POST /api/uploads`, which the handler reads as a stream, to the OpenAPI document."""
-    paths = app.openapi_schema.paths
-    assert paths is not None
-    operation = paths["/api/uploads"].post
-    assert operation is not None
-    operation.request_body = RequestBody(
-        content={"multipart/form-data": OpenAPIMediaType(schema=_FORM)}, required=True
-    )

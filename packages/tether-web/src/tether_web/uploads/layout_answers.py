@@ -1,0 +1,37 @@
+"""Answers that are kept for later files of the same layout: `GET /api/layout-answers`, and `DELETE` for one of them."""
+
+from typing import Annotated, Final
+
+from litestar import Request, Router, delete, get
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import Parameter
+from tether_stores.postgres import reading, transaction
+from tether_stores.telemetry import logger
+from tether_stores.uploads import uploads
+from tether_stores.uploads.uploads import LayoutAnswer
+
+__all__ = ["ROUTER"]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+
+_log = logger("uploads")
+
+
+@get("/", summary="Stored answers for files of a layout, newest first")
+async def kept_answers(state: State) -> list[LayoutAnswer]:
+    """At most a thousand."""
+    async with reading(state.pool) as conn:
+        return await uploads.layout_answers(conn, limit=1_000)
+
+
+@delete("/{answer_id:int}", status_code=204, summary="Delete a stored answer for files of a layout")
+async def forget_answer(request: Request[str, None, State], state: State, answer_id: Id) -> None:
+    """The next file of the layout raises the question again; earlier decisions stay."""
+    async with transaction(state.pool) as conn:
+        if not await uploads.forget(conn, answer_id, by=request.user, now=state.clock()):
+            raise NotFoundException("There is no such answer, or it was deleted already")
+    _log.info("layout answer deleted", answer_id=answer_id, by=request.user)
+
+
+ROUTER: Final = Router("/api/layout-answers", route_handlers=[kept_answers, forget_answer], tags=["uploads"])
