@@ -18,6 +18,9 @@ def text() -> str:
         "read is named, never shown, and the program does not start. Empty values count as not set. This page is made from",
         "`tether_stores.settings` by `tools/make_settings_doc.py`.",
         "",
+        "A secret may come from a file: `EMP_API_PASSWORD_FILE=/run/secrets/emp_api_password` in place of `EMP_API_PASSWORD`, and so",
+        "on for every setting marked as a secret. Blanks and line ends around the content are dropped.",
+        "",
     ]
     for setting in described():
         default = (

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import pytest
 from tether_core.blacklist import BLOCKING
 from tether_core.errors import InvalidRequest
 from tether_stores.settings import Settings, described
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECRET = "hunter2-do-not-show"
 
@@ -140,3 +145,34 @@ def test_every_setting_tells_what_it_is_for() -> None:
         len({setting.env for setting in settings}) == len(settings) == len(msgspec.structs.fields(Settings))
     )
     assert all(setting.text.endswith(".") and setting.field for setting in settings)
+
+
+def test_a_secret_comes_from_a_file(tmp_path: Path) -> None:
+    """Containers mount secrets as files; an environment shows them to everybody who may list processes."""
+    file = tmp_path / "password"
+    file.write_text(f"{SECRET},older\n")
+    settings = Settings.from_env({"EMP_API_PASSWORD_FILE": str(file), "EMP_TIMEOUT_FILE": str(file)})
+    assert settings.emp_api_password == (SECRET, "older")
+    assert SECRET not in repr(settings)
+
+
+def test_a_secret_that_cannot_be_read_stops_the_program(tmp_path: Path) -> None:
+    """A missing password would close the route for notifications, which an operator would learn from the gateway."""
+    empty, large, binary, good = (tmp_path / name for name in ("empty", "large", "binary", "good"))
+    empty.write_text("\n")
+    large.write_text("x" * 70_000)
+    binary.write_bytes(b"\xff\xfe")
+    good.write_text(SECRET)
+    for path, why in [
+        (tmp_path / "missing", "no text file"),
+        (tmp_path, "no text file"),
+        (empty, "empty file"),
+        (large, "more than 65536 bytes"),
+        (binary, "no text file"),
+    ]:
+        with pytest.raises(InvalidRequest, match=why) as refused:
+            Settings.from_env({"TETHER_API_KEYS_FILE": str(path)})
+        assert "TETHER_API_KEYS_FILE" in str(refused.value)
+    with pytest.raises(InvalidRequest, match="both set") as refused:
+        Settings.from_env({"EMP_API_PASSWORD": SECRET, "EMP_API_PASSWORD_FILE": str(good)})
+    assert SECRET not in str(refused.value)

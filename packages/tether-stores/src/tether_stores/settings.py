@@ -17,6 +17,7 @@ tether_core.errors.InvalidRequest: EMP_TIMEOUT is no number; correct the environ
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
@@ -37,6 +38,9 @@ from tether_core.sepa_text import Characters
 __all__ = ["Setting", "Settings", "described"]
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+
+# Larger than any list of secrets; a path that names a device or a log by mistake is not read whole.
+_SECRET_FILE_MAX: Final = 65_536
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -364,7 +368,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Read the settings from environment variables.
 
         Args:
-            environ: `os.environ`, or any mapping like it. Unknown names are ignored, empty values count as unset.
+            environ: `os.environ`, or any mapping like it. Unknown names are ignored, empty values count as unset. A secret may
+                come from a file that `NAME_FILE` names, as containers mount them.
 
         Returns:
             Frozen settings.
@@ -374,7 +379,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         values: dict[str, Any] = {}
         for setting in described():
-            text = environ.get(setting.env, "").strip()
+            text = _text(setting, environ)
             if text:
                 values[setting.field] = _read(setting, text)
         settings = cls(**values)
@@ -507,6 +512,31 @@ _ADDRESSES: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
     "aws_endpoint": _HTTP,
     "worker_listen": _LISTEN,
 }
+
+
+def _text(setting: Setting, environ: Mapping[str, str]) -> str:
+    """The value of a variable, or the content of the file that its `_FILE` twin names."""
+    text = environ.get(setting.env, "").strip()
+    twin = f"{setting.env}_FILE"
+    path = environ.get(twin, "").strip() if setting.secret else ""
+    if not path:
+        return text
+    if text:
+        raise InvalidRequest(f"and {twin} are both set; keep one", field=setting.env)
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_SECRET_FILE_MAX + 1)
+        found = content.decode().strip()
+    except (OSError, ValueError):
+        why = "names no text file that this user can read; correct the path or the file's owner and mode"
+        raise InvalidRequest(why, field=twin) from None
+    if len(content) > _SECRET_FILE_MAX:
+        raise InvalidRequest(f"names a file of more than {_SECRET_FILE_MAX} bytes", field=twin)
+    if not found:
+        raise InvalidRequest(
+            "names an empty file; write the secret into it, or unset the variable", field=twin
+        )
+    return found
 
 
 def _read(setting: Setting, text: str) -> Any:
