@@ -271,8 +271,9 @@ def test_tls_is_modern_and_never_left(
         )
     old = ssl.create_default_context(cafile=tmp_path / "tls" / "fullchain.pem")
     old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         old.minimum_version = ssl.TLSVersion.TLSv1
+    with pytest.warns(DeprecationWarning, match="TLSv1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
         socket.create_connection(("127.0.0.1", secure_port)) as plain,
