@@ -191,7 +191,7 @@ def test_settings_on_pages_exist(every: Every) -> None:
     """A setting that is spelt wrong on a page is set, and ignored, by everybody who follows it."""
 
     def rule(page: Path) -> None:
-        settings = described()
+        settings = list(described())
         from_files = {f"{setting.env}_FILE" for setting in settings if setting.secret}
         known = {setting.env for setting in settings} | from_files | set(_read_by_tests())
         named = {name for code in _code(page) for name in _VARIABLE.findall(code)}
