@@ -225,6 +225,20 @@ async def test_two_planners_at_once_make_one_attempt_each(
     assert sum(sum(item.skipped.values()) for item in runs) == 40
 
 
+async def test_a_small_run_does_not_wait_for_a_large_one(
+    pool: Pool, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """A list of one row, ordered while a million debtors are planned, would be submitted minutes later."""
+    large, small = await make(*owed(9), plan=False), await make(*owed(1, script=1), plan=False)
+    for chunk in range(1, 5):
+        assert await plan_chunk(pool, now=clock.now + timedelta(seconds=chunk), limit=2)
+    cursor = await conn.execute(
+        "select id, state, planned_count from billing_runs where id = any(%s)", ([large, small],)
+    )
+    found = {run_id: state for run_id, state, _ in await cursor.fetchall()}
+    assert found == {large: "planning", small: "running"}
+
+
 async def test_caps_and_canaries_hold_across_chunks(conn: Connection, make: Make) -> None:
     """A cap that is counted per chunk is no cap, and a person who asked for ten debits gets hundreds."""
     run_id = await make(*owed(9, amount_minor=1000), options=RunOptions(count_max=4, canary_share=0.01))

@@ -216,7 +216,7 @@ async def share(conn: Connection, run_id: int) -> Run | None:
 
 
 async def hold_to_plan(conn: Connection) -> Run | None:
-    """Lock the oldest run that waits for planning until this transaction ends; `None` where other workers hold all."""
+    """Lock the run whose turn it is to be planned until this transaction ends; `None` where other workers hold all."""
     return await fetch_one(conn, _SQL["hold_to_plan"], into=_run, binary=True)
 
 

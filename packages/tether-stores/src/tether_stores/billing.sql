@@ -62,7 +62,8 @@ where id = %(id)s
 for share;
 
 -- hold_to_plan --
--- The oldest run that waits for planning and is not locked. 0 or 1 row.
+-- The run that waits for planning, is not locked, and whose last chunk was the longest ago: runs are planned in turns, so that a small
+-- one does not wait for a large one. 0 or 1 row.
 select {run_columns}
 from billing_runs
 where
@@ -73,7 +74,7 @@ where
         join billing_attempts a on a.run_id = cancelled.id
         where cancelled.upload_id = billing_runs.upload_id and cancelled.state = 'cancelled' and a.submit_at is not null
     )
-order by id
+order by updated_at, id
 limit 1
 for update skip locked;
 

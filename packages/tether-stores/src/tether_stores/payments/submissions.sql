@@ -132,7 +132,7 @@ select count(*) from heard;
 
 -- due_again --
 -- Lock up to %(limit)s returned debits whose retry is due and was not made yet. A debit with a refund, completed or ordered, is
--- not retried automatically.
+-- not retried automatically. Those that have been due the longest come first, in the order of the index.
 select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1 as number
 from billing_attempts a
 join billing_runs r on r.id = a.run_id
@@ -144,7 +144,7 @@ where
         where g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
     )
     and (select true from billing_attempts later where later.retry_of = a.id limit 1) is null
-order by a.id
+order by a.retry_on, a.id
 limit %(limit)s
 for update of a skip locked;
 

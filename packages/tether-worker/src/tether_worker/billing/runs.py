@@ -80,7 +80,7 @@ async def plan_chunk(
     pool: Pool, *, now: datetime, limit: int = CHUNK, fingerprint_key: bytes | None = None
 ) -> int:
     """
-    Plan the next debtors of the oldest run that is to be planned.
+    Plan the next debtors of the run whose turn it is: the one whose last chunk was the longest ago.
 
     Args:
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
