@@ -146,7 +146,7 @@ _PLAIN: Final = {
         guard exclude forget_dry_run by_id excluded
     """,
     "debtor_edits": """
-        upload hold version payments add listed
+        upload hold version payments listed
     """,
     "notifications/excess_deliveries": """
         representing count take_unannounced counts of
@@ -516,7 +516,24 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "debtors.screen": {"a chunk": {"setup": _STAGED, "reads_max": 5_000}},
     "debtors.related": {"a chunk": {"setup": _STAGED, "reads_max": 8_000, "buffers_max": 25_000}},
-    "debtor_edits.change": {"": {"amount_minor": 1250}},
+    "debtor_edits.change": {
+        "": {
+            "amount_minor": 1250,
+            "iban": "DE89370400440532013000",
+            "iban_fingerprint": _md5("edited").digest(),
+            "name": "Anna Schmidt",
+            "verdict": "clear",
+        }
+    },
+    "debtor_edits.add": {
+        "": {
+            "version": 2,
+            "reason": "x",
+            "verdict_before": "clear",
+            "verdict_after": "clear",
+            "edited_by": "x",
+        }
+    },
     "debtors.names_staged": {"a chunk": {"setup": _STAGED}},
     "debtors.listed": {
         "all": {},
@@ -724,6 +741,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "id": rows // 2,
         "ids": spread,
         "attempt_id": rows // 2,
+        "debtor_id": rows // 2 // 990 * 990,
         "attempt_ids": spread,
         "debtor_ids": spread,
         "webhook_event_ids": spread,
