@@ -44,6 +44,11 @@ docs:
     uv run python tools/make_events_doc.py
     uv run python tools/make_spreadsheets_doc.py
 
+# each alert fires and stays quiet: promtool comes with Debian's package prometheus
+alerts:
+    promtool check rules deploy/alerts/prometheus.yaml
+    cd deploy/alerts && promtool test rules prometheus_test.yaml
+
 # benchmarks: just bench stages --short
 bench *ARGS:
     uv run --group bench python -m benchmarks {{ARGS}}

@@ -17,6 +17,8 @@ from tether_core.notifications.inbox import TRANSITIONS
 from tether_core.testing import form_body
 from tether_stores import telemetry
 from tether_stores.migrate import migrate
+from tether_worker.jobs.metrics import WorkerMetrics
+from tether_worker.scaling.metrics import PoolMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -234,7 +236,10 @@ def test_alerts_ask_for_metrics_that_exist() -> None:
     """An alert on a metric that was renamed never fires, and its silence looks like peace."""
     alerts = (Path(__file__).parents[2] / "deploy/alerts/prometheus.yaml").read_text()
     asked = {re.sub("_(?:bucket|count|sum)$", "", name) for name in re.findall(r"\btether_\w+", alerts)}
-    there = {family.name for family in REGISTRY.collect()}
+    workers, pools = WorkerMetrics(), PoolMetrics()
+    pools.close()
+    registries = (REGISTRY, workers._registry, pools._registry)
+    there = {family.name for registry in registries for family in registry.collect()}
     assert len(asked) > 3
     assert {name.removesuffix("_total") for name in asked} <= there
 
