@@ -170,7 +170,7 @@ _PLAIN: Final = {
         refunds_held accounts_held
     """,
     "inquiry_orders": """
-        left_some submitted by_id progress listed give_up inquiry_due lease_for_inquiry renew reschedule
+        left_some submitted by_id listed give_up inquiry_due lease_for_inquiry renew reschedule
     """,
     "mandates": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
