@@ -43,7 +43,7 @@ SUBJECTS = {
     health openapi console app
     """.split(),
     "tether_worker": """
-    jobs workers scaling row_counts figures queues accounts fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads debtor_edits lost_history billing reconciliation inquiry_orders
+    jobs workers scaling row_counts figures queues doctor accounts fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads debtor_edits lost_history billing reconciliation inquiry_orders
     payments refunds notifications database_epoch commands app
     """.split(),
 }

@@ -30,9 +30,10 @@ import psycopg
 from psycopg import sql
 from tether_core.errors import StoreUnreachable
 
+from tether_stores.pool import Connection
 from tether_stores.queries import load, read
 
-__all__ = ["Phase", "concurrent_statements", "is_concurrent", "migrate", "numbered"]
+__all__ = ["Phase", "concurrent_statements", "is_concurrent", "migrate", "numbered", "pending"]
 
 Phase = Literal["pre", "post"]
 
@@ -96,6 +97,18 @@ def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> 
     except psycopg.OperationalError as exc:
         raise StoreUnreachable("postgres", why=_WHY.get(exc.sqlstate or "", "no connection")) from exc
     return applied
+
+
+async def pending(conn: Connection) -> list[str]:
+    """
+    The names of the migrations that this database still needs, in order.
+
+    Raises:
+        SchemaBehind: when it was never migrated.
+    """
+    rows = await (await conn.execute(_SQL["done"])).fetchall()
+    done = {name for (name,) in rows}
+    return [name for name in numbered() if name not in done]
 
 
 def is_concurrent(text: str) -> bool:

@@ -20,7 +20,15 @@ from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_worker import accounts, debtor_edits, fingerprint_key, inquiry_orders, queues, stated_outcomes
+from tether_worker import (
+    accounts,
+    debtor_edits,
+    doctor,
+    fingerprint_key,
+    inquiry_orders,
+    queues,
+    stated_outcomes,
+)
 from tether_worker.app import Clock, Supervised, work_until_stopped
 from tether_worker.billing import refusals
 from tether_worker.commands import (
@@ -186,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     item.set_defaults(do=_check, needs=("DATABASE_URL",))
 
     queues.add_commands(commands)
+    doctor.add_commands(commands)
     accounts.add_commands(commands)
     import_local.add_commands(commands)
     fingerprint_key.add_commands(commands)

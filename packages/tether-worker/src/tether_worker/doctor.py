@@ -1,0 +1,194 @@
+"""
+`tether-worker doctor`: whether this installation is set up well, and who must change what.
+
+    tether-worker doctor            # exit code 1 where something is wrong, 0 where it is well or only advice is given
+    tether-worker doctor --json
+
+It changes nothing and calls no gateway. A finding is a sentence for the person who can act.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from tether_core import __version__
+from tether_core.errors import TetherError
+from tether_core.fingerprint_key import REASONS
+from tether_core.scaling import parse_pools
+from tether_stores import database_epoch, fingerprint_key, migrate, objects, queues, redis, workers
+from tether_stores.clock import timestamp
+from tether_stores.postgres import Connection, connection, open_pool
+from tether_stores.settings import Settings
+
+__all__ = ["Finding", "add_commands", "examined", "weak_secrets"]
+
+Verdict = Literal["well", "advice", "wrong"]
+
+# A key that cannot be guessed: 128 bits in hexadecimal digits are 32 characters, in base64 22.
+_KEY_LENGTH_MIN: Final = 22
+_CLOCK_S: Final = 5.0
+_COLOURS: Final = {"well": "green", "advice": "yellow", "wrong": "red"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """
+    The result of one examination.
+
+    Attributes:
+        subject: What was examined, such as "redis".
+        verdict: "well", "advice", or "wrong" where Tether cannot do its work, or not safely.
+        text: What was found, and what to change.
+    """
+
+    subject: str
+    verdict: Verdict
+    text: str
+
+
+def add_commands(commands: Any) -> None:
+    """Add `doctor` to a command line."""
+    parser = commands.add_parser(
+        "doctor",
+        help="whether this installation is set up well; exit code 1 where something is wrong",
+        epilog="Example: tether-worker doctor --json",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.set_defaults(do=_doctor, needs=("DATABASE_URL",))
+
+
+async def examined(settings: Settings, *, own_clock: Callable[[], datetime]) -> list[Finding]:
+    """
+    Examine settings and services.
+
+    Args:
+        own_clock: This machine's clock, aware, UTC.
+    """
+    found = [Finding("version", "well", __version__), *_settings(settings)]
+    found += await _postgres(settings, own_clock=own_clock)
+    found += await _redis(settings)
+    found += await _objects(settings)
+    return found
+
+
+def weak_secrets(settings: Settings) -> list[Finding]:
+    """The secrets that can be guessed; their values are never part of a finding."""
+    keys = {f"TETHER_API_KEYS, key {name}": key for name, key in settings.api_keys.items()}
+    if settings.fingerprint_key:
+        keys["TETHER_FINGERPRINT_KEY"] = settings.fingerprint_key
+    return [
+        Finding(
+            "secrets",
+            "advice",
+            f"{name} has fewer than {_KEY_LENGTH_MIN} characters. Make another by `openssl rand -hex 32`.",
+        )
+        for name, key in keys.items()
+        if len(key) < _KEY_LENGTH_MIN
+    ]
+
+
+def _settings(settings: Settings) -> list[Finding]:
+    found = [Finding("settings", "wrong", text) for text in settings.warnings]
+    if not settings.emp_api_password:
+        text = "EMP_API_PASSWORD is not set: all notifications are refused. Set the password of the gateway's account."
+        found.append(Finding("gateway", "wrong", text))
+    elif not settings.gateway_can_be_inquired:
+        text = "EMP_API_URL, EMP_API_LOGIN or EMP_TERMINAL_TOKEN is not set: nothing can be submitted or inquired."
+        found.append(Finding("gateway", "advice", text))
+    else:
+        found.append(Finding("gateway", "well", "address, login, password and terminal are set"))
+    if not settings.api_keys:
+        text = "TETHER_API_KEYS is not set: the API and the console let nobody in. Set name:key pairs."
+        found.append(Finding("settings", "advice", text))
+    return found + weak_secrets(settings)
+
+
+async def _postgres(settings: Settings, *, own_clock: Callable[[], datetime]) -> list[Finding]:
+    try:
+        async with (
+            open_pool(settings.database_url, name="tether-doctor", max_size=1) as pool,
+            connection(pool) as conn,
+        ):
+            before = own_clock()
+            ahead_s = (before - await timestamp(conn)).total_seconds()
+            pending = await migrate.pending(conn)
+            if pending:
+                text = f"{len(pending)} migrations are pending, the first is {pending[0]}. Run tether-worker migrate."
+                return [Finding("postgres", "wrong", text)]
+            found = [Finding("postgres", "well", "it answers, and has the tables of this version")]
+            found += [Finding("postgres", "wrong", text) for text in await database_epoch.warnings(conn)]
+            found += await _rows(conn, settings)
+    except TetherError as exc:
+        return [Finding("postgres", "wrong", str(exc))]
+    if abs(ahead_s) > _CLOCK_S:
+        text = f"This machine's clock differs from Postgres' by {abs(ahead_s):.0f} s. Run NTP on both; Tether goes by Postgres."
+        found.append(Finding("clock", "advice", text))
+    return found
+
+
+async def _rows(conn: Connection, settings: Settings) -> list[Finding]:
+    found: list[Finding] = []
+    key = await fingerprint_key.observe(conn, settings.fingerprint_key.encode())
+    if key != "matches":
+        found.append(Finding("settings", "wrong", f"{REASONS[key]}."))
+    now = await timestamp(conn)
+    for queue in await queues.listed(conn, now=now):
+        if queue.paused:
+            text = f"queue {queue.name} is paused by {queue.paused.paused_by}: {queue.paused.reason}"
+            found.append(Finding("queues", "advice", text))
+        elif not queue.workers:
+            text = f"No worker serves queue {queue.name}. Start tether-worker supervise, or run it with that queue."
+            found.append(Finding("queues", "wrong" if queue.rows else "advice", text))
+    others = {worker.version for worker in await workers.live(conn, now=now)} - {__version__}
+    if others:
+        text = f"Workers of version {', '.join(sorted(others))} run beside {__version__}. Finish the update."
+        found.append(Finding("version", "advice", text))
+    if not settings.worker_pools.endswith(".toml"):
+        processes = sum(pool.processes_max for pool in parse_pools(settings.worker_pools).values())
+        count = processes * settings.database_pool_max
+        text = f"{processes} workers of a supervisor may hold {count} connections to Postgres"
+        found.append(Finding("connections", "well", text))
+    return found
+
+
+async def _redis(settings: Settings) -> list[Finding]:
+    if not settings.redis_url:
+        text = "REDIS_URL is not set: workers do not start. Set the address of a Redis with maxmemory-policy noeviction."
+        return [Finding("redis", "wrong", text)]
+    async with redis.open_redis(settings.redis_url, name="tether-doctor", timeout_s=2) as cache:
+        if not await redis.answers(cache):
+            text = "Redis does not answer. Work goes on more slowly; start it, or correct REDIS_URL."
+            return [Finding("redis", "wrong", text)]
+        found = [Finding("redis", "wrong", text) for text in await redis.warnings(cache)]
+    return found or [Finding("redis", "well", "it answers, evicts nothing, and keeps what it has on disk")]
+
+
+async def _objects(settings: Settings) -> list[Finding]:
+    if not (settings.aws_bucket or settings.objects_dir):
+        text = "AWS_BUCKET and TETHER_OBJECTS_DIR are not set: uploads are refused. Set one of them."
+        return [Finding("objects", "wrong", text)]
+    try:
+        is_there = await objects.answers(objects.open_objects(settings))
+    except TetherError as exc:
+        return [Finding("objects", "wrong", str(exc))]
+    if is_there:
+        return [Finding("objects", "well", "the object store answers")]
+    text = "The object store does not answer, or the bucket does not exist. Correct AWS_ENDPOINT, AWS_BUCKET and the keys."
+    return [Finding("objects", "wrong", text)]
+
+
+def _doctor(args: argparse.Namespace, settings: Settings) -> int:
+    found = asyncio.run(examined(settings, own_clock=args.clock))
+    if args.json:
+        sys.stdout.write(f"{msgspec.json.encode(found).decode()}\n")
+    else:
+        table = Table("", "", "")
+        for item in found:
+            table.add_row(f"[{_COLOURS[item.verdict]}]{item.verdict}[/]", item.subject, item.text)
+        Console().print(table)
+    return 1 if any(item.verdict == "wrong" for item in found) else 0
