@@ -226,3 +226,50 @@ def test_the_gateways_record_says_whether_an_unsigned_amount_counts(
     word = Confirmation(status, amount_minor=record_minor, currency="EUR")
     found = rules.of_notification(APPROVED, notification, decided=BELIEVED, confirmation=word)
     assert len(found) == lines
+
+
+def test_what_nobody_can_inquire_is_a_line_for_each() -> None:
+    """A debit sent to an account whose credentials are gone would otherwise stay unknown for ever, unseen."""
+    unknown = _at(stages.UNKNOWN_TO_US)
+    lines = [
+        line
+        for line in rules.review(
+            _facts(unknown, unreachable_at="old login", unreachable_refunds=(3,)), now=NOON
+        )
+        if line.kind == "unreachable_identity"
+    ]
+    assert [(line.refund_id, line.theirs) for line in lines] == [
+        (None, "cannot be inquired"),
+        (3, "cannot be inquired"),
+    ]
+    contradicted = rules.review(_facts(_at(stages.APPROVED), contradicted_refunds=(4,)), now=NOON)
+    assert ("statement_contradicted", 4) in [(line.kind, line.refund_id) for line in contradicted]
+
+
+@pytest.mark.parametrize(
+    ("stage", "fields", "contradicts"),
+    [
+        (stages.DECLINED, {"status": "approved"}, True),
+        (stages.DECLINED, {"status": "chargebacked", "event": "chargeback"}, True),
+        (stages.DECLINED, {"status": "declined"}, False),
+        (stages.APPROVED, {"status": "approved"}, False),
+    ],
+)
+def test_news_that_contradict_a_stated_outcome(stage: int, fields: dict[str, str], contradicts: bool) -> None:  # noqa: FBT001 - a column
+    """A person said that nothing was collected; the debtor would be billed again for what the bank has taken."""
+    assert rules.may_contradict_statement(_at(stage), _notification(**fields)) is contradicts
+    line = rules.statement_contradicted(_at(stage), stated="declined", theirs="approved")
+    assert (line.kind, line.ours, line.theirs) == (
+        "statement_contradicted",
+        "declined, stated by a person",
+        "approved",
+    )
+
+
+def test_a_refund_that_fails_after_its_approval_is_a_line() -> None:
+    """The debtor never gets the money that our books call returned."""
+    failed = stages.meaning("error", event=None, error_code="400")
+    line = rules.refund_failed(7, refund_id=3, kind="refund", step=failed)
+    assert line is not None
+    assert (line.kind, line.refund_id, line.ours) == ("refund_failed_later", 3, "refund approved")
+    assert rules.refund_failed(7, refund_id=3, kind="refund", step=None) is None

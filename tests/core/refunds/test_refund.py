@@ -500,3 +500,12 @@ def test_nobody_is_refunded_twice_and_every_order_ends(start: int) -> None:
         seen["elsewhere"] += world.causes["not_found_elsewhere"]
     assert min(seen["refunded"], seen["chargebacked"], seen["twice"], seen["again"]) > 20, seen
     assert min(seen["losses"], seen["elsewhere"]) > 50, seen
+
+
+def test_later_ids_are_those_of_orders_of_either_kind() -> None:
+    """An order of a lost history that the gateway took is found only under these."""
+    debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR")
+    ids = refund.later_ids("refund", debit, number=1)
+    assert len(ids) == len(set(ids)) == 5
+    assert refund.transaction_id("refund", debit, number=1) not in ids
+    assert refund.transaction_id("void", debit, number=1) in ids
