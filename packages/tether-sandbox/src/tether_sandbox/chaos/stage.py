@@ -42,6 +42,8 @@ TERMINALS = (ENVIRONMENT["EMP_TERMINAL_TOKEN"], "sandbox-terminal-2")
 
 _WEB_NODES = 2
 _WORKERS = 2
+# How long a program may take to start: a busy machine took more than a minute.
+_READY_S = 300.0
 _NOTIFY_PATH = "/api/webhooks/emp"
 _QUEUES = ("webhooks", "default", "billing", "reconciliation")
 
@@ -114,9 +116,9 @@ class Node:
     def await_ready(self) -> None:
         """Wait until it responds or works."""
         if self.url:
-            self._running.await_url(f"{self.url}/health", timeout_s=60)
+            self._running.await_url(f"{self.url}/health", timeout_s=_READY_S)
         else:
-            self._running.await_line('"event":"worker started"', timeout_s=60)
+            self._running.await_line('"event":"worker started"', timeout_s=_READY_S)
 
     def kill(self) -> None:
         """Kill all of its processes at once, if it runs."""
