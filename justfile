@@ -41,6 +41,7 @@ up *COMMAND:
 docs:
     uv run python tools/make_states_doc.py
     uv run python tools/make_settings_doc.py
+    uv run python tools/make_env_example_doc.py
     uv run python tools/make_events_doc.py
     uv run python tools/make_spreadsheets_doc.py
 

@@ -328,6 +328,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Seconds of processor time for parsing a workbook; the largest sheet Excel can hold needs 15.",
         ),
     ] = 120.0
+    # --- workers and logs ---
     worker_pools: Annotated[
         str,
         _env(
