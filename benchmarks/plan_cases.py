@@ -62,6 +62,17 @@ _NO_FILTER: Final = dict.fromkeys(
         "bank",
     )
 )
+_AUDIT: Final = {
+    "before_id": None,
+    "actor": None,
+    "action": None,
+    "subject": None,
+    "subject_id": None,
+    "from_at": None,
+    "to_at": None,
+    "examined_max": 2_000,
+    "reads_max": 2_500,
+}
 _WORDS: Final = {"examined_max": 10_000, "reads_max": 25_000, "buffers_max": 25_000}
 _STAGED: Final = ("debtors.guard", "debtors.stage", "plans.staged")
 
@@ -121,6 +132,13 @@ KNOWN: Final[Mapping[str, str]] = {}
 
 # PLAIN BEGIN
 _PLAIN: Final = {
+    "people/users": """
+        all_users by_id by_name hold other_admin add change set_password set_second_factor use_step signed_in remove_backup_codes
+        add_backup_codes use_backup_code backup_codes_left
+    """,
+    "people/api_keys": "all_keys by_digest hold by_id add revoke mark_used is_taken",
+    "people/scopes": "of_run of_attempt of_refund of_run_void of_notification of_upload of_debtor",
+    "people/failures": "held count clear prune",
     "payments/billing_attempts": """
         locked_by_ids move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
     """,
@@ -185,7 +203,7 @@ _PLAIN: Final = {
         live supervisors_live
     """,
     "sessions": """
-        add find mark_used remove prune
+        add find mark_used remove remove_of_user remove_of_api_key prune
     """,
     "order_keys": """
         lock find add prune
@@ -606,6 +624,28 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "stated_outcomes.record": {"": {"refund_id": None, "outcome": "declined"}},
     "payments/submissions.ready": {"all": {}, "canaries": {"canaries_only": True}},
     "uploads/uploads.listed": {"all": {}, "state": {"state": "failed"}},
+    "audit.record": {
+        "": {
+            "actor_kind": "user",
+            "actor": "ada",
+            "action": "run.paused",
+            "subject": "run",
+            "before": "{}",
+            "after": "{}",
+        }
+    },
+    "audit.newest": {"all": _AUDIT, "of a subject": _AUDIT | {"subject": "refund"}},
+    "audit.by_actor": {
+        # One of 20 rows: Postgres reads the newest rows of everybody, which are fewer pages than the index.
+        "frequent": _AUDIT | {"actor": "operator 1", "reads_max": 50_000},
+        "nobody": _AUDIT | {"actor": "nobody"},
+        "and action": _AUDIT | {"actor": "operator 1", "action": "run.voided", "reads_max": 50_000},
+    },
+    "audit.by_action": {
+        "frequent": _AUDIT | {"action": "refund.ordered"},
+        "rare": _AUDIT | {"action": "run.voided"},
+    },
+    "audit.by_subject": {"": _AUDIT | {"subject": "attempt", "subject_id": "777"}},
     "vop.listed": {
         "all": {"after": 0},
         "no such result": {"upload_id": 5, "after": 0, "result": "rejected"},

@@ -49,6 +49,7 @@ _STEPS: Final[tuple[tuple[LiteralString, str], ...]] = (
     ("unmatched", "fingerprint_rekeying_unmatched"),
     ("epochs", "database_epochs"),
     ("reviews", "reconciliation_reviews"),
+    ("audit", "audit"),
 )
 
 

@@ -391,3 +391,10 @@ cross join lateral (
 ) moved (kind, happened)
 where (a.payment_stage >= 60 or a.dispute_stage > 0) and moved.happened
 group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
+
+-- audit --
+insert into audit (acted_at, actor_kind, actor_id, actor, action, subject, subject_id, after)
+select %(now)s - interval '1 year' * (1 - n / (%(rows)s / 4)::float), 'user', n %% 20, 'operator ' || n %% 20,
+    case when n %% 1000 = 0 then 'blacklist.lifted' else 'refund.ordered' end,
+    case when n %% 1000 = 0 then 'blacklist_entry' else 'attempt' end, n::text, '{}'
+from generate_series(1, %(rows)s / 4) as n;

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import psycopg
 import pytest
 from tether_core import (
+    audit,
     blacklist,
     database_epoch,
     figures,
@@ -21,6 +22,7 @@ from tether_core.billing import run
 from tether_core.emp import notification
 from tether_core.notifications import inbox
 from tether_core.payments import attempt, returns, stages
+from tether_core.people import roles, sign_in
 from tether_core.reconciliation import completeness, differences, gateway_refunds
 from tether_core.refunds import refund, run_voids
 from tether_core.screening import questions, verdicts
@@ -86,6 +88,10 @@ def test_migrations_build_what_the_schema_says(written_url: str, database_url: s
 
 # Where each CHECK of a closed list of words comes from. Every constraint named "..._known" must be listed here.
 KNOWN: dict[str, set[Any]] = {
+    "api_keys_role_known": set(roles.ROLES),
+    "sign_in_failures_counter_known": set(sign_in.COUNTERS),
+    "users_role_known": set(roles.ROLES),
+    "audit_actor_kind_known": set(audit.ACTOR_KINDS),
     "billing_attempts_dispute_stage_known": set(attempt.DISPUTE_STAGES),
     "billing_attempts_payment_stage_known": set(attempt.PAYMENT_STAGES),
     "billing_attempts_retry_why_known": set(get_args(returns.RetryWhy)),

@@ -9,28 +9,53 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_one
 
-__all__ = ["Session", "add", "find", "mark_used", "prune", "remove"]
+__all__ = ["Session", "add", "find", "mark_used", "prune", "remove", "remove_of_api_key", "remove_of_user"]
 
 _SQL: Final = load("sessions")
 _PRUNED: Final = 100
 
 
-class Session(msgspec.Struct, frozen=True):
+class Session(msgspec.Struct, frozen=True, kw_only=True):
     """
     A session that has not ended.
 
     Attributes:
-        holder: The name of the API key it was begun with.
+        holder: The name of the API key it was begun with, or "user:" and the id of the user.
         last_used_at: When it was last noted as used; up to some minutes ago even while it is in use.
+        user_id: The user; `None` for an API key.
+        api_key_id: The key of the database; `None` for a user, and for a key of the environment.
+        second_factor: Whether a code of the second factor was accepted.
     """
 
     holder: str
     last_used_at: datetime
+    user_id: int | None = None
+    api_key_id: int | None = None
+    second_factor: bool = False
 
 
-async def add(conn: Connection, *, token_digest: bytes, holder: str, now: datetime) -> None:
+async def add(
+    conn: Connection,
+    *,
+    token_digest: bytes,
+    holder: str,
+    user_id: int | None = None,
+    api_key_id: int | None = None,
+    second_factor: bool = False,
+    now: datetime,
+) -> None:
     """Begin a session."""
-    await conn.execute(_SQL["add"], {"token_digest": token_digest, "holder": holder, "now": now})
+    await conn.execute(
+        _SQL["add"],
+        {
+            "token_digest": token_digest,
+            "holder": holder,
+            "user_id": user_id,
+            "api_key_id": api_key_id,
+            "second_factor": second_factor,
+            "now": now,
+        },
+    )
 
 
 async def find(
@@ -49,6 +74,21 @@ async def mark_used(conn: Connection, *, token_digest: bytes, now: datetime) -> 
 async def remove(conn: Connection, *, token_digest: bytes) -> None:
     """End a session; one that does not exist has ended already."""
     await conn.execute(_SQL["remove"], {"token_digest": token_digest})
+
+
+async def remove_of_user(conn: Connection, user_id: int, *, kept: bytes | None = None) -> None:
+    """
+    End the sessions of a user.
+
+    Args:
+        kept: The digest of the token of a session that goes on; `None` for none.
+    """
+    await conn.execute(_SQL["remove_of_user"], {"user_id": user_id, "kept": kept})
+
+
+async def remove_of_api_key(conn: Connection, key_id: int) -> None:
+    """End the sessions of a key of the database."""
+    await conn.execute(_SQL["remove_of_api_key"], {"key_id": key_id})
 
 
 async def prune(conn: Connection, *, idle_before: datetime, before: datetime) -> None:

@@ -31,6 +31,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import KEY_BYTES_MAX
 from tether_core.payments.attempt import Confirm, Policy
 from tether_core.payments.submission import Rules
+from tether_core.people.addresses import networks
 from tether_core.screening import verdicts
 from tether_core.screening.verdicts import Same
 from tether_core.sepa_text import Characters
@@ -256,6 +257,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             secret=True,
         ),
     ] = {}
+    second_factor: Annotated[
+        Literal["optional", "required"],
+        _env(
+            "TETHER_SECOND_FACTOR",
+            "Whether each user needs a second factor: optional or required. required needs TETHER_SECRETS_KEY.",
+        ),
+    ] = "optional"
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        _env(
+            "TETHER_TRUSTED_PROXIES",
+            "Addresses or networks of your proxies, with commas; X-Forwarded-For counts only from them. The client's address is "
+            "written to the audit and limits failed sign-ins.",
+        ),
+    ] = ("127.0.0.1", "::1")
     blacklist_codes: Annotated[
         str,
         _env(
@@ -389,6 +405,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if len(settings.fingerprint_key.encode()) > KEY_BYTES_MAX:
             why = f"is longer than {KEY_BYTES_MAX} bytes; make one by `openssl rand -hex 32`"
             raise InvalidRequest(why, field="TETHER_FINGERPRINT_KEY")
+        networks(settings.trusted_proxies)
+        if settings.second_factor == "required" and not settings.secrets_key:
+            why = "must be set where TETHER_SECOND_FACTOR is required; `tether-worker accounts new-key` prints a key"
+            raise InvalidRequest(why, field="TETHER_SECRETS_KEY")
         try:
             parse_codes(settings.blacklist_codes)
         except InvalidRequest:
@@ -461,7 +481,13 @@ def described() -> Iterator[Setting]:
     for field in msgspec.structs.fields(Settings):
         setting: Setting = get_args(hints[field.name])[1]
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-        shown = "" if default in ("", (), {}, 0) else str(default)
+        shown = (
+            ", ".join(default)
+            if isinstance(default, tuple)
+            else ""
+            if default in ("", {}, 0)
+            else str(default)
+        )
         yield msgspec.structs.replace(setting, default=shown, field=field.name)
 
 

@@ -17,6 +17,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 from tether_core import __version__
 from tether_core.errors import Unavailable
+from tether_core.people.addresses import networks
 from tether_stores import redis, telemetry
 from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
@@ -30,6 +31,7 @@ from tether_stores.settings import Settings
 
 from tether_web import (
     accounts,
+    audit,
     billing,
     blacklist,
     debtors,
@@ -50,10 +52,13 @@ from tether_web.http.json_body import StrictRequest
 from tether_web.http.metrics import CLOCK_STEPS
 from tether_web.http.middleware import wrapped
 from tether_web.http.parameters import check_query
+from tether_web.http.permissions import require_permission
+from tether_web.http.scopes import require_scope
 from tether_web.http.shutdown import Shutdown, announced_by_sigterm, with_parent
 from tether_web.notifications import receive, webhook_events
 from tether_web.notifications.inbox import Inbox
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
+from tether_web.people import api_keys, users
 from tether_web.reconciliation import completeness, differences
 from tether_web.refunds import refunds, run_voids
 from tether_web.uploads import form, layout_answers, uploads
@@ -172,6 +177,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "clock": now,
                     "credentials": settings.credentials,
                     "key_ring": KeyRing(settings.api_keys),
+                    "trusted_proxies": networks(settings.trusted_proxies),
                     "settings": settings,
                 }
             )
@@ -211,8 +217,12 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             figures.ROUTER,
             differences.ROUTER,
             *queues.ROUTERS,
+            audit.ROUTER,
+            *users.ROUTERS,
+            api_keys.ROUTER,
         ],
         middleware=[ApiKeys],
+        guards=[require_permission, require_scope],
         before_request=check_query,
         request_class=StrictRequest,
         security=[{"apiKey": []}],

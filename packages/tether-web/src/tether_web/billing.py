@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from prometheus_client import Gauge
 from tether_core import iban
+from tether_core.audit import Action, facts
 from tether_core.billing import auto_pause, eligibility
 from tether_core.billing import run as billing_run
 from tether_core.billing.eligibility import RunOptions, Totals
@@ -27,7 +28,7 @@ from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.jobs import PLAN, SUBMIT, Job
 from tether_core.payments import due_items
 from tether_core.payments.due_items import Warned
-from tether_stores import billing, fingerprint_key, gateway_calls, limits
+from tether_stores import audit, billing, fingerprint_key, gateway_calls, limits
 from tether_stores.accounts import gateway_accounts
 from tether_stores.billing import Run
 from tether_stores.jobs.queue import wake
@@ -37,6 +38,7 @@ from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
+from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor, page
 from tether_web.http.parameters import printable
@@ -315,7 +317,7 @@ class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @post("/", status_code=202, summary="Order a billing run of an upload, or preview it")
 async def order(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     upload_id: Id,
     data: JSONBody[RunOrder],
@@ -333,6 +335,9 @@ async def order(
     An upload is billed once for a due item: a second order is refused with the path of the first run until that has ended, and
     after that unless it says `again`. With an Idempotency-Key a repeated request gives the same run.
     """
+    own = request.auth.accounts
+    if own is not None and data.account not in own:
+        raise InvalidRequest("no gateway account has this name", field="account")
     options = msgspec.convert(
         {name: getattr(data, name) for name in RunOptions.__struct_fields__}, RunOptions, from_attributes=True
     )
@@ -375,6 +380,24 @@ async def order(
         )
         run = await billing.by_id(conn, run_id)
         assert run is not None
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "run.ordered",
+            subject="run",
+            subject_id=run_id,
+            reason="; ".join(override.reason for override in overrides),
+            after=facts(
+                upload_id=upload_id,
+                account=data.account,
+                due_item=options.due_item,
+                count_max=options.count_max,
+                amount_max_minor=options.amount_max_minor,
+                again=data.again,
+                overrides=len(overrides),
+            ),
+            now=now,
+        )
         location = f"/api/billing-runs/{run_id}"
         response = await order_keys.placed(
             conn, key, result=_response(run), status=202, location=location, now=now
@@ -411,7 +434,7 @@ async def of_upload(state: State, upload_id: Id) -> list[RunResponse]:
     summary="Release the refusals of an upload's runs, so that they do not pause its next run",
 )
 async def release(
-    request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[ReleaseRequest]
+    request: ApiRequest, state: State, upload_id: Id, data: JSONBody[ReleaseRequest]
 ) -> list[Refusals]:
     """The counts of refusals restart; a paused run continues when it is resumed. Returns the runs that had refusals."""
     reason = printable(data.reason, field="reason")
@@ -420,8 +443,17 @@ async def release(
     async with transaction(state.pool) as conn:
         if await billing.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
-        released = await billing_run_counts.release(
-            conn, upload_id, by=request.user, reason=reason, now=state.clock()
+        now = state.clock()
+        released = await billing_run_counts.release(conn, upload_id, by=request.user, reason=reason, now=now)
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "refusals.released",
+            subject="upload",
+            subject_id=upload_id,
+            reason=reason,
+            after=facts(runs=len(released), refused=sum(counts.refused for counts in released)),
+            now=now,
         )
     _log.info("refusals released", upload_id=upload_id, runs=len(released))
     return [_refusals(counts) for counts in released]
@@ -486,18 +518,18 @@ async def detail(state: State, run_id: Id) -> RunDetail:
 
 
 @post("/{run_id:int}/pause", status_code=200, summary="Pause a run")
-async def pause(state: State, run_id: Id, data: JSONBody[PauseRequest]) -> RunResponse:
+async def pause(request: ApiRequest, state: State, run_id: Id, data: JSONBody[PauseRequest]) -> RunResponse:
     """After the response no further submission of the run begins; those in flight end normally."""
     reason = printable(data.reason, field="reason")
 
     def paused(run: Run) -> dict[str, Any]:
         return {"pause_reason": reason, "paused_from": run.state}
 
-    return await _change(state, run_id, "paused", paused)
+    return await _change(request, state, run_id, "paused", paused, reason=reason)
 
 
 @post("/{run_id:int}/resume", status_code=200, summary="Resume a paused run")
-async def resume(request: Request[str, None, State], state: State, run_id: Id) -> RunResponse:
+async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
     """The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and other shares pause the run again only if they grow."""
     async with connection(state.pool) as conn:
         run = await billing.by_id(conn, run_id)
@@ -506,7 +538,7 @@ async def resume(request: Request[str, None, State], state: State, run_id: Id) -
     def resumed(_: Run) -> dict[str, Any]:
         return {"pause_reason": None, "paused_from": None, "released_share": seen}
 
-    response = await _change(state, run_id, "resumed", resumed, released_by=request.user)
+    response = await _change(request, state, run_id, "resumed", resumed, releases=True)
     await _wake(state, PLAN if response.state == "planning" else SUBMIT)
     return response
 
@@ -516,30 +548,55 @@ async def resume(request: Request[str, None, State], state: State, run_id: Id) -
     status_code=200,
     summary="Cancel a run; debits that were not submitted stay unsubmitted",
 )
-async def cancel(state: State, run_id: Id) -> RunResponse:
+async def cancel(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
     """A cancelled run cannot be resumed; its debtors can be billed by another run."""
 
     def cancelled(_: Run) -> dict[str, Any]:
         return {"pause_reason": None, "paused_from": None, "finished_at": state.clock()}
 
-    return await _change(state, run_id, "cancelled", cancelled)
+    return await _change(request, state, run_id, "cancelled", cancelled)
+
+
+_ACTIONS: Final[dict[RunCause, Action]] = {
+    "paused": "run.paused",
+    "resumed": "run.resumed",
+    "cancelled": "run.cancelled",
+}
 
 
 async def _change(
-    state: State, run_id: int, cause: RunCause, fields: Any, *, released_by: str | None = None
+    request: ApiRequest,
+    state: State,
+    run_id: int,
+    cause: RunCause,
+    fields: Any,
+    *,
+    reason: str | None = None,
+    releases: bool = False,
 ) -> RunResponse:
+    now = state.clock()
     async with transaction(state.pool) as conn:
         run = await billing.hold(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
         after_step = billing_run.step(run.state, cause, paused_from=run.paused_from)
         changed = msgspec.structs.replace(run, state=after_step, **fields(run))
-        await billing.change(conn, changed, now=state.clock())
-        if released_by is not None:
-            reason = f"Run {run_id} was resumed."
+        await billing.change(conn, changed, now=now)
+        if releases:
             await billing_run_counts.release(
-                conn, run.upload_id, by=released_by, reason=reason, now=state.clock()
+                conn, run.upload_id, by=request.user, reason=f"Run {run_id} was resumed.", now=now
             )
+        await audit.record(
+            conn,
+            request.auth.actor,
+            _ACTIONS[cause],
+            subject="run",
+            subject_id=run_id,
+            reason=reason,
+            before=facts(state=run.state, pause_reason=run.pause_reason),
+            after=facts(state=changed.state, pause_reason=changed.pause_reason),
+            now=now,
+        )
         after = await billing.by_id(conn, run_id)
     assert after is not None
     _log.info("run changed", run_id=run_id, cause=cause, run_state=after.state)

@@ -20,21 +20,23 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 from tether_core import iban as ibans
+from tether_core.audit import facts
 from tether_core.blacklist import Forgives, email_key
 from tether_core.errors import IllegalStep, InvalidIban, InvalidRequest
 from tether_core.fingerprint_key import check_value
 from tether_core.spreadsheet.cells import excerpt, neutralise, restore
-from tether_stores import blacklist, fingerprint_key
+from tether_stores import audit, blacklist, fingerprint_key
 from tether_stores.blacklist import Lift, LiftedBefore, ListedEntry, ManualEntry
 from tether_stores.postgres import Pool, connection, reading, transaction
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
@@ -186,20 +188,32 @@ async def listed(
     summary="Add an entry",
     responses={200: ResponseSpec(ListedEntry, description="The existing entry.")},
 )
-async def add(
-    request: Request[str, None, State], state: State, data: JSONBody[EntryBody]
-) -> Response[ListedEntry]:
+async def add(request: ApiRequest, state: State, data: JSONBody[EntryBody]) -> Response[ListedEntry]:
     """Add an account, a name or an address to the blacklist."""
     key = state.settings.fingerprint_key.encode()
     entry = _entry(data, key=key)
     async with transaction(state.pool) as conn:
         if entry.iban_fingerprint is not None:
             await fingerprint_key.require(conn, key, now=state.clock())
-        made = await blacklist.enter(conn, [entry], source="manual", added_by=request.user, now=state.clock())
+        now = state.clock()
+        made = await blacklist.enter(conn, [entry], source="manual", added_by=request.user, now=now)
         entry_id = made.get(0) or await blacklist.active_entry(conn, entry)
         assert entry_id is not None, "an entry that was not added exists"
         found = await blacklist.by_id(conn, entry_id)
-    assert found is not None
+        assert found is not None
+        if made:
+            await audit.record(
+                conn,
+                request.auth.actor,
+                "blacklist.added",
+                subject="blacklist_entry",
+                subject_id=entry_id,
+                reason=entry.note,
+                after=facts(
+                    action=entry.action, reason_code=entry.reason_code, account_masked=entry.iban_masked
+                ),
+                now=now,
+            )
     return Response(found, status_code=201 if made else 200)
 
 
@@ -215,7 +229,7 @@ async def detail(state: State, entry_id: Annotated[int, Parameter(ge=1, le=2**63
 
 @delete("/{entry_id:int}", status_code=200, summary="Lift an entry")
 async def lift(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     entry_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
     reason: Annotated[
@@ -243,11 +257,23 @@ async def lift(
             raise NotFoundException("There is no such blacklist entry")
         if found.action == "block" and not reason:
             raise InvalidRequest("say why the block is lifted", field="reason")
+        now = state.clock()
         lift = await blacklist.lift(
-            conn, entry_id, lifted_by=request.user, reason=reason, forgives=forgives, now=state.clock()
+            conn, entry_id, lifted_by=request.user, reason=reason, forgives=forgives, now=now
         )
         if lift is None:
             raise IllegalStep("blacklist entry", state="lifted", step="lifted")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "blacklist.lifted",
+            subject="blacklist_entry",
+            subject_id=entry_id,
+            reason=reason,
+            before=facts(action=found.action, reason_code=found.reason_code),
+            after=facts(forgives=forgives, forgiven=lift.forgiven),
+            now=now,
+        )
         found = await blacklist.by_id(conn, entry_id)
     assert found is not None
     return Lifted(
@@ -328,7 +354,7 @@ def _cell(value: object) -> str:
     request_max_body_size=IMPORT_MAX_BYTES,
 )
 async def import_csv(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     *,
     relist: Annotated[
@@ -368,6 +394,14 @@ async def import_csv(
             stayed += [_stays_lifted(lines_of[start + at], batch[at], lifted[at]) for at in sorted(lifted)]
             batch = [entry for at, entry in enumerate(batch) if at not in lifted]
             added += len(await blacklist.enter(conn, batch, source="import", added_by=request.user, now=now))
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "blacklist.imported",
+            subject="blacklist",
+            after=facts(rows=rows, added=added, relist=relist),
+            now=now,
+        )
     wrong = sorted([*wrong, *stayed], key=lambda problem: problem.row)
     existing = len(entries) - added - len(stayed)
     return Imported(rows, added, existing, len(stayed), wrong[:100], len(wrong))

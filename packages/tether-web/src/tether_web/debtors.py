@@ -16,16 +16,17 @@ import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from litestar import Request, Response, Router, get, patch
+from litestar import Response, Router, get, patch
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core import redaction
+from tether_core.audit import facts
 from tether_core.debtor_edits import Change, Field
 from tether_core.errors import InvalidRequest
 from tether_core.screening.verdicts import RULES
 from tether_core.spreadsheet import Rules
-from tether_stores import debtor_edits, debtors
+from tether_stores import audit, debtor_edits, debtors
 from tether_stores.debtor_edits import ListedEdit, Order
 from tether_stores.debtors import DebtorDetail, Filters, ListedDebtor, Sort
 from tether_stores.postgres import Connection, reading, transaction
@@ -33,6 +34,7 @@ from tether_stores.telemetry import logger
 from tether_stores.uploads import problems
 from tether_stores.uploads.problems import ListedProblem
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
@@ -213,7 +215,7 @@ async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**6
 
 @patch("/{debtor_id:int}", summary="Edit a debtor, and screen it again")
 async def edit(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
     data: JSONBody[EditBody],
@@ -229,7 +231,7 @@ async def edit(
         edited_by=request.user,
         collect=data.collect,
     )
-    settings = state.settings
+    settings, now = state.settings, state.clock()
     async with transaction(state.pool) as conn:
         done = await debtor_edits.edit(
             conn,
@@ -238,10 +240,26 @@ async def edit(
             key=settings.fingerprint_key.encode(),
             policy=settings.screening,
             rules=Rules(),
-            now=state.clock(),
+            now=now,
             epoch_holds=await state.watch.holds(conn),
         )
         found = None if done is None else await _detail(conn, debtor_id)
+        if done is not None:
+            # The fields by name; their values are in the debtor's own history, which an erasure reaches.
+            await audit.record(
+                conn,
+                request.auth.actor,
+                "debtor.edited",
+                subject="debtor",
+                subject_id=debtor_id,
+                reason=order.reason,
+                after=facts(
+                    fields=", ".join(change.field for change in done.changes),
+                    version=done.version,
+                    verdict=done.verdict,
+                ),
+                now=now,
+            )
     if done is None or found is None:
         raise NotFoundException("There is no such debtor")
     fields = [change.field for change in done.changes]

@@ -7,18 +7,20 @@ An order makes a row for each debit. The worker inquires within the account's ra
 from typing import Annotated, Final
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.inquiry_orders import Inquired, Scope
-from tether_stores import inquiry_orders
+from tether_stores import audit, inquiry_orders
 from tether_stores.inquiry_orders import InquiredAttempt, InquiryOrder
 from tether_stores.postgres import reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
+from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
@@ -47,7 +49,7 @@ class Inquiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @post("/inquiry", status_code=202, summary="Inquire the status of a debit at the gateway now")
 async def of_attempt(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     attempt_id: Id,
     data: JSONBody[Inquiry],
@@ -59,7 +61,7 @@ async def of_attempt(
 
 @post("/inquiry", status_code=202, summary="Inquire the status of a run's debits at the gateway now")
 async def of_run(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     run_id: Id,
     data: JSONBody[Inquiry],
@@ -71,7 +73,7 @@ async def of_run(
 
 @post("/inquiry", status_code=202, summary="Inquire the status of an upload's debits at the gateway now")
 async def of_upload(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     upload_id: Id,
     data: JSONBody[Inquiry],
@@ -109,7 +111,7 @@ async def attempts(
 
 
 async def _order(
-    request: Request[str, None, State], state: State, scope: Scope, subject_id: int, data: Inquiry
+    request: ApiRequest, state: State, scope: Scope, subject_id: int, data: Inquiry
 ) -> Response[InquiryOrder]:
     reason = printable(" ".join(data.reason.split()), field="reason")
     if not reason:
@@ -124,6 +126,16 @@ async def _order(
         )
         if made is None:
             raise NotFoundException(f"There is no such {_NAMES[scope]}")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "inquiry.ordered",
+            subject=scope,
+            subject_id=subject_id,
+            reason=reason,
+            after=facts(inquiry_id=made.id, what=data.what, debits=made.debits),
+            now=now,
+        )
         location = f"/api/inquiries/{made.id}"
         response = await order_keys.placed(conn, key, result=made, status=202, location=location, now=now)
     _log.info("inquiry ordered", inquiry_id=made.id, scope=scope, subject_id=subject_id, debits=made.debits)

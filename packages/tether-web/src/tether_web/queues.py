@@ -15,17 +15,18 @@ from datetime import datetime
 from typing import Annotated, Final
 
 import msgspec
-from litestar import Request, Router, get, post
+from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter
 from prometheus_client import Gauge
 from tether_core.errors import InvalidRequest
-from tether_stores import queues, workers
+from tether_stores import audit, queues, workers
 from tether_stores.postgres import reading, transaction
 from tether_stores.queues import ListedQueue, Pause
 from tether_stores.telemetry import logger
 from tether_stores.workers import Supervisor, Worker
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.parameters import printable
 
 __all__ = ["OBSERVED", "ROUTERS", "PauseBody", "Workers", "observe"]
@@ -97,26 +98,37 @@ async def listed(state: State) -> list[ListedQueue]:
 
 
 @post("/{name:str}/pause", status_code=200, summary="Pause a queue on all nodes")
-async def pause(
-    request: Request[str, None, State], state: State, name: Name, data: JSONBody[PauseBody]
-) -> Pause:
+async def pause(request: ApiRequest, state: State, name: Name, data: JSONBody[PauseBody]) -> Pause:
     """Workers begin nothing more of it within seconds; what is in progress ends."""
     queue = queues.named(name)
     reason = printable(" ".join(data.reason.split()), field="reason")
     if not reason:
         raise InvalidRequest("say why; it is stored with the pause", field="reason")
     async with transaction(state.pool) as conn:
-        made = await queues.pause(conn, queue, paused_by=request.user, reason=reason, now=state.clock())
+        now = state.clock()
+        made = await queues.pause(conn, queue, paused_by=request.user, reason=reason, now=now)
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "queue.paused",
+            subject="queue",
+            subject_id=queue,
+            reason=reason,
+            now=now,
+        )
     _log.info("queue paused", queue=queue, by=request.user)
     return made
 
 
 @post("/{name:str}/resume", status_code=200, summary="Resume a queue")
-async def resume(request: Request[str, None, State], state: State, name: Name) -> Pause:
+async def resume(request: ApiRequest, state: State, name: Name) -> Pause:
     """Workers go on within seconds. The response is the pause that ended."""
     queue = queues.named(name)
     async with transaction(state.pool) as conn:
         ended = await queues.resume(conn, queue)
+        await audit.record(
+            conn, request.auth.actor, "queue.resumed", subject="queue", subject_id=queue, now=state.clock()
+        )
     _log.info("queue resumed", queue=queue, by=request.user)
     return ended
 

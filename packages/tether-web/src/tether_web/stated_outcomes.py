@@ -8,16 +8,19 @@ be inquired; see `tether_core.stated_outcomes`.
 from typing import Annotated, Final
 
 import msgspec
-from litestar import Request, Router, get, post
+from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
+from tether_core.audit import facts
 from tether_core.stated_outcomes import StatedOutcome, Statement, statement
-from tether_stores import stated_outcomes
+from tether_stores import audit, stated_outcomes
 from tether_stores.accounts import gateway_accounts
 from tether_stores.postgres import reading, transaction
 from tether_stores.stated_outcomes import Closed, KeptStatement
 from tether_stores.telemetry import logger
+
+from tether_web.http.auth import ApiRequest
 
 __all__ = ["ROUTERS", "SeenOutcome"]
 
@@ -46,7 +49,7 @@ class SeenOutcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     summary="State the outcome of a debit whose status cannot be inquired",
 )
 async def close_debit(
-    request: Request[str, None, State], state: State, attempt_id: Id, data: JSONBody[SeenOutcome]
+    request: ApiRequest, state: State, attempt_id: Id, data: JSONBody[SeenOutcome]
 ) -> Closed:
     """
     Close a debit of unknown outcome whose terminal, login or URL is gone for good.
@@ -54,7 +57,7 @@ async def close_debit(
     Refused (409) while its status can be inquired. A later report of the gateway that contradicts it becomes a reconciliation
     difference.
     """
-    stated = _stated(data, by=request.user)
+    stated, now = _stated(data, by=request.user), state.clock()
     async with transaction(state.pool) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=state.settings)
         found = await stated_outcomes.close_debit(
@@ -62,11 +65,21 @@ async def close_debit(
             attempt_id,
             stated,
             accounts=accounts.values(),
-            now=state.clock(),
+            now=now,
             submission_rules=state.settings.submission_rules,
         )
-    if found is None:
-        raise NotFoundException("There is no such billing attempt")
+        if found is None:
+            raise NotFoundException("There is no such billing attempt")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "outcome.stated",
+            subject="attempt",
+            subject_id=attempt_id,
+            reason=stated.reason,
+            after=facts(outcome=stated.outcome, status=found.status),
+            now=now,
+        )
     _log.warning("outcome stated", attempt_id=attempt_id, outcome=stated.outcome, by=stated.by)
     return found
 
@@ -84,10 +97,10 @@ async def listed(state: State, attempt_id: Id) -> list[KeptStatement]:
     summary="State the outcome of a refund whose status cannot be inquired",
 )
 async def close_refund(
-    request: Request[str, None, State], state: State, refund_id: Id, data: JSONBody[SeenOutcome]
+    request: ApiRequest, state: State, refund_id: Id, data: JSONBody[SeenOutcome]
 ) -> Closed:
     """Close a refund or void of unknown outcome, as a debit is closed."""
-    stated = _stated(data, by=request.user)
+    stated, now = _stated(data, by=request.user), state.clock()
     async with transaction(state.pool) as conn:
         accounts = await gateway_accounts.all_accounts(conn, settings=state.settings)
         found = await stated_outcomes.close_refund(
@@ -95,11 +108,21 @@ async def close_refund(
             refund_id,
             stated,
             accounts=accounts.values(),
-            now=state.clock(),
+            now=now,
             submission_rules=state.settings.submission_rules,
         )
-    if found is None:
-        raise NotFoundException("There is no such refund or void")
+        if found is None:
+            raise NotFoundException("There is no such refund or void")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "outcome.stated",
+            subject="refund",
+            subject_id=refund_id,
+            reason=stated.reason,
+            after=facts(outcome=stated.outcome, status=found.status),
+            now=now,
+        )
     _log.warning("outcome stated", refund_id=refund_id, outcome=stated.outcome, by=stated.by)
     return found
 

@@ -6,12 +6,14 @@ import msgspec
 from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.params import Parameter
+from tether_core.audit import facts
 from tether_core.errors import IllegalStep
 from tether_core.vop import Result
-from tether_stores import billing, vop
+from tether_stores import audit, billing, vop
 from tether_stores.postgres import reading, transaction
 from tether_stores.vop import ListedCheck
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
 __all__ = ["ROUTER", "VopChecks", "VopRequested"]
@@ -51,6 +53,7 @@ class VopChecks(msgspec.Struct, frozen=True):
 
 @post("/", status_code=202, summary="Request verification of payee for an upload")
 async def request(
+    request: ApiRequest,
     state: State,
     upload_id: Id,
     *,
@@ -68,7 +71,17 @@ async def request(
         if found is not None and found[0] == "withdrawn":
             raise IllegalStep("upload", state="withdrawn", step="checked")
         once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
-        return VopRequested(once_more + await vop.request(conn, upload_id, now=now))
+        requested = once_more + await vop.request(conn, upload_id, now=now)
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "checks.requested",
+            subject="upload",
+            subject_id=upload_id,
+            after=facts(checks=requested, again=again),
+            now=now,
+        )
+    return VopRequested(requested)
 
 
 @get("/", summary="The checks of an upload and their results")

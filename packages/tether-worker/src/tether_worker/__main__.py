@@ -26,6 +26,7 @@ from tether_worker import (
     doctor,
     fingerprint_key,
     inquiry_orders,
+    people,
     queues,
     stated_outcomes,
 )
@@ -206,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     questions.add_commands(commands)
     chargebacks.add_commands(commands)
     stated_outcomes.add_commands(commands)
+    people.add_commands(commands)
     return parser
 
 

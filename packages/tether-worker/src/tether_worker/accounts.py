@@ -18,11 +18,13 @@ from typing import Any, Final
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
+from tether_stores import audit
 from tether_stores.accounts import gateway_accounts, gateway_identities
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.clock import timestamp
-from tether_stores.postgres import connection, open_pool
+from tether_stores.postgres import connection, open_pool, transaction
 from tether_stores.settings import Settings
 
 __all__ = ["add_commands"]
@@ -113,14 +115,40 @@ async def _all(settings: Settings) -> dict[str, GatewayAccount]:
 async def _write(account: GatewayAccount, settings: Settings) -> None:
     async with (
         open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
-        connection(pool) as conn,
+        transaction(pool) as conn,
     ):
-        await gateway_accounts.put(conn, account, keys=settings.secrets_key, now=await timestamp(conn))
+        now = await timestamp(conn)
+        await gateway_accounts.put(conn, account, keys=settings.secrets_key, now=now)
+        await audit.record(
+            conn,
+            audit.operator(),
+            "account.stored",
+            subject="account",
+            subject_id=account.name,
+            after=facts(
+                api_url=account.api_url,
+                passwords=len(account.passwords),
+                terminals=len(account.terminal_tokens),
+                enabled=account.enabled,
+            ),
+            now=now,
+        )
 
 
 async def _set_enabled(name: str, settings: Settings, *, enabled: bool) -> bool:
     async with (
         open_pool(settings.database_url, name="tether-accounts", max_size=1) as pool,
-        connection(pool) as conn,
+        transaction(pool) as conn,
     ):
-        return await gateway_accounts.enable(conn, name, enabled=enabled, now=await timestamp(conn))
+        now = await timestamp(conn)
+        if not await gateway_accounts.enable(conn, name, enabled=enabled, now=now):
+            return False
+        await audit.record(
+            conn,
+            audit.operator(),
+            "account.enabled" if enabled else "account.disabled",
+            subject="account",
+            subject_id=name,
+            now=now,
+        )
+    return True

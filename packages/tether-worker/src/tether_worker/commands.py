@@ -1,13 +1,13 @@
 """What commands read and write: the completeness report, report fetches, account checks, reconciliation differences."""
 
-import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
 
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.reconciliation.completeness import days_between
-from tether_stores import vop
+from tether_stores import audit, vop
 from tether_stores.accounts import gateway_accounts
 from tether_stores.clock import timestamp
 from tether_stores.postgres import Connection, connection, open_pool, transaction
@@ -62,11 +62,24 @@ async def request_report_fetches(settings: Settings, *, from_on: date, to_on: da
         StoreUnreachable: when Postgres does not answer.
     """
     days = days_between(from_on, to_on)
-    async with _connected(settings) as conn:
+    async with (
+        open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
+        transaction(pool) as conn,
+    ):
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
         if not accounts:
             raise InvalidRequest("there is no gateway account; set EMP_API_URL and its credentials")
-        return await want(conn, accounts, days, now=await timestamp(conn))
+        now = await timestamp(conn)
+        wanted = await want(conn, accounts, days, now=now)
+        await audit.record(
+            conn,
+            audit.operator(),
+            "report_fetches.requested",
+            subject="report_fetches",
+            after=facts(from_on=str(from_on), to_on=str(to_on), reports=wanted),
+            now=now,
+        )
+    return wanted
 
 
 async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> int:
@@ -88,7 +101,17 @@ async def request_checks(settings: Settings, *, upload_id: int, again: bool) -> 
     ):
         now = await timestamp(conn)
         once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
-        return once_more + await vop.request(conn, upload_id, now=now)
+        requested = once_more + await vop.request(conn, upload_id, now=now)
+        await audit.record(
+            conn,
+            audit.operator(),
+            "checks.requested",
+            subject="upload",
+            subject_id=upload_id,
+            after=facts(checks=requested, again=again),
+            now=now,
+        )
+    return requested
 
 
 async def open_differences(settings: Settings) -> list[DifferenceLine]:
@@ -119,16 +142,29 @@ async def acknowledge_difference(
         open_pool(settings.database_url, name="tether-requests", max_size=1) as pool,
         transaction(pool) as conn,
     ):
+        now, actor = await timestamp(conn), audit.operator()
         line = await differences.acknowledge(
             conn,
             line_id,
-            by=f"command line of {getpass.getuser()}",
+            by=f"command line of {actor.label}",
             reason=reason,
             order_again=order_again,
-            now=await timestamp(conn),
+            now=now,
         )
-    if line is None:
-        raise InvalidRequest("there is no such line; see `tether-worker differences`", field="--acknowledge")
+        if line is None:
+            raise InvalidRequest(
+                "there is no such line; see `tether-worker differences`", field="--acknowledge"
+            )
+        await audit.record(
+            conn,
+            actor,
+            "difference.acknowledged",
+            subject="difference",
+            subject_id=line_id,
+            reason=reason,
+            after=facts(kind=line.kind, order_again=order_again),
+            now=now,
+        )
     return line
 
 

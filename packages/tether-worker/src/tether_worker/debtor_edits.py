@@ -15,10 +15,11 @@ import asyncio
 import sys
 from typing import Any, Final, get_args
 
+from tether_core.audit import facts
 from tether_core.debtor_edits import Field
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Rules
-from tether_stores import debtor_edits
+from tether_stores import audit, debtor_edits
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.debtor_edits import Applied, Order
@@ -112,12 +113,30 @@ async def _edited(debtor_id: int, order: Order, settings: Settings) -> Applied |
         open_pool(settings.database_url, name="tether-debtors", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        return await debtor_edits.edit(
+        now = await timestamp(conn)
+        done = await debtor_edits.edit(
             conn,
             debtor_id,
             order,
             key=settings.fingerprint_key.encode(),
             policy=settings.screening,
             rules=Rules(),
-            now=await timestamp(conn),
+            now=now,
         )
+        if done is not None:
+            await audit.record(
+                conn,
+                audit.operator(),
+                "debtor.edited",
+                subject="debtor",
+                subject_id=debtor_id,
+                reason=order.reason,
+                after=facts(
+                    by=order.edited_by,
+                    fields=", ".join(change.field for change in done.changes),
+                    version=done.version,
+                    verdict=done.verdict,
+                ),
+                now=now,
+            )
+    return done

@@ -18,9 +18,10 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import REASONS, KeyState
-from tether_stores import fingerprint_key
+from tether_stores import audit, fingerprint_key
 from tether_stores.clock import timestamp
 from tether_stores.fingerprint_key import Begun, Rekeying, UnmatchedEntry
 from tether_stores.postgres import Pool, connection, open_pool, transaction
@@ -67,9 +68,21 @@ async def rekey(
         FingerprintKeyRefused: when a rekeying to another key was started in the meantime.
     """
     async with transaction(pool) as conn:
+        now = await timestamp(conn)
         begun = await fingerprint_key.begin(
-            conn, key, ordered_by=ordered_by, reason=reason, again=again, now=await timestamp(conn)
+            conn, key, ordered_by=ordered_by, reason=reason, again=again, now=now
         )
+        if begun is not None:
+            await audit.record(
+                conn,
+                audit.operator(),
+                "fingerprint_key.replaced",
+                subject="rekeying",
+                subject_id=begun.id,
+                reason=reason,
+                after=facts(by=ordered_by, again=again, position=begun.position),
+                now=now,
+            )
     if begun is None:
         return None
     _log.warning(

@@ -11,11 +11,12 @@ import asyncio
 import sys
 from typing import Any, Final
 
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.inquiry_orders import Inquired, Scope
 from tether_core.jobs import INQUIRE
 from tether_core.payments.submission import Rules
-from tether_stores import inquiry_orders
+from tether_stores import audit, inquiry_orders
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.inquiry_orders import InquiryOrder
@@ -114,6 +115,19 @@ async def _ordered(
         open_pool(settings.database_url, name="tether-inquire", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        return await inquiry_orders.order(
-            conn, scope, subject_id, what=what, ordered_by=by, reason=reason, now=await timestamp(conn)
+        now = await timestamp(conn)
+        made = await inquiry_orders.order(
+            conn, scope, subject_id, what=what, ordered_by=by, reason=reason, now=now
         )
+        if made is not None:
+            await audit.record(
+                conn,
+                audit.operator(),
+                "inquiry.ordered",
+                subject=scope,
+                subject_id=subject_id,
+                reason=reason,
+                after=facts(by=by, inquiry_id=made.id, what=what, debits=made.debits),
+                now=now,
+            )
+    return made

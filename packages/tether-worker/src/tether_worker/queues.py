@@ -8,7 +8,6 @@
 
 import argparse
 import asyncio
-import getpass
 import sys
 from typing import Any
 
@@ -16,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 from tether_core.errors import InvalidRequest
-from tether_stores import queues
+from tether_stores import audit, queues
 from tether_stores.clock import timestamp
 from tether_stores.postgres import connection, open_pool, transaction
 from tether_stores.queues import ListedQueue
@@ -80,8 +79,18 @@ def _pause(args: argparse.Namespace, settings: Settings) -> int:
             open_pool(settings.database_url, name="tether-queues", max_size=1) as pool,
             transaction(pool) as conn,
         ):
-            by = f"command line of {getpass.getuser()}"
-            await queues.pause(conn, args.queue, paused_by=by, reason=reason, now=await timestamp(conn))
+            actor, now = audit.operator(), await timestamp(conn)
+            by = f"command line of {actor.label}"
+            await queues.pause(conn, args.queue, paused_by=by, reason=reason, now=now)
+            await audit.record(
+                conn,
+                actor,
+                "queue.paused",
+                subject="queue",
+                subject_id=args.queue,
+                reason=reason,
+                now=now,
+            )
 
     asyncio.run(write())
     sys.stdout.write(f"{args.queue} is paused; workers begin nothing more of it within seconds\n")
@@ -95,6 +104,14 @@ def _resume(args: argparse.Namespace, settings: Settings) -> int:
             transaction(pool) as conn,
         ):
             await queues.resume(conn, args.queue)
+            await audit.record(
+                conn,
+                audit.operator(),
+                "queue.resumed",
+                subject="queue",
+                subject_id=args.queue,
+                now=await timestamp(conn),
+            )
 
     asyncio.run(write())
     sys.stdout.write(f"{args.queue} is resumed; workers go on within seconds\n")

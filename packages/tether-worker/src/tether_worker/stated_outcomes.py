@@ -15,9 +15,10 @@ import sys
 from typing import Any, Literal
 
 import msgspec
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.stated_outcomes import StatedOutcome, Statement, statement
-from tether_stores import stated_outcomes
+from tether_stores import audit, stated_outcomes
 from tether_stores.accounts import gateway_accounts
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
@@ -51,16 +52,27 @@ async def state_outcome(
         transaction(pool) as conn,
     ):
         accounts = await gateway_accounts.all_accounts(conn, settings=settings)
+        now = await timestamp(conn)
         found = await close(
             conn,
             row_id,
             stated,
             accounts=accounts.values(),
-            now=await timestamp(conn),
+            now=now,
             submission_rules=settings.submission_rules,
         )
-    if found is None:
-        raise InvalidRequest(f"there is no such {what}", field=str(row_id))
+        if found is None:
+            raise InvalidRequest(f"there is no such {what}", field=str(row_id))
+        await audit.record(
+            conn,
+            audit.operator(),
+            "outcome.stated",
+            subject="attempt" if what == "debit" else "refund",
+            subject_id=row_id,
+            reason=stated.reason,
+            after=facts(by=stated.by, outcome=stated.outcome, status=found.status),
+            now=now,
+        )
     return found
 
 

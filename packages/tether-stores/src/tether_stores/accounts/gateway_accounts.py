@@ -34,6 +34,7 @@ __all__ = [
     "default_account",
     "enable",
     "new_key",
+    "opened_keys",
     "put",
     "rates",
 ]
@@ -134,7 +135,7 @@ async def all_accounts(conn: Connection, *, settings: Settings) -> dict[str, Gat
     rows = await (await conn.execute(_SQL["rows"], binary=True)).fetchall()
     if not rows:
         return found
-    keys = _keys(settings.secrets_key)
+    keys = opened_keys(settings.secrets_key)
     for row in rows:
         account = _opened(row, keys=keys)
         if account is not None:
@@ -158,7 +159,7 @@ async def put(conn: Connection, account: GatewayAccount, *, keys: Sequence[str],
     """
     if account.name == DEFAULT:
         raise InvalidRequest("the default account comes from the environment", field="name")
-    opened = _keys(keys)
+    opened = opened_keys(keys)
     if opened is None:
         raise InvalidRequest(
             "set it to keep secrets; `tether-worker accounts new-key` prints one", field="TETHER_SECRETS_KEY"
@@ -231,7 +232,16 @@ def rates(account: GatewayAccount, *, settings: Settings) -> Limits:
     )
 
 
-def _keys(keys: Sequence[str]) -> MultiFernet | None:
+def opened_keys(keys: Sequence[str]) -> MultiFernet | None:
+    """
+    The keys of `TETHER_SECRETS_KEY`; `None` without one.
+
+    Args:
+        keys: The key to write with first.
+
+    Raises:
+        InvalidRequest: when one of them is not a key.
+    """
     try:
         return MultiFernet([Fernet(key) for key in keys]) if keys else None
     except ValueError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-from litestar import get, post
+from litestar import post
 from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
@@ -14,9 +14,8 @@ from tether_core.errors import InvalidAmount
 from tether_web.console import formats
 from tether_web.console.api import Failed, call, send
 from tether_web.console.pages import Asked, Key, rendered, shown_again
-from tether_web.http import sessions
 
-__all__ = ["HANDLERS", "SIGN_IN"]
+__all__ = ["HANDLERS"]
 
 
 def _gone_on(path: str, done: str) -> Redirect:
@@ -88,45 +87,6 @@ def _answers(fields: list[tuple[str, str]]) -> dict[str, Any]:
         else:
             body.setdefault("formats", {})[name] = _whole(value) if name == "header_row" else value
     return body
-
-
-@get("/sign-in", include_in_schema=False)
-async def sign_in_page(request: Asked) -> Template:
-    """Where a person signs in."""
-    return rendered(request, "sign_in", title="Sign in", next=_local(request.query_params.get("next", "/")))
-
-
-@post("/sign-in", include_in_schema=False)
-async def sign_in(request: Asked) -> Template | Redirect:
-    """Begin a session for the holder of an API key."""
-    form = await _form(request)
-    where = _local(form.get("next", "/"))
-    holder = request.app.state.key_ring.holder(f"Bearer {form.get('key', '')}")
-    if holder is None:
-        detail = "This is no API key of this installation. The operator finds the keys in TETHER_API_KEYS."
-        return rendered(
-            request, "sign_in", status=401, title="Sign in", next=where, problem={"detail": detail}
-        )
-    token = await sessions.begin(request.app.state, holder=holder)
-    is_secure = request.headers.get("x-forwarded-proto", request.scope["scheme"]) == "https"
-    return Redirect(
-        where, status_code=HTTP_303_SEE_OTHER, cookies=[sessions.cookie(token, is_secure=is_secure)]
-    )
-
-
-@post("/sign-out", include_in_schema=False)
-async def sign_out(request: Asked) -> Redirect:
-    """End the session."""
-    await sessions.end(request.app.state, token=request.cookies.get(sessions.COOKIE, ""))
-    is_secure = request.headers.get("x-forwarded-proto", request.scope["scheme"]) == "https"
-    return Redirect(
-        "/sign-in", status_code=HTTP_303_SEE_OTHER, cookies=[sessions.cookie("", is_secure=is_secure)]
-    )
-
-
-def _local(path: str) -> str:
-    """A path of this address; anything else would let a link send people elsewhere after they signed in."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
 
 
 @post("/uploads", include_in_schema=False)
@@ -317,9 +277,7 @@ async def acknowledge(request: Asked, key: Key) -> Template | Redirect:
     return _gone_on(f"/differences/{key}", "acknowledged")
 
 
-SIGN_IN: Final = [sign_in_page, sign_in]
 HANDLERS: Final = [
-    sign_out,
     upload,
     answers,
     withdraw,

@@ -14,7 +14,7 @@ from litestar import Request
 __all__ = ["Failed", "call", "part", "send"]
 
 # What of the person's request goes on to the API.
-_PASSED_ON: Final = ("cookie", "x-request-id", "host", "origin", "sec-fetch-site")
+_PASSED_ON: Final = ("cookie", "x-request-id", "host", "origin", "sec-fetch-site", "x-forwarded-for")
 
 
 class Failed(Exception):
@@ -94,7 +94,8 @@ async def _sent(
 ) -> Any:
     passed_on = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
-    transport = httpx.ASGITransport(request.app, raise_app_exceptions=False)  # type: ignore[arg-type]
+    peer = request.scope["client"] or ("", 0)  # the person's address, not this process's
+    transport = httpx.ASGITransport(request.app, raise_app_exceptions=False, client=peer)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://console", timeout=None) as client:  # noqa: S113 - no network in between
         response = await client.request(
             method, path, params=given, content=content, headers={**passed_on, **headers}

@@ -242,4 +242,28 @@ LISTINGS: Final = (
         (Filter("kind", "Kind"), Filter("status", "State")),
         empty="The books agree.",
     ),
+    Listing(
+        "/audit",
+        "/api/audit",
+        "Audit",
+        "Every action of a person or a program, newest first.",
+        (
+            Column("acted_at", "When", "time"),
+            Column("actor", "Who"),
+            Column("actor_kind", "As"),
+            Column("address", "From"),
+            Column("action", "Action"),
+            Column("subject", "What"),
+            Column("subject_id", "Id"),
+            Column("reason", "Reason"),
+            Column("change", "Change"),
+        ),
+        (
+            Filter("actor", "Who"),
+            Filter("action", "Action"),
+            Filter("subject", "What"),
+            Filter("subject_id", "Id"),
+        ),
+        empty="Nobody did anything yet.",
+    ),
 )

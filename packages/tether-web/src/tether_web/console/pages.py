@@ -44,9 +44,12 @@ MENU: Final = (
     ("/figures", "Figures"),
     ("/queues", "Queues and workers"),
     ("/events", "Events"),
+    ("/audit", "Audit"),
+    ("/people", "People and keys"),
 )
 # The notice after an action, shown on the next page; the URL has its key, not its text.
 DONE: Final = {
+    "password": "The password was changed. Your other sessions ended.",
     "edited": "The debtor is changed, and was screened again.",
     "uploaded": "The file was received. It is being read.",
     "known": "This file was uploaded before; here it is.",

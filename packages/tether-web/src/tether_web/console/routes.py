@@ -12,10 +12,12 @@ from litestar.response import Redirect
 from litestar.static_files import create_static_files_router
 from litestar.status_codes import HTTP_303_SEE_OTHER
 from litestar.template import TemplateConfig
+from tether_core.people.sign_in import Step
 from typing_extensions import override
 
-from tether_web.console import actions, figures, pages, queues
+from tether_web.console import account, actions, figures, pages, queues
 from tether_web.http import sessions
+from tether_web.http.auth import address_of
 
 __all__ = ["ROUTERS", "TEMPLATES"]
 
@@ -31,6 +33,22 @@ class _SignInFirst(HTTPException):
     status_code = HTTP_303_SEE_OTHER
 
 
+class _StepFirst(HTTPException):
+    """
+    The sign-in is not complete.
+
+    Attributes:
+        step: Its next step.
+    """
+
+    status_code = HTTP_303_SEE_OTHER
+
+    def __init__(self, step: Step) -> None:
+        """Keep the step."""
+        super().__init__(detail="Take the next step of the sign-in")
+        self.step = step
+
+
 class _OwnPages(AbstractAuthenticationMiddleware):
     """Refuses forms of other addresses."""
 
@@ -44,18 +62,35 @@ class _OwnPages(AbstractAuthenticationMiddleware):
         return AuthenticationResult(user=None, auth=None)
 
 
-class _SignedIn(_OwnPages):
-    """Lets who is signed in through; `request.user` is the name of the API key."""
+class _AnyStep(_OwnPages):
+    """Accepts a session at any step of the sign-in; `request.user` is the name of the user or key, `request.auth` the caller."""
 
     @override
     async def authenticate_request(self, connection: ASGIConnection) -> AuthenticationResult:  # type: ignore[type-arg]
         """Find the session that the cookie names."""
         await super().authenticate_request(connection)
         token = connection.cookies.get(sessions.COOKIE, "")
-        holder = await sessions.holder(connection.app.state, token=token) if token else None
-        if holder is None:
+        address = address_of(connection)
+        caller = await sessions.found(connection.app.state, token=token, address=address) if token else None
+        if caller is None:
             raise _SignInFirst(detail="Sign in first")
-        return AuthenticationResult(user=holder, auth=None)
+        return AuthenticationResult(user=caller.actor.label, auth=caller)
+
+
+class _SignedIn(_AnyStep):
+    """Accepts a session whose sign-in is complete."""
+
+    @override
+    async def authenticate_request(self, connection: ASGIConnection) -> AuthenticationResult:  # type: ignore[type-arg]
+        """Send a session that is not complete to its next step."""
+        found = await super().authenticate_request(connection)
+        if found.auth.step != "complete":
+            raise _StepFirst(found.auth.step)
+        return found
+
+
+def _to_step(_request: pages.Asked, exc: _StepFirst) -> Redirect:
+    return Redirect(account.STEP_PAGES[exc.step], status_code=HTTP_303_SEE_OTHER, headers=pages.HEADERS)
 
 
 def _to_sign_in(request: pages.Asked, _exc: _SignInFirst) -> Redirect:
@@ -66,12 +101,25 @@ def _to_sign_in(request: pages.Asked, _exc: _SignInFirst) -> Redirect:
 
 
 ROUTERS: Final = [
-    Router("/", route_handlers=actions.SIGN_IN, middleware=[_OwnPages], include_in_schema=False),
+    Router("/", route_handlers=account.SIGN_IN, middleware=[_OwnPages], include_in_schema=False),
     Router(
         "/",
-        route_handlers=[*pages.HANDLERS, *figures.HANDLERS, *actions.HANDLERS, *queues.HANDLERS],
-        middleware=[_SignedIn],
+        route_handlers=account.STEPS,
+        middleware=[_AnyStep],
         exception_handlers={_SignInFirst: _to_sign_in},
+        include_in_schema=False,
+    ),
+    Router(
+        "/",
+        route_handlers=[
+            *pages.HANDLERS,
+            *figures.HANDLERS,
+            *actions.HANDLERS,
+            *queues.HANDLERS,
+            *account.PEOPLE,
+        ],
+        middleware=[_SignedIn],
+        exception_handlers={_SignInFirst: _to_sign_in, _StepFirst: _to_step},
         include_in_schema=False,
     ),
     create_static_files_router(

@@ -1,5 +1,7 @@
 """`GET /api/events`: the event stream, as server-sent events."""
 
+from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Annotated, Final
 
 from litestar import Router, get
@@ -10,7 +12,12 @@ from litestar.response import Stream
 from tether_core import events
 from tether_core.errors import InvalidRequest
 
-__all__ = ["ROUTER"]
+from tether_web.http.auth import ApiRequest, caller_of
+
+__all__ = ["CHECK_S", "ROUTER"]
+
+# How often an open stream looks whether its caller may still read, in seconds.
+CHECK_S = 10.0
 
 _ID_MAX: Final = 2**63 - 1
 _MEDIA_TYPE: Final = "text/event-stream"
@@ -32,6 +39,7 @@ _ALL: Final = ", ".join(events.NAMES)
     },
 )
 async def follow(
+    request: ApiRequest,
     state: State,
     last_event_id: Annotated[
         int | None,
@@ -60,11 +68,23 @@ async def follow(
         raise InvalidRequest(f"must be one of {_ALL}", field="type")
     position = await state.feed.opened(after if last_event_id is None else last_event_id)
     return Stream(
-        state.feed.stream(position, names=types),
+        _while_allowed(request, state.feed.stream(position, names=types)),
         media_type=_MEDIA_TYPE,
         # The second turns off buffering in nginx.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
+
+
+async def _while_allowed(request: ApiRequest, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The stream until its caller's key or session ends; that is checked as data or a heartbeat goes out."""
+    checked_at = monotonic()
+    async for chunk in chunks:
+        if monotonic() - checked_at >= CHECK_S:
+            caller = await caller_of(request)
+            if caller is None or caller.accounts is not None:
+                return
+            checked_at = monotonic()
+        yield chunk
 
 
 ROUTER = Router("/api/events", route_handlers=[follow], tags=["events"])

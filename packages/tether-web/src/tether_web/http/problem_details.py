@@ -87,6 +87,7 @@ TITLES: Final = {
 _CODES: Final = {
     400: "bad_request",
     401: "not_authorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",

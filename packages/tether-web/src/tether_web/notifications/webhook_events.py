@@ -8,13 +8,16 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
 from tether_core import redaction
+from tether_core.audit import facts
 from tether_core.emp.notification import decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.notifications.inbox import InboxState
+from tether_stores import audit
 from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
 from tether_stores.notifications.event_lists import WebhookEvent
-from tether_stores.postgres import connection, reading
+from tether_stores.postgres import reading, transaction
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 
@@ -128,14 +131,27 @@ async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
     status_code=202,
     summary="Replay a parked or contradicted notification",
 )
-async def replay(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> dict[str, Any]:
+async def replay(
+    request: ApiRequest, state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+) -> dict[str, Any]:
     """A parked notification restarts its retry schedule; a contradicted one is inquired again."""
-    async with connection(state.pool) as conn:
-        if not await webhook_events.replay(conn, event_id, now=state.clock()):
-            found = await event_lists.by_id(conn, event_id)
-            if found is None:
-                raise NotFoundException("There is no such notification")
-            raise IllegalStep("notification", state=found[0].state, step="replayed")
+    now = state.clock()
+    async with transaction(state.pool) as conn:
+        before = await event_lists.by_id(conn, event_id)
+        if before is None:
+            raise NotFoundException("There is no such notification")
+        if not await webhook_events.replay(conn, event_id, now=now):
+            raise IllegalStep("notification", state=before[0].state, step="replayed")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "notification.replayed",
+            subject="notification",
+            subject_id=event_id,
+            before=facts(state=before[0].state, outcome=before[0].outcome, failures=before[0].failures),
+            after=facts(state="waiting"),
+            now=now,
+        )
     return {"id": event_id, "state": "waiting"}
 
 

@@ -3,15 +3,18 @@
 from typing import Annotated, Final
 
 import msgspec
-from litestar import Request, Router, post
+from litestar import Router, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
+from tether_core.audit import facts
+from tether_stores import audit
 from tether_stores.payments import forgiven_disputes
 from tether_stores.payments.forgiven_disputes import Forgiven
 from tether_stores.postgres import transaction
 from tether_stores.telemetry import logger
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.parameters import printable
 
 __all__ = ["ROUTER", "Forgiveness"]
@@ -32,7 +35,7 @@ class Forgiveness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @post("/{attempt_id:int}/forgive", status_code=200, summary="Forgive the chargeback of a debit")
 async def forgive(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
     data: JSONBody[Forgiveness],
@@ -43,12 +46,21 @@ async def forgive(
     A second chargeback of the same debit excludes the account again.
     """
     reason = printable(" ".join(data.reason.split()), field="reason")
+    now = state.clock()
     async with transaction(state.pool) as conn:
-        found = await forgiven_disputes.forgive(
-            conn, attempt_id, by=request.user, reason=reason, now=state.clock()
+        found = await forgiven_disputes.forgive(conn, attempt_id, by=request.user, reason=reason, now=now)
+        if found is None:
+            raise NotFoundException("There is no such billing attempt")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "chargeback.forgiven",
+            subject="attempt",
+            subject_id=attempt_id,
+            reason=reason,
+            after=facts(is_new=found.is_new),
+            now=now,
         )
-    if found is None:
-        raise NotFoundException("There is no such billing attempt")
     _log.info("chargeback forgiven", attempt_id=attempt_id, by=request.user, is_new=found.is_new)
     return found
 

@@ -7,17 +7,20 @@
 from typing import Annotated, Final, Literal
 
 import msgspec
-from litestar import Request, Router, get, post
+from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from prometheus_client import Gauge
+from tether_core.audit import facts
 from tether_core.reconciliation.differences import DifferenceKind
+from tether_stores import audit
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.reconciliation import differences
 from tether_stores.reconciliation.differences import DifferenceLine
 from tether_stores.telemetry import logger
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 
@@ -88,10 +91,11 @@ async def detail(state: State, line_id: Id) -> DifferenceLine:
 
 @post("/{line_id:int}/acknowledge", status_code=200, summary="Acknowledge a reconciliation difference")
 async def acknowledge(
-    request: Request[str, None, State], state: State, line_id: Id, data: JSONBody[Acknowledgement]
+    request: ApiRequest, state: State, line_id: Id, data: JSONBody[Acknowledgement]
 ) -> DifferenceLine:
     """The line is closed with the reason and the name of the key; only new facts open it again."""
     reason = printable(" ".join(data.reason.split()), field="reason")
+    now = state.clock()
     async with transaction(state.pool) as conn:
         found = await differences.acknowledge(
             conn,
@@ -99,10 +103,20 @@ async def acknowledge(
             by=request.user,
             reason=reason,
             order_again=data.order_again,
-            now=state.clock(),
+            now=now,
         )
-    if found is None:
-        raise NotFoundException("There is no such reconciliation difference")
+        if found is None:
+            raise NotFoundException("There is no such reconciliation difference")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "difference.acknowledged",
+            subject="difference",
+            subject_id=line_id,
+            reason=reason,
+            after=facts(kind=found.kind, order_again=data.order_again),
+            now=now,
+        )
     _log.info(
         "reconciliation difference acknowledged",
         difference_id=line_id,

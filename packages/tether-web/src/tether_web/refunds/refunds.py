@@ -9,16 +9,17 @@ order has ended. `GET /api/billing-attempts/{id}/refunds` and `GET /api/refunds`
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
+from tether_core.audit import facts
 from tether_core.errors import IllegalStep, InvalidRequest, MoneyHeld, Unavailable
 from tether_core.holds import refund_hold
 from tether_core.jobs import SUBMIT_REFUNDS
 from tether_core.refunds import refund as refund_rules
 from tether_core.refunds.refund import RefundKind, RefundState
-from tether_stores import holds
+from tether_stores import audit, holds
 from tether_stores.accounts import gateway_accounts
 from tether_stores.jobs.queue import wake
 from tether_stores.payments import billing_attempts
@@ -31,6 +32,7 @@ from tether_stores.refunds.refunds import ListedRefund
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
+from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
@@ -57,7 +59,7 @@ class RefundOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @post("/refund", status_code=202, summary="Refund a collected debit")
 async def refund(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     attempt_id: Id,
     data: JSONBody[RefundOrder],
@@ -69,7 +71,7 @@ async def refund(
 
 @post("/void", status_code=202, summary="Void a debit of today, before it goes to the banks")
 async def void(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     attempt_id: Id,
     data: JSONBody[RefundOrder],
@@ -122,7 +124,7 @@ async def listed(
 
 
 async def _order(
-    request: Request[str, None, State], state: State, attempt_id: int, *, kind: RefundKind, usage: str
+    request: ApiRequest, state: State, attempt_id: int, *, kind: RefundKind, usage: str
 ) -> Response[ListedRefund]:
     printable(usage, field="usage")
     now = state.clock()
@@ -149,6 +151,16 @@ async def _order(
         await require_account(conn, state, held.debit.account)
         made = await orders_store.place(conn, held, kind=kind, usage=usage, ordered_by=request.user, now=now)
         assert made is not None  # the debit is locked, so no other order could be made
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "refund.ordered" if kind == "refund" else "void.ordered",
+            subject="attempt",
+            subject_id=attempt_id,
+            before=facts(status=held.debit.state),
+            after=facts(refund_id=made, amount_minor=held.debit.amount_minor, currency=held.debit.currency),
+            now=now,
+        )
         order = await _active_refund(conn, attempt_id)
         assert order is not None
         response = await order_keys.placed(conn, key, result=order, status=202, location=location, now=now)

@@ -9,15 +9,16 @@ of each debit.
 from typing import Annotated, Final, Literal
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest, Unavailable
 from tether_core.holds import refund_hold
 from tether_core.jobs import VOID_RUNS
 from tether_core.refunds.run_voids import VOID_REFUSALS, VoidRefusalCode, judge, require_voidable
-from tether_stores import billing, holds
+from tether_stores import audit, billing, holds
 from tether_stores.billing import Run
 from tether_stores.jobs.queue import wake
 from tether_stores.postgres import Connection, reading, transaction
@@ -27,6 +28,7 @@ from tether_stores.telemetry import logger
 
 from tether_web import order_keys
 from tether_web.billing import DebitTotal
+from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.order_keys import KeyHeader
@@ -109,7 +111,7 @@ class RunVoidDetail(msgspec.Struct, frozen=True):
 
 @post("/void", status_code=202, summary="Void the debits of a run, or preview it")
 async def void(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     run_id: Id,
     data: JSONBody[RunVoidOrder],
@@ -148,6 +150,16 @@ async def void(
         await require_account(conn, state, run.account)
         made = await run_voids.add(conn, run_id, usage=usage, reason=reason, ordered_by=request.user, now=now)
         assert made is not None  # the run is locked, so no other order could be made
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "run.voided",
+            subject="run",
+            subject_id=run_id,
+            reason=reason,
+            after=facts(run_void_id=made),
+            now=now,
+        )
         order = await run_voids.by_id(conn, made)
         assert order is not None
         location = f"/api/run-voids/{made}"

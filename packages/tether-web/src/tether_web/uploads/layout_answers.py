@@ -2,14 +2,17 @@
 
 from typing import Annotated, Final
 
-from litestar import Request, Router, delete, get
+from litestar import Router, delete, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
+from tether_stores import audit
 from tether_stores.postgres import reading, transaction
 from tether_stores.telemetry import logger
 from tether_stores.uploads import uploads
 from tether_stores.uploads.uploads import LayoutAnswer
+
+from tether_web.http.auth import ApiRequest
 
 __all__ = ["ROUTER"]
 
@@ -26,11 +29,20 @@ async def kept_answers(state: State) -> list[LayoutAnswer]:
 
 
 @delete("/{answer_id:int}", status_code=204, summary="Delete a stored answer for files of a layout")
-async def forget_answer(request: Request[str, None, State], state: State, answer_id: Id) -> None:
+async def forget_answer(request: ApiRequest, state: State, answer_id: Id) -> None:
     """The next file of the layout raises the question again; earlier decisions stay."""
+    now = state.clock()
     async with transaction(state.pool) as conn:
-        if not await uploads.forget(conn, answer_id, by=request.user, now=state.clock()):
+        if not await uploads.forget(conn, answer_id, by=request.user, now=now):
             raise NotFoundException("There is no such answer, or it was deleted already")
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "layout_answer.deleted",
+            subject="layout_answer",
+            subject_id=answer_id,
+            now=now,
+        )
     _log.info("layout answer deleted", answer_id=answer_id, by=request.user)
 
 

@@ -22,12 +22,13 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import psycopg
-from litestar import Request, Response, Router, delete, get, post
+from litestar import Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
+from tether_core.audit import facts
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
 from tether_core.jobs import INTAKE, INTAKE_SHORT
 from tether_core.screening.questions import RepeatGroup
@@ -35,7 +36,7 @@ from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.uploads.problems import note
 from tether_core.uploads.turns import ahead, waits_reason
 from tether_core.uploads.upload import UploadState, UploadStep, content_key, object_key, step
-from tether_stores import objects
+from tether_stores import audit, objects
 from tether_stores.jobs.queue import wake
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
@@ -44,6 +45,7 @@ from tether_stores.uploads import screening_answers, uploads, withdrawals
 from tether_stores.uploads.uploads import Recording, Upload
 from tether_stores.uploads.withdrawals import Withdrawal
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import byte_range, disposition, matches
 from tether_web.http.multipart import Received, receive
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -156,7 +158,7 @@ def links_of(upload_id: int) -> Links:
         202: ResponseSpec(UploadResponse, description="Stored; the worker reads it."),
     },
 )
-async def send(request: Request[str, None, State], state: State) -> Response[UploadResponse]:
+async def send(request: ApiRequest, state: State) -> Response[UploadResponse]:
     """Stream the file into the object store, record the upload, and wake the worker."""
     store, now = _store(state), state.clock()
     settings = state.settings
@@ -173,6 +175,21 @@ async def send(request: Request[str, None, State], state: State) -> Response[Upl
         recording = _recording(received, added_by=request.user)
         async with transaction(state.pool) as conn:
             upload_id, is_new = await uploads.record(conn, recording, now=now)
+            if is_new:
+                await audit.record(
+                    conn,
+                    request.auth.actor,
+                    "upload.received",
+                    subject="upload",
+                    subject_id=upload_id,
+                    after=facts(
+                        size_bytes=recording.size_bytes,
+                        sha256=recording.sha256.hex(),
+                        dry_run=recording.dry_run,
+                        forced=recording.forced,
+                    ),
+                    now=now,
+                )
             found = await uploads.by_id(conn, upload_id)
     except ConnectionLost:
         # The row may have been committed; the sender's next try then finds it. A row without its object could not be
@@ -247,7 +264,7 @@ async def _wake(state: State) -> None:
     summary="Answer the questions of an upload, or read a failed one again",
 )
 async def answer(
-    request: Request[str, None, State], state: State, upload_id: Id, data: JSONBody[AnswersBody]
+    request: ApiRequest, state: State, upload_id: Id, data: JSONBody[AnswersBody]
 ) -> UploadResponse:
     """
     Read the stored file again, with these answers instead of the earlier ones.
@@ -267,6 +284,15 @@ async def answer(
                 )
             await screening_answers.decide(
                 conn, found, data.screening, remember=data.remember, by=request.user, now=now
+            )
+            await audit.record(
+                conn,
+                request.auth.actor,
+                "upload.answered",
+                subject="upload",
+                subject_id=upload_id,
+                after=facts(**data.screening, remember=data.remember),
+                now=now,
             )
             found = await _found(conn, upload_id)
             await _wake(state)
@@ -288,6 +314,16 @@ async def answer(
         if not is_changed:
             # Another request was faster; this raises the error.
             step((await _found(conn, upload_id)).upload.state, next_step)
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "upload.answered",
+            subject="upload",
+            subject_id=upload_id,
+            before=facts(state=before),
+            after=facts(state=after, columns=len(data.mapping), formats=len(data.formats)),
+            now=now,
+        )
         found = await _found(conn, upload_id)
     await _wake(state)
     return UploadResponse(upload_id, found.upload, links_of(upload_id))
@@ -346,7 +382,7 @@ async def _place(conn: Connection, upload_id: int, *, now: datetime) -> tuple[in
 
 @delete("/{upload_id:int}", status_code=200, summary="Withdraw an upload, while nothing of it was submitted")
 async def withdraw(
-    request: Request[str, None, State],
+    request: ApiRequest,
     state: State,
     upload_id: Id,
     reason: Annotated[str, Parameter(description="Why; required.", max_length=500)] = "",
@@ -358,18 +394,30 @@ async def withdraw(
     reason = printable(" ".join(reason.split()), field="reason")
     if not reason:
         raise InvalidRequest("say why the upload is withdrawn", field="reason")
+    now = state.clock()
     async with transaction(state.pool) as conn:
         done = await withdrawals.withdraw(
             conn,
             upload_id,
             withdrawn_by=request.user,
             reason=reason,
-            now=state.clock(),
+            now=now,
             epoch_holds=await state.watch.holds(conn),
         )
         if done is None:
             raise NotFoundException("There is no such upload")
-        detail = await _detail(conn, upload_id, now=state.clock())
+        if done.is_new:
+            await audit.record(
+                conn,
+                request.auth.actor,
+                "upload.withdrawn",
+                subject="upload",
+                subject_id=upload_id,
+                reason=reason,
+                after=facts(cancelled_runs=len(done.cancelled)),
+                now=now,
+            )
+        detail = await _detail(conn, upload_id, now=now)
     if done.is_new:
         _log.info("upload withdrawn", upload_id=upload_id, cancelled_runs=len(done.cancelled))
     return detail
@@ -418,7 +466,7 @@ _UNREAD: Final = "The file has open questions; answer the questions of its plan 
         304: ResponseSpec(None, description="Not modified: the ETag of If-None-Match is current."),
     },
 )
-async def file(request: Request[str, None, State], state: State, upload_id: Id) -> Response[Any]:
+async def file(request: ApiRequest, state: State, upload_id: Id) -> Response[Any]:
     """Stream the file or a range of it; the ETag is its digest."""
     async with reading(state.pool) as conn:
         found = await _found(conn, upload_id)

@@ -12,9 +12,10 @@ import asyncio
 import sys
 from typing import Any
 
+from tether_core.audit import facts
 from tether_core.billing.auto_pause import RunCounts
 from tether_core.errors import InvalidRequest
-from tether_stores import billing
+from tether_stores import audit, billing
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.payments import billing_run_counts
@@ -50,9 +51,19 @@ async def release(settings: Settings, upload_id: int, *, by: str, reason: str) -
     ):
         if await billing.upload_state(conn, upload_id) is None:
             raise InvalidRequest("there is no such upload", field="UPLOAD")
-        return await billing_run_counts.release(
-            conn, upload_id, by=by, reason=reason, now=await timestamp(conn)
+        now = await timestamp(conn)
+        released = await billing_run_counts.release(conn, upload_id, by=by, reason=reason, now=now)
+        await audit.record(
+            conn,
+            audit.operator(),
+            "refusals.released",
+            subject="upload",
+            subject_id=upload_id,
+            reason=reason,
+            after=facts(by=by, runs=len(released), refused=sum(counts.refused for counts in released)),
+            now=now,
         )
+    return released
 
 
 def add_commands(commands: Any) -> None:

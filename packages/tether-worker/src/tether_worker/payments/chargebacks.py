@@ -12,7 +12,9 @@ import sys
 from typing import Any
 
 import msgspec
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
+from tether_stores import audit
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.payments import forgiven_disputes
@@ -43,11 +45,22 @@ async def forgive(settings: Settings, attempt_id: int, *, by: str, reason: str) 
         open_pool(settings.database_url, name="tether-chargebacks", max_size=1) as pool,
         transaction(pool) as conn,
     ):
+        now = await timestamp(conn)
         found = await forgiven_disputes.forgive(
-            conn, attempt_id, by=name, reason=" ".join(reason.split()), now=await timestamp(conn)
+            conn, attempt_id, by=name, reason=" ".join(reason.split()), now=now
         )
-    if found is None:
-        raise InvalidRequest("there is no such billing attempt", field=str(attempt_id))
+        if found is None:
+            raise InvalidRequest("there is no such billing attempt", field=str(attempt_id))
+        await audit.record(
+            conn,
+            audit.operator(),
+            "chargeback.forgiven",
+            subject="attempt",
+            subject_id=attempt_id,
+            reason=reason,
+            after=facts(by=name, is_new=found.is_new),
+            now=now,
+        )
     return found
 
 

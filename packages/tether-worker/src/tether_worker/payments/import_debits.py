@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 import psycopg
 from tether_core import iban as ibans
+from tether_core.audit import facts
 from tether_core.blacklist import BLOCKING, parse_codes
 from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import FingerprintKeyRefused
@@ -36,7 +37,7 @@ from tether_core.spreadsheet import Problem, Refusal, Row
 from tether_core.spreadsheet.plan import Question
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.spreadsheet.text import decide_delimiter, decide_encoding, read_text
-from tether_stores import blacklist
+from tether_stores import audit, blacklist
 from tether_stores import fingerprint_key as key_store
 from tether_stores.accounts import gateway_accounts
 from tether_stores.blacklist import ManualEntry
@@ -257,6 +258,16 @@ async def _store(good: Sequence[ImportedDebit], deps: Importing) -> _Taken:
         # Of all rows, not of the new ones alone: a notification may have been deferred while its payment was committed.
         known = [debit.unique_id for debit in good if debit.unique_id]
         taken.woken, taken.replayed = await webhook_events.wake_known(conn, known, now=now)
+        if taken.fresh:
+            await audit.record(
+                conn,
+                audit.operator(),
+                "debits.imported",
+                subject="account",
+                subject_id=deps.account,
+                after=facts(debits=len(taken.fresh), listed=taken.listed),
+                now=now,
+            )
     return taken
 
 

@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, get_args
 
 import msgspec
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.screening.questions import Answer
 from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet.plan import Question
+from tether_stores import audit
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.postgres import connection, open_pool, transaction
@@ -88,8 +90,18 @@ async def answer(
         found = await uploads.by_id(conn, upload_id)
         if found is None:
             raise InvalidRequest("there is no such upload", field=str(upload_id))
-        await screening_answers.decide(
-            conn, found, given, remember=remember, by=by, now=await timestamp(conn)
+        now = await timestamp(conn)
+        await screening_answers.decide(conn, found, given, remember=remember, by=by, now=now)
+        await audit.record(
+            conn,
+            audit.operator(),
+            "upload.answered",
+            subject="upload",
+            subject_id=upload_id,
+            after=facts(
+                by=by, remember=remember, **{str(subject): choice for subject, choice in given.items()}
+            ),
+            now=now,
         )
 
 
@@ -119,11 +131,21 @@ async def forget(settings: Settings, answer_id: int, *, by: str) -> None:
         open_pool(settings.database_url, name="tether-questions", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        if not await uploads.forget(conn, answer_id, by=by, now=await timestamp(conn)):
+        now = await timestamp(conn)
+        if not await uploads.forget(conn, answer_id, by=by, now=now):
             raise InvalidRequest(
                 "there is no such answer, or it was forgotten before; see `tether-worker questions kept`",
                 field=str(answer_id),
             )
+        await audit.record(
+            conn,
+            audit.operator(),
+            "layout_answer.deleted",
+            subject="layout_answer",
+            subject_id=answer_id,
+            after=facts(by=by),
+            now=now,
+        )
 
 
 def _name(by: str) -> str:

@@ -12,7 +12,9 @@ import asyncio
 import sys
 from typing import Any
 
+from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
+from tether_stores import audit
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.postgres import open_pool, transaction
@@ -57,6 +59,17 @@ async def _withdrawn(upload_id: int, settings: Settings, *, by: str, reason: str
         open_pool(settings.database_url, name="tether-withdraw", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        return await withdrawals.withdraw(
-            conn, upload_id, withdrawn_by=by, reason=reason, now=await timestamp(conn)
-        )
+        now = await timestamp(conn)
+        done = await withdrawals.withdraw(conn, upload_id, withdrawn_by=by, reason=reason, now=now)
+        if done is not None and done.is_new:
+            await audit.record(
+                conn,
+                audit.operator(),
+                "upload.withdrawn",
+                subject="upload",
+                subject_id=upload_id,
+                reason=reason,
+                after=facts(by=by, cancelled_runs=len(done.cancelled)),
+                now=now,
+            )
+    return done

@@ -1,0 +1,1 @@
+"""Users, API keys and failed sign-ins; one short function per named query."""

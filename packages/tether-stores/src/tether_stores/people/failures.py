@@ -1,0 +1,64 @@
+"""Failed sign-ins: one short function per query of `failures.sql`."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from tether_core.people.addresses import group
+from tether_core.people.sign_in import COUNTERS, Counter, wait_s
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["clear", "count"]
+
+_SQL: Final = load("people/failures")
+_RESET_AFTER: Final = timedelta(days=1)
+_PRUNED: Final = 100
+
+
+def _subjects(name: str, address: str | None) -> dict[Counter, bytes]:
+    texts: dict[Counter, str] = {
+        "user_and_address": f"{name}\x00{group(address)}",
+        "address": group(address),
+        "user": name,
+    }
+    return {
+        counter: hashlib.sha256(texts[counter].encode("utf-8", "replace")).digest() for counter in COUNTERS
+    }
+
+
+async def count(conn: Connection, name: str, *, address: str | None, now: datetime) -> int:
+    """
+    Count a try to sign in, before it is checked.
+
+    Args:
+        name: As the person wrote it, in lower case; no user need have it.
+        address: Of the client.
+
+    Returns:
+        0 where the try may be checked; otherwise seconds to wait, and the try is not counted.
+    """
+    subjects = _subjects(name, address)
+    parameters = _parameters(subjects, tuple(subjects))
+    waits = [0.0]
+    for counter, failures, failed_at in await (await conn.execute(_SQL["held"], parameters)).fetchall():
+        if now - failed_at < _RESET_AFTER:
+            waits.append(wait_s(failures, counter=counter) - (now - failed_at).total_seconds())
+    if max(waits) > 0:
+        return int(max(waits)) + 1
+    reset_before = now - _RESET_AFTER
+    await conn.execute(_SQL["prune"], {"reset_before": reset_before, "limit": _PRUNED})
+    await conn.execute(_SQL["count"], {**parameters, "reset_before": reset_before, "now": now})
+    return 0
+
+
+async def clear(conn: Connection, name: str, *, address: str | None) -> None:
+    """Forget the failures of a user after a complete sign-in; those of the address stay, because it may try other users."""
+    subjects = _subjects(name, address)
+    await conn.execute(_SQL["clear"], _parameters(subjects, ("user_and_address", "user")))
+
+
+def _parameters(subjects: dict[Counter, bytes], counters: Sequence[Counter]) -> dict[str, object]:
+    return {"counters": list(counters), "digests": [subjects[counter] for counter in counters]}

@@ -1,0 +1,27 @@
+"""The gateway accounts of a thing: one query of `scopes.sql` for each kind."""
+
+from typing import Final, Literal, LiteralString, TypeAlias
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+
+__all__ = ["Scoped", "accounts_of"]
+
+Scoped: TypeAlias = Literal["run", "attempt", "refund", "run_void", "notification", "upload", "debtor"]
+
+_SQL: Final = load("people/scopes")
+_QUERIES: Final[dict[Scoped, LiteralString]] = {
+    "run": _SQL["of_run"],
+    "attempt": _SQL["of_attempt"],
+    "refund": _SQL["of_refund"],
+    "run_void": _SQL["of_run_void"],
+    "notification": _SQL["of_notification"],
+    "upload": _SQL["of_upload"],
+    "debtor": _SQL["of_debtor"],
+}
+
+
+async def accounts_of(conn: Connection, kind: Scoped, row_id: int) -> frozenset[str]:
+    """The gateway accounts of a thing; none where there is no such thing, or it was never billed."""
+    rows = await (await conn.execute(_QUERIES[kind], {"id": row_id})).fetchall()
+    return frozenset(row[0] for row in rows)

@@ -1,0 +1,29 @@
+-- The gateway accounts of a thing, for callers who are limited to some (tether_web.http.scopes). A thing without an account has no row.
+
+-- of_run --
+-- The account of a billing run. 0 or 1 row.
+select account from billing_runs where id = %(id)s;
+
+-- of_attempt --
+-- The account of a billing attempt. 0 or 1 row.
+select account from billing_attempts where id = %(id)s;
+
+-- of_refund --
+-- The account of a refund or void. 0 or 1 row.
+select account from refunds where id = %(id)s;
+
+-- of_run_void --
+-- The account of an order to void a run. 0 or 1 row.
+select r.account from run_voids v join billing_runs r on r.id = v.run_id where v.id = %(id)s;
+
+-- of_notification --
+-- The account of a notification. 0 or 1 row.
+select account from webhook_events where id = %(id)s;
+
+-- of_upload --
+-- The accounts of the runs of an upload.
+select distinct account from billing_runs where upload_id = %(id)s;
+
+-- of_debtor --
+-- The accounts of the runs of a debtor's upload.
+select distinct r.account from debtors d join billing_runs r on r.upload_id = d.upload_id where d.id = %(id)s;

@@ -1,0 +1,98 @@
+"""
+Permissions: the one permission that each route needs.
+
+A subject has a permission for reading and one for changing; single routes may differ. A path of no subject is refused, so a new route is closed
+until it is listed here. `tether_core.people.roles` says which role has which permission.
+
+>>> needed("GET", "/api/uploads/{upload_id}"), needed("GET", "/api/uploads/{upload_id}/file")
+('view', 'files')
+>>> needed("POST", "/api/new")
+"""
+
+from typing import Final
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+from tether_core.people.roles import Permission, may
+
+__all__ = ["READS", "SINGLE", "SUBJECTS", "needed", "require_permission"]
+
+READS: Final = frozenset({"GET", "HEAD"})
+
+# First part of the path after /api -> permission to read, permission to change.
+SUBJECTS: Final[dict[str, tuple[Permission, Permission]]] = {
+    "api-keys": ("people", "people"),
+    "audit": ("audit", "audit"),
+    "billing-attempts": ("view", "refunds"),
+    "billing-runs": ("view", "billing"),
+    "blacklist": ("view", "blacklist"),
+    "bulk-orders": ("view", "reconciliation"),
+    "chargebacks": ("view", "reconciliation"),
+    "completeness": ("view", "reconciliation"),
+    "debtors": ("view", "uploads"),
+    "events": ("view", "view"),
+    "figures": ("view", "view"),
+    "inquiries": ("view", "reconciliation"),
+    "layout-answers": ("view", "uploads"),
+    "me": ("own_account", "own_account"),
+    "queues": ("view", "queues"),
+    "reconciliation-differences": ("view", "reconciliation"),
+    "refunds": ("view", "reconciliation"),
+    "run-voids": ("view", "refunds"),
+    "uploads": ("view", "uploads"),
+    "users": ("people", "people"),
+    "webhook-events": ("view", "notifications"),
+    "workers": ("view", "queues"),
+}
+# Routes that need another permission than their subject.
+SINGLE: Final[dict[str, Permission]] = {
+    "GET /api/uploads/{upload_id}/file": "files",
+    "GET /api/uploads/{upload_id}/preview": "files",
+    "GET /api/uploads/{upload_id}/problems": "files",
+    "GET /api/blacklist/export": "files",
+    "POST /api/uploads/{upload_id}/billing": "billing",
+    "POST /api/uploads/{upload_id}/billing/release": "billing",
+    "POST /api/uploads/{upload_id}/inquiry": "reconciliation",
+    "POST /api/billing-runs/{run_id}/inquiry": "reconciliation",
+    "POST /api/billing-runs/{run_id}/void": "refunds",
+    "POST /api/billing-attempts/{attempt_id}/inquiry": "reconciliation",
+    "POST /api/billing-attempts/{attempt_id}/outcome": "reconciliation",
+    "POST /api/billing-attempts/{attempt_id}/forgive": "reconciliation",
+}
+
+
+def needed(method: str, path: str) -> Permission | None:
+    """
+    The permission that a route needs.
+
+    Args:
+        method: E.g. "GET".
+        path: The route's path with parameters by name, e.g. "/api/uploads/{upload_id}".
+
+    Returns:
+        The permission; `None` for a path of no subject.
+    """
+    single = SINGLE.get(f"{method} {path}")
+    if single is not None:
+        return single
+    _, api, subject, *_ = [*path.split("/"), "", ""]
+    pair = SUBJECTS.get(subject) if api == "api" else None
+    if pair is None:
+        return None
+    return pair[0] if method in READS else pair[1]
+
+
+def require_permission(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
+    """Refuse a request whose caller's role does not have the permission of the route; a guard of the API."""
+    method: str = connection.scope["method"]  # type: ignore[typeddict-item]
+    permission = needed(method, connection.scope["path_template"])
+    role = connection.auth.role
+    if permission is None:
+        raise PermissionDeniedException(
+            "No permission is defined for this route; list it in tether_web.http.permissions"
+        )
+    if not may(role, permission):
+        raise PermissionDeniedException(
+            f"Your role is {role}; this needs the permission {permission}. Ask an administrator for another role"
+        )

@@ -1,0 +1,1 @@
+"""People and keys: users, API keys, and the steps of signing in."""

@@ -1,0 +1,215 @@
+"""
+A case for every route that changes something: how to call it in the world of `tests/web/test_audit.py`, and what the audit says.
+
+`tests/tidy/test_routes.py` compares the table with the routes of the application.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+__all__ = ["CASES", "UNRECORDED", "Call"]
+
+WHY: Final = {"reason": "asked by phone, DE89370400440532013000"}
+_FILE: Final = b"Name;IBAN;Betrag\nA B;DE89370400440532013000;12,50\n"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """
+    How a route is called.
+
+    Attributes:
+        path: With ids of the world.
+        action: The action that the audit names.
+        subject: The kind of thing and its id, as the audit names them.
+        request: Keyword arguments of the HTTP client.
+        after: A route that must have been called before, as a key of `CASES`.
+    """
+
+    path: str
+    action: str
+    subject: tuple[str, str | None]
+    request: dict[str, Any] = {}
+    after: str | None = None
+
+
+CASES: Final[dict[str, Call]] = {
+    "POST /api/uploads": Call(
+        "/api/uploads", "upload.received", ("upload", "3"), {"files": {"file": ("may.csv", _FILE)}}
+    ),
+    "POST /api/uploads/{upload_id:int}/answers": Call(
+        "/api/uploads/2/answers", "upload.answered", ("upload", "2"), {"json": {"encoding": "cp1252"}}
+    ),
+    "DELETE /api/uploads/{upload_id:int}": Call(
+        "/api/uploads/2",
+        "upload.withdrawn",
+        ("upload", "2"),
+        {"params": WHY},
+        after="POST /api/uploads/{upload_id:int}/answers",
+    ),
+    "DELETE /api/layout-answers/{answer_id:int}": Call(
+        "/api/layout-answers/1", "layout_answer.deleted", ("layout_answer", "1")
+    ),
+    "POST /api/uploads/{upload_id:int}/billing": Call(
+        "/api/uploads/1/billing", "run.ordered", ("run", "3"), {"json": {"due_item": "june"}}
+    ),
+    "POST /api/uploads/{upload_id:int}/billing/release": Call(
+        "/api/uploads/1/billing/release", "refusals.released", ("upload", "1"), {"json": WHY}
+    ),
+    "POST /api/uploads/{upload_id:int}/vop": Call("/api/uploads/1/vop", "checks.requested", ("upload", "1")),
+    "POST /api/uploads/{upload_id:int}/inquiry": Call(
+        "/api/uploads/1/inquiry", "inquiry.ordered", ("upload", "1"), {"json": WHY}
+    ),
+    "POST /api/billing-runs/{run_id:int}/inquiry": Call(
+        "/api/billing-runs/1/inquiry", "inquiry.ordered", ("run", "1"), {"json": WHY}
+    ),
+    "POST /api/billing-runs/{run_id:int}/pause": Call(
+        "/api/billing-runs/1/pause", "run.paused", ("run", "1"), {"json": WHY}
+    ),
+    "POST /api/billing-runs/{run_id:int}/resume": Call(
+        "/api/billing-runs/1/resume",
+        "run.resumed",
+        ("run", "1"),
+        after="POST /api/billing-runs/{run_id:int}/pause",
+    ),
+    "POST /api/billing-runs/{run_id:int}/cancel": Call(
+        "/api/billing-runs/1/cancel",
+        "run.cancelled",
+        ("run", "1"),
+        after="POST /api/billing-runs/{run_id:int}/resume",
+    ),
+    "POST /api/billing-runs/{run_id:int}/void": Call(
+        "/api/billing-runs/2/void", "run.voided", ("run", "2"), {"json": WHY}
+    ),
+    "POST /api/billing-attempts/{attempt_id:int}/refund": Call(
+        "/api/billing-attempts/1/refund", "refund.ordered", ("attempt", "1"), {"json": {}}
+    ),
+    "POST /api/billing-attempts/{attempt_id:int}/void": Call(
+        "/api/billing-attempts/2/void", "void.ordered", ("attempt", "2"), {"json": {}}
+    ),
+    "POST /api/billing-attempts/{attempt_id:int}/inquiry": Call(
+        "/api/billing-attempts/3/inquiry", "inquiry.ordered", ("attempt", "3"), {"json": WHY}
+    ),
+    "POST /api/billing-attempts/{attempt_id:int}/forgive": Call(
+        "/api/billing-attempts/4/forgive", "chargeback.forgiven", ("attempt", "4"), {"json": WHY}
+    ),
+    "POST /api/billing-attempts/{attempt_id:int}/outcome": Call(
+        "/api/billing-attempts/5/outcome",
+        "outcome.stated",
+        ("attempt", "5"),
+        {"json": {"outcome": "declined", **WHY}},
+    ),
+    "POST /api/refunds/{refund_id:int}/outcome": Call(
+        "/api/refunds/1/outcome",
+        "outcome.stated",
+        ("refund", "1"),
+        {"json": {"outcome": "declined", **WHY}},
+        after="POST /api/billing-attempts/{attempt_id:int}/refund",
+    ),
+    "POST /api/webhook-events/{event_id:int}/replay": Call(
+        "/api/webhook-events/1/replay", "notification.replayed", ("notification", "1")
+    ),
+    "POST /api/blacklist": Call(
+        "/api/blacklist",
+        "blacklist.added",
+        ("blacklist_entry", "1"),
+        {"json": {"iban": "DE89370400440532013000", "note": "see DE89370400440532013000"}},
+    ),
+    "DELETE /api/blacklist/{entry_id:int}": Call(
+        "/api/blacklist/1",
+        "blacklist.lifted",
+        ("blacklist_entry", "1"),
+        {"params": WHY},
+        after="POST /api/blacklist",
+    ),
+    "POST /api/blacklist/import": Call(
+        "/api/blacklist/import",
+        "blacklist.imported",
+        ("blacklist", None),
+        {"content": b"iban\nAT611904300234573201\n"},
+    ),
+    "POST /api/reconciliation-differences/{line_id:int}/acknowledge": Call(
+        "/api/reconciliation-differences/1/acknowledge",
+        "difference.acknowledged",
+        ("difference", "1"),
+        {"json": WHY},
+    ),
+    "PATCH /api/debtors/{debtor_id:int}": Call(
+        "/api/debtors/1",
+        "debtor.edited",
+        ("debtor", "1"),
+        {"json": {"version": 0, "changes": {"amount_minor": 1200}, **WHY}},
+    ),
+    "POST /api/queues/{name:str}/pause": Call(
+        "/api/queues/billing/pause", "queue.paused", ("queue", "billing"), {"json": WHY}
+    ),
+    "POST /api/queues/{name:str}/resume": Call(
+        "/api/queues/billing/resume",
+        "queue.resumed",
+        ("queue", "billing"),
+        after="POST /api/queues/{name:str}/pause",
+    ),
+    "POST /api/users": Call(
+        "/api/users", "user.created", ("user", "1"), {"json": {"name": "bea", "role": "viewer", **WHY}}
+    ),
+    "PATCH /api/users/{user_id:int}": Call(
+        "/api/users/1",
+        "user.changed",
+        ("user", "1"),
+        {"json": {"role": "operator", **WHY}},
+        after="POST /api/users",
+    ),
+    "POST /api/users/{user_id:int}/reset": Call(
+        "/api/users/1/reset", "user.password_reset", ("user", "1"), {"json": WHY}, after="POST /api/users"
+    ),
+    "POST /api/api-keys": Call(
+        "/api/api-keys",
+        "api_key.created",
+        ("api_key", "1"),
+        {"json": {"name": "ci", "role": "viewer", **WHY}},
+    ),
+    "DELETE /api/api-keys/{key_id:int}": Call(
+        "/api/api-keys/1", "api_key.revoked", ("api_key", "1"), {"params": WHY}, after="POST /api/api-keys"
+    ),
+}
+
+# Routes that change something and leave no row, or whose row comes from another route, and why.
+UNRECORDED: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        (
+            "POST /sign-in",
+            "POST /sign-out",
+            "POST /second-factor",
+            "POST /account/password",
+            "POST /account/second-factor",
+            "POST /account/second-factor/remove",
+            "POST /account/backup-codes",
+        ),
+        "the person's own session, password and second factor: tests/web/people/test_sign_in.py looks for the rows",
+    ),
+    **dict.fromkeys(
+        (
+            "POST /uploads",
+            "POST /uploads/{key:int}/answers",
+            "POST /uploads/{key:int}/withdraw",
+            "POST /uploads/{key:int}/billing",
+            "POST /runs/{key:int}/{action:str}",
+            "POST /payments/{key:int}/{action:str}",
+            "POST /notifications/{key:int}/replay",
+            "POST /blacklist",
+            "POST /blacklist/{key:int}/lift",
+            "POST /differences/{key:int}/acknowledge",
+            "POST /debtors/{key:int}/edit",
+            "POST /queues/{name:str}/pause",
+            "POST /queues/{name:str}/resume",
+            "POST /people/users",
+            "POST /people/keys",
+            "POST /people/keys/revoke",
+            "POST /people/{key:int}/change",
+            "POST /people/{key:int}/reset",
+        ),
+        "a form of the console: it sends one order to the API, whose route records it",
+    ),
+}
