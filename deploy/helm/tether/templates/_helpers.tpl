@@ -1,0 +1,63 @@
+{{- define "tether.labels" -}}
+app.kubernetes.io/name: tether
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "tether.selector" -}}
+app.kubernetes.io/name: tether
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "tether.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{/* What all pods share, as fields of a pod spec. */}}
+{{- define "tether.pod" -}}
+automountServiceAccountToken: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: { type: RuntimeDefault }
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  - name: temp
+    emptyDir: { sizeLimit: 2Gi }
+  - name: secrets
+    secret: { secretName: {{ .Values.secretName }}, defaultMode: 0440 }
+{{- end }}
+
+{{/* What all containers share. */}}
+{{- define "tether.container" -}}
+image: {{ include "tether.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: { drop: [ALL] }
+volumeMounts:
+  - { name: temp, mountPath: /tmp }
+  - { name: secrets, mountPath: /run/secrets/tether, readOnly: true }
+envFrom:
+  - configMapRef: { name: {{ .Release.Name }}-settings }
+{{- end }}
