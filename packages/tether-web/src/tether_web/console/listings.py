@@ -55,6 +55,7 @@ class Listing(msgspec.Struct, frozen=True):
         columns: Left to right.
         filters: In the order of the form.
         empty: What to say where nothing matches.
+        has_forms: Whether the route counts what matches, and writes it as a file.
     """
 
     page: str
@@ -64,6 +65,7 @@ class Listing(msgspec.Struct, frozen=True):
     columns: tuple[Column, ...]
     filters: tuple[Filter, ...] = ()
     empty: str = "Nothing matches."
+    has_forms: bool = False
 
 
 _AMOUNT: Final = Column("amount_minor", "Amount", "money")
@@ -106,6 +108,7 @@ LISTINGS: Final = (
         ),
         (Filter("status", "State"), Filter("upload", "Upload", kind="number")),
         empty="No run was ordered yet. Open an upload to bill it.",
+        has_forms=True,
     ),
     Listing(
         "/payments",
@@ -139,6 +142,7 @@ LISTINGS: Final = (
             Filter("country", "Country"),
             Filter("bank", "Bank (BIC)"),
         ),
+        has_forms=True,
     ),
     Listing(
         "/refunds",
@@ -157,6 +161,7 @@ LISTINGS: Final = (
         ),
         (Filter("status", "State"),),
         empty="No money was returned on order.",
+        has_forms=True,
     ),
     Listing(
         "/debtors",
@@ -180,6 +185,7 @@ LISTINGS: Final = (
             Filter("verdict", "Verdict"),
             Filter("upload", "Upload", kind="number"),
         ),
+        has_forms=True,
     ),
     Listing(
         "/notifications",
@@ -198,6 +204,7 @@ LISTINGS: Final = (
             Column("received_at", "Received", "time"),
         ),
         (Filter("status", "State"), Filter("unique_id", "Unique id")),
+        has_forms=True,
     ),
     Listing(
         "/blacklist",
@@ -223,6 +230,7 @@ LISTINGS: Final = (
             Filter("email", "E-mail"),
         ),
         empty="Nobody is on the blacklist.",
+        has_forms=True,
     ),
     Listing(
         "/differences",

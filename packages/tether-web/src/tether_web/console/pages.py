@@ -183,6 +183,8 @@ def _lists(listing: Listing) -> HTTPRouteHandler:
         except Failed as exc:
             page, problem, status = {"items": [], "next": None}, exc, exc.status
         following = urlencode({**chosen, "cursor": page["next"]}) if page["next"] else None
+        is_counted = listing.has_forms and bool(chosen) and problem is None
+        count = await part(request, listing.api, {**chosen, "format": "count"}) if is_counted else None
         return rendered(
             request,
             "list",
@@ -195,6 +197,14 @@ def _lists(listing: Listing) -> HTTPRouteHandler:
                 for f in listing.filters
             ],
             is_filtered=bool(chosen),
+            count=count
+            and {
+                "text": f"{'More than ' if count['more'] else ''}{count['count']:,}",
+                "amounts": [
+                    formats.money(amount, currency) for currency, amount in count["amounts_minor"].items()
+                ],
+            },
+            csv=f"{listing.api}?{urlencode({**chosen, 'format': 'csv'})}" if listing.has_forms else None,
             table=table(page["items"], listing),
             next=following,
             problem=problem and {"detail": problem.detail},
