@@ -273,3 +273,19 @@ def test_a_refund_that_fails_after_its_approval_is_a_line() -> None:
     assert line is not None
     assert (line.kind, line.refund_id, line.ours) == ("refund_failed_later", 3, "refund approved")
     assert rules.refund_failed(7, refund_id=3, kind="refund", step=None) is None
+
+
+def test_sentences_about_differences() -> None:
+    """A line is closed by the facts, or by a person who says why; a count of none is no warning."""
+    assert rules.resolved_by("charged_back_again", theirs="", state="chargebacked")
+    assert not rules.resolved_by("state_differs", theirs="declined", state="approved")
+    assert rules.open_debits(0) is None
+    assert "3 debits of this run are" in str(rules.open_debits(3))
+    assert rules.require_reason(" seen ") == "seen"
+    line = rules.amount_named(
+        APPROVED, amount_text="10.00", amount_minor=1000, currency="\N{EURO SIGN}", about="approved"
+    )
+    assert line is not None
+    assert "an unreadable currency" in line.theirs
+    with pytest.raises(InvalidRequest):
+        rules.require_reason(" ")

@@ -199,6 +199,7 @@ BY_STATE: Final[tuple[DifferenceKind, ...]] = ("state_differs", "charged_back_ag
 _WORD: Final = re.compile(r"[-0-9.,]{1,20}")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _REASON_MAX: Final = 500
+_UNREADABLE_CURRENCY: Final = "an unreadable currency"
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -589,10 +590,10 @@ def amount_named(
         return None
     excerpt = currency if currency is not None and _CURRENCY.fullmatch(currency) else None
     if currency is not None and excerpt is None:
-        excerpt = "an unreadable currency"
+        excerpt = _UNREADABLE_CURRENCY
     if not text:
         theirs = excerpt or ""
-    elif amount_minor is not None:
+    elif amount_minor is not None and excerpt != _UNREADABLE_CURRENCY:
         theirs = _money(amount_minor, excerpt or attempt.currency)
     else:
         theirs = f"{text if _WORD.fullmatch(text) else 'an unreadable amount'} {excerpt or attempt.currency}"
