@@ -269,3 +269,8 @@ def test_only_answers_and_silence_come_out(status: int, body: bytes) -> None:
         except GatewaySilent:
             continue
         assert answer is None or answer.status
+
+
+def test_a_response_does_not_show_its_body() -> None:
+    """The body names debtors, and a response stands in tracebacks."""
+    assert repr(Response(200, b"Ada Ahorn")) == "Response(200, 9 bytes)"

@@ -289,3 +289,9 @@ def test_sentences_about_differences() -> None:
     assert "an unreadable currency" in line.theirs
     with pytest.raises(InvalidRequest):
         rules.require_reason(" ")
+
+
+def test_a_statement_that_the_gateway_contradicts_is_a_line() -> None:
+    """What a person stated would otherwise stay in the books beside what the gateway says."""
+    lines = rules.review(_facts(stated="declined"), now=NOON)
+    assert [line.kind for line in lines] == ["statement_contradicted"]
