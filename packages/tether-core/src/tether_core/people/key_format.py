@@ -7,7 +7,7 @@ the prefix. Only the SHA-256 digest is stored: a key has 256 random bits, so a s
 >>> key = written(bytes(32))
 >>> key
 'tether_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA6161e1'
->>> digest(key) is not None, digest(key[:-1] + "1"), digest("Bearer")
+>>> digest(key) is not None, digest(key[:-1] + "2"), digest("Bearer")
 (True, None, None)
 """
 
