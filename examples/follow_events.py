@@ -7,32 +7,26 @@ The first time it begins with everything there is. Stop and start it as you like
 """
 
 import contextlib
-import json
 import os
 import sys
 import time
 from pathlib import Path
 
-import httpx
+from tether_client import Client, Refused, Unavailable
 
 position = Path(sys.argv[1])
-key = {"Authorization": f"Bearer {os.environ['TETHER_API_KEY']}"}
-api = httpx.Client(base_url=os.environ["TETHER_URL"], headers=key, timeout=60)
+tether = Client(os.environ["TETHER_URL"], api_key=os.environ["TETHER_API_KEY"])
 
 while True:
-    last = position.read_text() if position.exists() else "0"
+    last = int(position.read_text()) if position.exists() else 0
     # Streams end now and then, and nodes go away; after any error, reconnect with the last id.
-    with (
-        contextlib.suppress(httpx.TransportError),
-        api.stream("GET", "/api/events", headers={"Last-Event-ID": last}) as stream,
-    ):
-        if 400 <= stream.status_code < 500:
-            sys.exit(json.loads(stream.read())["detail"])
-        for line in stream.iter_lines():
-            if line.startswith("data: ") and stream.status_code == 200:
-                event = json.loads(line.removeprefix("data: "))
-                print(event["id"], event["occurred_at"], event["fact"], flush=True)
+    with contextlib.suppress(Unavailable):
+        try:
+            for event in tether.follow_events(after=last):
+                print(event.id, event.occurred_at.isoformat(), event.fact, flush=True)
                 # Kept after the work, so that a crash between the two repeats an event and loses none.
-                position.with_suffix(".new").write_text(str(event["id"]))
+                position.with_suffix(".new").write_text(str(event.id))
                 position.with_suffix(".new").replace(position)
+        except Refused as exc:
+            sys.exit(str(exc))
     time.sleep(2)

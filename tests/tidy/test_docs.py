@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import tether_client.__main__ as client
 import tether_sandbox.__main__ as sandbox
 import tether_web.__main__ as web
 import tether_worker.__main__ as worker
@@ -24,14 +25,24 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("docs", "deploy", "examples", "benchmarks", "packages", "tests")
 PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
-PARSERS = {"tether-web": web._parser, "tether-worker": worker._parser, "tether-sandbox": sandbox._parser}
+PARSERS = {
+    "tether": client._parser,
+    "tether-web": web._parser,
+    "tether-worker": worker._parser,
+    "tether-sandbox": sandbox._parser,
+}
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", re.MULTILINE)
 _CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
-_COMMAND = re.compile(r"(?<![\w/.-])(tether-(?:web|worker|sandbox))(?![\w.@/:-])([^\n|&;<>'\"#)]*)")
+# `tether` alone is a command at the beginning of a line only: elsewhere it is a user, a bucket or a release.
+_COMMAND = re.compile(
+    r"(?<![\w/.-])(tether-(?:web|worker|sandbox)|(?<!.)tether)(?![\w.@/:-]| tether-)([^\n|&;<>'\"#)]*)"
+)
 _VARIABLE = re.compile(r"\b(?:TETHER|EMP|DATABASE|REDIS|AWS|RECONCILIATION)_[A-Z][A-Z_]*[A-Z]\b")
 # A dotted name of a Tether package; a name with a file suffix is a path.
-_NAME = re.compile(r"\b(tether_(?:core|stores|web|worker|sandbox)(?:\.[A-Za-z_]\w*)+)\b(?!/)")
+_NAME = re.compile(r"\b(tether_(?:core|stores|web|worker|client|sandbox)(?:\.[A-Za-z_]\w*)+)\b(?!/)")
+# Where the command `tether` finds Tether; no program of the server reads them.
+_OF_THE_COMMAND = {"TETHER_URL", "TETHER_API_KEY", "TETHER_PROFILE"}
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TEST = re.compile(r"\btests/[\w/.*-]*[\w*]")
 
@@ -148,6 +159,7 @@ def test_a_command_that_does_not_exist_is_found() -> None:
         ("tether-worker", "book"),
         ("tether-sandbox", "up --s4 -- sh"),
         ("tether-web", "--prot 80"),
+        ("tether", "uploads bil 12"),
     ):
         with pytest.raises(AssertionError, match="has no"):
             _understood(program, words.split())
@@ -193,7 +205,7 @@ def test_settings_on_pages_exist(every: Every) -> None:
     def rule(page: Path) -> None:
         settings = list(described())
         from_files = {f"{setting.env}_FILE" for setting in settings if setting.secret}
-        known = {setting.env for setting in settings} | from_files | set(_read_by_tests())
+        known = {setting.env for setting in settings} | from_files | set(_read_by_tests()) | _OF_THE_COMMAND
         named = {name for code in _code(page) for name in _VARIABLE.findall(code)}
         assert named <= known
 

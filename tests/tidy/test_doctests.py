@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(
     ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
-    for package in ("stores", "web", "worker", "sandbox")
+    for package in ("stores", "web", "worker", "client", "sandbox")
     for source in [ROOT / "packages" / f"tether-{package}" / "src"]
     for path in source.rglob("*.py")
     if ">>> " in path.read_text(encoding="utf-8")

@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "tether_stores": {"tether_core"},
     "tether_web": {"tether_core", "tether_stores"},
     "tether_worker": {"tether_core", "tether_stores"},
-    "tether_sandbox": {"tether_core", "tether_stores", "tether_web", "tether_worker"},
+    "tether_client": set(),
+    "tether_sandbox": {"tether_core", "tether_stores", "tether_web", "tether_worker", "tether_client"},
 }
 # The subjects of a package in the order of their imports: each may import only those before it. `folder/module` places one module
 # of a folder apart from the rest.
@@ -45,6 +46,9 @@ SUBJECTS = {
     "tether_worker": """
     jobs workers scaling row_counts figures queues doctor accounts people fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads debtor_edits lost_history billing reconciliation inquiry_orders
     payments refunds notifications database_epoch commands app
+    """.split(),
+    "tether_client": """
+    errors pages credentials events health uploads billing payments refunds inquiry_orders notifications blacklist reconciliation client command
     """.split(),
 }
 # The modules of the gateway's folder, and the only places that may import them; `None`: any place.

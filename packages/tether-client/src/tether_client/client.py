@@ -1,0 +1,510 @@
+"""`Client`: one method for each route of the API."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Self, TypeVar
+
+import httpx
+import msgspec
+
+from tether_client import events
+from tether_client.billing import Preview, RunDetail, RunOrder, RunResponse
+from tether_client.blacklist import Lifted, ListedEntry
+from tether_client.credentials import checked_url
+from tether_client.errors import Defective, NotAllowed, Refused, Unavailable
+from tether_client.health import Readiness
+from tether_client.inquiry_orders import InquiryOrder
+from tether_client.notifications import EventDetail, WebhookEvent
+from tether_client.pages import PAGE_MAX, Page
+from tether_client.payments import ExposureResponse, ListedAttempt
+from tether_client.reconciliation import DifferenceLine
+from tether_client.refunds import ListedRefund, RunVoid, RunVoidDetail, RunVoidPreview
+from tether_client.uploads import Upload, UploadDetail, UploadResponse
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+# Waits before a request is repeated, in seconds: a node that restarts is back within these, and a person waits that long.
+_WAITS_S: Final = (0.3, 1.0)
+_POLL_MIN_S: Final = 0.2
+_POLL_MAX_S: Final = 2.0
+_READ: Final = frozenset({"completed", "failed", "needs_answer", "withdrawn"})
+_ENDED: Final = frozenset({"finished", "cancelled", "paused"})
+
+
+class _Counted:
+    """A file that reports how much of it was read."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int, on_sent: Callable[[int, int], None]) -> None:
+        self._file, self._size, self._on_sent = file, size_bytes, on_sent
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._on_sent(self._file.tell(), self._size)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+class Client:
+    """
+    A connection to Tether.
+
+    Reads, and orders with an Idempotency-Key, are repeated twice when Tether cannot be reached or answers 503; nothing else is.
+    Orders have a fresh key unless the caller gives one, so a repeat never orders twice.
+
+    Raises, in every method:
+        NotAllowed: when the key is unknown or has no permission.
+        Refused: when Tether refuses the request.
+        Unavailable: when Tether cannot be reached, or cannot answer now.
+        Defective: when Tether failed, or something else answered in its place.
+    """
+
+    def __init__(self, url: str, *, api_key: str, timeout_s: float = 30.0) -> None:
+        """
+        Open nothing yet.
+
+        Args:
+            url: Such as "https://tether.example".
+            api_key: A key of Tether's API.
+            timeout_s: How long to wait for a connection, and for each part of a response.
+        """
+        self._http = httpx.Client(
+            base_url=checked_url(url),
+            headers={"Authorization": f"Bearer {_header(api_key)}", "User-Agent": "tether-client"},
+            timeout=timeout_s,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    # Operation
+
+    def readiness(self) -> Readiness:
+        """Whether this node can record notifications, and which services answer. Needs no key."""
+        # 503 has the same body: it says what does not answer.
+        return _decoded(self._answered("GET", "/ready", allowed=frozenset({503})), Readiness)
+
+    def check_key(self) -> None:
+        """Make a request that needs a valid key, and nothing else."""
+        self.uploads(limit=1)
+
+    def differences(
+        self, *, status: str = "open", cursor: str | None = None, limit: int = 50
+    ) -> Page[DifferenceLine]:
+        """Reconciliation differences; *status* is "open" or "all"."""
+        return self._get("/api/reconciliation-differences", Page[DifferenceLine], **_given(locals()))
+
+    def follow_events(
+        self, *, after: int | None = None, types: list[str] | None = None
+    ) -> Iterator[events.Event]:
+        """
+        Events as they happen, until the stream ends: after half an hour, or when its node stops.
+
+        Args:
+            after: The id of the last event that is known; 0 for all stored events, `None` for new ones only.
+            types: Only events of these types, such as "attempt.status_changed"; `None` for all.
+        """
+        query: dict[str, Any] = {"type": types or None, "after": after}
+        given = {name: value for name, value in query.items() if value is not None}
+        # A comment comes every 15 seconds, so a longer silence is a dead connection.
+        timeout = httpx.Timeout(self._http.timeout.connect, read=60.0)
+        try:
+            with self._http.stream("GET", "/api/events", params=given, timeout=timeout) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _failed(response)
+                yield from events.decoded(response.iter_lines())
+        except httpx.TransportError as exc:
+            raise _unreachable(self._http, exc) from exc
+
+    # Uploads
+
+    def add_upload(
+        self,
+        file: Path,
+        *,
+        fields: Mapping[str, str] | None = None,
+        on_sent: Callable[[int, int], None] = lambda _sent, _size: None,
+    ) -> UploadResponse:
+        """
+        Upload a file of debtors. The same bytes with the same answers are the same upload.
+
+        Args:
+            file: CSV, XLSX, XLS, XLSB or ODS.
+            fields: Further parts of the form, such as `{"dry_run": "true"}`; see docs/guides/uploads.md.
+            on_sent: Called with the bytes sent so far and the size of the file.
+        """
+        try:
+            size = file.stat().st_size
+            with file.open("rb") as opened:
+                part = _Counted(opened, size, on_sent)
+                files = {"file": (file.name, part, "application/octet-stream")}
+                response = self._answered("POST", "/api/uploads", data=fields, files=files)
+        except OSError as exc:
+            raise Refused(f"{file} cannot be read: {exc.strerror}.") from None
+        return _decoded(response, UploadResponse)
+
+    def uploads(
+        self, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Upload]:
+        """Uploads, newest first."""
+        return self._get("/api/uploads", Page[Upload], **_given(locals()))
+
+    def upload(self, upload_id: int) -> UploadDetail:
+        """One upload with its plan and questions."""
+        return self._get(f"/api/uploads/{upload_id}", UploadDetail)
+
+    def answer_upload(self, upload_id: int, answers: Mapping[str, Any]) -> UploadResponse:
+        """
+        Answer the questions of an upload, or read a failed one again.
+
+        Args:
+            answers: Any of mapping, formats, encoding, collect, keep_columns, screening, remember.
+        """
+        return self._post(f"/api/uploads/{upload_id}/answers", answers, UploadResponse)
+
+    def withdraw_upload(self, upload_id: int, *, reason: str) -> UploadDetail:
+        """Withdraw an upload of which nothing was submitted."""
+        response = self._answered("DELETE", f"/api/uploads/{upload_id}", params={"reason": reason})
+        return _decoded(response, UploadDetail)
+
+    def await_upload(
+        self,
+        upload_id: int,
+        *,
+        timeout_s: float = 3_600,
+        on_progress: Callable[[Upload], None] = lambda _upload: None,
+    ) -> UploadDetail:
+        """
+        Wait until an upload is read, needs an answer, has failed or was withdrawn.
+
+        Raises:
+            Unavailable: when that takes longer than *timeout_s*.
+        """
+
+        def look() -> UploadDetail | None:
+            found = self.upload(upload_id)
+            on_progress(found.upload)
+            return found if found.upload.state in _READ else None
+
+        return _polled(look, timeout_s=timeout_s, what=f"upload {upload_id} to be read")
+
+    # Billing runs
+
+    def preview_run(self, upload_id: int, order: RunOrder, *, limit: int = 100) -> Preview:
+        """What a run of an upload would do; nothing is changed."""
+        body = {**_plain(order), "dry_run": True}
+        return self._post(f"/api/uploads/{upload_id}/billing", body, Preview, params={"limit": limit})
+
+    def order_run(
+        self, upload_id: int, order: RunOrder, *, idempotency_key: str | None = None
+    ) -> RunResponse:
+        """Order a billing run of an upload. The same *idempotency_key* gives the same run."""
+        return self._order(f"/api/uploads/{upload_id}/billing", _plain(order), RunResponse, idempotency_key)
+
+    def runs(
+        self,
+        *,
+        status: str | None = None,
+        upload: int | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[RunResponse]:
+        """Billing runs, newest first."""
+        return self._get("/api/billing-runs", Page[RunResponse], **_given(locals()))
+
+    def run(self, run_id: int) -> RunDetail:
+        """One run and its progress."""
+        return self._get(f"/api/billing-runs/{run_id}", RunDetail)
+
+    def pause_run(self, run_id: int, *, reason: str) -> RunResponse:
+        """Pause a run: after the response no further submission begins."""
+        return self._post(f"/api/billing-runs/{run_id}/pause", {"reason": reason}, RunResponse)
+
+    def resume_run(self, run_id: int) -> RunResponse:
+        """Go on with a paused run."""
+        return self._post(f"/api/billing-runs/{run_id}/resume", None, RunResponse)
+
+    def cancel_run(self, run_id: int) -> RunResponse:
+        """End a run: what was not submitted stays so."""
+        return self._post(f"/api/billing-runs/{run_id}/cancel", None, RunResponse)
+
+    def await_run(
+        self,
+        run_id: int,
+        *,
+        timeout_s: float = 86_400,
+        on_progress: Callable[[RunDetail], None] = lambda _run: None,
+    ) -> RunDetail:
+        """
+        Wait until a run is finished, cancelled or paused.
+
+        Raises:
+            Unavailable: when that takes longer than *timeout_s*.
+        """
+
+        def look() -> RunDetail | None:
+            found = self.run(run_id)
+            on_progress(found)
+            return found if found.run.state in _ENDED else None
+
+        return _polled(look, timeout_s=timeout_s, what=f"run {run_id} to end")
+
+    # Payments, refunds, voids, status inquiries
+
+    def payments(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[ListedAttempt]:
+        """
+        Billing attempts, newest first.
+
+        Args:
+            filters: As in docs/guides/attempts.md, such as `status="chargebacked"`, `upload=7` or `created_from=...`.
+        """
+        query = {**filters, "cursor": cursor, "limit": limit}
+        return self._get("/api/billing-attempts", Page[ListedAttempt], **query)
+
+    def payment(self, attempt_id: int) -> ListedAttempt:
+        """One billing attempt."""
+        return self._get(f"/api/billing-attempts/{attempt_id}", ListedAttempt)
+
+    def exposure(self, attempt_id: int) -> ExposureResponse:
+        """Until when a payment can be returned, refunded or voided."""
+        return self._get(f"/api/billing-attempts/{attempt_id}/exposure", ExposureResponse)
+
+    def refunds_of(self, attempt_id: int) -> list[ListedRefund]:
+        """The refunds and voids of a payment."""
+        return self._get(f"/api/billing-attempts/{attempt_id}/refunds", list[ListedRefund])
+
+    def refund(
+        self, attempt_id: int, *, usage: str | None = None, idempotency_key: str | None = None
+    ) -> ListedRefund:
+        """Order the refund of a payment; *usage* is the text on the debtor's bank statement."""
+        body = {} if usage is None else {"usage": usage}
+        return self._order(f"/api/billing-attempts/{attempt_id}/refund", body, ListedRefund, idempotency_key)
+
+    def void(
+        self, attempt_id: int, *, usage: str | None = None, idempotency_key: str | None = None
+    ) -> ListedRefund:
+        """Order the void of a payment that was submitted today."""
+        body = {} if usage is None else {"usage": usage}
+        return self._order(f"/api/billing-attempts/{attempt_id}/void", body, ListedRefund, idempotency_key)
+
+    def preview_run_void(self, run_id: int, *, reason: str) -> RunVoidPreview:
+        """What voiding a run would do; nothing is changed."""
+        body = {"reason": reason, "dry_run": True}
+        return self._post(f"/api/billing-runs/{run_id}/void", body, RunVoidPreview)
+
+    def void_run(self, run_id: int, *, reason: str, idempotency_key: str | None = None) -> RunVoid:
+        """Order the void of all debits of a run that can still be voided."""
+        return self._order(f"/api/billing-runs/{run_id}/void", {"reason": reason}, RunVoid, idempotency_key)
+
+    def run_void(self, void_id: int) -> RunVoidDetail:
+        """An order to void a run, with its progress."""
+        return self._get(f"/api/run-voids/{void_id}", RunVoidDetail)
+
+    def inquire(
+        self,
+        scope: str,
+        subject_id: int,
+        *,
+        reason: str,
+        what: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> InquiryOrder:
+        """
+        Inquire the status of debits at the gateway now.
+
+        Args:
+            scope: "payment", "run" or "upload".
+            subject_id: Of the payment, run or upload.
+            what: Of a run or an upload: "open" (the default) or "submitted".
+        """
+        folder = {"payment": "billing-attempts", "run": "billing-runs", "upload": "uploads"}[scope]
+        body = {"reason": reason} if what is None else {"reason": reason, "what": what}
+        return self._order(f"/api/{folder}/{subject_id}/inquiry", body, InquiryOrder, idempotency_key)
+
+    # Notifications
+
+    def notifications(
+        self,
+        *,
+        status: str | None = None,
+        unique_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[WebhookEvent]:
+        """Notifications of the gateway, newest first."""
+        return self._get("/api/webhook-events", Page[WebhookEvent], **_given(locals()))
+
+    def notification(self, event_id: int) -> EventDetail:
+        """One notification with its fields."""
+        return self._get(f"/api/webhook-events/{event_id}", EventDetail)
+
+    def replay_notification(self, event_id: int) -> dict[str, Any]:
+        """Process a notification again."""
+        return self._post(f"/api/webhook-events/{event_id}/replay", None, dict[str, Any])
+
+    # Blacklist
+
+    def blacklist(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[ListedEntry]:
+        """
+        Blacklist entries, newest first.
+
+        Args:
+            filters: Any of which ("live", "ended", "all"), action, source, reason, name, email.
+        """
+        return self._get("/api/blacklist", Page[ListedEntry], **{**filters, "cursor": cursor, "limit": limit})
+
+    def add_to_blacklist(self, entry: Mapping[str, Any]) -> ListedEntry:
+        """
+        Add an entry; an equal one that exists is returned.
+
+        Args:
+            entry: One of iban, name, email; and any of action ("hold", "block"), reason, note, expires_at.
+        """
+        return self._post("/api/blacklist", entry, ListedEntry)
+
+    def lift_from_blacklist(self, entry_id: int, *, reason: str, forgives: str | None = None) -> Lifted:
+        """
+        Lift an entry.
+
+        Args:
+            reason: Why; a block needs one.
+            forgives: "entry", "disputes" (the default) or "account".
+        """
+        query = {"reason": reason} if forgives is None else {"reason": reason, "forgives": forgives}
+        return _decoded(self._answered("DELETE", f"/api/blacklist/{entry_id}", params=query), Lifted)
+
+    # Requests
+
+    def each(
+        self, listing: Callable[..., Page[T]], *, count_max: int | None = None, **filters: Any
+    ) -> Iterator[T]:
+        """
+        The rows of a list, page by page.
+
+        Args:
+            listing: A method of this client, such as `client.payments`.
+            count_max: Stop after this many rows; `None` for all.
+            filters: As the method takes them.
+        """
+        left, cursor = count_max, None
+        while left is None or left > 0:
+            limit = PAGE_MAX if left is None else min(left, PAGE_MAX)
+            page = listing(cursor=cursor, limit=limit, **filters)
+            yield from page.items
+            if page.next is None:
+                return
+            cursor, left = page.next, None if left is None else left - len(page.items)
+
+    def _get(self, path: str, kind: type[T], **query: Any) -> T:
+        given = {name: value for name, value in query.items() if value is not None}
+        return _decoded(self._answered("GET", path, params=given), kind)
+
+    def _post(self, path: str, body: Any, kind: type[T], **more: Any) -> T:
+        content = {} if body is None else {"json": body}
+        return _decoded(self._answered("POST", path, **content, **more), kind)
+
+    def _order(self, path: str, body: Any, kind: type[T], idempotency_key: str | None) -> T:
+        key = idempotency_key or secrets.token_urlsafe(18)
+        return _decoded(
+            self._answered("POST", path, json=body, headers={"Idempotency-Key": _header(key)}), kind
+        )
+
+    def _answered(
+        self, method: str, path: str, *, allowed: frozenset[int] = frozenset(), **request: Any
+    ) -> httpx.Response:
+        """The response, if its status is 2xx or allowed."""
+        may_repeat = method == "GET" or "Idempotency-Key" in request.get("headers", {})
+        for wait_s in (*_WAITS_S, None) if may_repeat else (None,):
+            try:
+                response = self._http.request(method, path, **request)
+            except httpx.TransportError as exc:
+                if wait_s is None:
+                    raise _unreachable(self._http, exc) from exc
+            else:
+                if response.is_success or response.status_code in allowed:
+                    return response
+                if response.status_code not in {502, 503, 504} or wait_s is None:
+                    raise _failed(response)
+            time.sleep(wait_s)
+        raise AssertionError("the last try returns or raises")
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a method, without the client."""
+    return {name: value for name, value in arguments.items() if name != "self"}
+
+
+def _plain(order: RunOrder) -> dict[str, Any]:
+    body: dict[str, Any] = msgspec.to_builtins(order)
+    return body
+
+
+def _header(value: str) -> str:
+    if not value or not value.isascii() or not value.isprintable():
+        raise NotAllowed("The key must be printable ASCII without line breaks; check how it was copied.")
+    return value
+
+
+def _decoded(response: httpx.Response, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Defective(
+            f"{response.request.url.host} answered with something that is not Tether's API; check the address and its version."
+        ) from None
+
+
+def _failed(response: httpx.Response) -> Refused | Unavailable | Defective:
+    """The error of a response that is not 2xx."""
+    status = response.status_code
+    try:
+        problem = msgspec.json.decode(response.content)
+        detail, code = str(problem["detail"]), str(problem.get("code", ""))
+        errors, related = problem.get("errors") or (), problem.get("related")
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        detail, code, errors, related = "", "", (), None
+    if status in {401, 403}:
+        text = detail or "The key is not valid for this."
+        return NotAllowed(text, status=status, code=code, errors=errors, related=related)
+    if status in {429, 502, 503, 504}:
+        return Unavailable(detail or f"Tether cannot answer now (HTTP {status}); try again later.")
+    if 400 <= status < 500 and detail:
+        return Refused(detail, status=status, code=code, errors=errors, related=related)
+    request_id = response.headers.get("x-request-id", "")
+    named = f" (request {request_id})" if request_id.isascii() and request_id else ""
+    return Defective(
+        detail + named
+        if detail
+        else f"The address answered HTTP {status}, which is no answer of Tether's API."
+    )
+
+
+def _unreachable(http: httpx.Client, exc: httpx.TransportError) -> Unavailable:
+    why = "no answer in time" if isinstance(exc, httpx.TimeoutException) else str(exc) or type(exc).__name__
+    return Unavailable(f"Tether cannot be reached at {http.base_url.copy_with(path='/')}: {why}.")
+
+
+def _polled(look: Callable[[], T | None], *, timeout_s: float, what: str) -> T:
+    until, wait_s = time.monotonic() + timeout_s, _POLL_MIN_S
+    while (found := look()) is None:
+        if time.monotonic() >= until:
+            raise Unavailable(f"Waited {timeout_s:g} s for {what}; it goes on without this command.")
+        time.sleep(wait_s)
+        wait_s = min(wait_s * 1.5, _POLL_MAX_S)
+    return found

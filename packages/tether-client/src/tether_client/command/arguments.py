@@ -1,0 +1,146 @@
+"""
+Arguments that commands share, and values with their bounds.
+
+>>> amount("12.50")
+1250
+>>> amount("12,5")
+Traceback (most recent call last):
+    ...
+argparse.ArgumentTypeError: must be an amount like 12.50
+"""
+
+import argparse
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
+from typing import Any, Final
+
+from tether_client.command.context import Context
+
+__all__ = [
+    "Commands",
+    "Do",
+    "add",
+    "add_filters",
+    "add_key",
+    "add_paging",
+    "add_reason",
+    "add_yes",
+    "amount",
+    "day",
+    "whole",
+]
+
+Do = Callable[[Context], int]
+# argparse keeps the type of its subparsers private.
+Commands = Any
+_AMOUNT: Final = re.compile(r"[0-9]{1,13}(?:\.[0-9]{2})?")
+_ID_MAX: Final = 2**63 - 1
+
+
+def whole(least: int, most: int = _ID_MAX) -> Callable[[str], int]:
+    """A whole number within bounds, for `add_argument(type=...)`."""
+
+    def read(text: str) -> int:
+        value = int(text) if re.fullmatch(r"[0-9]{1,19}", text) else least - 1
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def amount(text: str) -> int:
+    """An amount with a point and two decimals, or without; in minor units."""
+    if not _AMOUNT.fullmatch(text):
+        raise argparse.ArgumentTypeError("must be an amount like 12.50")
+    euros, _, cents = text.partition(".")
+    return int(euros) * 100 + int(cents or 0)
+
+
+def day(text: str) -> str:
+    """A day, as the timestamp at which it begins, UTC; or a timestamp of ISO 8601."""
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return datetime.combine(date.fromisoformat(text), time(), UTC).isoformat()
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be like 2026-03-02, or like 2026-03-02T12:00:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+
+
+def add(commands: Commands, name: str, do: Do, *, text: str, example: str) -> argparse.ArgumentParser:
+    """
+    Add a command with the options that all have.
+
+    Args:
+        commands: Where it belongs.
+        do: Runs it; returns the exit code.
+        text: What it does, for --help.
+        example: A command line.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"Example: {example}"
+    )
+    parser.add_argument("--json", action="store_true", help="write JSON, and nothing else, to stdout")
+    parser.add_argument("--url", metavar="URL", help="the address of Tether; must be that of the key")
+    parser.add_argument(
+        "--profile", metavar="NAME", help="use the key that `tether login` stored under this name"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=whole(1, 3_600),
+        default=30,
+        metavar="SECONDS",
+        help="how long to wait for each answer (default: %(default)s)",
+    )
+    parser.set_defaults(do=do)
+    return parser
+
+
+def add_paging(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a list."""
+    parser.add_argument(
+        "--limit",
+        type=whole(1, 1_000_000),
+        default=50,
+        metavar="ROWS",
+        help="at most this many rows (default: %(default)s)",
+    )
+    parser.add_argument("--cursor", metavar="CURSOR", help="go on after the last row of an earlier list")
+
+
+def add_filters(parser: argparse.ArgumentParser, **filters: str) -> None:
+    """Add an option for each filter, with its help."""
+    for name, text in filters.items():
+        kind: Callable[[str], Any] = str
+        if name.endswith(("_from", "_to")):
+            kind = day
+        elif name in {"upload", "run", "debtor"}:
+            kind = whole(1)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.upper(), help=text)
+
+
+def add_reason(parser: argparse.ArgumentParser, *, is_required: bool = True) -> None:
+    """Add the reason of an action."""
+    parser.add_argument(
+        "--reason",
+        required=is_required,
+        default="",
+        metavar="TEXT",
+        help="why; stored with the name of your key and the time",
+    )
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    """Add the option that agrees beforehand."""
+    parser.add_argument(
+        "--yes", action="store_true", help="do it without asking; needed where there is no terminal"
+    )
+
+
+def add_key(parser: argparse.ArgumentParser) -> None:
+    """Add the key of an order."""
+    parser.add_argument(
+        "--idempotency-key", metavar="KEY", help="the same key gives the same order, however often it is sent"
+    )

@@ -1,0 +1,65 @@
+"""`tether events tail`: the event stream, one line for each event."""
+
+import sys
+import time
+from typing import Final
+
+import msgspec
+
+from tether_client.command.arguments import Commands, add, whole
+from tether_client.command.context import Context
+from tether_client.command.output import shown
+from tether_client.errors import Unavailable
+from tether_client.events import Event
+
+__all__ = ["add_commands"]
+
+# What the stream itself asks for between two connections.
+_RECONNECT_S: Final = 2.0
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    parser = commands.add_parser("events", help="what happens, as it happens")
+    group = parser.add_subparsers(required=True, metavar="COMMAND")
+    item = add(
+        group,
+        "tail",
+        _tail,
+        text="write events as they happen, until Ctrl-C; reconnect where the stream ended",
+        example="tether events tail --after 0 --type attempt.status_changed --json",
+    )
+    item.add_argument(
+        "--after", type=whole(0), metavar="ID", help="begin after this event; 0 for all stored ones"
+    )
+    item.add_argument(
+        "--type", action="append", metavar="TYPE", help="only events of this type; may be repeated"
+    )
+    item.add_argument("--count", type=whole(1), metavar="N", help="end after this many events")
+
+
+def _tail(context: Context) -> int:
+    after, count = context.args.after, 0
+    while True:
+        try:
+            for event in context.client.follow_events(after=after, types=context.args.type):
+                _write(event, is_json=context.output.is_json)
+                after, count = event.id, count + 1
+                if count == context.args.count:
+                    return 0
+        except Unavailable as exc:
+            # A person looks on, so the first failure ends the command; later ones are the end of a stream.
+            if after is None:
+                raise
+            context.output.note(str(exc))
+        time.sleep(_RECONNECT_S)
+
+
+def _write(event: Event, *, is_json: bool) -> None:
+    if is_json:
+        line = msgspec.json.encode(event).decode()
+    else:
+        fact = {name: value for name, value in event.fact.items() if name != "event"}
+        line = f"{event.id}  {shown(event.occurred_at)}  {shown(event.fact.get('event', ''))}  {shown(fact)}"
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

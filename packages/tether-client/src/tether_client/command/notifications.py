@@ -1,0 +1,103 @@
+"""`tether notifications`: list, show and replay what the gateway sent."""
+
+import argparse
+from typing import Final
+
+from tether_client.command.arguments import Commands, add, add_filters, add_paging, whole
+from tether_client.command.context import Context
+from tether_client.command.output import shown
+from tether_client.notifications import EventDetail
+
+__all__ = ["add_commands"]
+
+_COLUMNS: Final = (
+    ("id", "id"),
+    ("state", "state"),
+    ("kind", "kind"),
+    ("status", "status"),
+    ("event", "event"),
+    ("payment", "attempt_id"),
+    ("failures", "failures"),
+    ("reason", "reason"),
+    ("received", "received_at"),
+)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    parser = commands.add_parser("notifications", help="notifications of the gateway: list, show, replay")
+    group = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    item = add(
+        group,
+        "list",
+        _list,
+        text="list notifications, newest first",
+        example="tether notifications list --status parked",
+    )
+    add_filters(
+        item,
+        status="only in this state: waiting, confirming, processed, contradicted, parked or conflicting",
+        unique_id="only of this payment, by the gateway's id",
+    )
+    add_paging(item)
+
+    item = add(
+        group, "show", _show, text="show a notification and its fields", example="tether notifications show 9"
+    )
+    _add_id(item)
+
+    item = add(
+        group,
+        "replay",
+        _replay,
+        text="process a parked or contradicted notification again",
+        example="tether notifications replay 9",
+    )
+    _add_id(item)
+
+
+def _add_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("event_id", type=whole(1), metavar="NOTIFICATION", help="the id of the notification")
+
+
+def _list(context: Context) -> int:
+    args = context.args
+    return context.listed(
+        context.client.notifications, _COLUMNS, status=args.status, unique_id=args.unique_id
+    )
+
+
+def _show(context: Context) -> int:
+    detail = context.client.notification(context.args.event_id)
+    context.output.result(detail, lambda: _text(detail))
+    return 0
+
+
+def _replay(context: Context) -> int:
+    event_id = context.args.event_id
+    answer = context.client.replay_notification(event_id)
+    context.output.result(answer, lambda: f"notification {event_id} will be processed again\n")
+    return 0
+
+
+def _text(detail: EventDetail) -> str:
+    event, confirmed = detail.event, detail.confirmed
+    facts = {
+        "account": event.account,
+        "payment": event.attempt_id,
+        "reported": detail.reported.status,
+        "confirmed": confirmed.status if confirmed else None,
+        "outcome": event.outcome,
+        "reason": event.reason,
+        "failures": event.failures or None,
+        "received": event.received_at,
+        "next try": event.next_at,
+        "handled": event.handled_at,
+    }
+    lines = [f"notification {event.id}  {event.kind}  {event.state}"]
+    lines += [f"  {name}: {shown(value)}" for name, value in facts.items() if value not in {None, ""}]
+    return (
+        "\n".join([*lines, *(f"    {shown(name)} = {shown(value)}" for name, value in detail.fields.items())])
+        + "\n"
+    )

@@ -1,0 +1,292 @@
+"""`tether uploads`: add, list, show, answer, withdraw and bill files of debtors."""
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tether_client.billing import Preview, RunOrder
+from tether_client.command.arguments import (
+    Commands,
+    add,
+    add_filters,
+    add_key,
+    add_paging,
+    add_reason,
+    add_yes,
+    amount,
+    whole,
+)
+from tether_client.command.context import Context
+from tether_client.command.output import money, shown, table
+from tether_client.command.runs import follow
+from tether_client.errors import Refused
+from tether_client.uploads import Upload, UploadDetail
+
+__all__ = ["add_commands"]
+
+_COLUMNS: Final = (
+    ("id", "id"),
+    ("state", "state"),
+    ("file", "filename"),
+    ("rows", "row_counts.rows"),
+    ("stored", "row_counts.stored"),
+    ("amount", "row_counts.amount_minor"),
+    ("by", "added_by"),
+    ("received", "created_at"),
+)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    parser = commands.add_parser("uploads", help="files of debtors: add, list, show, answer, withdraw, bill")
+    group = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    item = add(
+        group, "add", _add, text="upload a file of debtors", example="tether uploads add members.csv --wait"
+    )
+    item.add_argument("file", type=Path, metavar="FILE", help="CSV, XLSX, XLS, XLSB or ODS")
+    for name, text in (
+        ("mapping", 'field to column, such as {"iban": "Konto"}'),
+        ("formats", 'how values are written, such as {"amount_format": "comma"}'),
+        ("collect", 'column to the words whose rows are collected, such as {"S/H": ["S"]}'),
+    ):
+        item.add_argument(f"--{name}", type=_object, metavar="JSON", help=text)
+    item.add_argument("--encoding", metavar="NAME", help="the encoding of a text file, such as cp1252")
+    item.add_argument("--keep-columns", action="store_true", help="store unknown columns with each debtor")
+    item.add_argument("--dry-run", action="store_true", help="read and screen the file, but store no debtors")
+    item.add_argument(
+        "--force", action="store_true", help="store the file again even if it is stored already"
+    )
+    _add_wait(item)
+
+    item = add(
+        group,
+        "list",
+        _list,
+        text="list uploads, newest first",
+        example="tether uploads list --status needs_answer",
+    )
+    add_filters(item, status="only uploads in this state")
+    add_paging(item)
+
+    item = add(
+        group,
+        "show",
+        _show,
+        text="show an upload, its plan and its questions",
+        example="tether uploads show 12",
+    )
+    _add_id(item)
+    _add_wait(item)
+
+    item = add(
+        group,
+        "answer",
+        _answer,
+        text="answer the questions of an upload, or have a failed one read again",
+        example='tether uploads answer 12 \'{"formats": {"amount_format": "comma"}}\' --wait',
+    )
+    _add_id(item)
+    item.add_argument(
+        "answers",
+        type=_object,
+        metavar="JSON",
+        help="any of mapping, formats, encoding, collect, keep_columns, screening, remember",
+    )
+    _add_wait(item)
+
+    item = add(
+        group,
+        "withdraw",
+        _withdraw,
+        text="withdraw an upload of which nothing was submitted",
+        example='tether uploads withdraw 12 --reason "wrong month"',
+    )
+    _add_id(item)
+    add_reason(item)
+    add_yes(item)
+
+    item = add(
+        group,
+        "bill",
+        _bill,
+        text="preview a billing run of an upload, and order it",
+        example="tether uploads bill 12 --due-item 2026-03 --count-max 100",
+    )
+    _add_id(item)
+    item.add_argument("--due-item", metavar="NAME", help="what the debtors owe once (default: once)")
+    item.add_argument("--account", metavar="NAME", help="the gateway account (default: default)")
+    item.add_argument(
+        "--again", action="store_true", help="order the same due item again after its run has ended"
+    )
+    item.add_argument("--count-max", type=whole(1), metavar="N", help="at most this many debits")
+    item.add_argument(
+        "--total-max", type=amount, metavar="AMOUNT", help="at most this total, such as 1000.00"
+    )
+    item.add_argument("--debit-min", type=amount, metavar="AMOUNT", help="leave out debits below this amount")
+    item.add_argument("--debit-max", type=amount, metavar="AMOUNT", help="leave out debits above this amount")
+    item.add_argument("--canary-share", type=float, metavar="PART", help="the part submitted first, 0 to 1")
+    item.add_argument("--usage", metavar="TEXT", help="the text on the debtors' bank statements")
+    item.add_argument("--dry-run", action="store_true", help="only preview the run")
+    add_key(item)
+    add_yes(item)
+    _add_wait(item)
+
+
+def _add_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("upload_id", type=whole(1), metavar="UPLOAD", help="the id of the upload")
+
+
+def _add_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="wait for the end, and show progress")
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise argparse.ArgumentTypeError("must be a JSON object") from None
+
+
+def _add(context: Context) -> int:
+    args, output = context.args, context.output
+    fields = {
+        name: msgspec.json.encode(value).decode()
+        for name in ("mapping", "formats", "collect")
+        if (value := getattr(args, name)) is not None
+    }
+    fields |= {name: "true" for name in ("keep_columns", "dry_run", "force") if getattr(args, name)}
+    if args.encoding:
+        fields["encoding"] = args.encoding
+    sent = context.client.add_upload(
+        args.file,
+        fields=fields,
+        on_sent=lambda done, size: output.progress.bar(done, size, f"{done:,} of {size:,} bytes sent"),
+    )
+    if sent.note:
+        output.note(sent.note)
+    return _shown(context, sent.id)
+
+
+def _list(context: Context) -> int:
+    return context.listed(context.client.uploads, _COLUMNS, status=context.args.status)
+
+
+def _show(context: Context) -> int:
+    return _shown(context, context.args.upload_id)
+
+
+def _answer(context: Context) -> int:
+    sent = context.client.answer_upload(context.args.upload_id, context.args.answers)
+    return _shown(context, sent.id)
+
+
+def _withdraw(context: Context) -> int:
+    upload_id = context.args.upload_id
+    found = context.client.upload(upload_id).upload
+    counts = found.row_counts
+    context.confirm(
+        f"Withdraw upload {upload_id}, {found.filename}, with {counts.stored:,} debtors owing {money(counts.amount_minor)}?"
+    )
+    detail = context.client.withdraw_upload(upload_id, reason=context.args.reason)
+    context.output.result(detail, lambda: _text(detail))
+    return 0
+
+
+def _bill(context: Context) -> int:
+    args = context.args
+    values = {
+        "due_item": args.due_item,
+        "account": args.account,
+        "again": args.again or None,
+        "count_max": args.count_max,
+        "amount_max_minor": args.total_max,
+        "debit_min_minor": args.debit_min,
+        "debit_max_minor": args.debit_max,
+        "canary_share": args.canary_share,
+        "usage": args.usage,
+    }
+    order = RunOrder(**{name: value for name, value in values.items() if value is not None})
+    if args.dry_run or not args.yes:
+        preview = context.client.preview_run(args.upload_id, order)
+        if args.dry_run:
+            context.output.result(preview, lambda: _preview_text(preview))
+            return 1 if preview.ordered_before else 0
+        if preview.ordered_before:
+            raise Refused(preview.ordered_before)
+        for line in _preview_text(preview).splitlines():
+            context.output.note(line)
+        context.confirm(f"Order {preview.count:,} debits of {money(preview.amount_minor)} in total?")
+    run = context.client.order_run(args.upload_id, order, idempotency_key=args.idempotency_key)
+    return follow(context, run.id, wait=args.wait)
+
+
+def _shown(context: Context, upload_id: int) -> int:
+    """Write an upload; with --wait, once it is read. The exit code is 1 where it needs a person or has failed."""
+    if context.args.wait:
+        detail = context.client.await_upload(upload_id, on_progress=lambda found: _progress(context, found))
+    else:
+        detail = context.client.upload(upload_id)
+    context.output.result(detail, lambda: _text(detail))
+    return 1 if context.args.wait and detail.upload.state in {"failed", "needs_answer", "withdrawn"} else 0
+
+
+def _progress(context: Context, upload: Upload) -> None:
+    text = f"{upload.state}: {upload.row_counts.rows:,} rows"
+    context.output.progress.bar(upload.bytes_read, upload.size_bytes, text)
+
+
+def _text(detail: UploadDetail) -> str:
+    upload, counts = detail.upload, detail.upload.row_counts
+    rows = f"stored {counts.stored:,} owing {money(counts.amount_minor)}, excluded {counts.excluded:,}, refused {counts.refused:,}"
+    lines = [
+        f"upload {upload.id}  {shown(upload.filename)}  {upload.state}",
+        f"  {shown(detail.summary)}",
+        f"  rows {counts.rows:,}: {rows}, skipped {counts.skipped:,}",
+    ]
+    if counts.verdicts:
+        lines.append(f"  verdicts: {shown(counts.verdicts)}")
+    if counts.problems:
+        lines.append(f"  problems: {shown(counts.problems)}; see {detail.links.problems}?format=csv")
+    if upload.failure:
+        lines.append(f"  failure: {shown(upload.failure)}")
+    if detail.withdrawal:
+        lines.append(f"  withdrawn by {shown(detail.withdrawal.by)}: {shown(detail.withdrawal.reason)}")
+    if detail.ahead:
+        lines.append(f"  {detail.ahead:,} other uploads are read before it")
+    lines += [f"  {shown(note)}" for note in detail.notes]
+    for question in detail.plan.questions if detail.plan else ():
+        choices = f" ({shown(question.choices)})" if question.choices else ""
+        lines.append(
+            f"  question {question.code}: {shown(question.ask)}{choices}\n    answer with {shown(question.answer)}"
+        )
+    for warning in detail.plan.warnings if detail.plan else ():
+        lines.append(f"  warning: {shown(warning)}")
+    return "\n".join(lines) + "\n"
+
+
+def _preview_text(preview: Preview) -> str:
+    lines = [
+        f"{preview.count:,} debits of {money(preview.amount_minor)} in total, {preview.canaries:,} of them first",
+        *(f"  not billed, {shown(verdict)}: {count:,}" for verdict, count in preview.skipped.items()),
+        *(f"  warning: {shown(warned.text)}" for warned in preview.warnings),
+    ]
+    if preview.ordered_before:
+        lines.append(f"  refused: {shown(preview.ordered_before)}")
+    rows = [
+        [
+            debtor.debtor_id,
+            debtor.iban_masked,
+            money(debtor.amount_minor).rjust(12),
+            debtor.verdict,
+            debtor.text,
+        ]
+        for debtor in preview.debtors[:20]
+    ]
+    return (
+        "\n".join(lines)
+        + "\n"
+        + (table(("debtor", "iban", "amount", "verdict", "why"), rows) if rows else "")
+    )

@@ -1,0 +1,97 @@
+"""Notifications of the gateway, as they are stored."""
+
+from datetime import datetime
+
+import msgspec
+
+__all__ = ["EventDetail", "ReportedStatus", "WebhookEvent"]
+
+
+class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A notification in lists.
+
+    Attributes:
+        id: Our row.
+        source: "webhook", or "report" for a record of the gateway's reports.
+        kind: What it is about: "payment" and so on, see `tether_core.emp.notification`.
+        notification_id: The signed id; for a payment, the gateway's `unique_id`.
+        status: The status as reported.
+        event: The event of a dispute, if there is one.
+        account: The gateway account that signed.
+        state: Its state, see `tether_core.notifications.inbox`.
+        outcome: The result: "applied", "unchanged", "contradicted" and so on; null before.
+        reason: The cause of the outcome, a stable word.
+        failures: Attempts to apply it that failed.
+        attempt_id: The billing attempt that it names, if there is one.
+        conflicts_with: For a conflicting one: the row with the same key and other content.
+        confirmed_status: The status in the gateway's own record, if an inquiry was made.
+        confirmed_at: When that record was stored.
+        contradicted_count: How often the gateway contradicted it.
+        first_contradicted_at: When the gateway first contradicted it.
+        last_contradicted_at: When the gateway last contradicted it.
+        received_at: When it was received.
+        next_at: When it is due; null when it is complete.
+        handled_at: When it was last processed.
+    """
+
+    id: int
+    source: str
+    kind: str
+    notification_id: str
+    status: str
+    event: str | None
+    account: str
+    state: str
+    outcome: str | None
+    reason: str | None
+    failures: int
+    attempt_id: int | None
+    conflicts_with: int | None
+    confirmed_status: str | None
+    confirmed_at: datetime | None
+    contradicted_count: int
+    first_contradicted_at: datetime | None
+    last_contradicted_at: datetime | None
+    received_at: datetime
+    next_at: datetime | None
+    handled_at: datetime | None
+
+
+class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The status of a payment, as reported by a notification or by the gateway.
+
+    Attributes:
+        status: The status at the gateway.
+        error_code: Code of an error or decline.
+        reason_code: Reason code of a chargeback.
+    """
+
+    status: str
+    error_code: str | None
+    reason_code: str | None
+
+
+class EventDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One notification with its fields.
+
+    Attributes:
+        event: The row, as in the list.
+        reported: The status that the notification reports; its signature covers only its id.
+        confirmed: The status by inquiry at the gateway, or null.
+        contradicted: Whether the gateway contradicts the notification, so that it had no effect.
+        excess_deliveries: Further deliveries of it that are only counted.
+        content_type: Its media type.
+        fields: Its fields, personal ones masked; empty if it cannot be read. The stored bytes keep the
+            original.
+    """
+
+    event: WebhookEvent
+    reported: ReportedStatus
+    confirmed: ReportedStatus | None
+    contradicted: bool
+    excess_deliveries: int
+    content_type: str
+    fields: dict[str, str]

@@ -1,0 +1,89 @@
+"""Billing attempts, here: payments."""
+
+from datetime import date, datetime
+
+import msgspec
+
+__all__ = ["ExposureResponse", "ListedAttempt"]
+
+
+class ListedAttempt(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An attempt in lists and in the API.
+
+    Attributes:
+        id: Our row.
+        transaction_id: Our id, as the gateway knows it.
+        unique_id: The gateway's id, or `None` until it is known.
+        status: The attempt's state.
+        amount_minor: Whole minor units.
+        currency: ISO 4217.
+        error_code: The gateway's code, for "error" and "declined".
+        reason_code: Why money went back, where it did.
+        debtor_id: The debtor.
+        updated_at: When it last changed.
+        run_id: The billing run it belongs to, or `None`.
+        due_item: What is owed, or `None` where no run made it.
+        try_number: Which try to collect that it is, from 1.
+        submission_count: Calls begun for it.
+        withheld: Why it was not submitted, or `None`.
+        account: The gateway account.
+        created_at: When it was created.
+    """
+
+    id: int
+    transaction_id: str
+    unique_id: str | None
+    status: str
+    amount_minor: int
+    currency: str
+    error_code: str | None
+    reason_code: str | None
+    debtor_id: int
+    updated_at: datetime
+    run_id: int | None
+    due_item: str | None
+    try_number: int | None
+    submission_count: int
+    withheld: str | None
+    account: str
+    created_at: datetime
+
+
+class ExposureResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The exposure of a debit.
+
+    Attributes:
+        attempt_id: The debit.
+        status: Its state.
+        settled_on: The estimated settlement day; the gateway does not report it.
+        return_on: Last day on which the debtor's bank may return it.
+        refund_on: Last day on which the debtor may demand a refund without a reason.
+        unauthorised_on: Last day on which the debtor may claim that there was no mandate.
+        final_on: The first day on which the debit cannot be returned or reclaimed any more.
+        refundable: Whether it can be refunded today.
+        refundable_why: Why, or why not and what to do, as a sentence.
+        refundable_from: The first day on which it can be refunded, if only time is missing.
+        voidable: Whether it can be voided today, before it goes to the banks.
+        voidable_why: Why, or why not and what to do, as a sentence.
+        retry_on: The day on which it is submitted again after a return.
+        retry_why: Why on that day, or why not at all.
+        refunded_and_charged_back: Whether it was both refunded and charged back.
+    """
+
+    attempt_id: int
+    status: str
+    settled_on: date
+    return_on: date
+    refund_on: date | None
+    unauthorised_on: date | None
+    final_on: date
+    refundable: bool
+    refundable_why: str
+    refundable_from: date | None
+    voidable: bool
+    voidable_why: str
+    retry_on: date | None
+    retry_why: str | None
+    refunded_and_charged_back: bool

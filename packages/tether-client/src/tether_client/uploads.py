@@ -1,0 +1,361 @@
+"""Uploads: files of debtors, how they are read, and what came of their rows."""
+
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "Answers",
+    "Column",
+    "Decision",
+    "KeptCounts",
+    "Links",
+    "Plan",
+    "Question",
+    "RepeatGroup",
+    "RowCounts",
+    "Selection",
+    "Upload",
+    "UploadDetail",
+    "UploadResponse",
+    "Withdrawal",
+]
+
+
+class RowCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Rows by their outcome.
+
+    Attributes:
+        rows: Rows read below the header, blank ones included.
+        stored: Became debtors; in a dry run: would have.
+        excluded: Excluded by screening.
+        refused: With at least one problem that is an error.
+        skipped: Blank, repeated headers, totals, notes.
+        warnings: Debtors with something to look at; a part of *stored* and *excluded*.
+        amount_minor: What all stored debtors owe, in cents.
+        verdicts: Rule of screening to rows excluded by it; adds up to *excluded*.
+        problems: Problem code to how often it occurred, warnings too; a row may have several.
+    """
+
+    rows: int = 0
+    stored: int = 0
+    excluded: int = 0
+    refused: int = 0
+    skipped: int = 0
+    warnings: int = 0
+    amount_minor: int = 0
+    verdicts: dict[str, int] = {}
+    problems: dict[str, int] = {}
+
+
+class KeptCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How many problems of a file are stored, and how many are only counted.
+
+    Attributes:
+        rows_by_code: Problem code to stored rows that have it.
+        problems: Stored problems.
+        size_bytes: Characters of their text and cells, about.
+        unlisted_rows: Rows whose problems are only counted.
+        unlisted_problems: Their problems.
+    """
+
+    rows_by_code: dict[str, int] = {}
+    problems: int = 0
+    size_bytes: int = 0
+    unlisted_rows: int = 0
+    unlisted_problems: int = 0
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An upload for people.
+
+    Attributes:
+        id: Its number.
+        filename: What the sender called it.
+        size_bytes: Its size.
+        sha256: The digest of its bytes, in hex.
+        state: A state of `tether_core.uploads.upload`.
+        dry_run: Whether no debtors are stored.
+        added_by: Whose API key it came with.
+        created_at: When it came.
+        started_at: When its reading began.
+        finished_at: When that ended, well or not.
+        bytes_read: How far the file has been read; its size at the end.
+        row_counts: How many rows went where; always balanced.
+        failure_code: Why it failed, a stable word.
+        failure: Why it failed, a sentence.
+        listed: How many of its problems can be listed, and how many are only counted.
+    """
+
+    id: int
+    filename: str
+    size_bytes: int
+    sha256: str
+    state: str
+    dry_run: bool
+    added_by: str
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    bytes_read: int
+    row_counts: RowCounts
+    failure_code: str | None
+    failure: str | None
+    listed: KeptCounts
+
+
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Who withdrew an upload.
+
+    Attributes:
+        at: When.
+        by: Who: the name of an API key, or who ran the command.
+        reason: Why.
+    """
+
+    at: datetime
+    by: str
+    reason: str
+
+
+class RepeatGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Rows that need an answer for the same reason.
+
+    Attributes:
+        rule: Of `tether_core.screening.verdicts`.
+        count: Rows of this upload.
+        amount_minor: Their money.
+        on: The day of the imported debits; `None` where the earlier row is one of the same file.
+        current_status: Their state.
+        upload_id: Where they came from; `None` for another system, or for the same file.
+    """
+
+    rule: str
+    count: int
+    amount_minor: int
+    on: date | None = None
+    current_status: str | None = None
+    upload_id: int | None = None
+
+
+class Answers(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The caller's answers about a file; what is missing is read from the file.
+
+    Attributes:
+        encoding: A name of `text.ENCODINGS`.
+        delimiter: One character.
+        quote: The character around cells that hold a delimiter or a line break.
+        sheet: Name of the sheet of a workbook.
+        header_row: Number of the header's row, counted from 1; 0 for a table without a header.
+        columns: Field to column: its number from 1, its header, or `None` for "none". Fields not named
+            here are matched.
+        amount_format: How amounts are written.
+        date_order: How days are written, in all columns of days.
+        hidden_rows: Whether rows that a person does not see are collected: "take" or "exclude".
+        currency: "EUR" where the amounts are euros although the table names another currency, or
+            thousands.
+        collect: Column (its header or number) to the words whose rows are collected: "" for blank cells,
+            "*" for every row.
+        keep_columns: Whether columns nobody knows are kept word for word beside the debtor.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quote: str = '"'
+    sheet: str | None = None
+    header_row: int | None = None
+    columns: dict[str, int | str | None] = {}
+    amount_format: str | None = None
+    date_order: str | None = None
+    hidden_rows: str | None = None
+    currency: str | None = None
+    collect: dict[str, list[str]] = {}
+    keep_columns: bool = False
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One column of the table.
+
+    Attributes:
+        position: Counted from 0.
+        header: Its header as in the file, two rows joined by a blank; empty where there is none.
+        field: One of `ALL_FIELDS`, or `None` when the column is not used.
+        score: How well header and content fit the field, 0 to 1; 1 for the caller's word.
+        why: The evidence, as a sentence.
+    """
+
+    position: int
+    header: str
+    field: str | None = None
+    score: float = 0.0
+    why: str = ""
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The words of a column whose rows are collected.
+
+    Attributes:
+        position: Of the column, counted from 0.
+        words: As `selection.word_key` gives them; an empty one stands for blank cells.
+    """
+
+    position: int
+    words: list[str]
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One decision about a file.
+
+    Attributes:
+        about: "kind", "encoding", "delimiter", "sheet", "header", "amount_format" or
+            "date_order:<field>".
+        value: The decided value, for display.
+        why: The evidence, as a sentence.
+        by: Who decided it: the caller's answers or the file.
+    """
+
+    about: str
+    value: str
+    why: str
+    by: str = "file"
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One thing the file leaves open.
+
+    Attributes:
+        code: A stable word for programs, e.g. "amount_format".
+        ask: The question as sentences, with the evidence.
+        answer: The part of `Answers` that answers it, e.g. "columns.amount".
+        choices: What may be answered, where that is a short list.
+    """
+
+    code: str
+    ask: str
+    answer: str
+    choices: list[str] = []
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Everything needed to read a file, and why.
+
+    Attributes:
+        kind: What the file is.
+        encoding: Of a text file.
+        delimiter: Of a text file.
+        quote: Of a text file.
+        sep_line: Whether a text file begins with a "sep=" line.
+        sheet: Of a workbook: the sheet that is read.
+        header_row: Number of the (first) header row; 0 without a header.
+        data_row: Number of the first row that can hold a debtor.
+        columns: All columns in order.
+        amount_format: Of the amount column; `None` while open, and for amounts in minor units.
+        date_orders: Of each column of days, by field.
+        fallbacks: Field to the positions of columns that stand in where its own is empty.
+        selections: Columns of which only some words are collected.
+        iban_span: First and last position of columns that hold an IBAN together; `None` where one column
+            does.
+        skip_hidden: Whether hidden rows are excluded.
+        kept: Names of columns without a field that are kept word for word, to their positions.
+        decisions: The decisions, with reasons.
+        questions: What a person has to answer before anything is read.
+        warnings: Sentences about the whole file.
+    """
+
+    kind: str
+    encoding: str = ""
+    delimiter: str = ""
+    quote: str = '"'
+    sep_line: bool = False
+    sheet: str = ""
+    header_row: int
+    data_row: int
+    columns: list[Column]
+    amount_format: str | None = None
+    date_orders: dict[str, str] = {}
+    fallbacks: dict[str, list[int]] = {}
+    selections: list[Selection] = []
+    iban_span: list[Any] | None = None
+    skip_hidden: bool = False
+    kept: dict[str, int] = {}
+    decisions: list[Decision] = []
+    questions: list[Question] = []
+    warnings: list[str] = []
+
+
+class Links(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The routes of an upload.
+
+    Attributes:
+        self: Its progress, counts and decisions.
+        file: The original file.
+        preview: The first rows as read.
+        problems: The problems by row.
+        debtors: Its debtors.
+    """
+
+    self: str
+    file: str
+    preview: str
+    problems: str
+    debtors: str
+
+
+class UploadDetail(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One upload with its plan.
+
+    Attributes:
+        id: The id of the upload.
+        upload: State, progress and counts.
+        summary: The same as a sentence.
+        answers: The sender's answers about the file.
+        plan: How the file is read, with reasons, questions and warnings; null until it was examined.
+        notes: Sentences about the whole file, such as whether its total agrees.
+        repeats: Rows that may have been debited before, about which a person is or was asked.
+        links: Its routes.
+        withdrawal: Who withdrew it, when and why; null if it was not withdrawn.
+        ahead: How many other uploads are read before it; null if it does not wait, or if the number is
+            not known.
+    """
+
+    id: int
+    upload: Upload
+    summary: str
+    answers: Answers
+    plan: Plan | None
+    notes: list[str]
+    repeats: list[RepeatGroup]
+    links: Links
+    withdrawal: Withdrawal | None = None
+    ahead: int | None = None
+
+
+class UploadResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An upload after a request of its sender.
+
+    Attributes:
+        id: The id of the upload.
+        upload: The upload with its state and counts.
+        links: Its routes.
+        note: Further information, e.g. that the file was stored already.
+    """
+
+    id: int
+    upload: Upload
+    links: Links
+    note: str | None = None
