@@ -19,6 +19,8 @@ __all__ = ["Repeats", "repeat_of", "repeats"]
 
 # At most this many different debits of one account are compared pair by pair.
 _PAIRS_MAX: Final = 48
+# Of at most this many the largest set of different debits is found for certain, in at most some thousand steps.
+_EXACT_MAX: Final = 20
 
 
 class Repeats(msgspec.Struct, frozen=True):
@@ -153,16 +155,40 @@ def _kept(keys: list[DebitKey]) -> dict[DebitKey, DebitKey]:
         if compare(item, other) == "same":
             alike[item].add(other)
             alike[other].add(item)
-    stands_for: dict[DebitKey, DebitKey] = {}
+    chosen = _largest(frozenset(keys), alike) if len(keys) <= _EXACT_MAX else _nearly_largest(keys, alike)
+    return {
+        key: key if key in chosen else min(alike[key] & chosen, key=lambda item: (_vague(item), item))
+        for key in keys
+    }
+
+
+def _largest(left: frozenset[DebitKey], alike: Mapping[DebitKey, set[DebitKey]]) -> frozenset[DebitKey]:
+    """The most keys of which no two are the same debit; of several such sets the one with the fullest keys."""
+    if not left:
+        return left
+    alone = min(left, key=lambda key: (len(alike[key] & left), _vague(key), key))
+    if len(alike[alone] & left) <= 1:
+        return _largest(left - alike[alone] - {alone}, alike) | {alone}
+    # Either the key that most others match is kept, or it is not.
+    most = max(left, key=lambda key: (len(alike[key] & left), _vague(key), key))
+    without = _largest(left - {most}, alike)
+    within = _largest(left - alike[most] - {most}, alike) | {most}
+    return min(
+        without,
+        within,
+        key=lambda found: (-len(found), sorted(map(_vague, found)), sorted(found)),
+    )
+
+
+def _nearly_largest(keys: list[DebitKey], alike: Mapping[DebitKey, set[DebitKey]]) -> frozenset[DebitKey]:
+    """The same without trying all: what matches the fewest is kept first."""
+    chosen: set[DebitKey] = set()
     left = set(keys)
-    # What matches the fewest is kept first: a key that matches several debits which differ is then none of its own.
     while left:
         best = min(left, key=lambda key: (len(alike[key] & left), _vague(key), key))
-        stands_for[best] = best
-        for other in alike[best] & left:
-            stands_for[other] = best
+        chosen.add(best)
         left -= alike[best] | {best}
-    return stands_for
+    return frozenset(chosen)
 
 
 def _kept_of_many(keys: list[DebitKey]) -> dict[DebitKey, DebitKey]:
