@@ -424,7 +424,9 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "workers.ended": {"": {"ids": ["x"]}},
     **{f"workers.{name}": {"": {"before": _LONG_AGO}} for name in ("prune", "supervisors_prune")},
     # Counts what is due, by the indexes that the work is claimed by.
-    "queues.backlogs": {"": {"rows_max": 1_000, "queues": ["vop"], "reads_max": 60_000}},
+    "queues.backlogs": {
+        "": {"rows_max": 1_000, "queues": ["vop"], "reads_max": 60_000, "buffers_max": 40_000}
+    },
     # Once per upload, when all its rows are read or when a person requests it: as many rows are read as it has. (The upload
     # here has a thousand.)
     **{

@@ -46,8 +46,9 @@ def page(chromium: Browser, stage: Stage) -> Iterator[Page]:
     opened_page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     opened_page.on("pageerror", lambda error: errors.append(str(error)))
     opened_page.goto("/")
+    opened_page.get_by_text("Sign in with an API key").click()
     opened_page.get_by_label("API key").fill(API_KEY)
-    opened_page.get_by_role("button", name="Sign in").click()
+    opened_page.get_by_role("button", name="Sign in with the key").click()
     opened_page.wait_for_url(re.compile("/$"))
     yield opened_page
     context.close()
