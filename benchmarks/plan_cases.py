@@ -133,12 +133,12 @@ KNOWN: Final[Mapping[str, str]] = {}
 # PLAIN BEGIN
 _PLAIN: Final = {
     "people/users": """
-        all_users by_id by_name hold other_admin add change set_password set_second_factor use_step signed_in remove_backup_codes
+        all_users by_id by_name hold other_admin change set_password set_second_factor use_step signed_in remove_backup_codes
         add_backup_codes use_backup_code backup_codes_left
     """,
-    "people/api_keys": "all_keys by_digest hold by_id add revoke mark_used is_taken",
+    "people/api_keys": "all_keys by_digest hold by_id revoke mark_used is_taken",
     "people/scopes": "of_run of_attempt of_refund of_run_void of_notification of_upload of_debtor",
-    "people/failures": "held count clear prune",
+    "people/failures": "held clear prune",
     "payments/billing_attempts": """
         locked_by_ids move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
     """,
@@ -203,7 +203,7 @@ _PLAIN: Final = {
         live supervisors_live
     """,
     "sessions": """
-        add find mark_used remove remove_of_user remove_of_api_key prune
+        find mark_used remove remove_of_user remove_of_api_key prune
     """,
     "order_keys": """
         lock find add prune
@@ -423,6 +423,12 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     **{f"workers.{name}": {"": _PROCESS} for name in ("seen", "supervisor_seen", "supervisor_ended")},
     "workers.ended": {"": {"ids": ["x"]}},
     **{f"workers.{name}": {"": {"before": _LONG_AGO}} for name in ("prune", "supervisors_prune")},
+    "people/users.add": {"": {"name": "x", "role": "viewer", "is_temporary": True}},
+    "people/api_keys.add": {
+        "": {"name": "x", "key_digest": bytes(32), "role": "viewer", "owner": "x", "created_by": "x"}
+    },
+    "people/failures.count": {"": {"counters": ["address"], "digests": [bytes(32)]}},
+    "sessions.add": {"": {"token_digest": bytes(32), "holder": "x", "second_factor": False}},
     # Counts what is due, by the indexes that the work is claimed by.
     "queues.backlogs": {
         "": {"rows_max": 1_000, "queues": ["vop"], "reads_max": 60_000, "buffers_max": 40_000}
