@@ -641,7 +641,7 @@ async def test_senders_have_turns_one_after_the_other(desk: Desk) -> None:
     """One key that sends a hundred lists must not keep the list of another waiting until all of them are read."""
     many = [await _from(desk, "shop", _list(10 * number, 7)) for number in range(3)]
     single = await _from(desk, "club", _list(100, 7))
-    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda _: 0))
+    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda *_: 0))
     assert order[:2] == [many[0], single]
     assert order.index(single) < order.index(many[1])
     for upload_id in (*many, single):
@@ -654,7 +654,7 @@ async def test_a_long_list_makes_room_for_another_sender_and_loses_nothing(desk:
     long = await _from(desk, "shop", _list(0, 30))
     other = await _from(desk, "club", _list(100, 30))
     await desk.conn.execute("update uploads set read_s = 9")  # neither is short any more
-    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda _: 0))
+    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda *_: 0))
     assert order[:4] == [long, other, long, other]
     for upload_id in (long, other):
         found = await desk.detail(upload_id)
@@ -672,7 +672,7 @@ async def test_a_list_of_one_sender_is_not_cut_for_one_as_long(desk: Desk) -> No
     """Two halves are of less use than one whole list, and each turn reads the file again up to there."""
     lists = [await desk.send(_list(100 * number, 30)) for number in range(3)]
     await desk.conn.execute("update uploads set read_s = 9")
-    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda _: 0))
+    order = await _turns(desk, msgspec.structs.replace(desk.deps, turn_s=lambda *_: 0))
     assert order == lists
 
 

@@ -12,7 +12,7 @@ for minutes behind another sender's broken export. So files are read in turns, b
 Every worker reads in two **slots**: one takes any file; the other takes short files only and leaves each after three seconds, so
 that a short file never waits for a long one to be read. A file that takes long counts as long, whatever its size. Where others wait, a turn
 of a long file ends after some seconds; the next turn continues behind its last chunk. The start of a turn costs time (the file is fetched and
-read up to there), so a turn lasts at least twice as long as its start took.
+read up to there), so a turn lasts at least twice as long as its start took. Planning a file happens once and does not count.
 
 Source: round robin between senders; within a sender highest response ratio next (Brinch Hansen, 1971); the two slots are a
 feedback queue of two levels (Corbató, 1962).
@@ -123,17 +123,18 @@ def next_upload(
     return min(by_sender[min(by_sender, key=turn_of)], key=precedence)
 
 
-def turn_s(start_s: float) -> float:
+def turn_s(start_s: float, planning_s: float = 0.0) -> float:
     """
     How long a turn lasts where others wait, in seconds.
 
     Args:
         start_s: How long it took from its beginning to the first row, in seconds.
+        planning_s: How much of that was spent on deciding how the file is read. The plan is kept, so no later turn repeats it.
 
-    >>> turn_s(0.2), turn_s(12.0)
-    (5.0, 24.0)
+    >>> turn_s(0.2), turn_s(12.0), turn_s(90.0, planning_s=88.0)
+    (5.0, 24.0, 5.0)
     """
-    return max(TURN_S, 2 * start_s)
+    return max(TURN_S, 2 * (start_s - planning_s))
 
 
 def makes_room(current: Waiting, waiting: Iterable[Waiting], *, now: datetime) -> bool:

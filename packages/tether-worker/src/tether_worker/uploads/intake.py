@@ -24,10 +24,10 @@ import asyncio
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 from tether_core.errors import InvalidRequest, StoreUnreachable, Unavailable
@@ -80,7 +80,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
         stopping: Whether this worker is about to end.
         lease_s: How long an upload stays with a worker that gives no sign of life, in seconds.
         budget_s: How long one upload may take before the rest is left to the next run, in seconds.
-        turn_s: How long a turn lasts where others wait, by how long it took to begin, in seconds.
+        turn_s: How long a turn lasts where others wait, by how long it took to begin and how much of that was planning, in seconds.
         short_s: How long a turn in the slot for short files lasts, in seconds.
         chunk_rows: Rows of a chunk.
     """
@@ -96,7 +96,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     stopping: Callable[[], bool] = lambda: False
     lease_s: float = 30.0
     budget_s: float = 480.0
-    turn_s: Callable[[float], float] = turn_s
+    turn_s: Callable[[float, float], float] = turn_s
     short_s: float = SHORT_S
     chunk_rows: int = chunks.ROWS_MAX
 
@@ -212,6 +212,7 @@ class _Reading:
         self._waiting = waiting
         self._slot = slot
         self._start_s = 0.0
+        self._planning_s = 0.0
         self._deps = deps
         self._lease = lease
         self._began = monotonic()
@@ -224,7 +225,7 @@ class _Reading:
         async with _fetched(self._deps.objects, self.due) as file:
             kind = self.due.plan.kind if self.due.plan is not None else await self._sniffed(file)
             if kind == "csv":
-                plan = self.due.plan or await self._planned_text(file)
+                plan = self.due.plan or await self._timed(self._planned_text(file))
                 if plan is not None:
                     after = self.due.position.row
                     await self._read(
@@ -244,7 +245,7 @@ class _Reading:
             with _room_for_files():
                 started = Child(file, task)
             with started as child, self._cut_when_over(child):
-                plan = self.due.plan or await self._resolved(await asyncio.to_thread(child.plan))
+                plan = self.due.plan or await self._timed(self._planned_workbook(child))
                 if plan is not None:
                     await self._read(
                         child.rows(), plan=plan, bytes_read=lambda: self.due.size_bytes, hurry=child.kill
@@ -272,6 +273,15 @@ class _Reading:
         if isinstance(found, Refusal):
             raise FileRefused(found)
         return found.kind
+
+    async def _timed(self, planning: Coroutine[Any, Any, Plan | None]) -> Plan | None:
+        began = monotonic()
+        plan = await planning
+        self._planning_s = monotonic() - began
+        return plan
+
+    async def _planned_workbook(self, child: Child) -> Plan | None:
+        return await self._resolved(await asyncio.to_thread(child.plan))
 
     async def _planned_text(self, file: BinaryIO) -> Plan | None:
         def planned() -> Preview:
@@ -354,7 +364,7 @@ class _Reading:
             return True
         if self._slot == "short":
             return took_s > self._deps.short_s
-        if took_s < self._deps.turn_s(self._start_s):
+        if took_s < self._deps.turn_s(self._start_s, self._planning_s):
             return False
         now = self._deps.clock()
         async with connection(self._deps.pool) as conn:
