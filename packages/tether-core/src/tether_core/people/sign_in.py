@@ -2,9 +2,9 @@
 Signing in: the steps of a session, waits after failures, passwords.
 
 ```text
- password or single sign-on
-   ├─ the password is temporary ──► password       the person sets an own one
+ password
    ├─ a second factor exists ─────► second_factor  a code, once
+   ├─ the password is temporary ──► password       the person sets an own one
    ├─ one is required ────────────► enrolment      the person sets one up
    └─ otherwise ──────────────────► complete
 ```
@@ -54,13 +54,11 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
         second_factor: Whether a code of the second factor was accepted in this session.
         has_second_factor: Whether the user has one.
         is_temporary: Whether the password is one that another person has seen.
-        by_single_sign_on: Whether the identity provider signed the person in; it is responsible for the second factor.
     """
 
     second_factor: bool = False
     has_second_factor: bool = False
     is_temporary: bool = False
-    by_single_sign_on: bool = False
 
 
 def next_step(proven: Proven, *, required: bool) -> Step:
@@ -78,8 +76,6 @@ def next_step(proven: Proven, *, required: bool) -> Step:
     >>> next_step(Proven(), required=True), next_step(Proven(), required=False)
     ('enrolment', 'complete')
     """
-    if proven.by_single_sign_on:
-        return "complete"
     # Before a new password: who only found a temporary password must not be able to set one.
     if proven.has_second_factor and not proven.second_factor:
         return "second_factor"

@@ -1289,7 +1289,7 @@ create table users (
     role text not null,
     -- The gateway accounts to which the user is limited; null for all.
     accounts text[],
-    -- Argon2id; null for a user who signs in by single sign-on only.
+    -- Argon2id.
     password_hash text,
     -- Whether another person has seen the password.
     is_temporary boolean not null default false,
