@@ -195,6 +195,15 @@ def test_credentials_refused_with_http_200_are_credentials_to_an_inquiry() -> No
         listed(Response(200, _body(code="110")), read=read_transactions)
 
 
+def test_a_list_is_believed_with_http_200_and_only_if_it_can_be_read() -> None:
+    """An unreadable page taken for an empty list would hide the chargebacks of a day."""
+    page = read_chargebacks(b"<chargeback_responses/>")
+    assert listed(Response(200, b"<chargeback_responses/>"), read=read_chargebacks) == page
+    for body in (PAGES["json"], PAGES["cut"], PAGES["html"]):
+        with pytest.raises(GatewaySilent, match="unreadable answer"):
+            listed(Response(200, body), read=read_chargebacks)
+
+
 def test_429_with_a_refusal_is_not_submitted() -> None:
     """The gateway says that it took nothing; a quarter of an hour of not knowing would be for nothing."""
     with pytest.raises(NotSubmitted) as caught:

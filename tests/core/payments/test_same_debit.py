@@ -163,6 +163,18 @@ def test_damaged_numbers_are_asked_about_and_never_excluded() -> None:
     assert identifies(blank)
 
 
+@pytest.mark.parametrize("count", [20, 21, 40])
+def test_dozens_of_debits_of_one_account_are_all_kept(count: int) -> None:
+    """From some number on not all sets are tried; a company with thirty invoices must not lose one by that, nor pay one twice."""
+    some = [key_of(f"R{number}", None, None) for number in range(count)]
+    # One row with the first reference and a mandate, one without any value: both repeat what is there.
+    rows = dict(enumerate([DebitKey(), *some, key_of("R0", "M1", None)], 2))
+    result = repeats(rows.items())
+    assert {rows[row].reference for row in result.kept} == {key.reference for key in some}
+    assert len(result.kept) == count
+    assert result.same_as.keys() | set(result.kept) == rows.keys()
+
+
 def test_many_debits_of_one_account_are_told_apart_in_time() -> None:
     """A club that pays for a thousand members from one account must not stop the reading of its list."""
     rows = [(number, key_of(f"R{number}", None, None)) for number in range(20_000)]

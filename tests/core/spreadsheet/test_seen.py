@@ -19,6 +19,9 @@ from tether_core.spreadsheet import (
     reading,
     rows,
 )
+from tether_core.spreadsheet.cells import Row
+from tether_core.spreadsheet.seen import marked
+from tether_core.spreadsheet.view import View
 from tether_core.spreadsheet.workbook import _LOOKS, open_workbook
 
 from tests.data.spreadsheets import make
@@ -321,3 +324,16 @@ def test_what_a_number_format_adds_in_any_kind_of_workbook() -> None:
         assert [outcome.row for outcome in found if isinstance(outcome, Debtor)] == [2, 3, 6, 7]
         francs = next(outcome for outcome in found if outcome.row == 4)
         assert _codes(francs) == ["currency_not_eur"]
+
+
+def test_marks_below_the_last_row_with_a_value_are_rows_of_their_own() -> None:
+    """A parser drops trailing rows that hold only errors; the debtors in them would be missed without a word."""
+    view = View(marks={2: ((1, "#N/A"),), 5: ((0, "#REF!"), (2, "#N/A"))})
+    found = list(marked([Row(1, ["Name", "IBAN", "Betrag"]), Row(2, ["Ann"])], view))
+    assert [(row.number, list(row.cells)) for row in found] == [
+        (1, ["Name", "IBAN", "Betrag"]),
+        (2, ["Ann", "#N/A"]),
+        (3, []),
+        (4, []),
+        (5, ["#REF!", "", "#N/A"]),
+    ]

@@ -225,3 +225,10 @@ def test_a_directory_of_hostile_size_is_not_loaded() -> None:
 def test_junk_is_told_or_refused_and_nothing_is_raised(junk: bytes, magic: bytes) -> None:
     """The route that takes files in asks this first: an exception here is a 500 for any visitor."""
     assert isinstance(_sniff(magic + junk, "x.csv"), Sniffed | Refusal)
+
+
+def test_a_workbook_with_parts_in_unusual_places_says_what_to_do() -> None:
+    """Its sender would be told of an unknown archive, though Excel opens the file."""
+    found = _sniff(_zip({"office/workbook.xml": b"x"}))
+    assert isinstance(found, Refusal)
+    assert "open it in Excel, save it again" in found.why
