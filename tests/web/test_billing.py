@@ -207,7 +207,7 @@ async def test_refusals_are_released_by_a_person_with_a_reason(
     [
         ("/api/uploads/999/billing", {}, 404),
         ("/api/uploads/1/billing", {"due_item": "März"}, 422),
-        ("/api/uploads/1/billing", {"canary_share": 2}, 422),
+        ("/api/uploads/1/billing", {"canary_share": 2}, 400),
         ("/api/uploads/1/billing", {"account": "nobody"}, 422),
         ("/api/uploads/1/billing", {"count_max": 0}, 400),
         ("/api/uploads/1/billing", {"cuont_max": 5}, 400),

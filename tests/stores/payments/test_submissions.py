@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from tether_core import iban
 from tether_core.billing.eligibility import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.payments import submission
@@ -20,17 +21,19 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+IBAN = "DE89370400440532013000"
+FINGERPRINT = iban.fingerprint(IBAN)
 
 
 @pytest.fixture
 async def run_id(conn: Connection, database_url: str) -> int:
     """A run with four debits, the third of them a canary."""
-    upload_id, ids = seed_upload(database_url, [Owed("DE89370400440532013000", 1000)] * 4, now=NOW)
+    upload_id, ids = seed_upload(database_url, [Owed(IBAN, 1000)] * 4, now=NOW)
     made = await billing.add(
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
     tries = [
-        Try(debtor, f"t-{debtor}", 1000, "EUR", b"f" * 16, "DE89", 1, canary=place == 2)
+        Try(debtor, f"t-{debtor}", 1000, "EUR", FINGERPRINT, "DE89", 1, canary=place == 2)
         for place, debtor in enumerate(ids)
     ]
     added = await submissions.add(conn, tries, run_id=made, account="default", due_item="once", now=NOW)
@@ -164,7 +167,7 @@ async def test_only_returns_whose_day_has_come_are_due_again(conn: Connection, r
     later = NOW.date() + timedelta(days=1)
     (second,) = await submissions.due_again(conn, today=later, limit=10)
     again = Try(
-        second.debtor_id, "t-again", 1000, "EUR", b"f" * 16, "DE89", second.number, retry_of=second.id
+        second.debtor_id, "t-again", 1000, "EUR", FINGERPRINT, "DE89", second.number, retry_of=second.id
     )
     await submissions.add(conn, [again], run_id=run_id, account="default", due_item="once", now=NOW)
     assert await submissions.due_again(conn, today=later, limit=10) == []

@@ -33,6 +33,8 @@ _FILTERED: Final = "GET /api/billing-attempts"
 
 async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
     """Refuse what is outside the caller's gateway accounts; a guard of the API."""
+    if connection.scope["method"] == "OPTIONS":  # type: ignore[typeddict-item]  # says which methods a route has, to anybody
+        return
     accounts = connection.auth.accounts
     route = f"{connection.scope['method']} {connection.scope['path_template']}"  # type: ignore[typeddict-item]
     if accounts is None or route in OPEN:

@@ -21,7 +21,7 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.parameters import aware
-from tether_web.people.users import limited_to
+from tether_web.people.users import Accounts, limited_to
 
 __all__ = ["ROUTER", "KeyWithSecret", "NewKey"]
 
@@ -45,7 +45,7 @@ class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Annotated[str, msgspec.Meta(max_length=200)]
     role: Role
-    accounts: tuple[str, ...] | None = None
+    accounts: Accounts | None = None
     expires_at: datetime | None = None
     reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 

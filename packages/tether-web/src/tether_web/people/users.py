@@ -20,9 +20,11 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 
-__all__ = ["ROUTERS", "ListedUser", "Me", "NewUser", "UserWithPassword", "limited_to"]
+__all__ = ["ROUTERS", "Accounts", "ListedUser", "Me", "NewUser", "UserWithPassword", "limited_to"]
 
 Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+# Names of gateway accounts, as a request lists them.
+Accounts = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=100)]
 Reason = Annotated[str, msgspec.Meta(max_length=500, description="Why; stored in the audit.")]
 
 _LISTED_MAX: Final = 1_000
@@ -71,7 +73,7 @@ class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Annotated[str, msgspec.Meta(max_length=200)]
     role: Role
-    accounts: tuple[str, ...] | None = None
+    accounts: Accounts | None = None
     reason: Reason = ""
 
 
@@ -87,7 +89,7 @@ class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     role: Role | msgspec.UnsetType = msgspec.UNSET
-    accounts: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    accounts: Accounts | msgspec.UnsetType | None = msgspec.UNSET
     enabled: bool | msgspec.UnsetType = msgspec.UNSET
     reason: Reason = ""
 
