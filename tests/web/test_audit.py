@@ -147,7 +147,7 @@ async def test_what_is_refused_or_repeated_leaves_no_row(api: httpx.AsyncClient,
 
 
 async def test_no_row_of_the_audit_ever_changes(api: httpx.AsyncClient, world: str) -> None:
-    """Somebody who reached the database could otherwise remove the traces, or a mistake of ours could."""
+    """Somebody who reached the database could otherwise remove the traces, or a defect could."""
     await api.post("/api/billing-runs/1/pause", json=WHY)
     before = rows(world)
     with psycopg.connect(world, autocommit=True) as conn:

@@ -1,4 +1,4 @@
-"""Void of a run: which debits are voided, and what the others are told."""
+"""Void of a run: which debits are voided, and why the others are not."""
 
 from __future__ import annotations
 

@@ -228,7 +228,7 @@ def test_junk_is_told_or_refused_and_nothing_is_raised(junk: bytes, magic: bytes
 
 
 def test_a_workbook_with_parts_in_unusual_places_says_what_to_do() -> None:
-    """Its sender would be told of an unknown archive, though Excel opens the file."""
+    """Its sender would get a refusal of an unknown archive, though Excel opens the file."""
     found = _sniff(_zip({"office/workbook.xml": b"x"}))
     assert isinstance(found, Refusal)
     assert "open it in Excel, save it again" in found.why

@@ -2,7 +2,7 @@
 --
 -- A row is made by the notification or the report that names our debit, once per refund. While inquire_at is set, the gateway is
 -- inquired about it; the inquiry's lease is the next inquiry's time, so a worker that dies costs a minute or two. A refund
--- of ours whose id came later than its notification has a row here, too; it is recognised by its unique_id in refunds and does not count.
+-- that we ordered, and whose id came later than its notification, has a row here, too; it is recognised by its unique_id in refunds and does not count.
 
 -- report --
 -- Link n refunds that notifications name; known ones stay as they are. Arrays of length n.

@@ -46,7 +46,7 @@ class Child:
         pool: Its pool.
         slot: The name of its files of metrics; free again when it has ended.
         started_s: When it was started, on the clock of `time.monotonic`.
-        ending_s: When it was told to end; `None` where it was not.
+        ending_s: When it began to end; `None` where it has not.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, *, worker_id: str, pool: str, slot: str) -> None:

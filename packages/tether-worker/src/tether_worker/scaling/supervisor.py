@@ -78,7 +78,7 @@ class _Keeper:
 
     @property
     def running(self) -> list[Child]:
-        """Processes that were not told to end, oldest first."""
+        """Processes that are not ending, oldest first."""
         return [child for child in self.children if child.ending_s is None]
 
     @property
