@@ -45,6 +45,10 @@ docs:
     uv run python tools/make_events_doc.py
     uv run python tools/make_spreadsheets_doc.py
 
+# the docs as a site, in build/site
+site:
+    uv run --group site python tools/make_site.py
+
 # each alert fires and stays quiet: promtool comes with Debian's package prometheus
 alerts:
     promtool check rules deploy/alerts/prometheus.yaml
