@@ -197,10 +197,13 @@ _PLAIN: Final = {
         begin add_changes earlier_uploads
     """,
     "queues": """
-        pauses
+        pauses retry_parked retry_notifications retry_uploads retry_report_fetches retry_checks
+    """,
+    "store_status": """
+        postgres
     """,
     "workers": """
-        live supervisors_live
+        live supervisors_live last_restart
     """,
     "sessions": """
         find mark_used remove remove_of_user remove_of_api_key prune
@@ -420,6 +423,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         f"queues.{name}": {"": {"queue": "vop", "paused_by": "x", "reason": "x"}}
         for name in ("pause", "resume")
     },
+    "workers.order_restart": {"": {"ordered_by": "x", "reason": "x"}},
     **{f"workers.{name}": {"": _PROCESS} for name in ("seen", "supervisor_seen", "supervisor_ended")},
     "workers.ended": {"": {"ids": ["x"]}},
     **{f"workers.{name}": {"": {"before": _LONG_AGO}} for name in ("prune", "supervisors_prune")},

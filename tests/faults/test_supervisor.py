@@ -170,3 +170,22 @@ def test_a_worker_that_cannot_start_is_started_later_each_time(
     )
     assert '"next_in_s":0.5' in waits()[0]
     assert supervisor.terminate() == 0
+
+
+def test_a_restart_replaces_the_workers_one_after_the_other(
+    environment: dict[str, str], database_url: str, process: Launch, tmp_path: Path, until: Callable[..., Any]
+) -> None:
+    """All workers that end at once would leave notifications waiting; one that stays keeps the memory it should give back."""
+    supervisor = _start(process, environment, tmp_path)
+    before = until(lambda: _all(_workers(database_url), 2), what="two workers")
+    with psycopg.connect(database_url) as conn:
+        conn.execute("insert into worker_restarts values (now(), 'ada', 'a test')")
+
+    def replaced() -> bool:
+        now = _workers(database_url)
+        return len(now) == 2 and not set(before) & set(now)
+
+    until(replaced, what="two others")
+    assert supervisor.stderr.count("worker process restarting") == 2
+    assert "worker ended by itself" not in supervisor.stderr
+    assert supervisor.terminate() == 0

@@ -177,3 +177,61 @@ async def test_a_supervisor_writes_its_pools(conn: Connection) -> None:
     assert await workers.supervisors(conn, now=NOW) == [row]
     await workers.supervisor_ended(conn, "s")
     assert await workers.supervisors(conn, now=NOW) == []
+
+
+async def test_what_waits_for_its_next_try_is_tried_now(conn: Connection, database_url: str) -> None:
+    """After an outage nobody wants to wait for hours; and what a worker holds, or a person must decide, is left alone."""
+    later = NOW + timedelta(hours=2)
+    with psycopg.connect(database_url) as sync:
+        for number, (state, next_at) in enumerate(
+            (
+                ("parked", None),
+                ("parked", None),
+                ("waiting", later),
+                ("confirming", later),
+            )
+        ):
+            sync.execute(
+                "insert into webhook_events (key, content, account, kind, notification_id, status, source, content_type, body,"
+                " state, reason, failures, received_at, next_at) values (%s, %s, 'a', 'payment', 'n', 's', 'webhook', 'c', '',"
+                " %s, 'unknown_payment', 5, %s, %s)",
+                (bytes([number]) * 16, b"c", state, NOW, next_at),
+            )
+        sync.execute(
+            "insert into report_fetches (account, list, day_on, wanted_at, due_at, failures, leased_until)"
+            " values ('a', 'transactions', '2026-03-01', %(now)s, %(later)s, 3, null),"
+            " ('b', 'transactions', '2026-03-01', %(now)s, %(later)s, 3, %(later)s)",
+            {"now": NOW, "later": later},
+        )
+    first = await queues.retry(conn, "webhooks", now=NOW, limit=1)
+    assert (first.rows, first.more) == (2, True)
+    assert (await queues.retry(conn, "webhooks", now=NOW)).rows == 1
+    again = await queues.retry(conn, "webhooks", now=NOW)
+    assert (again.rows, again.more, again.note) == (0, False, "")
+    with psycopg.connect(database_url) as sync:
+        assert sync.execute(
+            "select state, failures, next_at from webhook_events order by key"
+        ).fetchall() == [
+            ("waiting", 0, NOW),
+            ("waiting", 0, NOW),
+            ("waiting", 0, NOW),
+            ("confirming", 5, later),
+        ]
+    assert (await queues.retry(conn, "reconciliation", now=NOW)).rows == 1
+    assert (await queues.retry(conn, "vop", now=NOW)).rows == 0
+    assert (await queues.retry(conn, "default", now=NOW)).rows == 0
+    billing = await queues.retry(conn, "billing", now=NOW)
+    assert (billing.rows, "never" in billing.note or "Nothing is submitted again" in billing.note) == (
+        0,
+        True,
+    )
+
+
+async def test_the_latest_order_to_restart_counts(conn: Connection) -> None:
+    """Two orders in one moment must not fail, and an old one must not hide a new one."""
+    assert await workers.last_restart(conn) is None
+    for reason in ("first", "second"):
+        await workers.order_restart(conn, ordered_by="ada", reason=reason, now=NOW)
+    latest = await workers.order_restart(conn, ordered_by="ada", reason="third", now=NOW + timedelta(hours=1))
+    await workers.order_restart(conn, ordered_by="ada", reason="late", now=NOW)
+    assert await workers.last_restart(conn) == latest

@@ -151,6 +151,15 @@ CASES: Final[dict[str, Call]] = {
         ("queue", "billing"),
         after="POST /api/queues/{name:str}/pause",
     ),
+    "POST /api/queues/{name:str}/retry": Call(
+        "/api/queues/webhooks/retry", "queue.retried", ("queue", "webhooks"), {"json": WHY}
+    ),
+    "POST /api/queues/{name:str}/clear": Call(
+        "/api/queues/webhooks/clear", "queue.cleared", ("queue", "webhooks"), {"json": WHY}
+    ),
+    "POST /api/workers/restart": Call(
+        "/api/workers/restart", "workers.restarted", ("workers", None), {"json": WHY}
+    ),
     "POST /api/users": Call(
         "/api/users", "user.created", ("user", "1"), {"json": {"name": "bea", "role": "viewer", **WHY}}
     ),

@@ -37,7 +37,7 @@ SUBJECTS = {
     "tether_stores": """
     boot_clock pool queries rows settings telemetry command_line migrate objects postgres redis clock audit events jobs limits
     order_keys accounts people gateway_calls row_counts figures sessions banks blacklist mandates debtors notifications payments vop database_epoch fingerprint_key
-    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits workers queues
+    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits workers queues store_status
     """.split(),
     "tether_web": """
     http accounts audit people queues events order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing refunds figures
@@ -48,7 +48,8 @@ SUBJECTS = {
     payments refunds notifications database_epoch commands app
     """.split(),
     "tether_client": """
-    errors pages credentials events health uploads billing payments refunds inquiry_orders notifications blacklist reconciliation client command
+    errors pages credentials events health uploads billing payments refunds inquiry_orders notifications blacklist reconciliation
+    operation figures debtors people client command
     """.split(),
 }
 # The modules of the gateway's folder, and the only places that may import them; `None`: any place.

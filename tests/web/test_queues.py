@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from tether_core.jobs import WEBHOOKS
+from tether_stores.jobs.queue import open_wake_up_queue, wake
 
 if TYPE_CHECKING:
     import httpx
@@ -68,3 +70,53 @@ async def test_workers_are_listed(api: httpx.AsyncClient) -> None:
     assert [(item["id"], item["queues"], item["host"]) for item in found["workers"]] == [
         ("w", ["webhooks"], "node-1")
     ]
+
+
+async def test_wake_ups_are_cleared_and_the_work_stays(
+    api: httpx.AsyncClient, database_url: str, redis_url: str
+) -> None:
+    """In other systems this deletes jobs; here a person who orders it in a panic must lose nothing."""
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into webhook_events (key, content, account, kind, notification_id, status, source, content_type, body, state,"
+            " failures, received_at, next_at) values ('\\x01', '', 'default', 'payment', 'n', 's', 'webhook', 'c', '', 'waiting', 0,"
+            " now(), now() - interval '1 minute')"
+        )
+    async with open_wake_up_queue(redis_url, queue="webhooks") as wake_up_queue:
+        await wake(wake_up_queue, WEBHOOKS, slot=1)
+    used = (await api.get("/api/store-status")).json()
+    assert used["redis"]["wake_ups"]["webhooks"] == 1
+    assert used["redis"]["memory_bytes"] > 0
+    assert 0 < used["postgres"]["connections"] <= used["postgres"]["connections_max"]
+    cleared = await api.post("/api/queues/webhooks/clear", json={"reason": "a test"})
+    assert cleared.json() == {"queue": "webhooks", "wake_ups": 1, "rows": 1}
+    assert (await api.get("/api/store-status")).json()["redis"]["wake_ups"]["webhooks"] == 0
+    after = {item["name"]: item for item in (await api.get("/api/queues")).json()}
+    assert after["webhooks"]["rows"] == 1
+    assert (await api.post("/api/queues/webhooks/clear", json={"reason": " "})).status_code == 422
+
+
+async def test_parked_notifications_are_retried_with_a_reason(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    """Forty notifications are parked after a defect: one order replays them, and the audit has who and why."""
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into webhook_events (key, content, account, kind, notification_id, status, source, content_type, body, state,"
+            " reason, failures, received_at) select decode(lpad(to_hex(n), 32, '0'), 'hex'), '', 'default', 'payment', 'n', 's',"
+            " 'webhook', 'c', '', 'parked', 'failed', 5, now() from generate_series(1, 40) n"
+        )
+    done = await api.post("/api/queues/webhooks/retry", json={"reason": "the defect is gone"})
+    assert done.json() == {"queue": "webhooks", "rows": 40, "more": False, "note": ""}
+    assert (await api.get("/api/webhook-events", params={"status": "parked"})).json()["items"] == []
+    rows = (await api.get("/api/audit", params={"action": "queue.retried"})).json()["items"]
+    assert [(row["actor"], row["reason"], row["after"]["rows"]) for row in rows] == [
+        ("tests", "the defect is gone", 40)
+    ]
+
+
+async def test_a_restart_says_how_many_workers_it_reaches(api: httpx.AsyncClient) -> None:
+    """A worker without a supervisor ends; who runs it by hand must know."""
+    made = (await api.post("/api/workers/restart", json={"reason": "memory grows"})).json()
+    assert (made["ordered_by"], made["supervised"], made["alone"]) == ("tests", 0, 1)
+    assert (await api.post("/api/workers/restart", json={})).status_code in {400, 422}

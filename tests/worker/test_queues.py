@@ -84,6 +84,31 @@ async def test_a_paused_queue_waits_on_every_worker_and_goes_on(
     assert len(_query(database_url, "select id from workers")) == 1
 
 
+def test_a_restart_ends_a_worker_that_has_no_supervisor(
+    environment: dict[str, str], database_url: str, process: Launch, until: Callable[..., Any]
+) -> None:
+    """Memory that grows, or a setting of a file that changed: one order restarts all, and a new worker is not restarted again."""
+    ordered = "insert into worker_restarts values (now() {}, 'ada', 'a test')"
+    with psycopg.connect(database_url) as conn:
+        conn.execute(ordered.format("+ interval '1 hour'"))  # of a clock that was wrong: left alone
+        conn.execute(ordered.format("- interval '1 hour'"))
+    worker = process("tether-worker", "run", "webhooks", environ=environment)
+    worker.await_line("worker started")
+    until(lambda: _query(database_url, "select pid from workers"), what="its row")
+    with psycopg.connect(database_url) as conn:
+        conn.execute("delete from worker_restarts")
+        conn.execute(ordered.format(""))
+    assert worker.wait() == 75
+    assert _query(database_url, "select pid from workers") == []
+    again = process("tether-worker", "run", "webhooks", environ=environment)
+    again.await_line("worker started")
+    before = until(lambda: _query(database_url, "select seen_at from workers"), what="its row")
+    until(
+        lambda: all(map(gt, _query(database_url, "select seen_at from workers"), before)), what="its next row"
+    )
+    assert again.terminate() == 0
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

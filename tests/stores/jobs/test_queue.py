@@ -11,7 +11,9 @@ import pytest
 import redis as plain
 from tether_core.errors import StoreUnreachable
 from tether_core.jobs import WEBHOOKS
-from tether_stores.jobs.queue import open_wake_up_queue, wake
+from tether_sandbox.services.server import free_port
+from tether_stores.jobs.queue import clear, open_wake_up_queue, wake, wake_ups
+from tether_stores.redis import open_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,3 +107,37 @@ async def test_waiting_for_a_redis_that_is_away_is_calm_and_short(
                 while await wake_up_queue.dequeue(timeout=1) is None:
                     pass
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+async def test_cleared_wake_ups_are_gone_and_the_next_one_gets_through(redis_url: str) -> None:
+    """A slot that stays taken after a clear would sleep until somebody flushes Redis; the names of SAQ's lists must be SAQ's."""
+    async with (
+        open_wake_up_queue(redis_url, queue="webhooks") as wake_up_queue,
+        open_redis(redis_url, name="tests") as client,
+    ):
+        for slot in (1, 2, 3):
+            await wake(wake_up_queue, WEBHOOKS, slot=slot)
+        taken = await wake_up_queue.dequeue(timeout=1)
+        assert taken is not None
+        assert (
+            await wake_ups(client, ["webhooks", "vop"])
+            == [2, 0]
+            == [
+                await wake_up_queue.count("queued"),
+                0,
+            ]
+        )
+        assert await clear(client, "webhooks") == 2
+        assert await wake_ups(client, ["webhooks"]) == [0]
+        assert await wake_up_queue.count("incomplete") == 1  # the one that was taken
+        assert await clear(client, "webhooks") == 0
+        assert [await wake(wake_up_queue, WEBHOOKS, slot=slot) for slot in (1, 2)] == [False, True]
+
+
+async def test_without_redis_nothing_is_cleared() -> None:
+    """A person who believes that a queue is empty would look for the trouble elsewhere."""
+    async with open_redis(f"redis://127.0.0.1:{free_port()}/0", name="tests") as client:
+        with pytest.raises(StoreUnreachable):
+            await clear(client, "webhooks")
+        with pytest.raises(StoreUnreachable):
+            await wake_ups(client, ["webhooks"])

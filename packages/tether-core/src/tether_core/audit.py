@@ -53,8 +53,10 @@ Action: TypeAlias = Literal[
     "layout_answer.deleted",
     "notification.replayed",
     "outcome.stated",
+    "queue.cleared",
     "queue.paused",
     "queue.resumed",
+    "queue.retried",
     "refund.ordered",
     "refusals.released",
     "report_fetches.requested",
@@ -78,6 +80,7 @@ Action: TypeAlias = Literal[
     "user.second_factor_enrolled",
     "user.second_factor_removed",
     "void.ordered",
+    "workers.restarted",
 ]
 ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 _REASON_MAX: Final = 500

@@ -12,13 +12,15 @@ from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX, 
 from tether_stores import workers
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all, fetch_one
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "NAMES",
+    "RETRIED_MAX",
     "ROWS_MAX",
     "ListedQueue",
     "Pause",
+    "Retried",
     "Waiting",
     "backlogs",
     "listed",
@@ -26,13 +28,31 @@ __all__ = [
     "pause",
     "pauses",
     "resume",
+    "retry",
 ]
 
 NAMES: Final[tuple[Queue, ...]] = get_args(Queue)
 # Rows of a kind that are counted. Counting so many takes some milliseconds, and a queue with more is far behind.
 ROWS_MAX: Final = 50_000
 
+# Rows of a kind that one order tries again; a person orders again for more.
+RETRIED_MAX: Final = 10_000
+
 _SQL: Final = load("queues")
+# What waits on each queue for its next try. A debit whose submission failed is not among them: it is inquired, never submitted again.
+_RETRIES: Final[Mapping[Queue, tuple[str, ...]]] = {
+    "webhooks": ("retry_parked", "retry_notifications"),
+    "default": ("retry_uploads",),
+    "reconciliation": ("retry_report_fetches",),
+    "vop": ("retry_checks",),
+}
+
+
+_NOTES: Final[Mapping[Queue, str]] = {
+    "billing": "Nothing is submitted again: a debit of unknown outcome is inquired. Order an inquiry of the debit, run or upload.",
+    "reconciliation": "Status inquiries keep their schedule. Order an inquiry of a debit, run or upload to have its status now.",
+    "vop": "Parked checks are not tried again. Request the checks of their upload again.",
+}
 
 
 class Pause(msgspec.Struct, frozen=True):
@@ -65,6 +85,23 @@ class Waiting(msgspec.Struct, frozen=True):
     queue: Queue
     rows: int
     oldest_s: float
+
+
+class Retried(msgspec.Struct, frozen=True):
+    """
+    What an order to try again did.
+
+    Attributes:
+        queue: Its name.
+        rows: Rows that are tried again now.
+        more: Whether there are further ones; order again for these.
+        note: What is not tried again, and how it goes on; "" for nothing.
+    """
+
+    queue: Queue
+    rows: int
+    more: bool
+    note: str
 
 
 def named(name: str, *, field: str = "name") -> Queue:
@@ -110,6 +147,20 @@ async def resume(conn: Connection, queue: Queue) -> Pause:
         why = f"Queue {queue} is not paused. GET /api/queues shows which queues are."
         raise IllegalStep("queue", state="running", step="resumed", why=why)
     return ended
+
+
+async def retry(conn: Connection, queue: Queue, *, now: datetime, limit: int = RETRIED_MAX) -> Retried:
+    """
+    Try again now what waits on a queue for its next try, and parked notifications.
+
+    Args:
+        limit: Rows of a kind, at most.
+    """
+    counts = [
+        await fetch_value(conn, _SQL[name], {"now": now, "limit": limit}, into=int)
+        for name in _RETRIES.get(queue, ())
+    ]
+    return Retried(queue, sum(counts), any(count == limit for count in counts), _NOTES.get(queue, ""))
 
 
 async def pauses(conn: Connection) -> dict[Queue, Pause]:

@@ -116,3 +116,82 @@ from (
 ) waiting
 group by queue
 order by queue;
+
+-- retry_parked --
+-- Replay up to %(limit)s parked notifications, oldest first, as `replay` of webhook_events does for one. Returns their number.
+with parked as (
+    select id from webhook_events where state = 'parked' order by id limit %(limit)s for update skip locked
+),
+replayed as (
+    update webhook_events e
+    set
+        state = 'waiting', failures = 0, next_at = %(now)s, reason = null, outcome = null, inquiries_began_at = null,
+        confirmed_status = case when source = 'report' then confirmed_status end,
+        confirmed_error_code = case when source = 'report' then confirmed_error_code end,
+        confirmed_reason_code = case when source = 'report' then confirmed_reason_code end,
+        confirmed_transaction_id = case when source = 'report' then confirmed_transaction_id end,
+        confirmed_amount_minor = null, confirmed_currency = null,
+        confirmed_at = case when source = 'report' then confirmed_at end
+    from parked
+    where e.id = parked.id
+    returning 1
+)
+select count(*) from replayed;
+
+-- retry_notifications --
+-- Make up to %(limit)s notifications due that wait for their next try, and start their retry schedule again. Returns their number.
+with deferred as (
+    select id from webhook_events
+    where state = 'waiting' and next_at > %(now)s
+    order by next_at
+    limit %(limit)s
+    for update skip locked
+),
+retried as (
+    update webhook_events e set next_at = %(now)s, failures = 0 from deferred where e.id = deferred.id returning 1
+)
+select count(*) from retried;
+
+-- retry_uploads --
+-- Make up to %(limit)s uploads due that wait for their next turn and that no worker holds. Returns their number.
+with deferred as (
+    select id from uploads
+    where due_at > %(now)s and lease is null
+    order by due_at
+    limit %(limit)s
+    for update skip locked
+),
+retried as (update uploads u set due_at = %(now)s from deferred where u.id = deferred.id returning 1)
+select count(*) from retried;
+
+-- retry_report_fetches --
+-- Make up to %(limit)s report fetches due that wait for their next try. Returns their number.
+with deferred as (
+    select account, list, day_on from report_fetches
+    where due_at > %(now)s and (leased_until is null or leased_until <= %(now)s)
+    order by due_at
+    limit %(limit)s
+    for update skip locked
+),
+retried as (
+    update report_fetches f
+    set due_at = %(now)s
+    from deferred d
+    where f.account = d.account and f.list = d.list and f.day_on = d.day_on
+    returning 1
+)
+select count(*) from retried;
+
+-- retry_checks --
+-- Make up to %(limit)s account checks due that wait for their next try. Returns their number.
+with deferred as (
+    select debtor_id from vop_checks
+    where state = 'waiting' and next_at > %(now)s and (leased_until is null or leased_until <= %(now)s)
+    order by next_at
+    limit %(limit)s
+    for update skip locked
+),
+retried as (
+    update vop_checks v set next_at = %(now)s from deferred where v.debtor_id = deferred.debtor_id returning 1
+)
+select count(*) from retried;

@@ -10,15 +10,18 @@ from tether_core.scaling import LIVE_S, Cause, ProcessState
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all
+from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "Activity",
     "PoolStatus",
+    "Restart",
     "Supervisor",
     "Worker",
     "ended",
+    "last_restart",
     "live",
+    "order_restart",
     "prune",
     "row_s",
     "seen",
@@ -189,3 +192,31 @@ def _worker(*, activity: str, **columns: Any) -> Worker:
 
 def _supervisor(*, pools: str, **columns: Any) -> Supervisor:
     return Supervisor(pools=msgspec.json.decode(pools, type=dict[str, PoolStatus]), **columns)
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """
+    An order to restart all workers.
+
+    Attributes:
+        ordered_at: Workers that started before are restarted.
+        ordered_by: Who ordered it.
+        reason: Why.
+    """
+
+    ordered_at: datetime
+    ordered_by: str
+    reason: str
+
+
+async def order_restart(conn: Connection, *, ordered_by: str, reason: str, now: datetime) -> Restart:
+    """Order the restart of all workers that have started by now."""
+    given = {"ordered_by": ordered_by, "reason": reason, "now": now}
+    made = await fetch_one(conn, _SQL["order_restart"], given, into=Restart)
+    assert made is not None
+    return made
+
+
+async def last_restart(conn: Connection) -> Restart | None:
+    """The latest order to restart all workers."""
+    return await fetch_one(conn, _SQL["last_restart"], into=Restart)

@@ -3,6 +3,9 @@
 -- A worker inserts its row when it starts, writes `seen_at` and what it does every few seconds, and removes the row when it ends. A row
 -- whose process was killed stops being seen; it is ignored from then on (tether_core.scaling.LIVE_S), and removed after an hour by any
 -- other process. A supervisor's row lives the same way.
+--
+-- An order to restart all workers is a row of worker_restarts. A worker that started before the latest one ends; a supervisor ends its own
+-- workers one after the other, each once another has taken its place.
 
 -- seen --
 -- Write that a worker lives.
@@ -51,3 +54,14 @@ select id, host, pid, version, state, pools::text, started_at, seen_at
 from supervisors
 where seen_at >= %(since)s
 order by started_at, id;
+
+-- order_restart --
+-- Order the restart of all workers that have started by now. Returns the order.
+insert into worker_restarts (ordered_at, ordered_by, reason)
+values (%(now)s, %(ordered_by)s, %(reason)s)
+on conflict (ordered_at) do update set reason = excluded.reason
+returning ordered_at, ordered_by, reason;
+
+-- last_restart --
+-- The latest order to restart, or no row.
+select ordered_at, ordered_by, reason from worker_restarts order by ordered_at desc limit 1;

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock = lambda: datetime.n
         clock: This machine's clock, aware, UTC; tests pass a wrong one.
 
     Returns:
-        The exit code: 0 done, 2 the input must change, 75 a service is unavailable.
+        The exit code: 0 done, 2 the input must change, 75 a service is unavailable, or a worker is to be started again.
     """
     args = _parser().parse_args(argv)
     args.clock = clock
@@ -245,7 +245,7 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     telemetry.configure(level=settings.log_level, program="tether-worker")
     if args.lifeline is not None:
         children.follow(args.lifeline, grace_s=args.grace)
-    uvloop.run(
+    is_restarted = uvloop.run(
         work_until_stopped(
             settings,
             queues=args.queues,
@@ -254,7 +254,8 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
             supervised=args.supervised,
         )
     )
-    return 0
+    # Who restarts on failure only would take 0 for the end.
+    return 75 if is_restarted else 0
 
 
 def _supervise(args: argparse.Namespace, settings: Settings) -> int:

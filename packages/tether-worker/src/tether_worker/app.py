@@ -103,15 +103,18 @@ async def work_until_stopped(
     grace_s: int,
     own_clock: Clock = lambda: datetime.now(UTC),
     supervised: Supervised | None = None,
-) -> None:
+) -> bool:
     """
-    Run the jobs of some queues until SIGTERM or SIGINT.
+    Run the jobs of some queues until SIGTERM or SIGINT, or until a person orders a restart.
 
     Args:
         queues: Which queues; see `tether_core.jobs.Queue`.
         grace_s: How long work in progress may take to end after the signal, in seconds.
         own_clock: This machine's clock, aware, UTC; all nodes go by that of Postgres.
         supervised: Of the supervisor that started this process; `None` for none.
+
+    Returns:
+        Whether a person ordered a restart.
     """
     queues = list(dict.fromkeys(queues))
     metrics = WorkerMetrics(slot=supervised.slot if supervised else None)
@@ -148,6 +151,7 @@ async def work_until_stopped(
             activities=activities,
             metrics=metrics,
             clock=clock,
+            restart=stopping.set,
         )
         works, periodic_tasks = _all_work(settings, pool, queues=queues, clock=clock)
         if {"billing", "reconciliation"} & set(queues):
@@ -211,6 +215,7 @@ async def work_until_stopped(
             worker.drain()
         await asyncio.gather(*running)
     _log.info("worker stopped")
+    return presence.is_restarted
 
 
 def _row(queues: list[Queue], supervised: Supervised | None) -> WorkerRow:

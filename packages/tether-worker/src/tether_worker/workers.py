@@ -1,8 +1,8 @@
 """
-The presence of a worker: a row that says that it lives and what it does, and the pauses that it obeys.
+The presence of a worker: a row that says that it lives and what it does, and the pauses and orders to restart that it obeys.
 
 The row is written every two seconds, and the pauses are read with it. While Postgres is away nothing is written, and the last known
-pauses hold.
+pauses hold. A worker of a supervisor leaves restarts to it.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ class Presence:
     Attributes:
         written_at: When the row was last written; `None` for never.
         paused: The queues that were paused then.
+        is_restarted: Whether a person has ordered its restart.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class Presence:
         activities: Activities,
         metrics: WorkerMetrics,
         clock: Callable[[], datetime],
+        restart: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Nothing is written before `kept`.
 
         Args:
             worker: The row; what changes is filled in.
+            restart: Called once a person has ordered the restart of this worker, unless it has a supervisor.
         """
         self._pool = pool
         self._worker = worker
@@ -68,6 +71,9 @@ class Presence:
         self._activities = activities
         self._metrics = metrics
         self._clock = clock
+        self._restart = restart
+        self._started_at: datetime | None = None
+        self.is_restarted = False
         self._beats = 0
         self._stopping = asyncio.Event()
         self.written_at: datetime | None = None
@@ -124,9 +130,20 @@ class Presence:
         async with connection(self._pool) as conn:
             await workers.seen(conn, worker, now=now)
             paused = await queues.pauses(conn)
+            ordered = await workers.last_restart(conn)
             if self._beats % _PRUNE_EVERY == 0:
                 await workers.prune(conn, now=now)
         self._beats += 1
+        self._started_at = self._started_at or now
+        # An order of the future is left alone: with a clock that went back, it would restart every new worker again.
+        if (
+            ordered is not None
+            and self._worker.supervisor_id is None
+            and self._started_at < ordered.ordered_at <= now
+        ):
+            _log.info("worker restarting", by=ordered.ordered_by)
+            self.is_restarted = True
+            self._restart()
         self._gates.apply(paused)
         self._metrics.measure(self._pool)
         self.written_at = now

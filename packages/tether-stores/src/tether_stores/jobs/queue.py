@@ -8,20 +8,22 @@ for ten minutes).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from redis.exceptions import RedisError
 from saq.job import Job as SaqJob
 from saq.queue.redis import RedisQueue
 from tether_core.errors import StoreUnreachable
-from tether_core.jobs import Job, job_key
+from tether_core.jobs import Job, Queue, job_key
 
-from tether_stores.redis import client_of
+from tether_stores.queries import read_lua
+from tether_stores.redis import Redis, client_of
 
-__all__ = ["WakeUpQueue", "open_wake_up_queue", "wake"]
+__all__ = ["WakeUpQueue", "clear", "open_wake_up_queue", "wake", "wake_ups"]
 
 _PAUSE_S = 0.5
+_CLEAR = read_lua("clear_wake_ups")
 
 
 class WakeUpQueue(RedisQueue):
@@ -91,3 +93,40 @@ async def wake(wake_up_queue: WakeUpQueue, job: Job, *, slot: int) -> bool:
     except (RedisError, OSError) as exc:
         raise StoreUnreachable("redis", why=type(exc).__name__) from exc
     return woken is not None
+
+
+async def wake_ups(client: Redis, queues: Sequence[Queue]) -> list[int]:
+    """
+    How many wake-ups wait on each of n queues; those that a worker has taken do not count.
+
+    Raises:
+        StoreUnreachable: when Redis is away.
+    """
+    try:
+        async with client.pipeline(transaction=False) as pipe:
+            for queue in queues:
+                pipe.llen(_waiting(queue)[0])
+            found: list[int] = await pipe.execute()
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
+    return found
+
+
+async def clear(client: Redis, queue: Queue) -> int:
+    """
+    Remove the wake-ups that wait on a queue; returns how many.
+
+    No work is lost by that: rows in Postgres hold it, and workers look for due rows by themselves.
+
+    Raises:
+        StoreUnreachable: when Redis is away.
+    """
+    try:
+        return int(await client.eval(_CLEAR, 2, *_waiting(queue)))
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
+
+
+def _waiting(queue: Queue) -> tuple[str, str]:
+    # SAQ's names (`RedisQueue.namespace`); tests/stores/jobs compares them with a queue of SAQ.
+    return f"saq:{queue}:queued", f"saq:{queue}:incomplete"

@@ -1424,3 +1424,10 @@ create table queue_pauses (
     paused_at timestamptz not null,
     constraint queue_pauses_reason_given check (reason <> '')
 );
+-- Orders to restart all workers: each worker that started before the latest one ends, and is started again by who started it.
+create table worker_restarts (
+    ordered_at timestamptz primary key,
+    ordered_by text not null,
+    reason text not null,
+    constraint worker_restarts_reason_given check (reason <> '')
+);

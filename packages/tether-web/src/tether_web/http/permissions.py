@@ -40,6 +40,7 @@ SUBJECTS: Final[dict[str, tuple[Permission, Permission]]] = {
     "reconciliation-differences": ("view", "reconciliation"),
     "refunds": ("view", "reconciliation"),
     "run-voids": ("view", "refunds"),
+    "store-status": ("view", "queues"),
     "uploads": ("view", "uploads"),
     "users": ("people", "people"),
     "webhook-events": ("view", "notifications"),

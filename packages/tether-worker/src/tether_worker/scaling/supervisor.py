@@ -59,6 +59,8 @@ _LEAVE_S: Final = 2.0
 # What a process is expected to take before the first was measured.
 _PROCESS_BYTES: Final = 120 << 20
 _MARGIN_S: Final = 1.0
+# A worker that takes the place of another has started by then.
+_STARTED_S: Final = 3.0
 
 _log = logger("supervisor")
 _sampled = Sampled(_log, every_s=30)
@@ -124,6 +126,8 @@ class _Supervisor:
         self._row_s: dict[Queue, float] = {}
         self._limits: dict[Queue, float] = {}
         self._limits_read_s = self._measured_s = float("-inf")
+        # Workers that started before are restarted, on the clock of `time.monotonic`.
+        self._restart_before_s = float("-inf")
         self._state: ProcessState = "running"
         self._stopping = asyncio.Event()
         self._is_hurried = False
@@ -192,8 +196,17 @@ class _Supervisor:
             async with connection(self._pool) as conn:
                 await workers.ended(conn, [child.worker_id])
 
+    def _roll(self, keeper: _Keeper) -> None:
+        """End the oldest process that a person has ordered to restart; the next once another has taken its place."""
+        stale = [child for child in keeper.running if child.started_s < self._restart_before_s]
+        newest_s = max((child.started_s for child in keeper.running), default=0.0)
+        if stale and not keeper.ending and monotonic() - newest_s >= _STARTED_S:
+            stale[0].end()
+            _log.info("worker process restarting", pool=keeper.name, pid=stale[0].pid, left=len(stale) - 1)
+
     async def _fit(self, keeper: _Keeper) -> None:
         """Start or end processes of a pool until it has as many as it should have."""
+        self._roll(keeper)
         wanted = self._states[keeper.name].wanted
         while (
             len(keeper.running) < wanted
@@ -259,6 +272,9 @@ class _Supervisor:
             paused = await queues.pauses(conn)
             live = await workers.live(conn, now=now)
             others = await workers.supervisors(conn, now=now)
+            ordered = await workers.last_restart(conn)
+            if ordered is not None and ordered.ordered_at <= now:
+                self._restart_before_s = monotonic() - (now - ordered.ordered_at).total_seconds()
             if monotonic() - self._limits_read_s >= _LIMITS_S:
                 accounts = await gateway_accounts.all_accounts(conn, settings=self._settings)
                 enabled = [account for account in accounts.values() if account.enabled]
