@@ -44,8 +44,10 @@ async def count(conn: Connection, name: str, *, address: str | None, now: dateti
     parameters = _parameters(subjects, tuple(subjects))
     waits = [0.0]
     for counter, failures, failed_at in await (await conn.execute(_SQL["held"], parameters)).fetchall():
-        if now - failed_at < _RESET_AFTER:
-            waits.append(wait_s(failures, counter=counter) - (now - failed_at).total_seconds())
+        # A try that came after this one may have been counted before it: no time has passed then.
+        passed_s = max(0.0, (now - failed_at).total_seconds())
+        if (wait := wait_s(failures, counter=counter)) and now - failed_at < _RESET_AFTER:
+            waits.append(wait - passed_s)
     if max(waits) > 0:
         return int(max(waits)) + 1
     reset_before = now - _RESET_AFTER

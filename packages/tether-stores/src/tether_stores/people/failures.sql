@@ -19,7 +19,7 @@ order by counter
 on conflict (counter, subject_digest) do update
 set
     failures = case when sign_in_failures.failed_at < %(reset_before)s then 1 else sign_in_failures.failures + 1 end,
-    failed_at = excluded.failed_at;
+    failed_at = greatest(sign_in_failures.failed_at, excluded.failed_at);
 
 -- clear --
 -- Remove counters after a complete sign-in.
