@@ -83,6 +83,31 @@ def test_data_can_be_kept_in_a_folder_that_does_not_exist_yet(process: Launch, t
         assert all(folder.stat().st_mode & 0o077 == 0 for folder in kept.iterdir() if folder.is_dir())
 
 
+def test_a_stop_that_comes_within_a_finalizer_is_not_lost(process: Launch) -> None:
+    """Python drops what a finalizer raises: Ctrl-C at that moment was ignored, and the demo ran to its end."""
+    code = """
+import os, signal, time
+from tether_sandbox import __main__ as command
+
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), {number})
+        time.sleep(0)
+
+def work():
+    command._exit_on_signals()
+    Closing()
+    time.sleep(30)
+    return 0
+
+exit(command.done("test", work))
+"""
+    for number, expected in ((2, 130), (15, 143)):
+        program = process("python", "-c", code.replace("{number}", str(number)), environ={})
+        assert program.wait(timeout_s=25) == expected, program.stderr
+        assert "Traceback" not in program.stderr
+
+
 def _left(program: Program, family: list[psutil.Process]) -> list[str]:
     """What a program left behind: processes, and files in its temporary folder."""
     folders = [path.name for path in program.folder.iterdir() if path.name.startswith("tether-")]

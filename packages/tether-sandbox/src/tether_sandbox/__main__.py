@@ -75,6 +75,25 @@ def _exit_on_signals() -> None:
     # After SIGTERM, or when its terminal closes, the program stops what it started, as after Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit)
+    sys.unraisablehook = _raise_again
+
+
+def _raise_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Raise a request to stop once more that Python dropped because it came within a finalizer or a callback."""
+    stop = lost.exc_value
+    if not isinstance(stop, KeyboardInterrupt | SystemExit):
+        sys.__unraisablehook__(lost)
+        return
+
+    def again(_number: int, _frame: FrameType | None) -> None:
+        raise stop
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+
+# Long enough for the finalizer to end.
+_AGAIN_S = 0.05
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
