@@ -21,7 +21,7 @@ from tether_core.spreadsheet import (
 )
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.seen import marked
-from tether_core.spreadsheet.view import View
+from tether_core.spreadsheet.view import COMMENTS_MAX, View, ViewBuilder
 from tether_core.spreadsheet.workbook import _LOOKS, open_workbook
 
 from tests.data.spreadsheets import make
@@ -147,11 +147,115 @@ def test_an_amount_that_is_not_shown_as_euros_is_refused(code: str, problem: str
     assert _names(found) == ["Ann", "Cat"]
 
 
-def test_an_amount_that_is_struck_out_is_refused() -> None:
+STRUCK_STYLE = (
+    '<office:automatic-styles><style:style style:name="ce1" style:family="table-cell"><style:text-properties '
+    'style:text-line-through-style="solid"/></style:style><style:style style:name="ce2" style:family="table-cell" '
+    'style:parent-style-name="ce1"><style:text-properties style:text-line-through-style="none"/></style:style>'
+    '<style:style style:name="T1" style:family="text"><style:text-properties style:text-line-through-type="single"/></style:style>'
+    "</office:automatic-styles>"
+)
+
+
+def _ods_cell(value: str | float, style: str = "", *, part: bool = False, comment: str = "") -> str:
+    kind = (
+        'office:value-type="string"'
+        if isinstance(value, str)
+        else f'office:value-type="float" office:value="{value}"'
+    )
+    said = f"<office:annotation><text:p>{comment}</text:p></office:annotation>" if comment else ""
+    text = f'<text:span text:style-name="T1">{value}</text:span> x' if part else str(value)
+    return f'<table:table-cell table:style-name="{style}" {kind}>{said}<text:p>{text}</text:p></table:table-cell>'
+
+
+def _ods_list(
+    styled: dict[tuple[int, int], str], comments: dict[tuple[int, int], str] | None = None
+) -> bytes:
+    """The list as LibreOffice writes it; "part" strikes a part of a text out."""
+    table = ""
+    for row, cells in enumerate(LINES):
+        table += "<table:table-row>"
+        for column, cell in enumerate(cells):
+            style = styled.get((row, column), "")
+            said = (comments or {}).get((row, column), "")
+            table += _ods_cell(cell, "" if style == "part" else style, part=style == "part", comment=said)
+        table += "</table:table-row>"
+    return make.ods(table=table, styles=STRUCK_STYLE)
+
+
+def _lists(struck: list[tuple[int, int]], comments: dict[tuple[int, int], str]) -> list[tuple[str, bytes]]:
+    """One list in every kind of workbook."""
+    lines = cast("list[list[make.Cell]]", LINES)
+
+    def name(place: tuple[int, int]) -> str:
+        return f"{'ABC'[place[1]]}{place[0] + 1}"
+
+    return [
+        (
+            "list.xlsx",
+            make.seen_xlsx(
+                LINES, struck=[*map(name, struck)], comments={name(at): said for at, said in comments.items()}
+            ),
+        ),
+        ("list.xls", make.xls(lines, struck=struck, comments=comments)),
+        ("list.xlsb", make.xlsb(lines, struck=struck, comments=comments)),
+        ("list.ods", _ods_list(dict.fromkeys(struck, "ce1"), comments)),
+    ]
+
+
+@pytest.mark.parametrize("struck", [[(2, 0), (2, 1), (2, 2)], [(2, 2)], [(2, 1)], [(2, 0)]])
+def test_a_row_that_is_struck_out_is_refused_in_every_kind_of_workbook(struck: list[tuple[int, int]]) -> None:
     """Else those whom the sender has struck out, because they have left or have paid, would be debited."""
-    found = _read(make.seen_xlsx(LINES, struck=["A3", "B3", "C3"], formats={"C4": "0.00"}))
-    assert _codes(found[1]) == ["amount_unreadable"]
-    assert _names(found) == ["Ann", "Cat"]
+    for name, data in _lists(struck, {}):
+        assert [warning for warning in _plan(data, name=name).warnings if "struck out" in warning] == [
+            "Row 3 is struck out, in whole or in part. It is refused if it is filled."
+        ], name
+        found = _read(data, name=name)
+        assert _codes(found[1]) == ["row_unreadable"], name
+        assert isinstance(found[1], Refused)
+        columns = ", ".join("ABC"[column] for _, column in struck)
+        assert f" {columns} {'is' if len(struck) == 1 else 'are'} struck out" in found[1].problems[0].note
+        assert _names(found) == ["Ann", "Cat"], name
+
+
+def test_a_part_of_a_cell_that_is_struck_out_refuses_its_row() -> None:
+    """Else the name that somebody has corrected by striking the old one out would be sent with both."""
+    book = make.seen_xlsx(LINES, struck_words={"A3": ("Ben", " Bob")})
+    inline = make.raw_xlsx(
+        '<row r="1"><c r="A1" t="inlineStr"><is><r><rPr><strike/></rPr><t>x</t></r></is></c></row>'
+    )
+    assert _LOOKS["xlsx"](io.BytesIO(inline), "A").struck == {1: (0,)}
+    for name, data in (("list.xlsx", book), ("list.ods", _ods_list({(2, 0): "part"}))):
+        assert _names(_read(data, name=name)) == ["Ann", "Cat"], name
+
+
+def test_cells_that_are_not_struck_out_after_all_are_read() -> None:
+    """Else a style that takes the line of its parent away, or a line through blank cells and notes, would refuse good rows."""
+    assert _names(_read(_ods_list({(2, 0): "ce2", (2, 2): "ce2"}), name="list.ods")) == ["Ann", "Ben", "Cat"]
+    lines = [[*line, extra] for line, extra in zip(LINES, ["Bemerkung", "neu", "alt", "blau"], strict=True)]
+    assert _names(_read(make.seen_xlsx([*lines, []], struck=["D3", "A9", "B9"]))) == ["Ann", "Ben", "Cat"]
+    assert _names(_read(make.seen_xlsx(LINES, struck=["A1", "C1"]))) == ["Ann", "Ben", "Cat"]
+
+
+def test_comments_are_named_in_every_kind_of_workbook() -> None:
+    """Else "do not collect", which somebody has written beside a debtor, would be seen by nobody."""
+    for name, data in _lists([], {(0, 0): "Liste 2026", (2, 2): "nicht einziehen", (3, 0): "neu"}):
+        (warning,) = _plan(data, name=name).warnings
+        assert warning.startswith(
+            "Cells of the table with a comment: 2, e.g. C3 (\u201cnicht einziehen\u201d)."
+        ), (
+            name,
+            warning,
+        )
+        assert _names(_read(data, name=name)) == ["Ann", "Ben", "Cat"], name
+
+
+def test_more_comments_than_anybody_reads_cost_no_memory() -> None:
+    """Else a workbook with a comment in each of a million cells would fill the worker's memory."""
+    builder = ViewBuilder()
+    for number in range(1, COMMENTS_MAX + 10):
+        builder.comment(number, 0, "x" * 1_000)
+    comments = builder.view().comments
+    assert (len(comments), len(comments[0].text)) == (COMMENTS_MAX, 200)
 
 
 def test_a_whole_column_in_another_currency_is_refused_without_a_question() -> None:

@@ -100,6 +100,51 @@ def test_ods_in_another_encoding_is_seen_as_well() -> None:
     assert (found.complete, found.hides(1), found.hides(2)) == (True, False, True)
 
 
+def test_ods_rows_and_columns_without_height_or_width_are_hidden() -> None:
+    """Else a row that somebody has drawn shut with the mouse would be debited."""
+    styles = (
+        '<office:automatic-styles><style:style style:name="ro1" style:family="table-row"><style:table-row-properties '
+        'style:row-height="0cm"/></style:style><style:style style:name="co1" style:family="table-column">'
+        '<style:table-column-properties style:column-width="0.0in"/></style:style></office:automatic-styles>'
+    )
+    columns = '<table:table-column/><table:table-column table:style-name="co1"/>'
+    found = _ods(columns + _row(CELL) + _row(CELL, extra=' table:style-name="ro1"'), styles=styles)
+    assert (found.hides(1), found.hides(2), found.hidden_columns) == (False, True, {1})
+
+
+@pytest.mark.parametrize(
+    ("format_", "mark"),
+    [
+        ("<number:text>-</number:text><number:number/>", "negative"),
+        ("<number:text>(</number:text><number:number/><number:text>)</number:text>", "negative"),
+        ("<number:number/><number:text> Gutschrift</number:text>", "credit"),
+        ('<number:number number:display-factor="1000"/>', "in thousands"),
+        ("<number:number/><number:text> kg</number:text>", ""),
+        ("<number:currency-symbol>CHF</number:currency-symbol><number:number/>", "CHF"),
+        ("<number:text>K\u010d </number:text><number:scientific-number/>", "K\u010d"),
+    ],
+)
+def test_ods_a_number_format_is_read_in_its_order(format_: str, mark: str) -> None:
+    """Else an amount that is shown with a minus sign before it, or as a credit, would be collected."""
+    styles = (
+        f'<office:automatic-styles><number:number-style style:name="N1">{format_}</number:number-style>'
+        '<style:style style:name="ce1" style:family="table-cell" style:data-style-name="N1"/></office:automatic-styles>'
+    )
+    marks = {1: ((0, mark),)} if mark else {}
+    assert _ods(_row(NUMBER.format(' table:style-name="ce1"')), styles=styles).marks == marks
+
+
+def test_ods_an_amount_above_zero_has_its_own_format() -> None:
+    """Else every amount would be refused as negative where LibreOffice shows those below zero with a minus sign."""
+    styles = (
+        '<office:automatic-styles><number:number-style style:name="N1P0"><number:number/></number:number-style>'
+        '<number:number-style style:name="N1"><number:text>-</number:text><number:number/>'
+        '<style:map style:condition="value()&gt;=0" style:apply-style-name="N1P0"/></number:number-style>'
+        '<style:style style:name="ce1" style:family="table-cell" style:data-style-name="N1"/></office:automatic-styles>'
+    )
+    assert _ods(_row(NUMBER.format(' table:style-name="ce1"')), styles=styles).marks == {}
+
+
 # --- XLSX ---
 
 
@@ -200,6 +245,20 @@ def test_xls_a_small_workbook_is_seen_as_well() -> None:
     data = bytes(header) + numbers(table) + directory.ljust(512, b"\0") + numbers(small_table) + content
     found = view_xls.look(io.BytesIO(data), "Liste")
     assert (found.complete, found.marks) == (True, FRANCS)
+
+
+def test_xls_rows_without_height_are_hidden() -> None:
+    """Else rows that were drawn shut, or are hidden unless they say otherwise, would be debited."""
+    shut = (0x0208, struct.pack("<HHHHHHI", 1, 0, 2, 0, 0, 0, 0x100))
+    shown = (0x0208, struct.pack("<HHHHHHI", 2, 0, 2, 255, 0, 0, 0x100))
+    lines: list[list[make.Cell]] = [["Name"], ["Ann"], ["Ben"]]
+
+    def hidden(*records: tuple[int, bytes]) -> list[int]:
+        found = view_xls.look(io.BytesIO(make.xls(lines, records=records)), "Liste")
+        return [number for number in range(1, 5) if found.hides(number)]
+
+    assert hidden(shut, shown) == [2]
+    assert hidden(shown, (0x0225, struct.pack("<HH", 2, 255))) == [1, 2]
 
 
 def test_xls_of_excel_95_counts_as_not_looked_at() -> None:

@@ -124,7 +124,7 @@ def merged_xlsx() -> bytes:
     return buffer.getvalue()
 
 
-def seen_xlsx(
+def seen_xlsx(  # noqa: C901 - one option after the other
     lines: Sequence[Any],
     *,
     hidden_rows: Sequence[int] = (),
@@ -134,12 +134,14 @@ def seen_xlsx(
     formats: dict[str, str] | None = None,
     errors: dict[str, str] | None = None,
     struck: Sequence[str] = (),
+    struck_words: Mapping[str, tuple[str, str]] | None = None,
+    comments: Mapping[str, str] | None = None,
 ) -> bytes:
     """
     Write a workbook that shows something else than its values; rows and columns count from 0, cells are named "C3".
 
     Formats are number formats by cell; errors are what a formula has come to, or "" for one that nothing has calculated;
-    struck cells are shown with a line through them.
+    struck cells are shown with a line through them, struck words with one through the first of two parts.
     """
     buffer = io.BytesIO()
     book = xlsxwriter.Workbook(buffer, {"in_memory": True})
@@ -151,9 +153,14 @@ def seen_xlsx(
         for column, cell in enumerate(cells):
             name = xlsxwriter.utility.xl_rowcol_to_cell(row, column)
             if isinstance(cell, str):
-                sheet.write_string(row, column, cell)
+                sheet.write_string(row, column, cell, styles.get(name))
             elif isinstance(cell, float | int):
                 sheet.write_number(row, column, cell, styles.get(name))
+    line = book.add_format({"font_strikeout": True})
+    for name, (gone, rest) in (struck_words or {}).items():
+        sheet.write_rich_string(name, line, gone, rest)
+    for name, comment in (comments or {}).items():
+        sheet.write_comment(name, comment)
     for name, error in (errors or {}).items():
         sheet.write_formula(name, "=VLOOKUP(9,Z:Z,1,0)", value=error)
     for area in merged:
@@ -252,11 +259,18 @@ def seen_ods() -> bytes:
     return ods(table=table, styles=style)
 
 
-def xls(lines: list[list[Cell]], *, records: Sequence[tuple[int, bytes]] = (), code: str = "") -> bytes:
+def xls(
+    lines: list[list[Cell]],
+    *,
+    records: Sequence[tuple[int, bytes]] = (),
+    code: str = "",
+    struck: Sequence[tuple[int, int]] = (),
+    comments: Mapping[tuple[int, int], str] | None = None,
+) -> bytes:
     """
     Write a workbook of Excel 97: BIFF8 records in a compound file.
 
-    More records may follow the cells; *code* is the number format of style 2.
+    More records may follow the cells; *code* is the number format of style 2. Rows and columns of *struck* cells and *comments* count from 0.
     """
 
     def record(code: int, data: bytes = b"") -> bytes:
@@ -266,15 +280,23 @@ def xls(lines: list[list[Cell]], *, records: Sequence[tuple[int, bytes]] = (), c
         return record(0x0809, struct.pack("<HHHHII", 0x0600, kind, 0x0DBB, 0x07CC, 0, 6))
 
     cells = b""
+    line_style = 3 if code else 2
     for row, line in enumerate(lines):
         for column, cell in enumerate(line):
             if isinstance(cell, str):
-                text = struct.pack("<HHHHB", row, column, 0, len(cell), 1) + cell.encode("utf-16-le")
+                style = line_style if (row, column) in struck else 0
+                text = struct.pack("<HHHHB", row, column, style, len(cell), 1) + cell.encode("utf-16-le")
                 cells += record(0x0204, text)
             elif cell is not None:
                 is_day = isinstance(cell, date)
                 number = float((cell - date(1899, 12, 30)).days) if isinstance(cell, date) else cell
-                cells += record(0x0203, struct.pack("<HHHd", row, column, 1 if is_day else 0, number))
+                style = line_style if (row, column) in struck else 1 if is_day else 0
+                cells += record(0x0203, struct.pack("<HHHd", row, column, style, number))
+    for identity, ((row, column), said) in enumerate((comments or {}).items(), 1):
+        cells += record(0x005D, struct.pack("<HHHHH", 0x15, 18, 0x19, identity, 0) + bytes(12))
+        cells += record(0x01B6, struct.pack("<HHIHHHI", 0, 0, 0, 0, len(said), 16, 0))
+        cells += record(0x003C, b"\1" + said.encode("utf-16-le")) + record(0x003C, bytes(16))
+        cells += record(0x001C, struct.pack("<HHHH", row, column, 0, identity) + b"\0\0\0")
     width = max(map(len, lines))
     sheet = (
         bof(0x0010)
@@ -288,6 +310,10 @@ def xls(lines: list[list[Cell]], *, records: Sequence[tuple[int, bytes]] = (), c
     if code:
         text = struct.pack("<HHB", 164, len(code), 1) + code.encode("utf-16-le")
         formats = record(0x041E, text) + formats + record(0x00E0, struct.pack("<HHH", 0, 164, 0) + bytes(14))
+    if struck:
+        # There is no font of number 4, so the fifth one has the number 5.
+        fonts = b"".join(record(0x0031, struct.pack("<HH", 200, 8 * (n == 4)) + bytes(12)) for n in range(5))
+        formats = fonts + formats + record(0x00E0, struct.pack("<HHH", 5, 0, 0) + bytes(14))
     name = struct.pack("<BB", 5, 0) + b"Liste"
     head = bof(0x0005) + record(0x0042, struct.pack("<H", 1200)) + formats
     at = len(head) + 4 + 6 + len(name) + 4
@@ -369,6 +395,8 @@ def xlsb(
     hidden_row: int = -1,
     hidden_column: int = -1,
     merged: Sequence[tuple[int, int, int, int]] = (),
+    struck: Sequence[tuple[int, int]] = (),
+    comments: Mapping[tuple[int, int], str] | None = None,
 ) -> bytes:
     """
     Write a binary workbook of Excel 2007: BIFF12 records in a zip archive.
@@ -396,7 +424,8 @@ def xlsb(
     for row, line in enumerate(lines):
         sheet += record(0, struct.pack("<IIHBBBI", row, 0, 300, 0, 0x10 * (row == hidden_row), 0, 0))
         for column, cell in enumerate(line):
-            place = struct.pack("<II", column, int((row, column) in styled))
+            style = 2 if (row, column) in struck else int((row, column) in styled)
+            place = struct.pack("<II", column, style)
             if (row, column) in errors:
                 sheet += record(3, place + b"\x2a")
             elif isinstance(cell, str | date):
@@ -405,9 +434,20 @@ def xlsb(
                 sheet += record(5, place + struct.pack("<d", cell))
     sheet += record(146) + record(161, bytes(16)) * (hidden_row >= 0)
     sheet += b"".join(record(176, struct.pack("<4I", *area)) for area in merged) + record(130)
-    styles = record(44, struct.pack("<H", 164) + text(code)) + record(617, struct.pack("<I", 2))
-    styles += b"".join(record(47, struct.pack("<HH", 0, number) + bytes(12)) for number in (0, 164)) + record(
-        618
+    styles = record(44, struct.pack("<H", 164) + text(code))
+    styles += b"".join(
+        record(43, struct.pack("<HH", 220, 8 * font) + bytes(17) + text("A")) for font in (0, 1)
+    )
+    styles += record(617, struct.pack("<I", 3))
+    styles += b"".join(
+        record(47, struct.pack("<HHH", 0, number, font) + bytes(10))
+        for number, font in ((0, 0), (164, 0), (0, 1))
+    )
+    styles += record(618)
+    notes = b"".join(
+        record(635, struct.pack("<IIIII", 0, row, row, column, column) + bytes(16))
+        + record(637, b"\0" + text(said))
+        for (row, column), said in (comments or {}).items()
     )
     book = record(131) + record(143) + record(156, struct.pack("<II", 0, 1) + text("rId1") + text("Liste"))
     book += record(144) + record(132)
@@ -432,7 +472,15 @@ def xlsb(
             "xl/workbook.bin": book,
             "xl/_rels/workbook.bin.rels": related("rId1", "worksheet", "worksheets/sheet1.bin"),
             "xl/worksheets/sheet1.bin": sheet,
-            **({"xl/styles.bin": styles} if code else {}),
+            **({"xl/styles.bin": styles} if code or struck else {}),
+            **(
+                {
+                    "xl/worksheets/_rels/sheet1.bin.rels": related("rId1", "comments", "../comments1.bin"),
+                    "xl/comments1.bin": notes,
+                }
+                if comments
+                else {}
+            ),
         }
     )
 

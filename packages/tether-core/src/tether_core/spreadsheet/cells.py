@@ -34,7 +34,17 @@ from tether_core import redaction
 from tether_core.errors import InvalidIban
 from tether_core.iban import mask, validate
 
-__all__ = ["WRITERS", "Row", "Value", "column_letters", "excerpt", "neutralise", "restore", "text_of"]
+__all__ = [
+    "WRITERS",
+    "Row",
+    "Value",
+    "column_letters",
+    "excerpt",
+    "neutralise",
+    "restore",
+    "text_of",
+    "without_marks",
+]
 
 Value: TypeAlias = str | float | bool | date | datetime | time | timedelta | None
 
@@ -96,6 +106,20 @@ def _number(value: float) -> str:
 
 # A shortcut of `text_of` for the most frequent classes of cells: it asks for one class after the other.
 WRITERS: Final[dict[type, Callable[..., str]]] = {float: _number, int: _number, date: date.isoformat}
+
+# Marks that nobody sees: direction and joining of letters, blanks of no width, byte order marks.
+_UNSEEN: Final = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+
+
+def without_marks(cells: list[str]) -> list[str]:
+    """
+    Take away what nobody sees in some cells.
+
+    >>> without_marks(["\u2066DE89\u2069", "12,50"])
+    ['DE89', '12,50']
+    """
+    return [cell if cell.isascii() else _UNSEEN.sub("", cell) for cell in cells]
+
 
 _FORMULA: Final = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 

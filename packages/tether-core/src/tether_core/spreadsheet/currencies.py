@@ -100,7 +100,7 @@ def with_currency_column(
 
 
 def ask_currency(
-    columns: Sequence[Column], *, above: Sequence[Row], answers: Answers
+    columns: Sequence[Column], *, above: Sequence[Row], below: tuple[int, str] | None = None, answers: Answers
 ) -> tuple[tuple[Question, ...], tuple[Decision, ...]]:
     """
     Ask whether amounts are euros where the table says something else.
@@ -108,6 +108,7 @@ def ask_currency(
     Args:
         columns: As matched.
         above: The rows above the header.
+        below: A row below it that names a unit and is no debtor, with its text.
         answers: `currency` is the answer.
 
     Returns:
@@ -123,7 +124,8 @@ def ask_currency(
         return (), ()  # each row says it
     else:
         cells = ((row.number, cell) for row in above for cell in row.cells)
-        number, text = next(((number, cell) for number, cell in cells if currency_of(cell)), (0, ""))
+        found = next(((number, cell) for number, cell in cells if currency_of(cell)), below)
+        number, text = found or (0, "")
         unit, where = currency_of(text), f"Row {number:,} (\u201c{excerpt(text.strip())}\u201d)"
     if not unit:
         return (), ()

@@ -120,7 +120,12 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `compile_fast`, for t
         whole = "\n".join(texts)
         if whole.count("\n") >= len(used) * len(rows) or not whole.replace("\n", "").isprintable():
             return None
-        if "#" in whole or may_be_shortened(whole) or (not whole.isascii() and not all(map(_sound, texts))):
+        if (
+            "#" in whole
+            or "Err" in whole
+            or may_be_shortened(whole)
+            or (not whole.isascii() and not all(map(_sound, texts)))
+        ):
             return None
         # A spreadsheet program or our own report puts an apostrophe at the beginning of a cell.
         padded = f"\n{whole}\n"

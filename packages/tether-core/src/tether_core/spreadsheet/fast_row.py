@@ -184,7 +184,7 @@ def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], De
                     MOJIBAKE.search(cell) or "\ufffd" in cell or not unicodedata.is_normalized("NFC", cell)
                 ):
                     return None
-        if "#" in whole:
+        if "#" in whole or "Err" in whole:
             return None
         if "'" in whole:
             for cell in cells:

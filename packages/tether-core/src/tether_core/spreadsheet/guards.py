@@ -14,19 +14,24 @@ is a question, a warning or a refusal. The questions are based on a `Scan` of al
 ['direction_column']
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import column_letters, excerpt
-from tether_core.spreadsheet.header_words import count_ibans, plain
+from tether_core.spreadsheet.header_words import count_ibans, plain, word_matches
 from tether_core.spreadsheet.headers import find_column
+from tether_core.spreadsheet.person_names import clean
 from tether_core.spreadsheet.plan import Answers, Column, Decision, Kind, Question, Refusal, Selection
 from tether_core.spreadsheet.scan import Scan
 from tether_core.spreadsheet.selection import EVERY_WORD, ask, may_have_left, word_key
+from tether_core.spreadsheet.text import DELIMITERS
 
 __all__ = ["decide_selections", "open_questions", "plan_warnings", "refuse_table", "stand_ins"]
 
+# An account number of one country: digits, and what stands between them.
+_NATIONAL: Final = re.compile(r"(?=(?:\D*\d){5})[\d\s./*-]{5,40}", re.ASCII)
 # Fields that the debit carries or that distinguish debits: of two columns with one header, a person has to choose.
 _ONE_COLUMN: Final = frozenset({"name", "first_name", "last_name", "mandate_id", "reference", "customer_id"})
 
@@ -198,6 +203,18 @@ def plan_warnings(columns: Sequence[Column], *, scan: Scan) -> Iterator[str]:
         )
 
 
+def _national(columns: Sequence[Column], *, cells: Sequence[Sequence[str]]) -> bool:
+    """Whether the columns of accounts hold numbers as they were before SEPA, and nothing else."""
+    accounts = {
+        column.position
+        for column in columns
+        if column.field == "iban"
+        or (column.field is None and any(match.field == "iban" for match in word_matches(column.header)))
+    }
+    filled = [text for row in cells for place in accounts if place < len(row) and (text := clean(row[place]))]
+    return bool(filled) and all(map(_NATIONAL.fullmatch, filled))
+
+
 def refuse_table(
     columns: Sequence[Column], *, cells: Sequence[Sequence[str]], kind: Kind, scan: Scan
 ) -> Refusal | None:
@@ -217,16 +234,17 @@ def refuse_table(
     if (
         kind == "csv"
         and all(len(row) == 1 for row in cells)
-        and all(',"' in row[0] or ';"' in row[0] for row in cells)
+        and any(all(mark in row[0] for row in cells) for mark in DELIMITERS)
     ):
         return Refusal(
             "quoted_lines",
             "Every line stands in quotation marks as a whole; export the list again with one cell a value.",
         )
-    if "iban" not in fields and "bank_code" in fields and not any(map(count_ibans, cells)):
+    national = ("iban" not in fields and "bank_code" in fields) or _national(columns, cells=cells)
+    if national and not any(map(count_ibans, cells)):
         return Refusal(
             "no_iban",
-            "The list has account numbers and bank codes from before SEPA and no IBAN; add the account holders' IBANs.",
+            "The list has national account numbers and no IBAN; add the account holders' IBANs.",
         )
     if scan.second_table:
         return Refusal(

@@ -205,9 +205,15 @@ def is_iban(text: str) -> bool:
     return is_account(text) or split_account(text) is not None
 
 
-def is_group_total(text: str) -> bool:
-    """Whether a cell labels the sum of a group, as Excel's subtotals do: "Chor Ergebnis", "Total Danse"."""
-    if not 0 < len(text) <= 80:
+def is_group_total(text: str, *, a_name: bool = False) -> bool:
+    """
+    Whether a cell labels the sum of a group, as Excel's subtotals do: "Chor Ergebnis", "Total Danse".
+
+    Args:
+        text: The cell.
+        a_name: Whether it stands where names do; then no comma may be in it, as in "Suma, Anna".
+    """
+    if not 0 < len(text) <= 80 or (a_name and "," in text):
         return False
     words = [word for word in map(plain, re.split(r"[\W_]+", text)) if word]
     return len(words) > 1 and (words[0] in _SETS["total"] or words[-1] in _SETS["total"])

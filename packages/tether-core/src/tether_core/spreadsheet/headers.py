@@ -25,6 +25,7 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import column_letters
+from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.fallbacks import FALLBACK_FIELDS
 from tether_core.spreadsheet.formats import is_day
 from tether_core.spreadsheet.header_words import is_iban, plain, speaks_of_debtor, word_matches
@@ -53,7 +54,7 @@ _LIKE: Final[dict[str, Callable[[str], bool]]] = {
     "first_name": lambda text: any(mark.isalpha() for mark in text) and not is_iban(text),
     "last_name": lambda text: any(mark.isalpha() for mark in text) and not is_iban(text),
     "postcode": lambda text: any(mark.isdigit() for mark in text) and len(text) <= 12,
-    "country": lambda text: not any(mark.isdigit() for mark in text),
+    "country": lambda text: country_code(text) is not None,
 }
 
 

@@ -60,10 +60,14 @@ def find_iban_span(data: Sequence[Row]) -> IbanSpan | None:
         if len(beginning) * 2 < len([row for row in rows if _cell(row, first)]) or not beginning:
             continue
         for padded in (False, True):
+            # The widest span counts where it serves more rows: IBANs of several countries differ in length.
+            best, most = first, 0
             for last in range(first + 1, min(first + _PIECES_MAX, width)):
                 found = sum(bool(_iban_of(row, (first, last), padded=padded)) for row in beginning)
-                if found and found * 2 >= len(beginning):
-                    return first, last
+                if found > most:
+                    best, most = last, found
+            if most and most * 2 >= len(beginning):
+                return first, best
     return None
 
 

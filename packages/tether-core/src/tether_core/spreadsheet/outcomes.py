@@ -10,7 +10,7 @@ the IBAN and the amount, and a missing name.
 
 | code | level | meaning |
 | --- | --- | --- |
-| `row_unreadable` | error | lines were swallowed by an open quotation mark |
+| `row_unreadable` | error | lines were swallowed by an open quotation mark, or a workbook shows cells as merged, covered or struck out |
 | `row_too_long` | error | more cells than the header: a delimiter in an unquoted cell has moved them |
 | `row_not_selected` | error | its word in a column that says which rows are collected is none of those that were answered |
 | `iban_missing` | error | no IBAN |

@@ -55,11 +55,16 @@ PLACEHOLDERS: Final = _NO_VALUE | {
 }
 # In a part of a name only what can be no name: there are people called Null, Leer and Brak.
 PART_PLACEHOLDERS: Final = _NO_VALUE - {"Null", "NAN", "None", "NONE", "nil"}
+_ERROR_LENGTH_MAX: Final = 20
 _ERROR_VALUE: Final = re.compile(
     r"#(?:N/?[AVBD]|NV|REF!|BEZUG!|REF|VALUE!|WERT!|VALEUR!|VALOR!|VALORE!|WAARDE!|ARG!|NAME\?|NOM\s?\?|NOMBRE\?|NOME\?"
     r"|NAAM\?|NAZWA\?|DIV/0!|¡DIV/0!|DZIEL/0!|DEEL/0!|NUM!|ZAHL!|NOMBRE!|GETAL!|LICZBA!|NULL!|NUL!|ZERO!|VERW!|ADR!"
     r"|RIF!|¡REF!|SPILL!|CALC!|ÜBERLAUF!|FIELD!|BLOCKED!|CONNECT!|UNKNOWN!|BUSY!|PYTHON!|EXTERNAL!|GETTING_DATA|ERROR!"
-    r"|NOT CALCULATED|#+)",
+    r"|NOT CALCULATED|#+"
+    # Any other one: no name and no number begins with a number sign and ends with an exclamation or question mark.
+    r"|[¡¿]?[^\W_][\w/ ]{0,14}[!?])"
+    # LibreOffice counts its errors.
+    r"|Err ?:5\d\d",
     re.IGNORECASE,
 )
 
@@ -71,7 +76,7 @@ def is_placeholder(text: str) -> bool:
 
 def error_value(text: str) -> bool:
     """Whether a cell's text is an error of a spreadsheet program (#N/A, in German #NV), saved as text."""
-    return text.startswith("#") and _ERROR_VALUE.fullmatch(text) is not None
+    return len(text) <= _ERROR_LENGTH_MAX and _ERROR_VALUE.fullmatch(text) is not None
 
 
 def error_note(text: str) -> str:

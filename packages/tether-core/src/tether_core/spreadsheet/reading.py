@@ -37,7 +37,14 @@ from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.seen import as_seen, guard
 from tether_core.spreadsheet.sniff import Sniffed, sniff
 from tether_core.spreadsheet.table import Table, examine, holds_accounts
-from tether_core.spreadsheet.text import DELIMITERS, ENCODINGS, decide_delimiter, decide_encoding, read_text
+from tether_core.spreadsheet.text import (
+    DELIMITERS,
+    ENCODINGS,
+    decide_delimiter,
+    decide_encoding,
+    decide_quote,
+    read_text,
+)
 from tether_core.spreadsheet.workbook import SHEETS_MAX, Source, Workbook, open_workbook
 
 __all__ = ["PREVIEW_ROWS", "Preview", "PreviewRow", "plan", "preview", "rows"]
@@ -116,14 +123,13 @@ def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...])
         # The rest can be displayed nevertheless; ASCII is the same in all of these.
         questions = (encoding,)
         encoding = Decision("encoding", "cp1252", "Not settled; read as Windows-1252 for now.")
-    delimiter = decide_delimiter(
-        source, encoding=encoding.value, quote=answers.quote, given=answers.delimiter
-    )
+    quote, quoted = decide_quote(source, encoding=encoding.value, given=answers.quote)
+    delimiter = decide_delimiter(source, encoding=encoding.value, quote=quote, given=answers.delimiter)
     lines = read_text(
         source,
         encoding=encoding.value,
         delimiter=delimiter.decision.value,
-        quote=answers.quote,
+        quote=quote,
         sep_line=delimiter.sep_line,
     )
     table = examine(lines, answers=answers, kind="csv")
@@ -134,7 +140,7 @@ def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...])
         kind="csv",
         encoding=encoding.value,
         delimiter=delimiter.decision.value,
-        quote=answers.quote,
+        quote=quote,
         sep_line=delimiter.sep_line,
         header_row=table.header_row,
         data_row=table.data_row,
@@ -145,7 +151,7 @@ def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...])
         selections=table.selections,
         kept=table.kept,
         iban_span=table.iban_span,
-        decisions=(encoding, delimiter.decision, *table.decisions),
+        decisions=(encoding, delimiter.decision, *([] if quoted is None else [quoted]), *table.decisions),
         questions=(*questions, *table.questions),
         warnings=(*warnings, *table.warnings),
     )
@@ -279,7 +285,7 @@ def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[R
         book = source if isinstance(source, Workbook) else open_workbook(source, kind=plan.kind)
         every = book.rows(plan.sheet)
         view = book.view(plan.sheet)
-        if view.merges or plan.skip_hidden:
+        if view.merges or view.struck or plan.skip_hidden:
             every = as_seen(
                 every, view=view, columns=plan.columns, data_row=plan.data_row, skip_hidden=plan.skip_hidden
             )

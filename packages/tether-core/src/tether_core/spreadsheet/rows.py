@@ -250,8 +250,12 @@ class _Slow:
         money = {self._amount_at, self._currency_at}
         labels = [position for position in filled if is_total_label(cells[position].strip())]
         named = [position for position in (self._name_at, *self._parts_at) if position in filled]
-        if not named and any(
-            position not in self._used and is_group_total(cells[position].strip()) for position in filled
+        # Where rows are grouped by name, the label stands there: "Ann Total", with nothing but the sum beside it.
+        by_name = len(named) == 1 and set(filled) <= {*named, *money} and self._amount_at in filled
+        if (not named or by_name) and any(
+            (position not in self._used or (by_name and position == named[0]))
+            and is_group_total(cells[position].strip(), a_name=by_name)
+            for position in filled
         ):
             # The sum of one group only: it is not compared with all the rows above.
             said = self._money_of(row)
@@ -329,6 +333,10 @@ class _Slow:
         elif is_placeholder(name):
             seen.add(
                 "name_missing", at, "The cell stands for \u201cno value\u201d; add the account holder's name."
+            )
+        elif name.startswith("="):
+            seen.add(
+                "name_unreadable", at, "The cell holds a formula as text; replace it with what it comes to."
             )
         elif "\\" in name and '"' in name:
             note = (

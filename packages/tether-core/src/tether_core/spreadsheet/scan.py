@@ -19,6 +19,7 @@ from itertools import islice, zip_longest
 from typing import Final
 
 from tether_core.spreadsheet.cells import Row
+from tether_core.spreadsheet.currencies import currency_of
 from tether_core.spreadsheet.fallbacks import has_value
 from tether_core.spreadsheet.header_words import count_ibans, named_fields, plain, word_matches
 from tether_core.spreadsheet.person_names import PLACEHOLDERS, clean
@@ -53,6 +54,7 @@ class Scan:
         differs: (Position, position) to the first row in which both columns have a value and it is not the same.
         placeholders: Position to rows whose cell means "no value".
         second_table: The row in which a table with other columns begins; 0 where none does.
+        unit_note: The first row without account and amount that names another currency, and its text.
     """
 
     def __init__(self, columns: Sequence[Column], *, fallbacks: Mapping[str, Sequence[int]]) -> None:
@@ -66,6 +68,7 @@ class Scan:
         self.differs: dict[tuple[int, int], int] = {}
         self.placeholders = Counter[int]()
         self.second_table = 0
+        self.unit_note: tuple[int, str] | None = None
         self._columns = columns
         self._width = len(columns)
         self._iban_at = at.get("iban", -1)
@@ -176,6 +179,9 @@ class Scan:
             if (amount and _AMOUNT.match(amount)) or not any(cells) or self._suspects >= _SUSPECTS_MAX:
                 continue
             self._suspects += 1
+            filled = [cell for cell in cells if cell.strip()]
+            if self.unit_note is None and len(filled) == 1 and currency_of(filled[0]):
+                self.unit_note = (row.number, filled[0])
             if self._other_table(cells):
                 self.second_table = row.number
                 return

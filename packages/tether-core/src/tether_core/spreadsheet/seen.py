@@ -14,6 +14,8 @@ euros. So a `View` changes what is read:
 | a number shown in another currency, in percent, in cents or in thousands | likewise; no such number is an amount of euros |
 | cells merged over rows | the value applies to each of the rows, except an amount |
 | an amount merged over rows of several accounts | these rows are refused |
+| a name, an IBAN or an amount that is struck out | the row is refused |
+| comments beside cells of the table | a warning |
 | a value under merged cells, which nobody sees | the row is refused |
 | what could not be looked at | a warning |
 """
@@ -24,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from tether_core.spreadsheet.cells import Row, column_letters
+from tether_core.spreadsheet.cells import Row, column_letters, excerpt
 from tether_core.spreadsheet.header_words import count_ibans
 from tether_core.spreadsheet.plan import Answers, Column, Decision, Question
 from tether_core.spreadsheet.view import Merge, View
@@ -36,6 +38,10 @@ _MERGED_FLAW: Final = (
     "The amount in column {column} is merged over rows {first} to {last}, which name several accounts; write what each of "
     "them pays into its own row."
 )
+_STRUCK_FLAW: Final = "Column {columns} is struck out in this row; delete the row where it is not to be collected, or take the line away."
+_STRUCK_FLAWS: Final = _STRUCK_FLAW.replace("Column {columns} is", "Columns {columns} are")
+# Where these are struck out, somebody means that the row is not to be collected.
+_STRUCK_FIELDS: Final = frozenset({"iban", "name", "first_name", "last_name", "amount", "amount_minor"})
 _COVERED_FLAW: Final = (
     "A merged cell hides a value of column {column} that nobody sees; unmerge the cells and correct the row."
 )
@@ -140,6 +146,8 @@ def guard(
     warnings.extend(warned)
     warnings.extend(_marks(view, columns=columns, data_row=data_row))
     warnings.extend(_merges(view, columns=columns, data_row=data_row))
+    warnings.extend(_struck(view, columns=columns, data_row=data_row))
+    warnings.extend(_comments(view, data_row=data_row))
     return Guarded(
         tuple(questions),
         tuple(warnings),
@@ -219,7 +227,7 @@ def _marks(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[
     """Warn about cells in use whose display differs from their value."""
     used = {column.position: column for column in columns if column.field}
     errors: list[tuple[int, int, str]] = []
-    excerpt: list[tuple[int, int, str]] = []
+    others: list[tuple[int, int, str]] = []
     for number, marks in view.marks.items():
         if number < data_row:
             continue
@@ -230,17 +238,17 @@ def _marks(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[
             if mark.startswith("#"):
                 errors.append((number, position, mark))
             elif column.field in ("amount", "amount_minor"):
-                excerpt.append((number, position, mark))
+                others.append((number, position, mark))
     if errors:
         number, position, mark = errors[0]
         yield (
             f"Cells in use that hold an error or a formula without a result: {len(errors):,}, e.g. "
             f"{column_letters(position)}{number} ({mark}). Rows that need them are refused."
         )
-    if excerpt:
-        number, position, mark = excerpt[0]
+    if others:
+        number, position, mark = others[0]
         yield (
-            f"Amounts that are not shown as euros: {len(excerpt):,}, e.g. {column_letters(position)}{number} ({mark}). Their rows are "
+            f"Amounts that are not shown as euros: {len(others):,}, e.g. {column_letters(position)}{number} ({mark}). Their rows are "
             "refused."
         )
 
@@ -254,6 +262,29 @@ def _merges(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator
         yield (
             f"Cells are merged over rows, e.g. {place} ({len(merges):,} in all): what is shown beside several rows holds for each "
             "of them, but for an amount."
+        )
+
+
+def _struck(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[str]:
+    used = {column.position for column in columns if column.field in _STRUCK_FIELDS}
+    numbers = sorted(
+        number for number, positions in view.struck.items() if number >= data_row and used & {*positions}
+    )
+    if numbers:
+        refused = "Filled ones are refused." if len(numbers) > 1 else "It is refused if it is filled."
+        where = f"{_listed(numbers)} {'is' if len(numbers) == 1 else 'are'}"
+        yield f"{where} struck out, in whole or in part. {refused}"
+
+
+def _comments(view: View, *, data_row: int) -> Iterator[str]:
+    comments = [comment for comment in view.comments if comment.row >= data_row]
+    if comments:
+        first = comments[0]
+        said = f" (\u201c{excerpt(first.text)}\u201d)" if first.text else ""
+        place = f"{column_letters(first.position)}{first.row}"
+        yield (
+            f"Cells of the table with a comment: {len(comments):,}, e.g. {place}{said}. Comments are not read; make sure that none "
+            "says what is not to be collected."
         )
 
 
@@ -277,7 +308,7 @@ def as_seen(
         skip_hidden: From the plan: whether hidden rows are left out.
 
     Yields:
-        The rows: merged values are copied into each of their rows, and untrusted values have a flaw.
+        The rows: merged values are copied into each of their rows, and rows with untrusted or struck-out values have a flaw.
     """
     used = {column.position: column.field or "" for column in columns if column.field}
     merges = [
@@ -287,9 +318,22 @@ def as_seen(
     ]
     if merges:
         rows = _unmerged(rows, merges=merges, used=used, data_row=data_row)
+    crossed = {place for place, field in used.items() if field in _STRUCK_FIELDS}
     for row in rows:
-        if not (skip_hidden and row.number >= data_row and view.hides(row.number)):
-            yield row
+        if skip_hidden and row.number >= data_row and view.hides(row.number):
+            continue
+        struck = view.struck.get(row.number)
+        yield row if struck is None or row.number < data_row else _crossed(row, crossed.intersection(struck))
+
+
+def _crossed(row: Row, places: Iterable[int]) -> Row:
+    """Refuse a row if any of these cells, which are struck out, has a value."""
+    found = [place for place in sorted(places) if place < len(row.cells) and row.cells[place].strip()]
+    if not found or row.flaw:
+        return row
+    flaw = _STRUCK_FLAW if len(found) == 1 else _STRUCK_FLAWS
+    named = ", ".join(map(column_letters, found))
+    return Row(row.number, row.cells, row.numeric, flaw.format(columns=named))
 
 
 def _covers(merge: Merge, position: int) -> bool:

@@ -114,6 +114,11 @@ _MAGIC: Final = (
     (b"\xfd7zXZ", "an xz archive", "unpack it and send what is inside"),
     (b"PAR1", "a Parquet file", "export it as CSV and send that"),
     (b"SQLite format 3", "a database", "export the table as CSV and send that"),
+    (
+        b"BEGIN:VCARD",
+        "a list of contacts (vCard)",
+        "export it as CSV, with accounts and amounts, and send that",
+    ),
     (b"-----BEGIN PGP", "an encrypted message", "decrypt it and send what is inside"),
 )
 _BIFF: Final = (
@@ -123,12 +128,22 @@ _BIFF: Final = (
     b"\x09\x02\x06\x00",
     b"\x09\x00\x04\x00",
 )
-_HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|table|meta|style)\b", re.IGNORECASE)
+_HTML: Final = re.compile(
+    rb"(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|title|body|table|thead|tbody|tr|td|th|div|span|p|font|center|meta|style|script"
+    rb"|link)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _MHTML: Final = re.compile(
     rb"(?:[A-Za-z-]+:[^\n]*\n){0,10}?MIME-Version:[\s\S]{0,4000}text/html", re.IGNORECASE
 )
-# MT940 and MT942 (with or without the SWIFT envelope), and DTAUS, whose first record has 128 bytes.
-_BANK_TEXT: Final = re.compile(rb"(?:\{1:F01|:20:[^\n]*\n(?::21:[^\n]*\n)?:25:|0128A[GL][KB])")
+# MT940 and MT942 (with or without the SWIFT envelope, or below a bank's own lines), DTAUS and DTAZV, whose first records have 128 and
+# 256 bytes, and what banks of other countries use: Bacs, CFONB, Norma 43, CODA, OFX and QIF.
+_BANK_TEXT: Final = re.compile(
+    rb"\{1:F01|(?:[^\n:]{0,80}\n){0,5}:20:[^\n]*\n(?::2[13][A-Z]?:[^\n]*\n)?:25[A-Z]?:|0128A[GL][KB]|0256Q|VOL1[0-9 ]{6}"
+    rb"|0[13][0-9]{5}[ ]{4}[0-9]{5}[A-Z ]{3}|11[0-9]{18}[0-9]{12}[12][0-9]{14}|0000[0-9]{7}[0-9]{3}05|OFXHEADER:|<OFX>"
+    rb"|!Type:(?:Bank|CCard|Cash)"
+)
+_ROOT: Final = re.compile(rb"<[A-Za-z][\w.-]*:?[\w.-]*\s+xmlns[:=]")
 _JSON: Final = re.compile(rb"(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\]))")
 # SYLK begins "ID;P", and so may a list with the columns ID and Postcode: its second and third line decide.
 _SYLK: Final = re.compile(rb"ID;P[^\r\n]*(?:\r?\n(?:P|B|C|F|O|NN);[A-Z][^\r\n]*){2}")
@@ -292,8 +307,9 @@ def _text(head: bytes) -> Kind | Refusal:  # noqa: C901 - one branch a kind
     for magic, what, advice in _MAGIC:
         if head.startswith(magic):
             return Refusal("other_format", f"This is {what}; {advice}.")
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or looks_utf16(head):
-        return "csv"
+    wide = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else looks_utf16(head)
+    if wide:
+        head = head.decode(wide, "replace").encode()
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     controls = len(head) - len(head.translate(None, _CONTROL))
     found: Refusal | None = None
@@ -303,7 +319,7 @@ def _text(head: bytes) -> Kind | Refusal:  # noqa: C901 - one branch a kind
         found = _WEB_PAGE
     elif _BANK_TEXT.match(start):
         found = _PAYMENT_FILE
-    elif start.startswith((b"<?xml", b"<Document", b"<office:document")):
+    elif start.startswith((b"<?xml", b"<Document", b"<office:document")) or _ROOT.match(start):
         found = _xml(start)
     elif _JSON.match(start):
         found = Refusal("other_format", "This is JSON and no table; export the list as CSV and send that.")

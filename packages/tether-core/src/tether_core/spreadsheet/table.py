@@ -51,6 +51,7 @@ from tether_core.spreadsheet.plan import (
     Selection,
 )
 from tether_core.spreadsheet.scan import scan_rows
+from tether_core.spreadsheet.text import DELIMITERS
 
 __all__ = ["COLUMNS_MAX", "SAMPLE_ROWS", "Table", "examine", "holds_accounts"]
 
@@ -64,6 +65,12 @@ _HEADER_FROM: Final = 3
 _CODES: Final = frozenset(
     "postcode phone mobile phone_2 phone_3 phone_4 primary_phone reference customer_id mandate_id national_id bank_code"
     " house_number".split()
+)
+
+
+_NO_COLUMNS: Final = Refusal(
+    "no_columns",
+    "No line of this file is divided into cells by a semicolon, comma, tab or bar; export the list as CSV, or name its delimiter.",
 )
 
 
@@ -112,7 +119,9 @@ class _Header(msgspec.Struct, frozen=True):
     why: str
 
 
-def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Refusal:
+def examine(  # noqa: C901 - one step after the other
+    rows: Iterator[Row], *, answers: Answers, kind: Kind
+) -> Table | Refusal:
     """
     Understand a sheet.
 
@@ -122,7 +131,8 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         kind: In text files a row longer than the header is suspicious, in workbooks it is not.
 
     Returns:
-        The table; or a refusal: `empty`, `no_rows` (nothing below the header) or `too_many_columns`.
+        The table; or a refusal: `empty`, `no_rows` (nothing below the header), `no_columns`, `too_many_columns`, or one of
+        `guards.refuse_table`.
 
     Raises:
         InvalidRequest: when the answers name a row, column or field that is not there.
@@ -139,6 +149,8 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
         )
     header = _header(filled[:_HEADER_WITHIN], answers=answers)
     questions: list[Question] = []
+    if header is None and kind == "csv" and _undivided(filled):
+        return _NO_COLUMNS
     if header is None:
         questions.append(_ask_header(filled))
         header = _Header(0, filled[0].number, [], "")
@@ -176,7 +188,7 @@ def examine(rows: Iterator[Row], *, answers: Answers, kind: Kind) -> Table | Ref
     columns = with_currency_column(matching.columns, words={**scan.words}, answers=answers)
     questions.extend(open_questions(columns, scan=scan, answers=answers, scores=scores))
     above = [row for row in filled if row.number < header.row]
-    units, unit_decisions = ask_currency(columns, above=above, answers=answers)
+    units, unit_decisions = ask_currency(columns, above=above, below=scan.unit_note, answers=answers)
     questions.extend(units)
     selections, selected = decide_selections(matching.columns, scan=scan, answers=answers)
     fallbacks, filled_in = stand_ins(matching.columns, scan=scan)
@@ -399,6 +411,13 @@ def _joined(upper: Sequence[str], lower: Sequence[str], *, merged: bool) -> list
         heading = above or (heading if merged and below else "")
         joined.append(f"{heading} {below}".strip())
     return _trimmed(joined)
+
+
+def _undivided(filled: Sequence[Row]) -> bool:
+    """Whether lines have one cell each, and not because they stand in quotation marks as a whole."""
+    return all(len(row.cells) < 2 for row in filled) and not any(
+        all(mark in row.cells[0] for row in filled) for mark in DELIMITERS
+    )
 
 
 def _ask_header(filled: Sequence[Row]) -> Question:

@@ -36,12 +36,20 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from tether_core.spreadsheet.cells import Row
+from tether_core.spreadsheet.cells import Row, without_marks
 from tether_core.spreadsheet.header_words import count_ibans, named_fields
 from tether_core.spreadsheet.plan import Decision, Question
 from tether_core.spreadsheet.sniff import HEAD_BYTES, looks_utf16
 
-__all__ = ["DELIMITERS", "ENCODINGS", "Delimiter", "decide_delimiter", "decide_encoding", "read_text"]
+__all__ = [
+    "DELIMITERS",
+    "ENCODINGS",
+    "Delimiter",
+    "decide_delimiter",
+    "decide_encoding",
+    "decide_quote",
+    "read_text",
+]
 
 # Encodings that a caller may choose, with a display name.
 ENCODINGS: Final = {
@@ -68,7 +76,7 @@ _RECORDS: Final = 60
 # Comes after the last line: where it is not a row of its own, a quotation mark before it was never closed.
 _END: Final = "\x1eend-of-file\x1e"
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE | re.DOTALL)
-_TEXT_FORMULA: Final = re.compile(r'\s*="((?:[^"]|"")*)"\s*')
+_TEXT_FORMULA: Final = re.compile(r'\s*=(?:"((?:[^"]|"")*)"|T\("((?:[^"]|"")*)"\))\s*')
 _UNDEFINED_1252: Final = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
 _C1: Final = re.compile(rb"[\x80-\x9f]")
 # Signs that Windows-1252 has where Polish and other encodings have letters: between letters, at the end of a longer
@@ -77,6 +85,14 @@ _SIGN_IN_WORD: Final = re.compile(
     rb"[A-Za-z\xc0-\xff][\xa2\xa3\xa5\xb3\xb9\xbc\xbe\xbf][A-Za-z\xc0-\xff]"
     rb"|[A-Za-z]{3}[\xb3\xb9\xbf](?![0-9A-Za-z])|[\xa3\xa5][A-Za-z\xb9\xea]|\x9c\xe6"
 )
+# Of each delimiter: an apostrophe where a cell begins, and one where it ends.
+_APOSTROPHES: Final = {
+    mark: (
+        re.compile(rf"(?:^|{re.escape(mark)})\s*'(?!\s*(?:{re.escape(mark)}|$))"),
+        re.compile(rf"(?<!^)(?<!{re.escape(mark)})'\s*(?={re.escape(mark)}|$)"),
+    )
+    for mark in DELIMITERS
+}
 _ACCENTED: Final = re.compile(rb"[A-Za-z]*[\x80-\xff]+[A-Za-z]*")
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -196,6 +212,37 @@ class Delimiter(msgspec.Struct, frozen=True):
     sep_line: bool
 
 
+def decide_quote(source: BinaryIO, *, encoding: str, given: str) -> tuple[str, Decision | None]:
+    """
+    Detect lists whose cells stand in apostrophes, as some programs write them.
+
+    Args:
+        source: The file, readable and seekable.
+        encoding: As decided.
+        given: The caller's word; any other mark than the usual one is used.
+
+    Returns:
+        The quotation mark, and the decision where it is not the usual one. In (nearly) all lines below the first as many cells must begin
+        with an apostrophe as end with one: names such as 't Hart only begin with it.
+    """
+    if given != '"':
+        return given, None
+    source.seek(0)
+    text = codecs.getincrementaldecoder(encoding)("replace").decode(source.read(HEAD_BYTES))
+    lines = [line for line in text.splitlines()[1 : _RECORDS + 1] if line.strip()]
+    for mark, (opens, closes) in _APOSTROPHES.items():
+        quoted = sum(len(opens.findall(line)) == len(closes.findall(line)) > 0 for line in lines)
+        if (
+            quoted
+            and quoted * 10 >= len(lines) * 9
+            and '"' not in text
+            and any(mark in line for line in lines)
+        ):
+            why = f"Cells stand in apostrophes in {quoted:,} of the first {len(lines):,} lines below the header."
+            return "'", Decision("quote", "'", why)
+    return given, None
+
+
 def decide_delimiter(
     source: BinaryIO, *, encoding: str, quote: str = '"', given: str | None = None
 ) -> Delimiter:
@@ -308,8 +355,11 @@ def _records(lines: Iterable[str], *, delimiter: str, quote: str, line: int) -> 
                     seen = now
                     if cells == [_END]:
                         return
-                    if '="' in "".join(cells):
+                    whole = "".join(cells)
+                    if "=" in whole:
                         cells[:] = map(_unwrapped, cells)
+                    if not whole.isprintable():
+                        cells[:] = without_marks(cells)
                     yield Row(number, cells)
                     previous = cells
                     continue
@@ -336,7 +386,7 @@ def _records(lines: Iterable[str], *, delimiter: str, quote: str, line: int) -> 
 def _unwrapped(cell: str) -> str:
     """Take the value out of a formula that is only a text: programs write ``="007"`` to keep Excel from changing it."""
     match = _TEXT_FORMULA.fullmatch(cell)
-    return match[1].replace('""', '"') if match else cell
+    return (match[1] or match[2] or "").replace('""', '"') if match else cell
 
 
 def _long_record(number: int, cells: list[str], *, delimiter: str, width: int, first: int, last: int) -> Row:

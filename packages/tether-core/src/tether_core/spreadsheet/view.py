@@ -20,7 +20,7 @@ import msgspec
 
 from tether_core.spreadsheet.plan import FileRefused, Refusal
 
-__all__ = ["BLIND", "MERGES_MAX", "NOT_CALCULATED", "STRUCK_OUT", "Merge", "View", "ViewBuilder"]
+__all__ = ["BLIND", "COMMENTS_MAX", "MERGES_MAX", "NOT_CALCULATED", "Comment", "Merge", "View", "ViewBuilder"]
 
 # Excel has 1,048,576 rows and 16,384 columns, LibreOffice sixteen times as many rows.
 _ROWS_MAX: Final = 1 << 24
@@ -31,12 +31,13 @@ MERGES_MAX: Final = 100_000
 # Marks the result of a formula that no program has calculated; a person sees one on opening the file.
 NOT_CALCULATED: Final = "#NOT CALCULATED"  # `names.error_note` has a sentence for it
 
-# Marks a number that is struck out: the person who did that does not want it collected.
-STRUCK_OUT: Final = "struck out"
+# More comments than these are not kept; the plan names the first one only.
+COMMENTS_MAX: Final = 1_000
+_COMMENT_LENGTH_MAX: Final = 200
 
 _TOO_MANY: Final = Refusal(
     "too_large_inside",
-    "A sheet of this workbook has millions of cells with errors or merged cells; delete what is no part of the list, or "
+    "A sheet of this workbook has millions of cells with errors, merged or struck-out cells; delete what is no part of the list, or "
     "send it as CSV.",
 )
 
@@ -58,6 +59,21 @@ class Merge(msgspec.Struct, frozen=True, order=True, array_like=True):
     last_column: int
 
 
+class Comment(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """
+    What somebody has written beside a cell.
+
+    Attributes:
+        row: Counted from 1.
+        position: Of the column, from 0.
+        text: Its first 200 characters; empty where it could not be read.
+    """
+
+    row: int
+    position: int
+    text: str
+
+
 class View(msgspec.Struct, frozen=True):
     """
     The differences between a sheet as shown and as parsed.
@@ -70,6 +86,8 @@ class View(msgspec.Struct, frozen=True):
         marks: Row to pairs of position and mark. A mark that begins with # replaces the cell; any other one is shown beside
             its number: "CHF", "%".
         merges: In order of their first rows.
+        struck: Row to the positions of cells that are struck out; blank cells may be among them.
+        comments: In order of their cells.
     """
 
     complete: bool = True
@@ -78,6 +96,8 @@ class View(msgspec.Struct, frozen=True):
     hidden_columns: frozenset[int] = frozenset()
     marks: dict[int, tuple[tuple[int, str], ...]] = {}
     merges: tuple[Merge, ...] = ()
+    struck: dict[int, tuple[int, ...]] = {}
+    comments: tuple[Comment, ...] = ()
 
     def hides(self, number: int) -> bool:
         """Whether a row is hidden."""
@@ -98,6 +118,8 @@ class ViewBuilder:
         self._known: dict[tuple[tuple[int, str], ...], tuple[tuple[int, str], ...]] = {}
         self._count = 0
         self._merges: list[Merge] = []
+        self._struck: dict[int, tuple[int, ...]] = {}
+        self._comments: list[Comment] = []
 
     def hide_rows(self, first: int, last: int) -> None:
         """Rows from *first* to *last*, counted from 1, are hidden."""
@@ -125,14 +147,35 @@ class ViewBuilder:
         Raises:
             FileRefused: when there are millions.
         """
-        if not (1 <= number <= _ROWS_MAX and 0 <= position < _COLUMNS_MAX):
+        if not self._counts(number, position):
             return
-        self._count += 1
-        if self._count > _MARKS_MAX:
-            raise FileRefused(_TOO_MANY)
         marks = (*self._marks.get(number, ()), (position, mark))
         # Columns full of the same error are common, so equal rows share one value.
         self._marks[number] = self._known.setdefault(marks, marks)
+
+    def strike(self, number: int, position: int) -> None:
+        """
+        Record that a cell is struck out.
+
+        Raises:
+            FileRefused: when there are millions.
+        """
+        if self._counts(number, position):
+            self._struck[number] = (*self._struck.get(number, ()), position)
+
+    def comment(self, number: int, position: int, text: str) -> None:
+        """Record a comment; those beyond `COMMENTS_MAX` are left aside."""
+        if len(self._comments) < COMMENTS_MAX and number >= 1:
+            self._comments.append(Comment(number, position, " ".join(text.split())[:_COMMENT_LENGTH_MAX]))
+
+    def _counts(self, number: int, position: int) -> bool:
+        """Whether a cell lies within a sheet; counts it."""
+        if not (1 <= number <= _ROWS_MAX and 0 <= position < _COLUMNS_MAX):
+            return False
+        self._count += 1
+        if self._count > _MARKS_MAX:
+            raise FileRefused(_TOO_MANY)
+        return True
 
     def merge(self, merge: Merge) -> None:
         """
@@ -158,4 +201,6 @@ class ViewBuilder:
             hidden_columns=frozenset(self._hidden_columns),
             marks=self._marks,
             merges=tuple(sorted(self._merges)),
+            struck=self._struck,
+            comments=tuple(sorted(self._comments)),
         )

@@ -4,14 +4,18 @@ What a person sees of a sheet of an ODS workbook.
 Styles precede the tables and are always read. The tables are parsed only where one of the words occurs that can make a
 difference, as for XLSX (`view_xlsx`).
 
-Source: OpenDocument 1.3 part 3, 9.1 (tables), 19.749 (visibility), 19.383 (currency), 16.29 (data styles).
+Source: OpenDocument 1.3 part 3, 9.1 (tables), 19.749 (visibility), 19.383 (currency), 16.29 (data styles),
+14.1 (annotations), 20.391 (line through).
 """
 
 import re
 import zipfile
 import zlib
-from typing import BinaryIO, Final
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Final, TypeVar
 from xml.parsers import expat
+
+import msgspec
 
 from tether_core.spreadsheet.number_formats import currency_mark, mark_of
 from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
@@ -28,6 +32,7 @@ _WORDS: Final = (
     b'"percentage"',
     b'display="false"',
     b":formula=",
+    b"annotation",
     b"='",
     b"<!",
 )
@@ -35,7 +40,11 @@ _CURRENCY: Final = re.compile(rb':currency="(?!EUR")')
 _NUMERIC: Final = frozenset(("float", "currency", "percentage"))
 _HIDDEN: Final = frozenset(("collapse", "filter"))
 _DATA_STYLES: Final = frozenset(("number-style", "currency-style", "percentage-style"))
+_NUMBERS: Final = frozenset(("number", "fraction", "scientific-number"))
+_ABOVE_ZERO: Final = re.compile(r"value\(\)>=?0(?:\.0+)?")
+_FLAT: Final = re.compile(r"0*(?:\.0*)?(?:cm|mm|in|pt|pc|px)?")
 _ERROR: Final = re.compile(r"#\S+|Err:\d{3}")
+_Value = TypeVar("_Value")
 
 
 class _StylesEndError(Exception):
@@ -62,11 +71,11 @@ def look(source: BinaryIO, sheet: str) -> View:
             for part in ("styles.xml", "content.xml"):
                 if part in archive.namelist():
                     styles.read(archive, part)
-            marks = styles.marks()
-            if not _remarkable(archive, marks):
+            found = styles.found()
+            if not _remarkable(archive, found):
                 return View()
             parser = expat.ParserCreate()
-            reader = _TableReader(parser, sheet, marks)
+            reader = _TableReader(parser, sheet, found)
             with archive.open("content.xml") as stream:
                 parse_xml(stream, parser)
             return reader.builder.view()
@@ -88,16 +97,43 @@ def _local(attributes: dict[str, str]) -> dict[str, str]:
     return {name.rpartition(":")[2]: value for name, value in attributes.items()}
 
 
+class _Found(msgspec.Struct, frozen=True):
+    """
+    Styles that change what a person sees, by their names.
+
+    Attributes:
+        marks: Of cells, with what their number format shows beside a number.
+        struck: Of cells, those that strike out.
+        struck_texts: Of parts of a text, likewise.
+        flat: Of rows and columns, those of no height or width.
+    """
+
+    marks: dict[str, str]
+    struck: frozenset[str]
+    struck_texts: frozenset[str]
+    flat: frozenset[str]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({*self.marks, *self.struck, *self.struck_texts, *self.flat})
+
+
 class _Styles:
     """The styles of cells, and what their number formats show beside a number."""
 
     def __init__(self) -> None:
         self._formats: dict[str, str] = {}
+        self._positive: dict[str, str] = {}  # name of a format to that of amounts above zero
         self._cells: dict[str, tuple[str, str]] = {}  # name to its data style and its parent
+        self._struck: dict[
+            str, bool
+        ] = {}  # name to whether the style says that it strikes out, where it says so
+        self._struck_texts: set[str] = set()
+        self._flat: set[str] = set()
         self._format = ""
-        self._literal: list[str] = []
-        self._suffix = ""
+        self._code: list[str] = []
+        self._percent = False
         self._in_text = False
+        self._style: tuple[str, str] = ("", "")
 
     def read(self, archive: zipfile.ZipFile, part: str) -> None:
         """Read the styles of a part, and nothing behind them."""
@@ -117,49 +153,77 @@ class _Styles:
             raise _StylesEndError
         values = _local(attributes)
         if name in _DATA_STYLES:
-            self._format, self._literal = values.get("name", ""), []
-            self._suffix = "%" if name == "percentage-style" else ""
+            self._format, self._code = values.get("name", ""), []
+            self._percent = name == "percentage-style"
         elif name in ("text", "currency-symbol"):
             self._in_text = bool(self._format)
-        elif name == "number" and self._format:
+        elif name in _NUMBERS and self._format:
             factor = values.get("display-factor", "1")
-            self._suffix = {"1": self._suffix, "1000": ","}.get(factor, ",,")
-        elif name == "style" and values.get("family") == "table-cell":
-            self._cells[values.get("name", "")] = (
-                values.get("data-style-name", ""),
-                values.get("parent-style-name", ""),
-            )
+            self._code.append("0" + {"1": "", "1000": ","}.get(factor, ",,"))
+        elif name == "map" and self._format:
+            if _ABOVE_ZERO.fullmatch(values.get("condition", "")):
+                self._positive[self._format] = values.get("apply-style-name", "")
+        elif name == "style":
+            self._style = values.get("family", ""), values.get("name", "")
+            if self._style[0] == "table-cell":
+                self._cells[self._style[1]] = (
+                    values.get("data-style-name", ""),
+                    values.get("parent-style-name", ""),
+                )
+        elif name.endswith("-properties"):
+            self._properties(name, values)
+
+    def _properties(self, name: str, values: dict[str, str]) -> None:
+        family, style = self._style
+        if name == "text-properties":
+            kind = values.get("text-line-through-style") or values.get("text-line-through-type")
+            if kind is not None and family == "table-cell":
+                self._struck[style] = kind != "none"
+            elif kind not in (None, "none") and family == "text":
+                self._struck_texts.add(style)
+        size = values.get("row-height") if family == "table-row" else values.get("column-width")
+        if size is not None and _FLAT.fullmatch(size):
+            self._flat.add(style)
 
     def _end(self, name: str) -> None:
         name = name.rpartition(":")[2]
         if name in _DATA_STYLES and self._format:
-            literal = "".join(self._literal).replace('"', "")
-            self._formats[self._format] = mark_of(f'0{self._suffix}"{literal}"')
+            self._formats[self._format] = mark_of("".join(self._code) + "%" * self._percent)
             self._format = ""
         self._in_text = False
 
     def _text(self, text: str) -> None:
         if self._in_text:
-            self._literal.append(text)
+            self._code.append('"' + text.replace('"', "") + '"')
 
-    def marks(self) -> dict[str, str]:
-        """Name of a style of cells to its mark, for those that have one."""
-        found = {}
+    def found(self) -> _Found:
+        """The styles that change what a person sees."""
+        marks, struck = {}, set()
         for name in self._cells:
-            style, parent = self._cells[name]
-            for _ in range(10):  # parents of parents, but never in a circle
-                if style or parent not in self._cells:
-                    break
-                style, parent = self._cells[parent]
-            if mark := self._formats.get(style, ""):
-                found[name] = mark
-        return found
+            if mark := self._mark(self._inherited(name, lambda style: self._cells[style][0] or None) or ""):
+                marks[name] = mark
+            if self._inherited(name, self._struck.get):
+                struck.add(name)
+        return _Found(marks, frozenset(struck), frozenset(self._struck_texts), frozenset(self._flat))
+
+    def _mark(self, style: str) -> str:
+        """What a number format shows beside an amount above zero."""
+        return self._formats.get(self._positive.get(style, style), "")
+
+    def _inherited(self, name: str, own: Callable[[str], _Value | None]) -> _Value | None:
+        """What a style or the nearest of its parents says."""
+        for _ in range(10):  # parents of parents, but never in a circle
+            if name not in self._cells:
+                break
+            if (value := own(name)) is not None:
+                return value
+            name = self._cells[name][1]
+        return None
 
 
-def _remarkable(archive: zipfile.ZipFile, marks: dict[str, str]) -> bool:
+def _remarkable(archive: zipfile.ZipFile, found: _Found) -> bool:
     styled = None
-    if marks:
-        names = "|".join(map(re.escape, marks))
+    if names := "|".join(map(re.escape, sorted(found))):
         styled = re.compile(f'style-name="(?:{names})"'.encode())
     with archive.open("content.xml") as stream:
         overlap = b""
@@ -183,10 +247,11 @@ def _count(values: dict[str, str], name: str) -> int:
 class _TableReader:
     """The handlers of the tables' XML; only the table of one name is looked at."""
 
-    def __init__(self, parser: expat.XMLParserType, sheet: str, marks: dict[str, str]) -> None:
+    def __init__(self, parser: expat.XMLParserType, sheet: str, found: _Found) -> None:
         self.builder = ViewBuilder()
         self._sheet = sheet
-        self._marks = marks
+        self._marks = found.marks
+        self._found = found
         self._depth = 0  # of tables, the wanted one being 1
         self._row = 0
         self._repeated = 1
@@ -198,11 +263,13 @@ class _TableReader:
         self._cell: dict[str, str] | None = None
         self._text: list[str] = []
         self._in_text = False
+        self._struck_part = False
+        self._comment: list[str] | None = None
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
+    def _start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901 - one branch an element
         name = name.rpartition(":")[2]
         if name == "table":
             if self._depth or _local(attributes).get("name") == self._sheet:
@@ -211,16 +278,24 @@ class _TableReader:
         if self._depth != 1:
             return
         if name in ("table-cell", "covered-table-cell"):
-            self._cell, self._text = attributes, []
+            self._cell, self._text, self._struck_part = attributes, [], False
         elif name == "p":
             self._in_text = self._cell is not None
+        elif name == "annotation":
+            self._comment = []
+        elif name == "span" and _local(attributes).get("style-name") in self._found.struck_texts:
+            self._struck_part = self._struck_part or self._comment is None
         elif name == "table-row":
             self._start_row(_local(attributes))
         elif name == "table-column":
             values = _local(attributes)
             first, self._column = self._column, self._column + _count(values, "number-columns-repeated")
             self._columns.append((self._column, values.get("default-cell-style-name", "")))
-            if values.get("visibility") in _HIDDEN or any(self._hidden_groups):
+            if (
+                values.get("visibility") in _HIDDEN
+                or any(self._hidden_groups)
+                or values.get("style-name") in self._found.flat
+            ):
                 self.builder.hide_columns(first, self._column - 1)
         elif name in ("table-row-group", "table-column-group"):
             self._hidden_groups.append(_local(attributes).get("display") == "false")
@@ -236,6 +311,9 @@ class _TableReader:
             self._cell = None
         elif name == "p":
             self._in_text = False
+        elif name == "annotation" and self._comment is not None:
+            self.builder.comment(self._row, self._position, " ".join(self._comment))
+            self._comment = None
         elif name == "table-row":
             self._row += self._repeated - 1
         elif name in ("table-row-group", "table-column-group") and self._hidden_groups:
@@ -243,7 +321,7 @@ class _TableReader:
 
     def _characters(self, text: str) -> None:
         if self._in_text:
-            self._text.append(text)
+            (self._text if self._comment is None else self._comment).append(text)
 
     def _start_row(self, values: dict[str, str]) -> None:
         self._row += 1
@@ -251,7 +329,8 @@ class _TableReader:
         self._repeated = _count(values, "number-rows-repeated")
         self._row_style = values.get("default-cell-style-name", "")
         visibility = values.get("visibility")
-        if visibility in _HIDDEN or any(self._hidden_groups):
+        flat = values.get("style-name") in self._found.flat
+        if visibility in _HIDDEN or any(self._hidden_groups) or flat:
             self.builder.hide_rows(self._row, self._row + self._repeated - 1)
         self.builder.filtered = self.builder.filtered or visibility == "filter"
 
@@ -267,10 +346,16 @@ class _TableReader:
         if rows > 1 or columns > 1:
             self.builder.merge(Merge(self._row, self._row + rows - 1, first, first + columns - 1))
         mark = self._mark_of(attributes, values, first)
-        if mark:
+        struck = self._struck_part or (
+            bool(self._text) and self._style_of(values, first) in self._found.struck
+        )
+        if mark or struck:
             for number in range(self._row, self._row + self._repeated):
                 for position in range(first, self._position):
-                    self.builder.mark(number, position, mark)
+                    if mark:
+                        self.builder.mark(number, position, mark)
+                    if struck:
+                        self.builder.strike(number, position)
 
     def _mark_of(self, attributes: dict[str, str], values: dict[str, str], position: int) -> str:
         text = "".join(self._text).strip()
@@ -286,8 +371,11 @@ class _TableReader:
             return ""
         if kind == "currency" and (mark := currency_mark(values.get("currency", ""))):
             return mark
-        style = values.get("style-name") or self._row_style or self._column_style(position)
-        return self._marks.get(style, "%" if kind == "percentage" else "")
+        return self._marks.get(self._style_of(values, position), "%" if kind == "percentage" else "")
+
+    def _style_of(self, values: dict[str, str], position: int) -> str:
+        """The style of a cell: its own, or that of its row or column."""
+        return values.get("style-name") or self._row_style or self._column_style(position)
 
     def _column_style(self, position: int) -> str:
         return next((style for end, style in self._columns if position < end), "")

@@ -5,7 +5,8 @@ The workbook is one stream of records in a compound file. The records of a sheet
 column, hold an error or merge cells are read, and of numbers only their format. Books of Excel 95 and older are not looked at.
 
 Source: [MS-CFB] 2.2 to 2.6 (compound files); [MS-XLS] 2.4.28 (BoundSheet8), 2.4.220 (Row), 2.4.53 (ColInfo), 2.4.24 (BoolErr),
-2.4.127 (Formula), 2.4.168 (MergeCells), 2.4.110 (FilterMode), 2.4.126 (Format), 2.4.353 (XF).
+2.4.127 (Formula), 2.4.168 (MergeCells), 2.4.110 (FilterMode), 2.4.126 (Format), 2.4.353 (XF), 2.4.122 (Font), 2.4.87
+(DefaultRowHeight), 2.4.179 (Note), 2.4.329 (TxO).
 """
 
 import struct
@@ -32,6 +33,9 @@ ERRORS: Final = {
 _BOF, _EOF, _BOUND_SHEET, _FORMAT, _XF = 0x0809, 0x000A, 0x0085, 0x041E, 0x00E0
 _ROW, _COLUMN, _FILTER, _MERGED = 0x0208, 0x007D, 0x009B, 0x00E5
 _NUMBER, _RK, _MANY_RK, _FORMULA, _ERROR = 0x0203, 0x027E, 0x00BD, 0x0006, 0x0205
+_FONT, _DEFAULT_HEIGHT, _NOTE, _OBJECT, _TEXT, _CONTINUE = 0x0031, 0x0225, 0x001C, 0x005D, 0x01B6, 0x003C
+_TEXT_CELLS: Final = frozenset((0x00FD, 0x0204, 0x00D6))
+_STRIKE: Final = 0x0008
 
 
 def look(source: BinaryIO, sheet: str) -> View:
@@ -138,7 +142,8 @@ def _text(book: bytes, at: int, count: int) -> str:
 
 def _look(book: bytes, sheet: str) -> View:
     formats = dict(BUILT_IN)
-    used: list[int] = []
+    used: list[tuple[int, int]] = []  # number format and font of each style
+    fonts: list[bool] = []
     start = None
     for code, at, _ in _records(book, 0):
         if code == _BOF and struct.unpack_from("<H", book, at)[0] != _BIFF8:
@@ -147,31 +152,53 @@ def _look(book: bytes, sheet: str) -> View:
             number, count = struct.unpack_from("<HH", book, at)
             formats[number] = mark_of(_text(book, at + 4, count))
         elif code == _XF:
-            used.append(struct.unpack_from("<H", book, at + 2)[0])
+            font, number = struct.unpack_from("<HH", book, at)
+            used.append((number, font))
+        elif code == _FONT:
+            fonts.append(bool(struct.unpack_from("<H", book, at + 2)[0] & _STRIKE))
         elif code == _BOUND_SHEET and _text(book, at + 7, book[at + 6]) == sheet:
             start = struct.unpack_from("<I", book, at)[0]
     if start is None:
         return BLIND
-    styles = {index: mark for index, number in enumerate(used) if (mark := formats.get(number, ""))}
-    return _sheet(book, start, styles)
+    styles = {index: mark for index, (number, _) in enumerate(used) if (mark := formats.get(number, ""))}
+    # There is no font of number 4: those behind it are counted one too high.
+    struck = {
+        index
+        for index, (_, font) in enumerate(used)
+        if (place := font - (font > 4)) < len(fonts) and fonts[place]
+    }
+    return _sheet(book, start, styles, struck)
 
 
-def _sheet(book: bytes, start: int, styles: dict[int, str]) -> View:  # noqa: C901, PLR0912 - one branch a record
+def _sheet(  # noqa: C901, PLR0912, PLR0915 - one branch a record
+    book: bytes, start: int, styles: dict[int, str], struck: set[int]
+) -> View:
     builder = ViewBuilder()
+    notes = _Notes(builder)
+    shown: set[int] = set()  # rows that say themselves whether they are hidden
+    cells: set[int] = set()
+    rows_hidden = False
     unpack3 = struct.Struct("<HHH").unpack_from
     for code, at, length in _records(book, start):
-        if code in (_NUMBER, _RK):
+        if code in (_NUMBER, _RK) or code in _TEXT_CELLS:
             row, column, style = unpack3(book, at)
-            if style in styles:
+            cells.add(row + 1)
+            if style in styles and code not in _TEXT_CELLS:
                 builder.mark(row + 1, column, styles[style])
+            if style in struck:
+                builder.strike(row + 1, column)
         elif code == _MANY_RK:
             row, column = struct.unpack_from("<HH", book, at)
             for index in range((length - 6) // 6):
                 style = struct.unpack_from("<H", book, at + 4 + 6 * index)[0]
                 if style in styles:
                     builder.mark(row + 1, column + index, styles[style])
+                if style in struck:
+                    builder.strike(row + 1, column + index)
         elif code == _FORMULA:
             row, column, style = unpack3(book, at)
+            if style in struck:
+                builder.strike(row + 1, column)
             if book[at + 12 : at + 14] == b"\xff\xff":
                 if book[at + 6] == 2:
                     builder.mark(row + 1, column, ERRORS.get(book[at + 8], "#N/A"))
@@ -182,9 +209,12 @@ def _sheet(book: bytes, start: int, styles: dict[int, str]) -> View:  # noqa: C9
             if book[at + 7]:
                 builder.mark(row + 1, column, ERRORS.get(book[at + 6], "#N/A"))
         elif code == _ROW:
-            row = struct.unpack_from("<H", book, at)[0]
-            if book[at + 12] & 0x20:
+            row, _, _, height = struct.unpack_from("<4H", book, at)
+            shown.add(row + 1)
+            if book[at + 12] & 0x20 or not height & 0x7FFF:
                 builder.hide_rows(row + 1, row + 1)
+        elif code == _DEFAULT_HEIGHT:
+            rows_hidden = bool(book[at] & 0x02)
         elif code == _COLUMN:
             first, last, width, _, flags = struct.unpack_from("<5H", book, at)
             if flags & 1 or not width:
@@ -195,4 +225,32 @@ def _sheet(book: bytes, start: int, styles: dict[int, str]) -> View:  # noqa: C9
             for index in range(struct.unpack_from("<H", book, at)[0]):
                 first_row, last_row, first, last = struct.unpack_from("<4H", book, at + 2 + 8 * index)
                 builder.merge(Merge(first_row + 1, last_row + 1, first, last))
+        else:
+            notes.add(book, code, at)
+    if rows_hidden:
+        for number in cells - shown:
+            builder.hide_rows(number, number)
     return builder.view()
+
+
+class _Notes:
+    """Comments: an object, its text, and later the cell that it belongs to."""
+
+    def __init__(self, builder: ViewBuilder) -> None:
+        self._builder = builder
+        self._object = -1
+        self._length = 0
+        self._texts: dict[int, str] = {}
+
+    def add(self, book: bytes, code: int, at: int) -> None:
+        """Take a record of any kind."""
+        if code == _OBJECT:
+            self._object = struct.unpack_from("<H", book, at + 6)[0]
+        elif code == _TEXT:
+            self._length = struct.unpack_from("<H", book, at + 10)[0]
+        elif code == _CONTINUE and self._length:
+            self._texts[self._object] = _text(book, at, self._length)
+            self._length = 0
+        elif code == _NOTE:
+            row, column, _, identity = struct.unpack_from("<4H", book, at)
+            self._builder.comment(row + 1, column, self._texts.get(identity, ""))

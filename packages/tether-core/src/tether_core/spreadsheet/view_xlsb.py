@@ -4,7 +4,8 @@ What a person sees of a sheet of an XLSB workbook.
 The parts are streams of binary records in a zip archive. The records of a sheet are walked once, as for XLS (`view_xls`).
 
 Source: [MS-XLSB] 2.1.4 (records), 2.4.160 (BrtBundleSh), 2.4.668 (BrtFmt), 2.4.876 (BrtXF), 2.4.752 (BrtRowHdr), 2.4.324
-(BrtColInfo), 2.4.314 (BrtCellError), 2.4.706 (BrtMergeCell).
+(BrtColInfo), 2.4.314 (BrtCellError), 2.4.706 (BrtMergeCell), 2.4.149 (BrtFont), 2.4.28 (BrtBeginComment),
+2.4.347 (BrtCommentText).
 """
 
 import struct
@@ -17,7 +18,7 @@ from xml.parsers import expat
 from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
 from tether_core.spreadsheet.view import BLIND, Merge, View, ViewBuilder
 from tether_core.spreadsheet.view_xls import ERRORS
-from tether_core.spreadsheet.view_xlsx import DoctypeFound, related_parts
+from tether_core.spreadsheet.view_xlsx import DoctypeFound, related_parts, sheet_parts
 
 __all__ = ["look"]
 
@@ -25,6 +26,9 @@ _PART_BYTES_MAX: Final = 512 << 20
 _SHEET, _FORMAT, _XF, _XFS_BEGIN, _XFS_END = 156, 44, 47, 617, 618
 _ROW, _RK, _ERROR, _REAL, _FORMULA_NUMBER, _FORMULA_ERROR = 0, 2, 3, 5, 9, 11
 _COLUMN, _MERGE, _FILTER = 60, 176, 161
+_FONT, _COMMENT, _COMMENT_TEXT = 43, 635, 637
+_CELLS: Final = frozenset(range(1, 12))
+_STRIKE: Final = 0x0008
 
 
 def look(source: BinaryIO, sheet: str) -> View:
@@ -48,10 +52,13 @@ def look(source: BinaryIO, sheet: str) -> View:
             part, styles_part = related_parts(archive, members.get("xl/_rels/workbook.bin.rels"), identity)
             if part is None or part.lower() not in members:
                 return BLIND
-            styles = _styles(
+            styles, struck = _styles(
                 _part(archive, members.get((styles_part or "xl/styles.bin").lower()), needed=False)
             )
-            return _look(_part(archive, members[part.lower()]), styles)
+            builder = ViewBuilder()
+            for comments in sheet_parts(archive, members, part, kind="/comments"):
+                _comments(builder, _part(archive, comments))
+            return _look(builder, _part(archive, members[part.lower()]), styles, struck)
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -116,37 +123,56 @@ def _identity(book: bytes, sheet: str) -> str:
     raise KeyError
 
 
-def _styles(data: bytes) -> dict[int, str]:
-    formats, marks = dict(BUILT_IN), dict[int, str]()
+def _styles(data: bytes) -> tuple[dict[int, str], set[int]]:
+    """The styles whose number format adds something, with what it adds, and those that are struck out."""
+    formats, marks, struck = dict(BUILT_IN), dict[int, str](), set[int]()
+    fonts: list[bool] = []
     inside, index = False, 0
     for code, at in _records(data):
         if code == _FORMAT:
             formats[struct.unpack_from("<H", data, at)[0]] = mark_of(_text(data, at + 2)[0])
+        elif code == _FONT:
+            fonts.append(bool(struct.unpack_from("<H", data, at + 2)[0] & _STRIKE))
         elif code in (_XFS_BEGIN, _XFS_END):
             inside = code == _XFS_BEGIN
         elif code == _XF and inside:
-            if mark := formats.get(struct.unpack_from("<H", data, at + 2)[0], ""):
+            number, font = struct.unpack_from("<HH", data, at + 2)
+            if mark := formats.get(number, ""):
                 marks[index] = mark
+            if font < len(fonts) and fonts[font]:
+                struck.add(index)
             index += 1
-    return marks
+    return marks, struck
 
 
-def _look(data: bytes, styles: dict[int, str]) -> View:  # noqa: C901 - one branch a record
-    builder = ViewBuilder()
+def _comments(builder: ViewBuilder, data: bytes) -> None:
+    row = position = -1
+    for code, at in _records(data):
+        if code == _COMMENT:
+            row, _, position = struct.unpack_from("<III", data, at + 4)
+        elif code == _COMMENT_TEXT:
+            builder.comment(row + 1, position, _text(data, at + 1)[0])
+
+
+def _look(  # noqa: C901 - one branch a record
+    builder: ViewBuilder, data: bytes, styles: dict[int, str], struck: set[int]
+) -> View:
     unpack = struct.Struct("<II").unpack_from
     row = 0
     for code, at in _records(data):
-        if code in (_RK, _REAL, _FORMULA_NUMBER):
-            if styles:
-                column, style = unpack(data, at)
-                if (mark := styles.get(style & 0xFFFFFF)) is not None:
-                    builder.mark(row, column, mark)
+        if code in _CELLS:
+            column, style = unpack(data, at)
+            style &= 0xFFFFFF
+            if code in (_ERROR, _FORMULA_ERROR):
+                builder.mark(row, column, ERRORS.get(data[at + 8], "#N/A"))
+            elif code in (_RK, _REAL, _FORMULA_NUMBER) and style in styles:
+                builder.mark(row, column, styles[style])
+            if style in struck:
+                builder.strike(row, column)
         elif code == _ROW:
             row = unpack(data, at)[0] + 1
-            if data[at + 11] & 0x10:
+            if data[at + 11] & 0x10 or not struct.unpack_from("<H", data, at + 8)[0]:
                 builder.hide_rows(row, row)
-        elif code in (_ERROR, _FORMULA_ERROR):
-            builder.mark(row, unpack(data, at)[0], ERRORS.get(data[at + 8], "#N/A"))
         elif code == _COLUMN:
             first, last, width, _, flags = struct.unpack_from("<IIIIH", data, at)
             if flags & 1 or not width:

@@ -5,19 +5,24 @@ The sheet's XML is scanned a second time. Most sheets contain none of the attrib
 that. Only where one occurs is the XML parsed, event by event, in constant memory. A document
 type declaration, by which XML can expand without limit, occurs in no valid workbook and ends the scan.
 
-Source: ECMA-376 part 1, 18.3.1.73 (row), 18.3.1.4 (c), 18.3.1.13 (col), 18.3.1.55 (mergeCell), 18.3.1.2 (autoFilter), 18.8 (styles).
+Source: ECMA-376 part 1, 18.3.1.73 (row), 18.3.1.4 (c), 18.3.1.13 (col), 18.3.1.55 (mergeCell), 18.3.1.2 (autoFilter), 18.8 (styles),
+18.4 (shared strings), 18.7 (comments); [MS-XLSX] 2.6.205 (threadedComment).
 """
 
+import posixpath
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from typing import IO, BinaryIO, Final
 from xml.parsers import expat
 
-from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
-from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, STRUCK_OUT, Merge, View, ViewBuilder
+import msgspec
 
-__all__ = ["DoctypeFound", "look", "parse_xml", "related_parts"]
+from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
+from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
+
+__all__ = ["DoctypeFound", "look", "parse_xml", "related_parts", "sheet_parts"]
 
 _CHUNK_BYTES: Final = 1 << 20
 _OVERLAP_BYTES: Final = 64
@@ -35,6 +40,7 @@ _WORDS: Final = (
     b"<v></v>",
     b"/></c>",
     b":row",
+    b"strike",
     b"<!",
 )
 _REFERENCE: Final = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})", re.ASCII)
@@ -71,12 +77,15 @@ def look(source: BinaryIO, sheet: str) -> View:
                 return BLIND
             part, styles_part = found
             styles = _styles(archive, members.get(styles_part.lower()))
+            styles = msgspec.structs.replace(styles, texts=_struck_texts(archive, members))
             info = members.get(part.lower())
             if info is None:
                 return BLIND
-            if not _remarkable(archive, info, styles):
-                return View()
-            return _sheet(archive, info, styles)
+            builder = ViewBuilder()
+            _comments(builder, archive, members, part)
+            if _remarkable(archive, info, styles):
+                _sheet(builder, archive, info, styles)
+            return builder.view()
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -185,10 +194,140 @@ def _path(target: str) -> str:
     return target.lstrip("/") if target.startswith(("/", "xl/")) else f"xl/{target}"
 
 
-def _styles(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> dict[str, str]:
-    """Find the cell styles that show more than their number: the style's number to the mark."""
+def sheet_parts(
+    archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], part: str, *, kind: str
+) -> list[zipfile.ZipInfo]:
+    """
+    Find the parts that belong to a sheet.
+
+    Args:
+        archive: The workbook.
+        members: Its parts by their names in small letters.
+        part: Of the sheet.
+        kind: How the type of their relation ends, e.g. "/comments".
+
+    Returns:
+        Those that are there.
+
+    Raises:
+        Exception: when the list of relations is no XML, or declares a document type.
+    """
+    folder, _, name = part.rpartition("/")
+    found = []
+    for element, attributes in _elements(archive, members.get(f"{folder}/_rels/{name}.rels".lower())):
+        if element == "Relationship" and attributes.get("Type", "").endswith(kind):
+            target = attributes.get("Target", "").replace("\\", "/")
+            path = target.lstrip("/") if target.startswith("/") else posixpath.normpath(f"{folder}/{target}")
+            if (info := members.get(path.lower())) is not None:
+                found.append(info)
+    return found
+
+
+def _comments(
+    builder: ViewBuilder, archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], part: str
+) -> None:
+    """Read the comments of a sheet; those of a conversation are stored a second time with a note about old programs."""
+    found: dict[str, str] = {}
+    for kind, element in (("/comments", "comment"), ("/threadedComment", "threadedComment")):
+        for info in sheet_parts(archive, members, part, kind=kind):
+            found.update(_texts_of(archive, info, element))
+    for reference, text in found.items():
+        if (place := _place(reference)) is not None:
+            builder.comment(*place, text)
+
+
+def _texts_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, element: str) -> dict[str, str]:
+    """Read the texts of the elements of one name, by the cells they belong to; the first one of a cell."""
+    texts: dict[str, list[str]] = {}
+    current: list[list[str]] = []
+    in_text = [False]
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        if _local(name) == element:
+            current[:] = [texts.setdefault(attributes.get("ref", ""), [])]
+            if current[0]:
+                current.clear()
+        in_text[0] = _local(name) in ("t", "text")
+
+    def end(name: str) -> None:
+        in_text[0] = False
+        if _local(name) == element:
+            current.clear()
+
+    def characters(text: str) -> None:
+        if in_text[0] and current:
+            current[0].append(text)
+
+    if info.file_size > _PART_BYTES_MAX:
+        return {}
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = characters
+    with archive.open(info) as stream:
+        parse_xml(stream, parser)
+    return {reference: "".join(parts) for reference, parts in texts.items()}
+
+
+def _struck_texts(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo]) -> frozenset[str]:
+    """Find the shared texts of which a part is struck out, by their numbers."""
+    info = members.get("xl/sharedstrings.xml")
+    if info is None or not _contains(archive, info, b"strike"):
+        return frozenset()
+    found: set[str] = set()
+    state = [-1, 0, 0]  # number of the text, whether its run is struck out, whether within a run's text
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        name = _local(name)
+        if name == "si":
+            state[:] = [state[0] + 1, 0, 0]
+        elif name == "r":
+            state[1] = 0
+        elif name == "strike":
+            state[1] = attributes.get("val", "1") in _TRUE
+        state[2] = name == "t"
+
+    def characters(text: str) -> None:
+        if state[1] and state[2] and text.strip():
+            found.add(str(state[0]))
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.CharacterDataHandler = start, characters
+    with archive.open(info) as stream:
+        parse_xml(stream, parser)
+    return frozenset(found)
+
+
+def _contains(archive: zipfile.ZipFile, info: zipfile.ZipInfo, word: bytes) -> bool:
+    """Whether a part holds a word."""
+    with archive.open(info) as stream:
+        overlap = b""
+        while chunk := stream.read(_CHUNK_BYTES):
+            if word in overlap + chunk or b"\0" in chunk[:4]:
+                return True
+            overlap = chunk[-_OVERLAP_BYTES:]
+    return False
+
+
+class _Styles(msgspec.Struct, frozen=True):
+    """
+    What the cell styles add to a value, by the numbers of the styles.
+
+    Attributes:
+        marks: What the number format shows beside a number.
+        struck: Those that strike a cell out.
+        texts: Shared texts that are struck out, or a part of them.
+    """
+
+    marks: dict[str, str]
+    struck: frozenset[str]
+    texts: frozenset[str] = frozenset()
+
+
+def _styles(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> _Styles:
+    """Find the cell styles that show more than their number."""
     formats = {str(number): mark for number, mark in BUILT_IN.items()}
     marks: dict[str, str] = {}
+    struck: set[str] = set()
     struck_fonts: set[str] = set()
     inside, index = False, 0
     in_fonts, fonts = False, 0
@@ -202,20 +341,21 @@ def _styles(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> dict[str,
         elif name == "numFmt":
             formats[attributes.get("numFmtId", "")] = mark_of(attributes.get("formatCode", ""))
         elif name == "xf" and inside:
-            mark = formats.get(attributes.get("numFmtId", ""), "")
-            if not mark and attributes.get("fontId") in struck_fonts:
-                mark = STRUCK_OUT
-            if mark:
+            if mark := formats.get(attributes.get("numFmtId", ""), ""):
                 marks[str(index)] = mark
+            if attributes.get("fontId") in struck_fonts:
+                struck.add(str(index))
             index += 1
-    return marks
+    return _Styles(marks, frozenset(struck))
 
 
-def _remarkable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: dict[str, str]) -> bool:
+def _remarkable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: _Styles) -> bool:
     """Whether a sheet holds any of the words that make it differ from its values."""
     styled = None
-    if styles:
-        numbers = "|".join(styles)
+    if styles.texts:
+        return True
+    if styles.marks or styles.struck:
+        numbers = "|".join(sorted({*styles.marks, *styles.struck}))
         styled = re.compile(rf"""\ss\s*=\s*["'](?:{numbers})["']""".encode())
     with archive.open(info) as stream:
         overlap = b""
@@ -250,27 +390,29 @@ def _place(reference: str) -> tuple[int, int] | None:
     return None if match is None else (int(match[2]), _column(match[1]))
 
 
-def _sheet(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: dict[str, str]) -> View:
+def _sheet(builder: ViewBuilder, archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: _Styles) -> None:
     parser = expat.ParserCreate()
-    reader = _SheetReader(parser, styles)
+    reader = _SheetReader(parser, builder, styles)
     with archive.open(info) as stream:
         parse_xml(stream, parser)
     reader.end_cell()
-    return reader.builder.view()
 
 
 class _SheetReader:
     """The handlers of a sheet's XML; cells that need no mark cost one call and one look at three attributes."""
 
-    def __init__(self, parser: expat.XMLParserType, styles: dict[str, str]) -> None:
-        self.builder = ViewBuilder()
+    def __init__(self, parser: expat.XMLParserType, builder: ViewBuilder, styles: _Styles) -> None:
+        self.builder = builder
         self._parser = parser
-        self._styles = styles
+        self._styles = styles.marks
+        self._struck = styles.struck
+        self._texts = styles.texts
         self._row = 0
         self._position: int | str | None = -1  # of the latest cell, or its reference
         self._error: list[str] | None = None
         self._formula = False  # one without a result, so far
         self._is_text = False
+        self._shared: list[str] | None = None  # the number of a shared text
         self._result: list[str] = []  # of that formula
         self._rows_hidden = False
         parser.StartElementHandler = self._start
@@ -279,7 +421,7 @@ class _SheetReader:
         if ":" in name:
             name = _local(name)
         if name == "c":
-            if self._formula or self._error is not None:
+            if self._formula or self._error is not None or self._shared is not None:
                 self.end_cell()
             self._position = attributes.get("r") or self._here() + 1
             kind = attributes.get("t")
@@ -288,9 +430,15 @@ class _SheetReader:
                 self._error = []
             elif attributes.get("s") in self._styles:
                 self.builder.mark(self._row, self._here(), self._styles[attributes["s"]])
+            if attributes.get("s") in self._struck:
+                self.builder.strike(self._row, self._here())
+            if kind == "s" and self._texts:
+                self._shared = []
         elif name == "v":
             if self._error is not None:
                 self._parser.CharacterDataHandler = self._error.append
+            elif self._shared is not None:
+                self._parser.CharacterDataHandler = self._shared.append
             elif self._formula and self._is_text:
                 self._formula = False  # a text may be empty
             elif self._formula:
@@ -303,6 +451,8 @@ class _SheetReader:
             self._start_row(attributes)
         elif name == "is":
             self._formula = False
+        elif name == "strike" and attributes.get("val", "1") in _TRUE:
+            self.builder.strike(self._row, self._here())
         else:
             self._other(name, attributes)
 
@@ -315,14 +465,16 @@ class _SheetReader:
 
     def end_cell(self) -> None:
         """Mark the cell that has ended, if it held an error or a formula without its result."""
-        if self._error is not None or self._formula:
+        if self._error is not None or self._formula or self._shared is not None:
             self._parser.CharacterDataHandler = None
+        if self._shared is not None and "".join(self._shared).strip() in self._texts:
+            self.builder.strike(self._row, self._here())
         if self._error is not None:
             text = "".join(self._error).strip()[:20]
             self.builder.mark(self._row, self._here(), text if text.startswith("#") else "#N/A")
         elif self._formula and not "".join(self._result).strip():
             self.builder.mark(self._row, self._here(), NOT_CALCULATED)
-        self._error, self._formula, self._result = None, False, []
+        self._error, self._formula, self._result, self._shared = None, False, [], None
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         number = attributes.get("r", "")

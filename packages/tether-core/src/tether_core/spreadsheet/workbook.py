@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, TypeAlias, cast
 import msgspec
 import python_calamine as calamine
 
-from tether_core.spreadsheet.cells import WRITERS, Row, text_of
+from tether_core.spreadsheet.cells import WRITERS, Row, text_of, without_marks
 from tether_core.spreadsheet.plan import FileRefused, Kind, Refusal
 from tether_core.spreadsheet.seen import marked
 from tether_core.spreadsheet.view import BLIND, View
@@ -153,6 +153,8 @@ class Workbook:
                     if kind is float or kind is int:
                         numeric |= 1 << position
             cells = cast("list[str]", values)
+            if not "".join(cells).isprintable():
+                cells = without_marks(cells)
             while cells and not cells[-1]:
                 cells.pop()
             yield Row(number, blank + cells if offset and cells else cells, numeric << offset)
