@@ -28,7 +28,11 @@ def _read(text: str) -> list[Outcome]:
 
 
 def _debtors(outcomes: list[Outcome]) -> list[tuple[str, str, int]]:
-    return [(one.name, one.iban, one.amount_minor) for one in outcomes if isinstance(one, Debtor)]
+    return [
+        (outcome.name, outcome.iban, outcome.amount_minor)
+        for outcome in outcomes
+        if isinstance(outcome, Debtor)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_subtotals_in_the_column_of_names_are_no_debtors_and_no_false_sum() -> N
         "Total, Anna\t\t3.00\nGrand Total\t\t18.00\n"
     )
     found = _read(text)
-    assert [type(one) for one in found] == [Debtor, Skipped, Debtor, Skipped, Refused, Skipped]
+    assert [type(outcome) for outcome in found] == [Debtor, Skipped, Debtor, Skipped, Refused, Skipped]
     assert isinstance(found[-1], Skipped)
     assert found[-1].note == "The file says 18.00, and so do the rows above."
 
@@ -100,7 +104,7 @@ def test_subtotals_in_the_column_of_names_are_no_debtors_and_no_false_sum() -> N
 def test_an_error_of_any_language_is_no_name(error: str) -> None:
     """Else a debtor called #¡VALOR! would be debited, as the look-up of the name has failed."""
     found = _read(f"Titular;IBAN;Importe;Concepto\n{error};{ES};12,50;x\nLuis;{DE};7,00;{error}\n")
-    assert [one.problems[0].code for one in found if isinstance(one, Refused)] == [
+    assert [outcome.problems[0].code for outcome in found if isinstance(outcome, Refused)] == [
         "name_unreadable",
         "text_unreadable",
     ]
