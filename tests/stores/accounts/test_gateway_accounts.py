@@ -107,6 +107,42 @@ async def test_an_account_is_replaced_and_disabled(conn: Connection) -> None:
     assert (found.passwords, found.enabled) == (("newest",), False)
 
 
+async def test_a_former_login_counts_for_the_account_that_had_it(conn: Connection) -> None:
+    """Its password signs the chargebacks of older debits; as an account of its own it would sign for nobody's debits."""
+    former = msgspec.structs.replace(SECOND, name="before-march", enabled=False, former_of="default")
+    await put(conn, former, keys=[KEY], now=NOW)
+    found = await all_accounts(conn, settings=settings(TETHER_SECRETS_KEY=KEY))
+    assert found["before-march"].former_of == "default"
+    assert [credential.account for credential in credentials(found.values())] == ["default", "default"]
+    assert not await enable(conn, "before-march", enabled=True, now=NOW)
+    assert await enable(conn, "before-march", enabled=False, now=NOW)
+    await put(conn, msgspec.structs.replace(former, passwords=("newest",)), keys=[KEY], now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"enabled": True}, "enabled"),
+        ({"former_of": "third"}, "former_of"),
+        ({"former_of": "older"}, "former_of"),
+        ({"former_of": "before"}, "former_of"),
+        ({"name": "second", "former_of": "default"}, "former_of"),
+    ],
+    ids=["enabled", "of nobody", "of a former one", "of itself", "of one that has a former one"],
+)
+async def test_a_former_login_that_can_be_nobodys_is_refused(
+    conn: Connection, wrong: dict[str, object], field: str
+) -> None:
+    """Debits would go to a login that was given up, or what it signs would count for no account."""
+    await put(conn, SECOND, keys=[KEY], now=NOW)
+    older = msgspec.structs.replace(SECOND, name="older", enabled=False, former_of="second")
+    await put(conn, older, keys=[KEY], now=NOW)
+    former = msgspec.structs.replace(older, name="before", former_of="default")
+    with pytest.raises(InvalidRequest) as caught:
+        await put(conn, msgspec.structs.replace(former, **wrong), keys=[KEY], now=NOW)
+    assert caught.value.field == field
+
+
 async def test_the_default_account_is_the_environments(conn: Connection) -> None:
     """Two sources for one account would disagree one day, and nobody would know which one sends."""
     with pytest.raises(InvalidRequest, match="environment"):

@@ -341,6 +341,26 @@ async def test_a_payment_the_gateway_does_not_find_waits(
     assert len(world.asked) == len(SETUP.terminals)
 
 
+async def test_a_payment_of_a_former_login_is_confirmed_there(
+    world: World, paid: Callable[..., Awaitable[str]]
+) -> None:
+    """After a change of login or terminal the true chargebacks of older debits would wait a fortnight and then for a person."""
+    unique_id = await paid(StatusChange("chargebacked", "chargeback", "AC04"))
+    former = world.clients["default"]
+    world.clients = {
+        "default": msgspec.structs.replace(former, terminals=("terminal-2",)),
+        "other": msgspec.structs.replace(former, terminals=("terminal-1",)),
+    }
+    await world.deliver(unique_id, **CLAIM)
+    await confirm(world.inquiry_deps)
+    assert (await world.event())[:3] == ("confirming", "confirm", "not_found")
+    world.clients["other"] = msgspec.structs.replace(world.clients["other"], former_of="default")
+    world.now += timedelta(hours=1)
+    await confirm(world.inquiry_deps)
+    await apply_batch(world.applying)
+    assert await world.state() == ("chargebacked", "AC04")
+
+
 async def test_a_wrong_password_refutes_nothing(
     world: World, paid: Callable[..., Awaitable[str]], simulator: Simulator
 ) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from tether_sandbox.gateway.api import Adopted
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import report_fetches
+from tether_stores.reconciliation.completeness import draw_up
 from tether_stores.reconciliation.report_fetches import Reading
 from tether_worker.gateway.client import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
@@ -157,6 +159,31 @@ async def test_a_dropped_notification_is_found(world: World, attempt: Callable[.
     await world.report_fetch("transactions")
     assert await world.all("select state from billing_attempts") == [("approved",)]
     assert await world.events() == [("report", "approved", "processed", "applied", world.day)]
+
+
+async def test_the_reports_of_a_former_login_are_about_the_account_that_had_it(
+    world: World, attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """The old login lists every older debit each night: each would wait for a person as that of another account."""
+    world.clients["old"] = msgspec.structs.replace(world.clients["default"], former_of="default")
+    first, second = world.adopt("first", "second")
+    for name, unique_id in (("first", first), ("second", second)):
+        world.simulator.transition(StatusChange("approved", unique_id=unique_id))
+        await attempt(name, unique_id=unique_id)
+    await world.deliver(first, status="approved")
+    await want(world.conn, ["default", "old"], [world.day], now=world.now, lists=["transactions"])
+    while await read_list(world.inquiry_deps):
+        await world.book()
+    assert await world.all("select state from billing_attempts") == [("approved",), ("approved",)]
+    assert await world.events() == [
+        ("webhook", "approved", "processed", "applied", world.day),
+        ("report", "approved", "processed", "applied", world.day),
+    ]
+    report = await draw_up(
+        world.conn, from_on=world.day, to_on=world.day, accounts=["default", "old"], now=world.now
+    )
+    assert (report.report.known, report.report.by_webhook, report.report.fetched) == (2, 1, 1)
+    assert report.report.unexplained == 0
 
 
 async def test_a_lost_answer_is_found_by_our_id(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
@@ -337,7 +364,9 @@ async def test_an_item_that_cannot_be_read_is_counted(world: World) -> None:
     nobody = Chargeback("first", "1st chargeback", None, None, "AC04", None, None, None, None, {})
     transfer = Chargeback("transfer", "Transfer", "ab" * 16, None, None, None, None, None, None, {})
     reading = Reading("default", "imports", world.day, 0, 1, 0)
-    read = await _take_page(world.conn, Page((good, nobody, transfer)), reading, now=world.now)
+    read = await _take_page(
+        world.conn, Page((good, nobody, transfer)), reading, account="default", now=world.now
+    )
     assert (read.listed, read.held, read.unread) == (3, 2, 1)
     assert [row[:2] for row in await world.events()] == [("report", "chargebacked")]
 

@@ -7,6 +7,9 @@
     tether-worker accounts disable second               submit nothing more with it
     tether-worker accounts enable second
 
+The login or address that an account had before is stored in the same way, with `"former_of": "default", "enabled": false`: its debits can still be
+inquired, and what it signs and lists counts for that account.
+
 Secrets are read from standard input and never from arguments, which other users of the machine can see.
 """
 
@@ -77,10 +80,16 @@ def _list(_args: argparse.Namespace, settings: Settings) -> int:
             f"{item.billing_per_s or settings.emp_rate_limit:g}",
             "-" if item.debit_max_minor is None else str(item.debit_max_minor),
             day,
-            "" if item.enabled else "disabled",
+            _remark(item),
         )
     Console().print(table)
     return 0
+
+
+def _remark(account: GatewayAccount) -> str:
+    if account.former_of is not None:
+        return f"former login or address of {account.former_of}"
+    return "" if account.enabled else "disabled"
 
 
 def _put(_args: argparse.Namespace, settings: Settings) -> int:
@@ -97,7 +106,8 @@ def _put(_args: argparse.Namespace, settings: Settings) -> int:
 def _enable(args: argparse.Namespace, settings: Settings) -> int:
     if not asyncio.run(_set_enabled(args.name, settings, enabled=args.enabled)):
         raise InvalidRequest(
-            "there is no such account, except for the one of the environment; see `tether-worker accounts list`",
+            "there is no such account, except for the one of the environment, or it is a former login or address, which submits "
+            "nothing; see `tether-worker accounts list`",
             field=args.name,
         )
     sys.stdout.write(f"{args.name} is {'enabled' if args.enabled else 'disabled'}\n")
@@ -130,6 +140,7 @@ async def _write(account: GatewayAccount, settings: Settings) -> None:
                 passwords=len(account.passwords),
                 terminals=len(account.terminal_tokens),
                 enabled=account.enabled,
+                former_of=account.former_of,
             ),
             now=now,
         )

@@ -307,7 +307,7 @@ async def all_billed(stage: Stage, *, timeout_s: float) -> None:
     Wait until the outcome of each debit is known; when nothing is being submitted, move time forward by an hour at a time.
 
     Raises:
-        TimeoutError: when an outcome stays unknown.
+        TimeoutError: when an outcome stays unknown; the message says how many, and why.
     """
 
     def none_is_open() -> bool:
@@ -324,12 +324,17 @@ async def all_billed(stage: Stage, *, timeout_s: float) -> None:
         return not unplanned and not left
 
     await asyncio.to_thread(stage.gateway.resolve)
-    await eventually(
-        none_is_open,
-        what="every debit's outcome",
-        timeout_s=timeout_s,
-        despite=(psycopg.OperationalError, StoreUnreachable),
-    )
+    try:
+        await eventually(
+            none_is_open,
+            what="every debit's outcome",
+            timeout_s=timeout_s,
+            despite=(psycopg.OperationalError, StoreUnreachable),
+        )
+    except TimeoutError as exc:
+        with psycopg.connect(stage.database_url) as conn:
+            unresolved = conn.execute(_SQL["unresolved_debits"]).fetchall()
+        raise TimeoutError(f"{exc}; {unresolved}") from exc
     # Debits that were submitted meanwhile have pending results.
     await asyncio.to_thread(stage.gateway.resolve)
 

@@ -60,9 +60,6 @@ _END_S: Final = 120.0
 # "Not found" is trusted after a grace period on the machine's clock, which the test cannot move; and the response may be lost
 # again when the debit is submitted again.
 _RESOLVE_S: Final = 360.0
-# With several identities: how long each is configured for its debits, and how often.
-_RESOLVE_EACH_S: Final = 75.0
-_RESOLVE_ROUNDS: Final = 3
 # Range of the outage of each of the three stores.
 _OUTAGE_SHORTEST_S: Final = 10.0
 _OUTAGE_LONGEST_S: Final = 300.0
@@ -376,7 +373,7 @@ class _Chaos:
     async def run(
         self, faults: Sequence[Fault], *, until_s: float, outage_s: float, report: Callable[[Recovery], None]
     ) -> None:
-        """Inject each fault once, then draw until the time is over."""
+        """Inject each fault once, then draw until the time is over; outages of a store add to it."""
         once = list(faults)
         self._rng.shuffle(once)
         # If only outages are selected, they are drawn, too.
@@ -388,6 +385,7 @@ class _Chaos:
             await asyncio.sleep(self._rng.uniform(*_PAUSE_S))
             held_s = outage_s if fault.is_outage else self._rng.uniform(fault.shortest_s, fault.longest_s)
             recovery = await self._recovery(fault, held_s=held_s)
+            until_s += outage_s if fault.is_outage else 0.0
             self.recoveries.append(recovery)
             report(recovery)
 
@@ -645,7 +643,7 @@ async def _resolved(stage: Stage) -> None:
     """Wait until every file is read, every debit has an outcome, and no notification is due or unconfirmed."""
     await eventually(lambda: all_read(stage.database_url), what="every file to be read", timeout_s=_END_S)
     await asyncio.to_thread(resume_runs, stage)
-    await _all_billed(stage)
+    await all_billed(stage, timeout_s=_RESOLVE_S)
     async with open_pool(stage.database_url, name="tether-chaos", max_size=1) as pool:
 
         async def none_is_left() -> bool:
@@ -665,25 +663,6 @@ def _rewinds(stage: Stage, recoveries: Sequence[Recovery]) -> BooksLine:
         row = conn.execute(_SQL["epochs"]).fetchone()
     assert row is not None
     return BooksLine("times the database went back = epochs after the first", rewinds, row[0])
-
-
-async def _all_billed(stage: Stage) -> None:
-    """
-    Wait until the outcome of each debit is known.
-
-    A debit of unknown outcome can be inquired only with the login and at the address that it was submitted with, so each of
-    these is configured in turn, as the program's warning says.
-    """
-    if len(stage.accounts) == 1:
-        await all_billed(stage, timeout_s=_RESOLVE_S)
-        return
-    for login, url in stage.accounts * _RESOLVE_ROUNDS:
-        await asyncio.to_thread(stage.configure, EMP_API_LOGIN=login, EMP_API_URL=url)
-        await asyncio.to_thread(resume_runs, stage)
-        with contextlib.suppress(TimeoutError):
-            await all_billed(stage, timeout_s=_RESOLVE_EACH_S)
-            return
-    await all_billed(stage, timeout_s=_RESOLVE_S)
 
 
 def _warnings(stage: Stage) -> list[str]:

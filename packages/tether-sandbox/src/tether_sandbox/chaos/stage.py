@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import msgspec
 import psutil  # publishes no types
 import psycopg
 import psycopg.sql
+from tether_stores.accounts.gateway_accounts import DEFAULT, GatewayAccount, new_key
 from tether_stores.migrate import migrate
 from tether_stores.queries import split_file
 
@@ -190,11 +192,18 @@ class Stage(msgspec.Struct, frozen=True):
     accounts: list[tuple[str, str]]
 
     def configure(self, **settings: str) -> None:
-        """Change settings, and restart the web nodes one after another, and so the workers, as an operator does."""
+        """
+        Change settings, and restart the web nodes one after another, and so the workers, as an operator does.
+
+        A login and address that was configured before is kept as an account of its own, so that its debits can be inquired.
+        """
         self.environ.update(settings)
         account = (self.environ["EMP_API_LOGIN"], self.environ["EMP_API_URL"])
         if account not in self.accounts:
             self.accounts.append(account)
+        for number, former in enumerate(self.accounts, 1):
+            if former != account:
+                self._keep(former, name=f"former-{number}")
 
         def restart(nodes: Sequence[Node]) -> None:
             for node in nodes:
@@ -204,6 +213,25 @@ class Stage(msgspec.Struct, frozen=True):
 
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(restart, (self.webs, self.workers)))
+
+    def _keep(self, former: tuple[str, str], *, name: str) -> None:
+        login, url = former
+        account = GatewayAccount(
+            name=name,
+            api_url=url,
+            login=login,
+            passwords=tuple(self.environ["EMP_API_PASSWORD"].split(",")),
+            terminal_tokens=TERMINALS,
+            enabled=False,
+            former_of=DEFAULT,
+        )
+        subprocess.run(
+            (Path(sys.executable).parent / "tether-worker", "accounts", "put"),
+            input=msgspec.json.encode(account),
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
 
     @property
     def database_url(self) -> str:
@@ -252,7 +280,7 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         gate.start()
         gateway = stack.enter_context(gateway_running(_setup(gate)))
         environ = {**ENVIRONMENT, **_FAST, **services.environment, "EMP_API_URL": gateway.url}
-        environ |= {"EMP_TERMINAL_TOKEN": ",".join(TERMINALS)}
+        environ |= {"EMP_TERMINAL_TOKEN": ",".join(TERMINALS), "TETHER_SECRETS_KEY": new_key()}
         environ |= {} if between is None else {"DATABASE_URL": between.url}
         environ |= settings or {}
         # The console scripts are in the folder of this Python, which may not be on PATH.

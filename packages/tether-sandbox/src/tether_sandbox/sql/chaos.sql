@@ -103,6 +103,16 @@ select
 from billing_attempts
 where run_id is not null;
 
+-- unresolved_debits --
+-- Debits without a known outcome, by payment stage, why the latest inquiry did not resolve them, where they went, and how often they
+-- were inquired about.
+select payment_stage, unresolved_reason, submitted_to, inquiry_count, count(*)
+from billing_attempts
+where run_id is not null and payment_stage < 20
+group by payment_stage, unresolved_reason, submitted_to, inquiry_count
+order by count(*) desc, payment_stage
+limit 20;
+
 -- expire_leases --
 -- Let the leases of calls that must have ended expire.
 update billing_attempts

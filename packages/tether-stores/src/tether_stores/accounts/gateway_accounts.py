@@ -8,6 +8,9 @@ the others.
 
 An account has several passwords while one is being changed: calls are made with the first, notifications may be signed with
 any. It has several terminals likewise: new debits go to the first, questions to all.
+
+A login or address that an account had before is a row of its own, with `former_of`. It submits nothing. What its password signs and what
+its reports list counts for the account that had it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -68,6 +71,7 @@ class GatewayAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         characters: Of names and texts: "latin" as they are, without signs that no bank carries; "sepa" in the basic set;
             `None` for `EMP_CHARACTERS`.
         enabled: Whether it may send. Its notifications are taken all the same.
+        former_of: The account that had this login or address before; `None` for an account of its own. One with it must not be enabled.
     """
 
     name: _Name
@@ -82,6 +86,12 @@ class GatewayAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     day_amount_max_minor: _Count | None = None
     characters: Characters | None = None
     enabled: bool = True
+    former_of: _Name | None = None
+
+    @property
+    def owner(self) -> str:
+        """The account that its notifications and reports are about: itself, or the one whose former login or address it is."""
+        return self.former_of or self.name
 
     def __repr__(self) -> str:
         """Name the account; everything else may be secret."""
@@ -155,10 +165,13 @@ async def put(conn: Connection, account: GatewayAccount, *, keys: Sequence[str],
         now: The current time.
 
     Raises:
-        InvalidRequest: for the name of the default account, or without a usable key.
+        InvalidRequest: for the name of the default account, without a usable key, or for a former login or address that is enabled
+            or that belongs to no account.
     """
     if account.name == DEFAULT:
         raise InvalidRequest("the default account comes from the environment", field="name")
+    if account.former_of is not None:
+        await _check_former(conn, account)
     opened = opened_keys(keys)
     if opened is None:
         raise InvalidRequest(
@@ -178,13 +191,28 @@ async def put(conn: Connection, account: GatewayAccount, *, keys: Sequence[str],
             "day_amount_max_minor": account.day_amount_max_minor,
             "characters": account.characters,
             "enabled": account.enabled,
+            "former_of": account.former_of,
             "now": now,
         },
     )
 
 
+async def _check_former(conn: Connection, account: GatewayAccount) -> None:
+    if account.enabled:
+        raise InvalidRequest(
+            'a former login or address submits nothing: set "enabled" to false', field="enabled"
+        )
+    cursor = await conn.execute(_SQL["is_owner"], {"name": account.former_of, "former": account.name})
+    row = await cursor.fetchone()
+    if row is None or not row[0]:
+        raise InvalidRequest(
+            f"there is no account {account.former_of} that could have had it; name the account that has another login or address now",
+            field="former_of",
+        )
+
+
 async def enable(conn: Connection, name: str, *, enabled: bool, now: datetime) -> bool:
-    """Let an account send, or not; whether there is one."""
+    """Let an account send, or not; whether there is one that may: a former login or address may not."""
     cursor = await conn.execute(_SQL["enable"], {"name": name, "enabled": enabled, "now": now})
     return await cursor.fetchone() is not None
 
@@ -201,7 +229,7 @@ def credentials(accounts: Iterable[GatewayAccount]) -> tuple[Credential, ...]:
     """
     return tuple(
         Credential(
-            gateway_account.name,
+            gateway_account.owner,
             gateway_account.login,
             gateway_account.passwords,
             gateway_account.terminal_tokens,
@@ -253,9 +281,8 @@ def opened_keys(keys: Sequence[str]) -> MultiFernet | None:
 
 
 def _opened(row: tuple[Any, ...], *, keys: MultiFernet | None) -> GatewayAccount | None:
-    name, sealed, api_url, billing, reconciliation, debit_max, day_count, day_amount, characters, enabled = (
-        row
-    )
+    name, sealed, api_url, billing, reconciliation, debit_max, day_count, day_amount, *more = row
+    characters, enabled, former_of = more
     if keys is None:
         _log.error("TETHER_SECRETS_KEY is not set: an account cannot be opened", account=name)
         return None
@@ -280,4 +307,5 @@ def _opened(row: tuple[Any, ...], *, keys: MultiFernet | None) -> GatewayAccount
         day_amount_max_minor=day_amount,
         characters=characters,
         enabled=enabled,
+        former_of=former_of,
     )

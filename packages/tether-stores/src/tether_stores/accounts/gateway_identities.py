@@ -199,8 +199,8 @@ def diagnostics(calls: Collection[OpenCalls], *, accounts: Collection[GatewayAcc
         if call.key not in keys and call.key != EVERY:
             lines.append(
                 f"submissions went to {call.name or call.key} (account {call.account}), which is not configured any more: "
-                f"{since}. Configure its terminal, login and address again, after the current ones or as an account of "
-                "its own, until they are resolved"
+                f"{since}. Configure its terminal again after the current one, or its login and address as a former account, "
+                "until they are resolved"
             )
         elif call.account not in names:
             lines.append(

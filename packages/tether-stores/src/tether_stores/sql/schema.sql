@@ -842,6 +842,8 @@ create table gateway_accounts (
     updated_at timestamptz not null,
     -- The character set of names and texts to the gateway; null for EMP_CHARACTERS.
     characters text constraint gateway_accounts_characters_known check (characters in ('latin', 'sepa')),
+    -- The account that had this login or address before; null for an account of its own.
+    former_of text constraint gateway_accounts_former_disabled check (former_of is null or not enabled),
     -- "default" is the account of the environment.
     constraint gateway_accounts_name_form check (name ~ '^[a-z0-9][a-z0-9_-]{0,31}$' and name <> 'default'),
     constraint gateway_accounts_limits_positive check (

@@ -8,7 +8,7 @@ transaction is open during an inquiry.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Final
@@ -37,6 +37,7 @@ __all__ = [
     "InquiryDeps",
     "Permit",
     "chargebacks_of",
+    "clients_for",
     "clients_of",
     "inquire",
     "limited",
@@ -61,17 +62,24 @@ class GatewayClient(msgspec.Struct, frozen=True):
         terminals: Its terminals; payments are found only with the one that took them.
         limits: How fast it may be called.
         scope: What lists of chargebacks are limited to, where the gateway demands that.
+        former_of: The account that had this login or address before; `None` for an account of its own.
     """
 
     gateway: Gateway
     terminals: tuple[str, ...]
     limits: Limits
     scope: Scope | None = None
+    former_of: str | None = None
 
     @property
     def name(self) -> str:
         """Our name for the account."""
         return self.gateway.account.name
+
+    @property
+    def owner(self) -> str:
+        """The account that its reports are about."""
+        return self.former_of or self.name
 
     def identity(self, terminal: str) -> GatewayIdentity:
         """The gateway identity of calls to a terminal of it."""
@@ -174,43 +182,66 @@ def clients_of(
         for name, account in (await gateways.accounts()).items():
             opened = await gateways.get(name)
             if opened is not None:
-                found[name] = GatewayClient(opened, account.terminal_tokens, gateways.rates(account), scope)
+                rates = gateways.rates(account)
+                found[name] = GatewayClient(
+                    opened, account.terminal_tokens, rates, scope, former_of=account.former_of
+                )
         return found
 
     return clients
 
 
+def clients_for(account: str, *, clients: Mapping[str, GatewayClient]) -> list[GatewayClient]:
+    """
+    Where a payment of an account can be found: with its present login and address first, then with its former ones.
+
+    Args:
+        account: Our name for it.
+        clients: All accounts.
+
+    Returns:
+        None where it is not configured.
+    """
+    present = [client for client in (clients.get(account),) if client is not None]
+    return [*present, *(client for client in clients.values() if client.former_of == account)]
+
+
 async def payment(
     deps: InquiryDeps,
-    client: GatewayClient,
+    clients: Sequence[GatewayClient],
     *,
     unique_id: str | None = None,
     transaction_id: str | None = None,
     terminal_hint: str | None = None,
-) -> GatewayAnswer | None:
+) -> tuple[GatewayAnswer | None, GatewayClient]:
     """
     Inquire about a payment at each terminal of the account until one has it.
 
     Args:
+        clients: Of `clients_for`, at least one.
         unique_id: The gateway's id of it, or
         transaction_id: ours.
         terminal_hint: The terminal that probably took it; inquired first where it is the account's.
 
     Returns:
-        The answer, or `None` where no terminal has such a payment.
+        The answer, or `None` where no terminal has such a payment; and where it was inquired last.
 
     Raises:
         GatewaySilent: when there is no answer, or no inquiry may be made now.
         InvalidRequest: when the gateway refuses the inquiry.
     """
-    for terminal in sorted(client.terminals, key=lambda item: item != terminal_hint):
-        async with deps.permit(client):
-            answer = await calls.reconcile(
-                client.gateway, unique_id=unique_id, transaction_id=transaction_id, terminal_token=terminal
-            )
-        if answer is not None:
-            return answer
-    return None
+    for client in clients:
+        for terminal in sorted(client.terminals, key=lambda item: item != terminal_hint):
+            async with deps.permit(client):
+                answer = await calls.reconcile(
+                    client.gateway,
+                    unique_id=unique_id,
+                    transaction_id=transaction_id,
+                    terminal_token=terminal,
+                )
+            if answer is not None:
+                return answer, client
+    return None, clients[-1]
 
 
 class Inquired(msgspec.Struct, frozen=True):

@@ -38,7 +38,13 @@ from tether_stores.notifications.confirmations import ToConfirm, Unconfirmed
 from tether_stores.postgres import connection, transaction
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, chargebacks_of, payment
+from tether_worker.gateway.status_inquiry import (
+    GatewayClient,
+    InquiryDeps,
+    chargebacks_of,
+    clients_for,
+    payment,
+)
 from tether_worker.jobs.leases import Lease, held
 from tether_worker.jobs.run import Work
 from tether_worker.reconciliation.report_fetches import take_in
@@ -147,11 +153,11 @@ async def _inquire(
     rows: Sequence[ToConfirm], *, deps: InquiryDeps, clients: Mapping[str, GatewayClient]
 ) -> _Word | str:
     """The gateway's word about the payment of some rows, or why there is none."""
-    client = clients.get(rows[0].account)
-    if client is None:
+    known = clients_for(rows[0].account, clients=clients)
+    if not known:
         return "no_such_account"
     try:
-        return await _word(rows, deps=deps, client=client)
+        return await _word(rows, deps=deps, clients=known)
     except CredentialsRejected as exc:
         _log.error("inquiry rejected by the gateway", webhook_event_id=rows[0].id, why=str(exc))
         return exc.code
@@ -162,14 +168,16 @@ async def _inquire(
         return "question_refused"
 
 
-async def _word(rows: Sequence[ToConfirm], *, deps: InquiryDeps, client: GatewayClient) -> _Word | str:
+async def _word(
+    rows: Sequence[ToConfirm], *, deps: InquiryDeps, clients: Sequence[GatewayClient]
+) -> _Word | str:
     first = rows[0]
     unique_id = first.notification_id if first.kind == "payment" else first.unique_id
     transaction_id = None if unique_id else first.transaction_id
     if unique_id is None and transaction_id is None:
         return "no_payment"
-    answer = await payment(
-        deps, client, unique_id=unique_id, transaction_id=transaction_id, terminal_hint=_terminal_hint(rows)
+    answer, client = await payment(
+        deps, clients, unique_id=unique_id, transaction_id=transaction_id, terminal_hint=_terminal_hint(rows)
     )
     heard = status_inquiry.heard(answer, unique_id=unique_id, transaction_id=transaction_id)
     if heard != "found":

@@ -27,7 +27,7 @@ from tether_stores.reconciliation import gateway_refunds
 from tether_stores.reconciliation.gateway_refunds import Due, Reported
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, payment
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, clients_for, payment
 from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.reconciliation.differences import open_lines
 
@@ -75,11 +75,11 @@ async def inquire_gateway_refunds(deps: InquiryDeps, *, limit: int = BATCH_MAX) 
 async def _answer(
     due: Due, *, deps: InquiryDeps, clients: Mapping[str, GatewayClient]
 ) -> GatewayAnswer | GatewaySilent | None:
-    client = clients.get(due.account)
-    if client is None:
+    known = clients_for(due.account, clients=clients)
+    if not known:
         return GatewaySilent(why="no such account")
     try:
-        answer = await payment(deps, client, unique_id=due.unique_id)
+        answer, _ = await payment(deps, known, unique_id=due.unique_id)
     except GatewaySilent as exc:
         return exc
     except InvalidRequest as exc:

@@ -186,7 +186,7 @@ async def read_list(deps: InquiryDeps, *, pages_max: int = PAGES_MAX) -> int:
         # The last page of this batch gives the lease back.
         next_lease = now + _LEASE if at_end or asked < pages_max else now
         async with transaction(deps.pool) as conn:
-            counted = await _take_page(conn, page, reading, now=now)
+            counted = await _take_page(conn, page, reading, account=client.owner, now=now)
             kept = await report_fetches.advance(
                 conn, reading, counted, terminal=terminal, page=number, lease=lease, leased_until=next_lease
             )
@@ -249,13 +249,18 @@ def _next(page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading) -> tup
 
 
 async def _take_page(
-    conn: Connection, page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading, *, now: datetime
+    conn: Connection,
+    page: Page[GatewayAnswer] | Page[Chargeback],
+    reading: Reading,
+    *,
+    account: str,
+    now: datetime,
 ) -> PageRead:
     records: list[ReportRecord] = []
     unread = 0
     for item in page.items:
         try:
-            record = _record(item, account=reading.account)
+            record = _record(item, account=account)
         except Unreadable:
             unread += 1
             continue
@@ -266,7 +271,7 @@ async def _take_page(
         await compare_report(conn, records, now=now)
         refunds = _refunds(page)
         await compare_refunds(conn, refunds, now=now)
-        await take_report(conn, refunds, account=reading.account, now=now)
+        await take_report(conn, refunds, account=account, now=now)
     if taken.recorded:
         _log.info("report fetched", list=reading.name, day=reading.day.isoformat(), rows=taken.recorded)
     if unread:
