@@ -37,13 +37,15 @@ demo *ARGS:
 up *COMMAND:
     uv run tether-sandbox up -- {{ if COMMAND == "" { "bash" } else { COMMAND } }}
 
-# pages that are made from code: states, settings, events, spreadsheets
+# pages and dashboards that are made from code
 docs:
     uv run python tools/make_states_doc.py
     uv run python tools/make_settings_doc.py
     uv run python tools/make_env_example_doc.py
     uv run python tools/make_events_doc.py
+    uv run python tools/make_metrics_doc.py
     uv run python tools/make_spreadsheets_doc.py
+    uv run python tools/make_dashboards.py
 
 # the docs as a site, in build/site
 site:
@@ -52,7 +54,7 @@ site:
 # each alert fires and stays quiet: promtool comes with Debian's package prometheus
 alerts:
     promtool check rules deploy/alerts/prometheus.yaml
-    cd deploy/alerts && promtool test rules prometheus_test.yaml
+    cd deploy/alerts && promtool test rules prometheus_test.yaml days_test.yaml
 
 # benchmarks: just bench stages --short
 bench *ARGS:

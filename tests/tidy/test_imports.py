@@ -37,11 +37,11 @@ SUBJECTS = {
     "tether_stores": """
     boot_clock pool queries rows settings telemetry command_line migrate objects postgres redis clock audit events jobs limits
     order_keys accounts people gateway_calls row_counts figures sessions banks blacklist mandates debtors notifications payments vop database_epoch fingerprint_key
-    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits workers queues store_status
+    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits workers queues store_status monitoring
     """.split(),
     "tether_web": """
     http accounts audit people queues events order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing refunds figures
-    health openapi console app
+    monitoring health openapi console app
     """.split(),
     "tether_worker": """
     jobs workers scaling row_counts figures queues doctor accounts people fingerprint_key status stated_outcomes order_keys mandates gateway vop uploads debtor_edits lost_history billing reconciliation inquiry_orders

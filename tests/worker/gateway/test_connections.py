@@ -356,3 +356,23 @@ async def test_without_a_connection_nothing_is_submitted(host: str, serve: Play 
             assert gateway.calls.not_submitted == {cause: 2}
             assert not gateway.calls.replaced
             assert gateway.free._value == 1
+
+
+async def test_every_call_is_timed_by_what_it_was_and_what_came_back(server: Server) -> None:
+    """A gateway that gets slow shows in the durations of its answers, hours before calls begin to fail."""
+    seen: list[tuple[str, str]] = []
+
+    def observe(call: str, outcome: str, took_s: float) -> None:
+        assert took_s >= 0
+        seen.append((call, outcome))
+
+    async with _at(server) as account:
+        async with open_gateway(account, calls=calls.Calls(observe=observe)) as gateway:
+            await calls.sale(gateway, _debit())
+            with contextlib.suppress(GatewaySilent):
+                await calls.reconcile(gateway, transaction_id="t-1")
+        away = msgspec.structs.replace(account, url="http://127.0.0.1:1")
+        async with open_gateway(away, calls=calls.Calls(observe=observe)) as gateway:
+            with pytest.raises(NotSubmitted):
+                await calls.sale(gateway, _debit())
+    assert seen == [("submission", "answered"), ("inquiry", "answered"), ("submission", "not_submitted")]

@@ -44,6 +44,17 @@ class Pool(AsyncConnectionPool[Connection]):
         self._away = False
         self._callers = 0
 
+    @property
+    def use(self) -> dict[str, int]:
+        """Connections that are open, those of them that are idle, and callers that wait for one."""
+        stats = self.get_stats()
+        return {
+            "open": stats.get("pool_size", 0),
+            "idle": stats.get("pool_available", 0),
+            # They wait in front of psycopg's pool, whose own count of them is always near 0.
+            "waiting": self._callers,
+        }
+
     async def getconn(self, timeout: float | None = None) -> Connection:  # noqa: ASYNC109 - psycopg's own signature
         """
         Wait for a connection.

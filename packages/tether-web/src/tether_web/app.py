@@ -38,6 +38,7 @@ from tether_web import (
     figures,
     health,
     inquiry_orders,
+    monitoring,
     openapi,
     queues,
     stated_outcomes,
@@ -154,6 +155,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                 waiting_max=settings.waiting_max,
             )
             stack.push_async_callback(inbox.close)
+            pools = {"main": pool, "inbox": inbox_pool, "history": history_pool, "probe": probe_pool}
+            await stack.enter_async_context(monitoring.measured(pools))
             feed = Feed(pool)
             stack.push_async_callback(feed.close)
             stack.enter_context(announced_by_sigterm(shutdown, drain=feed.drain))

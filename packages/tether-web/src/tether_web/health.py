@@ -20,7 +20,7 @@ from tether_stores.accounts import gateway_identities
 from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
-from tether_web import billing, queues
+from tether_web import billing, monitoring, queues
 from tether_web.http.metrics import (
     CONTENT_TYPE_LATEST,
     DATABASE_EPOCH,
@@ -43,6 +43,7 @@ _log: Final = telemetry.logger("health")
 # Probes time out after some seconds, so the response must come earlier. A scrape has less time.
 READY_S: Final = 2.0
 METRICS_S: Final = 0.7
+_STORE_S: Final = 0.5  # below the time of a scrape, so what does not answer is known to be away
 _checks: Final[set[asyncio.Task[Any]]] = set()
 
 
@@ -237,6 +238,17 @@ async def _count_key(state: State) -> None:
     await _refresh_key(state)
 
 
+async def _see_stores(state: State) -> None:
+    checks = {
+        "postgres": state.recording_probe.run(),
+        "redis": redis.answers(state.cache),
+        "objects": _objects_answer(state),
+    }
+    found = await asyncio.gather(*(_in_time(check, _STORE_S) for check in checks.values()))
+    for store, answer in zip(checks, found, strict=True):
+        monitoring.store_up(store, is_up=answer in {True, "recordable"})
+
+
 async def _objects_answer(state: State) -> bool:
     return state.objects is not None and await objects.answers(state.objects)
 
@@ -250,6 +262,9 @@ _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, A
         | differences.OBSERVED,
         _count_inbox,
     ),
+    (frozenset(), _see_stores),
     (billing.OBSERVED, billing.observe),
+    (monitoring.OBSERVED, monitoring.observe),
+    (monitoring.OBSERVED_MONEY, monitoring.observe_money),
     (queues.OBSERVED, queues.observe),
 )

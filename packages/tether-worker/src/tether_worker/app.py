@@ -161,7 +161,7 @@ async def work_until_stopped(
             ]
         if {"webhooks", "reconciliation"} & set(queues):
             works_of, periodic_tasks_of = await _asking(
-                stack, settings, pool, cache, queues=queues, clock=clock
+                stack, settings, pool, cache, queues=queues, clock=clock, metrics=metrics
             )
             works += works_of
             periodic_tasks += periodic_tasks_of
@@ -169,7 +169,14 @@ async def work_until_stopped(
             works.append(await _checking(stack, settings, pool, clock=clock))
         if "billing" in queues:
             works_of, periodic_tasks_of = await _billing(
-                stack, settings, pool, cache, stopping=gates.closed("billing"), clock=clock, watch=watch
+                stack,
+                settings,
+                pool,
+                cache,
+                stopping=gates.closed("billing"),
+                clock=clock,
+                watch=watch,
+                metrics=metrics,
             )
             works += works_of
             periodic_tasks += [*periodic_tasks_of, add_row_counts(pool), add_figures(pool)]
@@ -282,9 +289,10 @@ async def _asking(
     *,
     queues: Sequence[Queue],
     clock: SharedClock,
+    metrics: WorkerMetrics,
 ) -> tuple[list[Work], list[PeriodicTask]]:
     gateways = await stack.enter_async_context(
-        open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX)
+        open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX, observe=metrics.gateway_called)
     )
     permit = limited(Limiter(cache, nodes_max=settings.nodes_max))
     scope = settings.emp_chargeback_scope or None
@@ -346,9 +354,10 @@ async def _billing(
     stopping: asyncio.Event,
     clock: Clock,
     watch: Watch,
+    metrics: WorkerMetrics,
 ) -> tuple[list[Work], list[PeriodicTask]]:
     gateways = await stack.enter_async_context(
-        open_gateways(pool, settings=settings, connections_max=CALLS_MAX)
+        open_gateways(pool, settings=settings, connections_max=CALLS_MAX, observe=metrics.gateway_called)
     )
     limiter = Limiter(cache, nodes_max=settings.nodes_max)
     key = settings.fingerprint_key.encode()

@@ -27,7 +27,7 @@ import asyncio
 import contextlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import date, datetime
 from time import monotonic
 from typing import Final, Literal
@@ -44,6 +44,8 @@ from tether_core.payments.gateway_identity import GatewayIdentity, identity
 
 __all__ = [
     "Account",
+    "Call",
+    "CallOutcome",
     "Calls",
     "Gateway",
     "Replaced",
@@ -68,6 +70,11 @@ _HEADERS: Final = {"content-type": "text/xml", "accept-encoding": "identity", "u
 Replaced = Literal["before_request", "before_response", "in_response"]
 
 
+# What a call is for, and whether it got a response.
+Call = Literal["submission", "inquiry", "report", "chargebacks"]
+CallOutcome = Literal["answered", "not_submitted", "silent"]
+
+
 class Calls(msgspec.Struct):
     """
     Results of calls, counted since the process started; for metrics.
@@ -75,10 +82,12 @@ class Calls(msgspec.Struct):
     Attributes:
         replaced: Connections that were closed because a call did not end with a complete response, by how far it had come.
         not_submitted: Calls that submitted nothing, by cause.
+        observe: Called after each call, with its duration in seconds.
     """
 
     replaced: Counter[Replaced] = msgspec.field(default_factory=Counter)
     not_submitted: Counter[str] = msgspec.field(default_factory=Counter)
+    observe: Callable[[Call, CallOutcome, float], None] = lambda _call, _outcome, _took_s: None
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -523,19 +532,34 @@ async def _exchanged(gateway: Gateway, path: str, request: bytes, *, call: _Call
         GatewaySilent: for anything else but a whole response.
     """
     call = call or _Call()
+    began_s = monotonic()
+    outcome: CallOutcome = "silent"
     try:
-        return await _exchange(gateway, path, request, call=call)
+        response = await _exchange(gateway, path, request, call=call)
     except (aiohttp.ClientError, OSError, ValueError, GatewaySilent, asyncio.CancelledError) as exc:
         if isinstance(exc, asyncio.CancelledError) and (call.submitted or not call.is_submission):
             raise
         silent = _silent(exc, call=call)
         if isinstance(silent, NotSubmitted):
+            outcome = "not_submitted"
             call.end_s = 0.0  # nothing can be written from here on
             gateway.calls.not_submitted[silent.cause] += 1
         raise silent from exc
+    else:
+        outcome = "answered"
+        return response
     finally:
         if call.replaced is not None:
             gateway.calls.replaced[call.replaced] += 1
+        gateway.calls.observe(_kind(path), outcome, monotonic() - began_s)
+
+
+def _kind(path: str) -> Call:
+    if path.startswith("/process/"):
+        return "submission"
+    if path.startswith("/chargebacks"):
+        return "chargebacks"
+    return "report" if path.startswith("/reconcile/by_date/") else "inquiry"
 
 
 async def _exchange(gateway: Gateway, path: str, request: bytes, *, call: _Call) -> Response:

@@ -9,8 +9,9 @@ ones stay open until the process ends, since calls may still be under way on the
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from time import monotonic
-from typing import Final
+from typing import Final, TypeAlias
 
 from tether_core.errors import StoreUnreachable
 from tether_core.limits.rate_limit import Limits
@@ -20,12 +21,14 @@ from tether_stores.postgres import Pool, connection
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.client import Account, Calls, Gateway, open_gateway
+from tether_worker.gateway.client import Account, Call, CallOutcome, Calls, Gateway, open_gateway
 
-__all__ = ["Gateways", "open_gateways"]
+__all__ = ["Gateways", "ObserveCall", "open_gateways"]
 
 # A changed password is used within this time.
 _REREAD_S: Final = 60.0
+
+ObserveCall: TypeAlias = Callable[[str, Call, CallOutcome, float], None]
 
 _log = logger("gateways")
 
@@ -40,6 +43,7 @@ class Gateways:
         settings: Settings,
         stack: AsyncExitStack,
         connections_max: int,
+        observe: ObserveCall = lambda *_: None,
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
         """
@@ -49,12 +53,14 @@ class Gateways:
             settings: With the account of the environment and the limits of accounts that have none of their own.
             stack: Closes connections when the process ends.
             connections_max: Connections to each account.
+            observe: As for `open_gateways`.
             clock_s: Seconds of a clock that only grows.
         """
         self._pool = pool
         self._settings = settings
         self._stack = stack
         self._connections_max = connections_max
+        self._observe = observe
         self._clock_s = clock_s
         self._accounts: dict[str, GatewayAccount] = {}
         self._open: dict[str, Gateway] = {}
@@ -98,9 +104,8 @@ class Gateways:
             if current_status is None or current_status.account != wanted:
                 if current_status is not None:
                     _log.info("account changed; opening connections anew", account=name)
-                self._open[name] = await self._stack.enter_async_context(
-                    open_gateway(wanted, calls=self._calls.setdefault(name, Calls()))
-                )
+                calls = self._calls.setdefault(name, Calls(observe=partial(self._observe, name)))
+                self._open[name] = await self._stack.enter_async_context(open_gateway(wanted, calls=calls))
             return self._open[name]
 
     @property
@@ -126,16 +131,19 @@ class Gateways:
 
 
 @asynccontextmanager
-async def open_gateways(pool: Pool, *, settings: Settings, connections_max: int) -> AsyncIterator[Gateways]:
+async def open_gateways(
+    pool: Pool, *, settings: Settings, connections_max: int, observe: ObserveCall = lambda *_: None
+) -> AsyncIterator[Gateways]:
     """
     The gateway accounts for the life of a process.
 
     Args:
         settings: With the account of the environment.
         connections_max: Connections to each account that is used.
+        observe: Called after each call: account, what it was for, whether it got a response, and its duration in seconds.
 
     Yields:
         The accounts; connections open when first used.
     """
     async with AsyncExitStack() as stack:
-        yield Gateways(pool, settings=settings, stack=stack, connections_max=connections_max)
+        yield Gateways(pool, settings=settings, stack=stack, connections_max=connections_max, observe=observe)

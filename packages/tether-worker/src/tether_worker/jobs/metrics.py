@@ -17,6 +17,7 @@ from prometheus_client import (
     generate_latest,
     values,
 )
+from tether_core import __version__
 from tether_core.jobs import Job
 from tether_stores import telemetry
 from tether_stores.pool import Pool
@@ -24,6 +25,7 @@ from tether_stores.pool import Pool
 __all__ = ["CONTENT_TYPE_LATEST", "WorkerMetrics"]
 
 # A batch takes from some milliseconds to the minutes of a large file.
+_CALL_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30)
 _SECONDS: Final = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 30, 60, 300, 900)
 
 
@@ -74,6 +76,20 @@ class WorkerMetrics:
             multiprocess_mode="livesum",
             registry=self._registry,
         )
+        self._gateway_seconds = Histogram(
+            "tether_gateway_seconds",
+            "Duration of calls to the gateway, by what they were and whether a response came: answered, not_submitted or silent.",
+            ["account", "call", "outcome"],
+            buckets=_CALL_SECONDS,
+            registry=self._registry,
+        )
+        Gauge(
+            "tether_build_info",
+            "1 for the version of this process.",
+            ["program", "version"],
+            multiprocess_mode="max",
+            registry=self._registry,
+        ).labels("tether-worker", __version__).set(1)
         self._dropped = Gauge(
             "tether_worker_log_lines_dropped",
             "Log lines dropped because stderr stalled.",
@@ -96,15 +112,14 @@ class WorkerMetrics:
         """Count a run of a periodic task."""
         self._periodic.labels(name, outcome).inc()
 
+    def gateway_called(self, account: str, call: str, outcome: str, took_s: float) -> None:
+        """Count a call to the gateway."""
+        self._gateway_seconds.labels(account, call, outcome).observe(took_s)
+
     def measure(self, pool: Pool) -> None:
         """Refresh what is not counted as it happens."""
-        stats = pool.get_stats()
-        for state, name in (
-            ("open", "pool_size"),
-            ("idle", "pool_available"),
-            ("waiting", "requests_waiting"),
-        ):
-            self._connections.labels(state).set(stats.get(name, 0))
+        for state, count in pool.use.items():
+            self._connections.labels(state).set(count)
         self._dropped.labels("tether-worker").set(telemetry.dropped())
 
     def rendered(self) -> bytes:

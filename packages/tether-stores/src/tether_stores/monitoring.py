@@ -1,0 +1,72 @@
+"""What only metrics read; the queries are in `monitoring.sql`."""
+
+from datetime import date, datetime
+from typing import Final
+
+import msgspec
+
+from tether_stores.postgres import Connection
+from tether_stores.queries import load
+from tether_stores.rows import fetch_all, fetch_one
+
+__all__ = ["NEWEST", "DatabaseUse", "ReportState", "database", "reports", "runs", "uploads"]
+
+_SQL: Final = load("monitoring")
+# How many runs and uploads are counted: older ones that still need a person were seen when they were among these.
+NEWEST: Final = 1_000
+
+
+class DatabaseUse(msgspec.Struct, frozen=True):
+    """
+    What the database takes up.
+
+    Attributes:
+        size_bytes: On disk, indexes included.
+        connections: Open now, of all programs.
+        connections_max: How many Postgres accepts.
+    """
+
+    size_bytes: int
+    connections: int
+    connections_max: int
+
+
+class ReportState(msgspec.Struct, frozen=True):
+    """
+    How far the gateway's reports of some days are read.
+
+    Attributes:
+        account: Whose.
+        name: "transactions", "chargebacks" or "imports".
+        unexplained: Items that the gateway lists and we do not hold.
+        read_age_s: Seconds since the latest reading to its end began; `None` for none.
+    """
+
+    account: str
+    name: str
+    unexplained: int
+    read_age_s: float | None
+
+
+async def runs(conn: Connection) -> dict[str, int]:
+    """The newest billing runs by state; states without any are excluded."""
+    cursor = await conn.execute(_SQL["runs"], {"newest": NEWEST})
+    return dict(await cursor.fetchall())
+
+
+async def uploads(conn: Connection, *, now: datetime) -> dict[str, tuple[int, float]]:
+    """The newest uploads by state: how many, and for how many seconds the oldest has been in it."""
+    cursor = await conn.execute(_SQL["uploads"], {"newest": NEWEST, "now": now})
+    return {state: (count, age_s) for state, count, age_s in await cursor.fetchall()}
+
+
+async def reports(conn: Connection, *, since_on: date, now: datetime) -> list[ReportState]:
+    """How far the reports of the days since *since_on* are read, by account and list."""
+    return await fetch_all(conn, _SQL["reports"], {"since_on": since_on, "now": now}, into=ReportState)
+
+
+async def database(conn: Connection) -> DatabaseUse:
+    """What the database takes up."""
+    use = await fetch_one(conn, _SQL["database"], into=DatabaseUse)
+    assert use is not None
+    return use
