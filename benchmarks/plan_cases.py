@@ -211,6 +211,12 @@ _PLAIN: Final = {
     "order_keys": """
         lock find add prune
     """,
+    "retention/archives": """
+        abandon to_prune writers pruned archived_to removed by_id
+    """,
+    "retention/pruning": """
+        old_files file_removed old_problems problems_removed advance
+    """,
     "events": """
         tip
     """,
@@ -245,7 +251,7 @@ _PLAIN: Final = {
         claim checked deferred due scores forget request_one
     """,
     "notifications/webhook_events": """
-        stored conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
+        stored archived conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
     """,
     "notifications/confirmations": """
         claim renew store defer any_due
@@ -357,6 +363,33 @@ _CHARGEBACKS: Final[dict[str, dict[str, Any]]] = {
     "of_upload": _BILLED,
 }
 
+_OLD: Final[dict[str, Any]] = {"before": _ago(1), "after": 0, "to": 2_000, "kind": "notifications"}
+_ARCHIVES: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "begin": {"": {"kind": "notifications", "stale_at": _ago(1)}},
+    "examined_notifications": {"": _OLD | {"limit": 2_000, "reads_max": 2_100}},
+    "due_notifications": {"": _OLD | {"bytes_max": 1 << 23, "reads_max": 6_000}},
+    "due_events": {"": _OLD | {"limit": 2_000, "reads_max": 9_000}},
+    "confirm": {"": {"from_at": _ago(2), "to_at": _ago(1), "first_id": 1, "last_id": 9}},
+    "keep_keys": {"": {"ids": list(range(1, 2_001)), "reads_max": 4_100, "buffers_max": 25_000}},
+    "prune_notifications": {"": _OLD | {"limit": 200, "reads_max": 3_000}},
+    "left_notifications": {"": {"first_id": 1, "last_id": 2_000, "reads_max": 2_100}},
+    "prune_events": {"": _OLD | {"limit": 200}},
+    "left_events": {"": {"first_id": 1, "last_id": 2_000}},
+    "to_remove": {"": _OLD | {"limit": 100}},
+    "listed": {"": {"kind": None, "before": None, "limit": 100}},
+    "holding": {"": {"kind": "notifications", "row_id": 7}},
+    "restore_notification": {
+        "": {"row": '{"id":1,"key":"\\\\x00","content":"\\\\x00","account":"default","kind":"payment"}'}
+    },
+}
+_PRUNING: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "prune_problems": {"": {"upload_id": 5, "limit": 1_000}},
+    "position": {"": {"name": "debtors"}},
+    "begin_position": {"": {"name": "debtors"}},
+    "examined_debtors": {"": _OLD | {"limit": 500}},
+    "prune_debtors": {"": _OLD | {"to": 500, "reads_max": 3_000}},
+}
+
 # By query, by the word for the variant: parameters that differ; "reads_max" and "buffers_max" where more may be read.
 VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "accounts/gateway_identities.open_calls": {
@@ -419,6 +452,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
     },
     "uploads/withdrawals.withdraw": {"": {"state": "withdrawn"}},
+    **{f"retention/archives.{name}": parameters for name, parameters in _ARCHIVES.items()},
+    **{f"retention/pruning.{name}": parameters for name, parameters in _PRUNING.items()},
     **{
         f"queues.{name}": {"": {"queue": "vop", "paused_by": "x", "reason": "x"}}
         for name in ("pause", "resume")

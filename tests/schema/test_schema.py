@@ -25,6 +25,7 @@ from tether_core.payments import attempt, returns, stages
 from tether_core.people import roles, sign_in
 from tether_core.reconciliation import completeness, differences, gateway_refunds
 from tether_core.refunds import refund, run_voids
+from tether_core.retention import periods
 from tether_core.screening import questions, verdicts
 from tether_core.spreadsheet import outcomes
 from tether_core.uploads import upload
@@ -91,6 +92,7 @@ KNOWN: dict[str, set[Any]] = {
     "api_keys_role_known": set(roles.ROLES),
     "sign_in_failures_counter_known": set(sign_in.COUNTERS),
     "users_role_known": set(roles.ROLES),
+    "archives_kind_known": set(periods.ARCHIVED),
     "audit_actor_kind_known": set(audit.ACTOR_KINDS),
     "billing_attempts_dispute_stage_known": set(attempt.DISPUTE_STAGES),
     "billing_attempts_payment_stage_known": set(attempt.PAYMENT_STAGES),

@@ -40,6 +40,7 @@ Action: TypeAlias = Literal[
     "account.stored",
     "api_key.created",
     "api_key.revoked",
+    "archive.read",
     "blacklist.added",
     "blacklist.imported",
     "blacklist.lifted",

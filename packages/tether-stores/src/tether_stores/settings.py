@@ -32,6 +32,7 @@ from tether_core.fingerprint_key import KEY_BYTES_MAX
 from tether_core.payments.attempt import Confirm, Policy
 from tether_core.payments.submission import Rules
 from tether_core.people.addresses import networks
+from tether_core.retention.periods import KINDS, Periods
 from tether_core.screening import verdicts
 from tether_core.screening.verdicts import Same
 from tether_core.sepa_text import Characters
@@ -344,6 +345,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Seconds of processor time for parsing a workbook; the largest sheet Excel can hold needs 15.",
         ),
     ] = 120.0
+    # --- retention ---
+    keep_notifications_days: Annotated[
+        int,
+        _env(
+            "TETHER_KEEP_NOTIFICATIONS_DAYS",
+            "Days from receipt until a processed notification moves to the archive in the object store. 14 months: a debit "
+            "without a mandate can be returned for 13.",
+        ),
+    ] = 425
+    keep_events_days: Annotated[
+        int, _env("TETHER_KEEP_EVENTS_DAYS", "Days until an event moves to the archive.")
+    ] = 425
+    keep_files_days: Annotated[
+        int,
+        _env(
+            "TETHER_KEEP_FILES_DAYS",
+            "Days until the file of an upload that is over is removed; its debtors and counts stay.",
+        ),
+    ] = 425
+    keep_problems_days: Annotated[
+        int,
+        _env(
+            "TETHER_KEEP_PROBLEMS_DAYS",
+            "Days until the rows of a file that became no debtors are removed; somebody corrects a file in half a year or never.",
+        ),
+    ] = 180
+    keep_undebited_days: Annotated[
+        int,
+        _env(
+            "TETHER_KEEP_UNDEBITED_DAYS", "Days from the upload until a debtor without any debit is removed."
+        ),
+    ] = 425
+    keep_archives_days: Annotated[
+        int,
+        _env(
+            "TETHER_KEEP_ARCHIVES_DAYS",
+            "Days from its newest row until an archive is removed; tax law asks for vouchers for up to ten years.",
+        ),
+    ] = 3_650
     # --- workers and logs ---
     worker_pools: Annotated[
         str,
@@ -406,6 +446,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             why = f"is longer than {KEY_BYTES_MAX} bytes; make one by `openssl rand -hex 32`"
             raise InvalidRequest(why, field="TETHER_FINGERPRINT_KEY")
         networks(settings.trusted_proxies)
+        _ = settings.periods
         if settings.second_factor == "required" and not settings.secrets_key:
             why = "must be set where TETHER_SECOND_FACTOR is required; `tether-worker accounts new-key` prints a key"
             raise InvalidRequest(why, field="TETHER_SECRETS_KEY")
@@ -433,6 +474,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         inquiry_deps = (rule for some in verdicts.QUESTIONS.values() for rule in some)
         rules = (*self.screening_rules, *(rule for rule in inquiry_deps if rule not in self.screening_rules))
         return msgspec.structs.replace(policy, rules=rules)
+
+    @property
+    def periods(self) -> Periods:
+        """How long each kind of data is kept."""
+        return Periods(**{f"{kind}_days": getattr(self, f"keep_{kind}_days") for kind in KINDS})
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ from tether_worker.payments import chargebacks, import_debits
 from tether_worker.reconciliation.completeness import exit_code as completeness_code
 from tether_worker.reconciliation.completeness import show as show_completeness
 from tether_worker.reconciliation.differences import show as show_differences
+from tether_worker.retention import commands as retention
 from tether_worker.scaling import children
 from tether_worker.scaling.supervisor import supervise_until_stopped
 from tether_worker.status import show, status
@@ -194,20 +195,24 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--again", action="store_true", help="also accounts that were checked before")
     item.set_defaults(do=_check, needs=("DATABASE_URL",))
 
-    queues.add_commands(commands)
-    doctor.add_commands(commands)
-    accounts.add_commands(commands)
-    import_local.add_commands(commands)
-    fingerprint_key.add_commands(commands)
-    withdrawals.add_commands(commands)
-    debtor_edits.add_commands(commands)
-    import_debits.add_commands(commands)
-    inquiry_orders.add_commands(commands)
-    refusals.add_commands(commands)
-    questions.add_commands(commands)
-    chargebacks.add_commands(commands)
-    stated_outcomes.add_commands(commands)
-    people.add_commands(commands)
+    for subject in (
+        queues,
+        doctor,
+        accounts,
+        import_local,
+        fingerprint_key,
+        withdrawals,
+        debtor_edits,
+        import_debits,
+        inquiry_orders,
+        refusals,
+        questions,
+        chargebacks,
+        stated_outcomes,
+        people,
+        retention,
+    ):
+        subject.add_commands(commands)
     return parser
 
 

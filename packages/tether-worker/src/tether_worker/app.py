@@ -66,6 +66,8 @@ from tether_worker.reconciliation.report_fetches import fetching_reports, tickin
 from tether_worker.refunds.run_voids import voiding_runs
 from tether_worker.refunds.status_inquiries import inquiring_refunds
 from tether_worker.refunds.submission import expire_refunds, submitting_refunds
+from tether_worker.retention.archive import ArchiveDeps, archiving
+from tether_worker.retention.prune import prune_old_debtors, prune_old_uploads
 from tether_worker.row_counts import add_row_counts
 from tether_worker.uploads.intake import Intake, intake
 from tether_worker.uploads.orphans import sweep_objects
@@ -399,7 +401,13 @@ def _reading(
         limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
         stopping=stopping.is_set,
     )
-    return [intake(deps), intake(deps, slot="short")], [sweep_objects(pool, store, clock=clock)]
+    archive_deps = ArchiveDeps(pool, store, settings.periods, clock, deps.token, stopping.is_set)
+    return [intake(deps), intake(deps, slot="short")], [
+        sweep_objects(pool, store, clock=clock),
+        archiving(archive_deps),
+        prune_old_uploads(pool, store, periods=settings.periods, clock=clock),
+        prune_old_debtors(pool, periods=settings.periods, clock=clock),
+    ]
 
 
 class _WakeUpQueue(Worker[Any]):

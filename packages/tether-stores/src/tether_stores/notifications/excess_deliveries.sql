@@ -1,8 +1,8 @@
 -- excess_deliveries: deliveries beyond the bounds of a payment, a key or an account (tether_core.notifications.excess_deliveries).
 --
 -- A row holds the count of the notification that represents them. Only the recording process writes counts and no foreign key
--- refers to the notification, so a worker that has locked its row delays nobody; notifications are never deleted. A periodic
--- task announces each row once.
+-- refers to the notification, so a worker that has locked its row delays nobody; it is deleted with its notification, when that is
+-- archived. A periodic task announces each row once.
 
 -- representing --
 -- The notification that represents each of n deliveries that were not stored: the oldest of its payment and class, or the latest

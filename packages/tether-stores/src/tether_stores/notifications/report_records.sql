@@ -16,7 +16,7 @@ order by given.place, e.id;
 
 -- add --
 -- Insert n report records as confirmed notifications that are due. Arrays of length n. Returns id and key of those that are
--- new: 0 to n rows.
+-- new: 0 to n rows. Archived ones are not new.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, event, source, content_type, body, state, failures,
     confirmed_status, confirmed_error_code, confirmed_reason_code, confirmed_transaction_id, confirmed_at, received_at,
@@ -33,6 +33,7 @@ from unnest(
 ) as given (
     key, content, account, notification_id, status, event, error_code, reason_code, transaction_id, body
 )
+where (select true from archived_notifications k where k.key = given.key) is null
 order by given.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;

@@ -155,6 +155,9 @@ async def record(
     ]
     if looked_up:
         known |= await _stored(conn, looked_up)
+    # Looked up after the inbox: a row leaves the inbox only once its key is here.
+    if missing := [key for key in times if key not in known and key not in inserted]:
+        known |= await _archived(conn, missing)
     again = _Again()
     outcomes: list[Delivery | None] = []
     for row in rows:
@@ -227,6 +230,14 @@ async def _stored(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, _Store
     return {
         bytes(key): _Stored(bytes(content), row_id, is_contradicted)
         for key, content, row_id, is_contradicted in await cursor.fetchall()
+    }
+
+
+async def _archived(conn: Connection, keys: Sequence[bytes]) -> dict[bytes, _Stored]:
+    cursor = await conn.execute(_SQL["archived"], {"keys": list(keys)})
+    return {
+        bytes(key): _Stored(bytes(content), row_id, is_contradicted=False)
+        for key, content, row_id in await cursor.fetchall()
     }
 
 

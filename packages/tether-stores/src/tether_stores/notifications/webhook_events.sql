@@ -16,7 +16,8 @@
 
 -- record --
 -- Insert n notifications within the bounds of tether_core.notifications.excess_deliveries. Arrays of length n. Concurrent
--- statements do not see each other's rows, so together they may exceed a bound.
+-- statements do not see each other's rows, so together they may exceed a bound. The keys of archived ones are looked up one by one, by
+-- a subquery that Postgres cannot turn into a join, whose plan would read all of them.
 -- Returns id and key of those that are new: 0 to n rows.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, event, source, content_type, body, report_class,
@@ -40,6 +41,7 @@ from (
     )
 ) as given
 where case
+    when (select true from archived_notifications k where k.key = given.key) then false
     when given.report_class = '' then true
     when given.kind = 'kyc' then given.nth + (
         select count(*) from (
@@ -62,6 +64,10 @@ returning id, key;
 -- The stored notifications of n keys. Returns key, content, id, and whether the gateway contradicts it: 0 to n rows.
 select key, content, id, contradicted_count > 0 and state in ('confirming', 'contradicted')
 from webhook_events where key = any(%(keys)b) and conflicts_with is null;
+
+-- archived --
+-- The archived notifications of n keys. Returns key, content, id: 0 to n rows.
+select key, content, id from archived_notifications where key = any(%(keys)b);
 
 -- record_conflicts --
 -- Insert n deliveries whose keys are stored with other content, within the bounds of

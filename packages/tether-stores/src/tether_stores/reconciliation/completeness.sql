@@ -2,12 +2,20 @@
 -- tether_core.reconciliation.completeness for what the numbers mean.
 
 -- lines --
--- The rows of known events, counted by the way they came, state and outcome.
-select source as way, state, outcome, count(*) as events
-from webhook_events
-where listed_on between %(from_on)s and %(to_on)s
-group by source, state, outcome
-order by source, state, outcome;
+-- The rows of known events, counted by the way they came, state and outcome; those in archives too.
+select way, state, outcome, sum(events)::bigint as events
+from (
+    select source as way, state, outcome, count(*) as events
+    from webhook_events
+    where listed_on between %(from_on)s and %(to_on)s
+    group by source, state, outcome
+    union all
+    select source, state, nullif(outcome, ''), events
+    from archived_listings
+    where listed_on between %(from_on)s and %(to_on)s
+) known
+group by way, state, outcome
+order by way, state, outcome;
 
 -- contradicted --
 -- Notifications received within some days that the gateway contradicts: inquired again, or to the last. One row.

@@ -52,6 +52,9 @@ create table uploads (
     -- When its last turn began, and how long it was read so far: tether_core.uploads.turns.
     turn_at timestamptz,
     read_s double precision not null default 0,
+    -- When its file, and its problems, were removed because they were old.
+    file_removed_at timestamptz,
+    problems_removed_at timestamptz,
     constraint uploads_state_known check (
         state in ('received', 'examining', 'needs_answer', 'reading', 'completed', 'failed', 'withdrawn')
     ),
@@ -75,6 +78,9 @@ create index uploads_due on uploads (due_at, id) where due_at is not null;
 create index uploads_due_of_sender on uploads (added_by, due_at, id) where due_at is not null;
 create index uploads_due_by_size on uploads (added_by, size_bytes, id) where due_at is not null;
 create index uploads_turns on uploads (added_by, turn_at desc) where turn_at is not null;
+
+create index uploads_with_file on uploads (created_at, id) where file_removed_at is null;
+create index uploads_with_problems on uploads (created_at, id) where problems_removed_at is null;
 
 -- Debtors: one row per row of an upload that could be read, with its screening result. The row of the
 -- upload is written in the same transaction, so no constraint looks it up again for each debtor.
@@ -565,7 +571,7 @@ create table webhook_events (
     failures smallint not null,
     -- Of billing_attempts: written by the transaction that holds that row, which is never deleted, so nothing checks it again.
     attempt_id bigint,
-    -- Likewise of webhook_events.
+    -- Of webhook_events; that row may be in an archive.
     conflicts_with bigint,
     confirmed_status text,
     confirmed_error_code text,
@@ -624,7 +630,7 @@ create index webhook_events_identity_checks on webhook_events (account, received
 
 -- Deliveries beyond what is kept: counted at the row that represents them.
 create table excess_deliveries (
-    -- Of webhook_events: a count must not wait for the transaction that holds that row, which is never deleted.
+    -- Of webhook_events: a count must not wait for the transaction that holds that row; both are deleted together.
     webhook_event_id bigint primary key,
     deliveries bigint not null,
     first_at timestamptz not null,
@@ -646,7 +652,8 @@ create table blacklist (
     note text not null,
     source text not null,
     added_by text not null,
-    webhook_event_id bigint references webhook_events (id),
+    -- Of webhook_events, as attempt_id there; it may be in an archive.
+    webhook_event_id bigint,
     attempt_id bigint references billing_attempts (id),
     created_at timestamptz not null,
     expires_at timestamptz,
@@ -1432,4 +1439,60 @@ create table worker_restarts (
     ordered_by text not null,
     reason text not null,
     constraint worker_restarts_reason_given check (reason <> '')
+);
+
+-- Archives of old notifications and events; the queries are in tether_stores/retention.
+create table archives (
+    id bigint generated always as identity primary key,
+    kind text not null,
+    object_key text not null,
+    began_at timestamptz not null,
+    -- Once the object was written and read back.
+    confirmed_at timestamptz,
+    rows integer,
+    size_bytes bigint,
+    sha256 bytea,
+    first_id bigint,
+    last_id bigint,
+    from_at timestamptz,
+    to_at timestamptz,
+    -- When none of its rows was left in their table, and when its own period was over.
+    pruned_at timestamptz,
+    removed_at timestamptz,
+    constraint archives_kind_known check (kind in ('notifications', 'events')),
+    constraint archives_confirmed_with_contents check (
+        (confirmed_at is null) = (num_nonnulls(rows, size_bytes, sha256, first_id, last_id, from_at, to_at) = 0)
+        and (confirmed_at is null or num_nulls(rows, size_bytes, sha256, first_id, last_id, from_at, to_at) = 0)
+    ),
+    constraint archives_confirmed_before_pruned check (pruned_at is null or confirmed_at is not null),
+    constraint archives_pruned_before_removed check (removed_at is null or pruned_at is not null)
+);
+create unique index archives_one_unconfirmed on archives (kind) where confirmed_at is null;
+create index archives_to_prune on archives (kind, id) where confirmed_at is not null and pruned_at is null;
+create index archives_by_last_id on archives (kind, last_id) where confirmed_at is not null;
+
+-- The keys of archived notifications: a repeat is recognised for as long as the debit it is about is kept.
+create table archived_notifications (
+    key bytea primary key,
+    content bytea not null,
+    -- Of webhook_events.
+    id bigint not null,
+    archive_id bigint not null
+);
+
+-- What the completeness report counts of archived notifications.
+create table archived_listings (
+    listed_on date not null,
+    source text not null,
+    state text not null,
+    outcome text not null,
+    events bigint not null,
+    primary key (listed_on, source, state, outcome)
+);
+
+-- How far periodic removal has come through a table.
+create table retention_positions (
+    name text primary key,
+    position bigint not null,
+    updated_at timestamptz not null
 );

@@ -201,6 +201,8 @@ class Detail(msgspec.Struct, frozen=True):
         screened_at: When all its rows were screened; `None` before.
         repeats: The rows of the questions to a person.
         screening_answers: What was answered about them.
+        file_removed_at: When its file was removed because it was old; `None` before.
+        problems_removed_at: When its problems were; `None` before.
     """
 
     upload: Upload
@@ -211,6 +213,8 @@ class Detail(msgspec.Struct, frozen=True):
     screened_at: datetime | None
     repeats: list[RepeatGroup]
     screening_answers: dict[Subject, Answered]
+    file_removed_at: datetime | None
+    problems_removed_at: datetime | None
 
 
 class LayoutAnswer(msgspec.Struct, frozen=True):
@@ -261,6 +265,8 @@ def _detail(
     screened_at: datetime | None,
     repeats: str,
     screening_answers: str,
+    file_removed_at: datetime | None,
+    problems_removed_at: datetime | None,
     **columns: Any,
 ) -> Detail:
     return Detail(
@@ -272,6 +278,8 @@ def _detail(
         screened_at=screened_at,
         repeats=_read(repeats, list[RepeatGroup]),
         screening_answers=_read(screening_answers, dict[Subject, Answered]),
+        file_removed_at=file_removed_at,
+        problems_removed_at=problems_removed_at,
     )
 
 

@@ -270,9 +270,11 @@ order by id desc
 limit %(limit)s;
 
 -- by_id --
--- One upload: the columns of `listed`, then object_key, answers, plan, notes, screened_at, repeats, screening_answers. 0 or 1 row.
+-- One upload: the columns of `listed`, then object_key, answers, plan, notes, screened_at, repeats, screening_answers and
+-- what was removed. 0 or 1 row.
 select {upload_columns},
-    object_key, answers::text, plan::text, notes::text, screened_at, repeats::text, screening_answers::text
+    object_key, answers::text, plan::text, notes::text, screened_at, repeats::text, screening_answers::text,
+    file_removed_at, problems_removed_at
 from uploads
 where id = %(id)s;
 

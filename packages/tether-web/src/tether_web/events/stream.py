@@ -11,6 +11,9 @@ from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 from tether_core import events
 from tether_core.errors import InvalidRequest
+from tether_core.retention.periods import NoLongerKept
+from tether_stores.postgres import reading
+from tether_stores.retention import archives
 
 from tether_web.http.auth import ApiRequest, caller_of
 
@@ -66,7 +69,16 @@ async def follow(
     """Send events in the order of their ids, each at least once."""
     if types is not None and not set(types) <= set(events.NAMES):
         raise InvalidRequest(f"must be one of {_ALL}", field="type")
-    position = await state.feed.opened(after if last_event_id is None else last_event_id)
+    known = after if last_event_id is None else last_event_id
+    if known:  # 0 asks for what is stored
+        async with reading(state.pool) as conn:
+            archived_to = await archives.archived_to(conn)
+        if known < archived_to:
+            raise NoLongerKept(
+                f"Events up to {archived_to} are",
+                advice=f"`tether-worker archive read` has them; go on with after={archived_to}.",
+            )
+    position = await state.feed.opened(known)
     return Stream(
         _while_allowed(request, state.feed.stream(position, names=types)),
         media_type=_MEDIA_TYPE,

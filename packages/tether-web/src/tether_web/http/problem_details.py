@@ -24,6 +24,7 @@ from tether_core.errors import (
     Unavailable,
     Unreadable,
 )
+from tether_core.retention.periods import NoLongerKept
 from tether_stores.telemetry import Sampled, logger
 
 from tether_web.http.parameters import named
@@ -35,6 +36,7 @@ STATUS: Final[dict[type[TetherError], int]] = {
     Rejected: 422,
     Unreadable: 400,
     SignatureMismatch: 401,
+    NoLongerKept: 410,
     Contradicted: 409,
     Unavailable: 503,
     InProgress: 409,
@@ -76,6 +78,7 @@ TITLES: Final = {
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
+    410: "Gone",
     413: "Too large",
     415: "Unsupported media type",
     416: "Range not satisfiable",

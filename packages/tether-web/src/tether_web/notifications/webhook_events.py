@@ -12,10 +12,12 @@ from tether_core.audit import facts
 from tether_core.emp.notification import decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.notifications.inbox import InboxState
+from tether_core.retention.periods import NoLongerKept
 from tether_stores import audit
 from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
 from tether_stores.notifications.event_lists import WebhookEvent
-from tether_stores.postgres import reading, transaction
+from tether_stores.postgres import Connection, reading, transaction
+from tether_stores.retention import archives
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
@@ -99,6 +101,8 @@ async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
     """One notification; personal fields are masked."""
     async with reading(state.pool) as conn:
         found = await event_lists.by_id(conn, event_id)
+        if found is None:
+            await _refuse_archived(conn, event_id)
         confirmed = await event_lists.confirmation_of(conn, event_id)
         excess = await excess_deliveries.of(conn, event_id)
     if found is None:
@@ -139,6 +143,7 @@ async def replay(
     async with transaction(state.pool) as conn:
         before = await event_lists.by_id(conn, event_id)
         if before is None:
+            await _refuse_archived(conn, event_id)
             raise NotFoundException("There is no such notification")
         if not await webhook_events.replay(conn, event_id, now=now):
             raise IllegalStep("notification", state=before[0].state, step="replayed")
@@ -153,6 +158,15 @@ async def replay(
             now=now,
         )
     return {"id": event_id, "state": "waiting"}
+
+
+async def _refuse_archived(conn: Connection, event_id: int) -> None:
+    found = await archives.holding(conn, "notifications", event_id)
+    if found:
+        raise NoLongerKept(
+            "The notification is",
+            advice=f"It is in archive {found[0].id}, if it was not deleted: `tether-worker archive read {found[0].id}`.",
+        )
 
 
 ROUTER = Router("/api/webhook-events", route_handlers=[listed, detail, replay], tags=["notifications"])

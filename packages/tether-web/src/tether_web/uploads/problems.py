@@ -19,6 +19,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 from tether_core.errors import InvalidRequest
+from tether_core.retention.periods import NoLongerKept
 from tether_core.spreadsheet import CODES, Debtor, Plan
 from tether_core.uploads.problems import note
 from tether_core.uploads.upload import REPORT_COLUMNS, report_header, report_row
@@ -71,6 +72,11 @@ async def problems(
         found = await uploads.by_id(conn, upload_id)
         if found is None:
             raise NotFoundException("There is no such upload")
+        if found.problems_removed_at is not None and what == "refused":
+            raise NoLongerKept(
+                f"The problems were removed on {found.problems_removed_at:%Y-%m-%d} and are",
+                advice="Their counts are; upload the file again with dry_run=true to see them.",
+            )
         if form == "json":
             if code is not None and code not in CODES:
                 raise InvalidRequest(f"must be one of {', '.join(CODES)}", field="code")

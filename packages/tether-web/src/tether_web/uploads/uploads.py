@@ -31,6 +31,7 @@ from litestar.response import Stream
 from tether_core.audit import facts
 from tether_core.errors import ConflictingContent, InvalidRequest, StoreUnreachable
 from tether_core.jobs import INTAKE, INTAKE_SHORT
+from tether_core.retention.periods import NoLongerKept
 from tether_core.screening.questions import RepeatGroup
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
 from tether_core.uploads.problems import note
@@ -470,6 +471,11 @@ async def file(request: ApiRequest, state: State, upload_id: Id) -> Response[Any
     """Stream the file or a range of it; the ETag is its digest."""
     async with reading(state.pool) as conn:
         found = await _found(conn, upload_id)
+    if found.file_removed_at is not None:
+        raise NoLongerKept(
+            f"The file was removed on {found.file_removed_at:%Y-%m-%d} and is",
+            advice="The debtors of it and its counts are; ask its sender for the file.",
+        )
     etag, size_bytes = f'"{found.upload.sha256}"', found.upload.size_bytes
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
     if matches(request.headers.get("if-none-match", ""), etag):

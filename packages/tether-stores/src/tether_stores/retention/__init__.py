@@ -1,0 +1,1 @@
+"""Archived and removed rows: queries by subject."""

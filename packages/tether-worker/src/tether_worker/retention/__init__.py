@@ -1,0 +1,1 @@
+"""Archiving and removing what is old."""
