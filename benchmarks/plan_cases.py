@@ -137,7 +137,7 @@ _PLAIN: Final = {
         add_backup_codes use_backup_code backup_codes_left
     """,
     "people/api_keys": "all_keys by_digest hold by_id revoke mark_used is_taken",
-    "people/scopes": "of_run of_attempt of_refund of_run_void of_notification of_upload of_debtor",
+    "people/scopes": "of_run of_attempt of_refund of_run_void of_bulk_order of_notification of_upload of_debtor",
     "people/failures": "held clear prune",
     "payments/billing_attempts": """
         locked_by_ids move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
@@ -192,6 +192,10 @@ _PLAIN: Final = {
     """,
     "mandates": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
+    """,
+    "bulk_orders": """
+        by_id listed any_working take advance stop items progress lock_debits lock_notifications lock_entries lock_uploads
+        debits notifications entries
     """,
     "figures": """
         begin add_changes earlier_uploads
@@ -479,6 +483,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         for query in _ONCE_PER_UPLOAD
     },
     # A figure adds up all sums of its period; a million debits of 400 days have some 200,000.
+    "bulk_orders.add": {"": {"action": "void", "filters": "{}", "actor_kind": "user"}},
+    "bulk_orders.add_items": {
+        "": {"id": 5, "subject_ids": [10**9 + n for n in range(100)], "refuseds": ["x"] * 100}
+    },
     "figures.sums": {
         word: dict.fromkeys(_FIGURE_FILTERS)
         | filters

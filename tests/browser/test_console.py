@@ -50,6 +50,7 @@ def _paths(stage: Stage, run: int) -> list[str]:
         *(listing.page for listing in LISTINGS),
         "/uploads/1",
         f"/runs/{run}",
+        f"/payments?run={run}",
         f"/payments/{payment['id']}",
         f"/debtors/{payment['debtor_id']}",
         f"/notifications/{heard['id']}",
@@ -135,6 +136,20 @@ def test_a_figure_is_drawn_and_leads_to_its_rows(page: Page, billed: int) -> Non
     page.get_by_role("region", name="Figures").get_by_role("link", name=str(billed), exact=True).click()
     page.wait_for_url("**/payments?*")
     expect(page.locator("#live table tbody tr").first).to_be_visible()
+
+
+def test_everything_that_matches_is_previewed_and_inquired(page: Page, billed: int) -> None:
+    """A person sees how many payments and how much money an action is about, and afterwards what became of each."""
+    page.goto(f"/payments?run={billed}")
+    expect(page.get_by_text("match:")).to_be_visible()
+    page.get_by_role("button", name="Inquire all that match").click()
+    expect(page.get_by_text("Nothing was done yet.")).to_be_visible()
+    expect(page.get_by_role("region", name="What it would do")).to_contain_text("EUR")
+    page.get_by_label("Why?").fill("the bank disagrees")
+    page.get_by_role("button", name="Inquire all that match").click()
+    expect(page.get_by_role("heading", name="Bulk order")).to_be_visible()
+    expect(page.locator("#live")).to_contain_text("finished", timeout=30_000)
+    expect(page.get_by_role("region", name="Results")).to_contain_text("done")
 
 
 def test_a_second_person_sees_a_change_within_seconds(page: Page, chromium: Browser, stage: Stage) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tether_core import (
     audit,
     blacklist,
+    bulk_orders,
     database_epoch,
     figures,
     inquiry_orders,
@@ -105,6 +106,9 @@ KNOWN: dict[str, set[Any]] = {
     "blacklist_forgives_known": set(get_args(blacklist.Forgives)),
     "blacklist_scope_known": set(get_args(blacklist.Scope)) | {"name", "email"},
     "blacklist_source_known": {"chargeback", "manual", "import"},
+    "bulk_orders_actor_kind_known": set(audit.ACTOR_KINDS),
+    "bulk_orders_action_known": set(get_args(bulk_orders.BulkAction)),
+    "bulk_orders_state_known": set(get_args(bulk_orders.BulkOrderState)),
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
     "forgiven_disputes_dispute_stage_known": {stages.CHARGEBACKED, stages.LOST_AGAIN},
     "gateway_accounts_characters_known": set(get_args(sepa_text.Characters)),

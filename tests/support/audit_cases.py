@@ -111,6 +111,15 @@ CASES: Final[dict[str, Call]] = {
     "POST /api/webhook-events/{event_id:int}/replay": Call(
         "/api/webhook-events/1/replay", "notification.replayed", ("notification", "1")
     ),
+    "POST /api/bulk-orders": Call(
+        "/api/bulk-orders",
+        "bulk.ordered",
+        ("bulk_order", "1"),
+        {"json": {"action": "inquire", "filters": {"status": "approved"}, **WHY}},
+    ),
+    "POST /api/bulk-orders/{bulk_order_id:int}/stop": Call(
+        "/api/bulk-orders/1/stop", "bulk.stopped", ("bulk_order", "1"), after="POST /api/bulk-orders"
+    ),
     "POST /api/blacklist": Call(
         "/api/blacklist",
         "blacklist.added",
@@ -207,6 +216,8 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /runs/{key:int}/{action:str}",
             "POST /payments/{key:int}/{action:str}",
             "POST /notifications/{key:int}/replay",
+            "POST /bulk-orders",
+            "POST /bulk-orders/{key:int}/stop",
             "POST /blacklist",
             "POST /blacklist/{key:int}/lift",
             "POST /differences/{key:int}/acknowledge",

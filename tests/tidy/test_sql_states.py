@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import pytest
-from tether_core import vop
+from tether_core import bulk_orders, vop
 from tether_core.billing import run
 from tether_core.notifications import inbox
 from tether_core.payments import attempt
@@ -24,6 +24,7 @@ FOLDER = Path(queries.__file__).parent
 LIFE_CYCLES: Final[dict[str, tuple[Mapping[Any, Mapping[Any, Any]], set[str]]]] = {
     "billing_runs": (run.TRANSITIONS, {"planning"}),
     "run_voids": (run_voids.TRANSITIONS, {"working"}),
+    "bulk_orders": (bulk_orders.TRANSITIONS, {"working"}),
     "uploads": (upload.TRANSITIONS, {"received"}),
     "vop_checks": (vop.TRANSITIONS, {"waiting"}),
     "webhook_events": (inbox.TRANSITIONS, {"waiting", "conflicting"}),

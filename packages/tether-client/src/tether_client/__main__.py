@@ -9,6 +9,7 @@ from typing import Final
 from tether_client import __version__
 from tether_client.command import (
     blacklist,
+    bulk,
     completion,
     events,
     notifications,
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subject in (session, uploads, runs, payments, blacklist, notifications, events, completion):
+    for subject in (session, uploads, runs, payments, blacklist, notifications, bulk, events, completion):
         subject.add_commands(commands)
     return parser
 

@@ -12,11 +12,12 @@ import msgspec
 from tether_client import events
 from tether_client.billing import Preview, RunDetail, RunOrder, RunResponse
 from tether_client.blacklist import Lifted, ListedEntry
+from tether_client.bulk_orders import BulkItem, BulkOrder, BulkOrderDetail, BulkPreview
 from tether_client.credentials import checked_url
 from tether_client.errors import Defective, NotAllowed, Refused, Unavailable
 from tether_client.health import Readiness
 from tether_client.inquiry_orders import InquiryOrder
-from tether_client.notifications import EventDetail, WebhookEvent
+from tether_client.notifications import EventDetail, ReplayPreview, WebhookEvent
 from tether_client.pages import PAGE_MAX, Page
 from tether_client.payments import ExposureResponse, ListedAttempt
 from tether_client.reconciliation import DifferenceLine
@@ -354,6 +355,10 @@ class Client:
         """One notification with its fields."""
         return self._get(f"/api/webhook-events/{event_id}", EventDetail)
 
+    def preview_replay(self, event_id: int) -> ReplayPreview:
+        """What a replay of a notification would change; nothing is changed."""
+        return self._get(f"/api/webhook-events/{event_id}/replay-preview", ReplayPreview)
+
     def replay_notification(self, event_id: int) -> dict[str, Any]:
         """Process a notification again."""
         return self._post(f"/api/webhook-events/{event_id}/replay", None, dict[str, Any])
@@ -388,6 +393,75 @@ class Client:
         """
         query = {"reason": reason} if forgives is None else {"reason": reason, "forgives": forgives}
         return _decoded(self._answered("DELETE", f"/api/blacklist/{entry_id}", params=query), Lifted)
+
+    # Bulk orders
+
+    def preview_bulk_order(self, action: str, filters: Mapping[str, str]) -> BulkPreview:
+        """
+        What an action would do to everything that matches; nothing is changed.
+
+        Args:
+            action: "replay", "inquire", "void", "refund", "lift" or "withdraw".
+            filters: The parameters of the list, such as {"run": "7"}.
+        """
+        body = {"action": action, "filters": filters, "dry_run": True}
+        return self._post("/api/bulk-orders", body, BulkPreview)
+
+    def order_bulk(
+        self,
+        action: str,
+        filters: Mapping[str, str],
+        *,
+        reason: str,
+        previewed: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> BulkOrder:
+        """
+        Do one thing to everything that matches.
+
+        Args:
+            action: As for the preview.
+            filters: As for the preview.
+            reason: Why.
+            previewed: Of the preview: rows that began to match later are not part of the order.
+        """
+        body = {"action": action, "filters": filters, "reason": reason, "previewed": previewed}
+        return self._order("/api/bulk-orders", body, BulkOrder, idempotency_key)
+
+    def bulk_orders(self, *, cursor: str | None = None, limit: int = 50) -> Page[BulkOrder]:
+        """Bulk orders, newest first."""
+        return self._get("/api/bulk-orders", Page[BulkOrder], **_given(locals()))
+
+    def bulk_order(self, bulk_order_id: int) -> BulkOrderDetail:
+        """One bulk order with its progress."""
+        return self._get(f"/api/bulk-orders/{bulk_order_id}", BulkOrderDetail)
+
+    def bulk_order_items(
+        self, bulk_order_id: int, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[BulkItem]:
+        """The rows of a bulk order with their results, the newest row first."""
+        query = {"cursor": cursor, "limit": limit}
+        return self._get(f"/api/bulk-orders/{bulk_order_id}/items", Page[BulkItem], **query)
+
+    def stop_bulk_order(self, bulk_order_id: int) -> BulkOrder:
+        """End a bulk order behind the batch under way."""
+        return self._post(f"/api/bulk-orders/{bulk_order_id}/stop", None, BulkOrder)
+
+    def await_bulk_order(
+        self,
+        bulk_order_id: int,
+        *,
+        timeout_s: float = 3_600.0,
+        on_progress: Callable[[BulkOrderDetail], None] = lambda _: None,
+    ) -> BulkOrderDetail:
+        """A bulk order once it has ended."""
+
+        def look() -> BulkOrderDetail | None:
+            detail = self.bulk_order(bulk_order_id)
+            on_progress(detail)
+            return None if detail.order.state == "working" else detail
+
+        return _polled(look, timeout_s=timeout_s, what=f"bulk order {bulk_order_id}")
 
     # Requests
 

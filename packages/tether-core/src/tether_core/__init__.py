@@ -28,6 +28,8 @@ A folder is one subject, and the subject has this name in every package:
 | `refunds` | refunds and voids | in the module |
 | `figures` | collected, returned, net, the return rate, exposure | in the module |
 | `reconciliation` | status inquiries, reports, completeness, differences | in the modules |
+| `replays` | what processing a notification again would change | in the module |
+| `bulk_orders` | one action for everything that matches a filter | in the module |
 | `inquiry_orders`, `stated_outcomes` | inquiries that a person orders; outcomes that a person states | in the modules |
 | `order_keys` | duplicate orders | in the module |
 | `events`, `jobs` | announced events; background jobs | `Event` and its kinds, `Job` |

@@ -44,6 +44,8 @@ Action: TypeAlias = Literal[
     "blacklist.added",
     "blacklist.imported",
     "blacklist.lifted",
+    "bulk.ordered",
+    "bulk.stopped",
     "chargeback.forgiven",
     "checks.requested",
     "debits.imported",

@@ -20,6 +20,7 @@ import msgspec
 
 __all__ = [
     "ALL",
+    "BULK",
     "CHECK",
     "CONFIRM",
     "FETCH_REPORTS",
@@ -104,7 +105,11 @@ INQUIRE: Final = Job("inquire_ordered", "reconciliation", timeout_s=240, run_s=3
 # Voids of a whole run: a batch takes some tenths of a second, and its decisions are stored.
 VOID_RUNS: Final = Job("void_runs", "billing", timeout_s=60, run_s=20, slots=1, look_every_s=2)
 
+# Orders about everything that matches a filter: a batch takes some tenths of a second, and its results are stored.
+BULK: Final = Job("carry_out_bulk_orders", "billing", timeout_s=60, run_s=20, slots=1, look_every_s=2)
+
 ALL: Final = (
+    BULK,
     INQUIRE,
     VOID_RUNS,
     WEBHOOKS,

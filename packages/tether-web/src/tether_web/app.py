@@ -34,6 +34,7 @@ from tether_web import (
     audit,
     billing,
     blacklist,
+    bulk_orders,
     debtors,
     figures,
     health,
@@ -56,7 +57,7 @@ from tether_web.http.parameters import check_query
 from tether_web.http.permissions import require_permission
 from tether_web.http.scopes import require_scope
 from tether_web.http.shutdown import Shutdown, announced_by_sigterm, with_parent
-from tether_web.notifications import receive, webhook_events
+from tether_web.notifications import receive, replays, webhook_events
 from tether_web.notifications.inbox import Inbox
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
 from tether_web.people import api_keys, users
@@ -209,6 +210,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             *run_voids.ROUTERS,
             *inquiry_orders.ROUTERS,
             webhook_events.ROUTER,
+            replays.ROUTER,
             stream.ROUTER,
             uploads.ROUTER,
             layout_answers.ROUTER,
@@ -218,6 +220,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             blacklist.ROUTER,
             completeness.ROUTER,
             figures.ROUTER,
+            bulk_orders.ROUTER,
             differences.ROUTER,
             *queues.ROUTERS,
             audit.ROUTER,

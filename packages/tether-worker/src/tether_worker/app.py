@@ -37,6 +37,7 @@ from tether_stores.telemetry import logger
 from tether_stores.workers import Worker as WorkerRow
 
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, planning, try_again
+from tether_worker.bulk_orders import BulkDeps, working_bulk_orders
 from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.figures import add_figures
 from tether_worker.gateway.calls import publish_calls
@@ -379,6 +380,7 @@ async def _billing(
         submitting(deps),
         submitting_refunds(deps),
         voiding_runs(pool, clock=clock),
+        working_bulk_orders(BulkDeps(pool, settings, clock, watch)),
     ], periodic_tasks
 
 

@@ -7,7 +7,9 @@ from tether_stores.queries import load
 
 __all__ = ["Scoped", "accounts_of"]
 
-Scoped: TypeAlias = Literal["run", "attempt", "refund", "run_void", "notification", "upload", "debtor"]
+Scoped: TypeAlias = Literal[
+    "run", "attempt", "refund", "run_void", "bulk_order", "notification", "upload", "debtor"
+]
 
 _SQL: Final = load("people/scopes")
 _QUERIES: Final[dict[Scoped, LiteralString]] = {
@@ -15,6 +17,7 @@ _QUERIES: Final[dict[Scoped, LiteralString]] = {
     "attempt": _SQL["of_attempt"],
     "refund": _SQL["of_refund"],
     "run_void": _SQL["of_run_void"],
+    "bulk_order": _SQL["of_bulk_order"],
     "notification": _SQL["of_notification"],
     "upload": _SQL["of_upload"],
     "debtor": _SQL["of_debtor"],

@@ -16,6 +16,10 @@ select account from refunds where id = %(id)s;
 -- The account of an order to void a run. 0 or 1 row.
 select r.account from run_voids v join billing_runs r on r.id = v.run_id where v.id = %(id)s;
 
+-- of_bulk_order --
+-- The account that a bulk order is limited to by its filter. 0 or 1 row.
+select filters ->> 'account' from bulk_orders where id = %(id)s and filters ->> 'account' is not null;
+
 -- of_notification --
 -- The account of a notification. 0 or 1 row.
 select account from webhook_events where id = %(id)s;

@@ -13,7 +13,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_one
 
-__all__ = ["Withdrawal", "Withdrawn", "by_id", "withdraw"]
+__all__ = ["Withdrawal", "Withdrawn", "by_id", "require", "withdraw"]
 
 _SQL: Final = load("uploads/withdrawals")
 # More submissions than this are not counted: one would do.
@@ -82,10 +82,7 @@ async def withdraw(
     if state == "withdrawn":
         return Withdrawn(is_new=False)
     run_ids = [run_id for (run_id,) in await (await conn.execute(_SQL["runs"], values)).fetchall()]
-    submissions = await _submissions(conn, values)
-    if run_ids and not epoch_holds:
-        submissions = msgspec.structs.replace(submissions, reviewing=True)
-    require_withdrawable(upload_id, submissions)
+    await require(conn, upload_id, epoch_holds=epoch_holds or not run_ids)
     cancelled = [run_id for run_id in run_ids if await _cancel(conn, run_id, now=now)]
     if dry_run:
         await conn.execute(_SQL["forget_rows"], values)
@@ -101,6 +98,22 @@ async def withdraw(
         },
     )
     return Withdrawn(is_new=True, cancelled=tuple(cancelled))
+
+
+async def require(conn: Connection, upload_id: int, *, epoch_holds: bool = True) -> None:
+    """
+    Refuse the withdrawal of an upload of which anything was submitted, or may have been; it changes nothing.
+
+    Args:
+        epoch_holds: Whether this process has not noticed that the database went back.
+
+    Raises:
+        NotWithdrawable: when it may not be withdrawn.
+    """
+    submissions = await _submissions(conn, {"upload_id": upload_id, "limit": _COUNTED_MAX + 1})
+    if not epoch_holds:
+        submissions = msgspec.structs.replace(submissions, reviewing=True)
+    require_withdrawable(upload_id, submissions)
 
 
 async def _submissions(conn: Connection, values: dict[str, int]) -> Submissions:

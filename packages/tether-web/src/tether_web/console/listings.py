@@ -3,6 +3,7 @@
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+from tether_core.bulk_orders import BulkAction
 
 __all__ = ["LISTINGS", "Column", "Filter", "Listing"]
 
@@ -56,6 +57,7 @@ class Listing(msgspec.Struct, frozen=True):
         filters: In the order of the form.
         empty: What to say where nothing matches.
         has_forms: Whether the route counts what matches, and writes it as a file.
+        bulk: What can be done to everything that matches.
     """
 
     page: str
@@ -66,6 +68,7 @@ class Listing(msgspec.Struct, frozen=True):
     filters: tuple[Filter, ...] = ()
     empty: str = "Nothing matches."
     has_forms: bool = False
+    bulk: tuple[BulkAction, ...] = ()
 
 
 _AMOUNT: Final = Column("amount_minor", "Amount", "money")
@@ -89,6 +92,7 @@ LISTINGS: Final = (
         ),
         (Filter("status", "State"),),
         empty="No file was uploaded yet. Choose one above.",
+        bulk=("withdraw",),
     ),
     Listing(
         "/runs",
@@ -143,6 +147,7 @@ LISTINGS: Final = (
             Filter("bank", "Bank (BIC)"),
         ),
         has_forms=True,
+        bulk=("inquire", "void", "refund"),
     ),
     Listing(
         "/refunds",
@@ -205,6 +210,7 @@ LISTINGS: Final = (
         ),
         (Filter("status", "State"), Filter("unique_id", "Unique id")),
         has_forms=True,
+        bulk=("replay",),
     ),
     Listing(
         "/blacklist",
@@ -231,6 +237,7 @@ LISTINGS: Final = (
         ),
         empty="Nobody is on the blacklist.",
         has_forms=True,
+        bulk=("lift",),
     ),
     Listing(
         "/differences",
@@ -249,6 +256,23 @@ LISTINGS: Final = (
         ),
         (Filter("kind", "Kind"), Filter("status", "State")),
         empty="The books agree.",
+    ),
+    Listing(
+        "/bulk-orders",
+        "/api/bulk-orders",
+        "Bulk orders",
+        "One action for everything that matches the filter of a list, newest first. Filter a list, and choose the action below it.",
+        (
+            Column("id", "Order", "link"),
+            Column("action", "Action"),
+            Column("state", "State", "state"),
+            Column("reason", "Reason"),
+            Column("ordered_by", "By"),
+            Column("created_at", "Ordered", "time"),
+            Column("ended_at", "Ended", "time"),
+        ),
+        empty="Nothing was ordered yet. Filter a list, and choose the action below it.",
+        has_forms=True,
     ),
     Listing(
         "/audit",

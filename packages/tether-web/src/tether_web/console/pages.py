@@ -13,6 +13,8 @@ from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 from tether_core import __version__
+from tether_core.bulk_orders import filters_of
+from tether_core.errors import InvalidRequest
 from tether_core.events import NAMES
 
 from tether_web.console import formats
@@ -42,6 +44,7 @@ MENU: Final = (
     ("/blacklist", "Blacklist"),
     ("/reconciliation", "Reconciliation"),
     ("/figures", "Figures"),
+    ("/bulk-orders", "Bulk orders"),
     ("/queues", "Queues and workers"),
     ("/events", "Events"),
     ("/audit", "Audit"),
@@ -67,6 +70,8 @@ DONE: Final = {
     "added": "The entry was added.",
     "lifted": "The entry was lifted.",
     "acknowledged": "The difference was acknowledged.",
+    "bulk": "The order was placed; this page shows how far it is.",
+    "stopped": "The order was stopped; what was done stays done.",
 }
 
 
@@ -205,6 +210,8 @@ def _lists(listing: Listing) -> HTTPRouteHandler:
                 ],
             },
             csv=f"{listing.api}?{urlencode({**chosen, 'format': 'csv'})}" if listing.has_forms else None,
+            bulk=bulk_actions(listing, chosen),
+            filter_query=urlencode(chosen),
             table=table(page["items"], listing),
             next=following,
             problem=problem and {"detail": problem.detail},
@@ -212,6 +219,18 @@ def _lists(listing: Listing) -> HTTPRouteHandler:
 
     listed.__name__ = f"list_{listing.page[1:]}"
     return get(listing.page, include_in_schema=False)(listed)
+
+
+def bulk_actions(listing: Listing, chosen: Mapping[str, str]) -> list[dict[str, str]]:
+    """What can be done to everything that matches; nothing where the filter is not one of bulk orders."""
+    found = []
+    for action in listing.bulk:
+        try:
+            filters_of(action, chosen)
+        except InvalidRequest:
+            continue
+        found.append({"action": action, "title": formats.title(action)})
+    return found
 
 
 @get("/", include_in_schema=False)
@@ -397,9 +416,17 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
 
 async def _notification(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/webhook-events/{key}")
+    can_replay = detail["event"]["state"] in {"parked", "contradicted"}
+    preview = await part(request, f"/api/webhook-events/{key}/replay-preview") if can_replay else None
     return {
         "title": f"Notification {key}",
         "detail": detail,
+        "can_replay": can_replay,
+        "effects": [
+            {"title": title, "effect": preview[name]}
+            for name, title in (("now", "At once"), ("confirmed", "If the gateway confirms it"))
+            if preview and preview[name]
+        ],
         "facts": facts(
             detail["event"],
             "id state status event kind notification_id outcome reason failures attempt_id conflicts_with confirmed_status"

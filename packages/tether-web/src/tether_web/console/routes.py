@@ -15,7 +15,7 @@ from litestar.template import TemplateConfig
 from tether_core.people.sign_in import Step
 from typing_extensions import override
 
-from tether_web.console import account, actions, figures, pages, queues
+from tether_web.console import account, actions, bulk_orders, figures, pages, queues
 from tether_web.http import sessions
 from tether_web.http.auth import address_of
 
@@ -114,6 +114,7 @@ ROUTERS: Final = [
         route_handlers=[
             *pages.HANDLERS,
             *figures.HANDLERS,
+            *bulk_orders.HANDLERS,
             *actions.HANDLERS,
             *queues.HANDLERS,
             *account.PEOPLE,

@@ -14,9 +14,9 @@ from typing import Final
 from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
-from tether_core.people.roles import Permission, may
+from tether_core.people.roles import Permission, Role, may
 
-__all__ = ["READS", "SINGLE", "SUBJECTS", "needed", "require_permission"]
+__all__ = ["READS", "SINGLE", "SUBJECTS", "needed", "require_permission", "require_role"]
 
 READS: Final = frozenset({"GET", "HEAD"})
 
@@ -27,7 +27,8 @@ SUBJECTS: Final[dict[str, tuple[Permission, Permission]]] = {
     "billing-attempts": ("view", "refunds"),
     "billing-runs": ("view", "billing"),
     "blacklist": ("view", "blacklist"),
-    "bulk-orders": ("view", "reconciliation"),
+    # Each action needs the permission of its single order besides; the handlers ask for it.
+    "bulk-orders": ("view", "view"),
     "chargebacks": ("view", "reconciliation"),
     "completeness": ("view", "reconciliation"),
     "debtors": ("view", "uploads"),
@@ -52,6 +53,7 @@ SINGLE: Final[dict[str, Permission]] = {
     "GET /api/uploads/{upload_id}/preview": "files",
     "GET /api/uploads/{upload_id}/problems": "files",
     "GET /api/blacklist/export": "files",
+    "GET /api/webhook-events/{event_id}/replay-preview": "notifications",
     "POST /api/uploads/{upload_id}/billing": "billing",
     "POST /api/uploads/{upload_id}/billing/release": "billing",
     "POST /api/uploads/{upload_id}/inquiry": "reconciliation",
@@ -95,6 +97,11 @@ def require_permission(connection: ASGIConnection, _handler: BaseRouteHandler) -
         raise PermissionDeniedException(
             "No permission is defined for this route; list it in tether_web.http.permissions"
         )
+    require_role(role, permission)
+
+
+def require_role(role: Role, permission: Permission) -> None:
+    """Refuse a caller whose role does not have a permission."""
     if not may(role, permission):
         raise PermissionDeniedException(
             f"Your role is {role}; this needs the permission {permission}. Ask an administrator for another role"

@@ -6,6 +6,7 @@ runs, and a limited caller sees them if all of these are the caller's. The id of
 filter `account`. Routes that are not in the table, such as lists and figures over all accounts, uploading and the event stream, are refused for limited callers.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from litestar.connection import ASGIConnection
@@ -14,7 +15,7 @@ from litestar.handlers import BaseRouteHandler
 from tether_stores.people.scopes import Scoped, accounts_of
 from tether_stores.postgres import connection as connected
 
-__all__ = ["BY_ID", "OPEN", "require_scope"]
+__all__ = ["BY_ID", "JUDGED", "OPEN", "require_account", "require_scope"]
 
 # Parameter of the path -> the kind of thing that it names, and what a handler says where there is none.
 BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
@@ -23,11 +24,14 @@ BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
     "refund_id": ("refund", "There is no such refund or void"),
     "void_id": ("run_void", "There is no such order"),
     "event_id": ("notification", "There is no such notification"),
+    "bulk_order_id": ("bulk_order", "There is no such bulk order"),
     "upload_id": ("upload", "There is no such upload"),
     "debtor_id": ("debtor", "There is no such debtor"),
 }
 # Routes without an id that show nothing of an account.
 OPEN: Final = frozenset({"GET /api/me"})
+# Routes whose handlers look at the account of an order themselves, by `require_account`.
+JUDGED: Final = frozenset({"POST /api/bulk-orders"})
 _FILTERED: Final = "GET /api/billing-attempts"
 
 
@@ -37,7 +41,7 @@ async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) 
         return
     accounts = connection.auth.accounts
     route = f"{connection.scope['method']} {connection.scope['path_template']}"  # type: ignore[typeddict-item]
-    if accounts is None or route in OPEN:
+    if accounts is None or route in OPEN | JUDGED:
         return
     named = [(BY_ID[name], int(value)) for name, value in connection.path_params.items() if name in BY_ID]
     if named:
@@ -47,9 +51,24 @@ async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) 
                 if not found or not found <= set(accounts):
                     raise NotFoundException(missing)
         return
-    limit = f"You are limited to the gateway accounts {', '.join(accounts)}"
     if route == _FILTERED:
-        if set(connection.query_params.getall("account", [""])) <= set(accounts):
-            return
-        raise PermissionDeniedException(f"{limit}; give one of them as `account`")
-    raise PermissionDeniedException(f"{limit}; this route covers all accounts")
+        for account in connection.query_params.getall("account", [""]):
+            require_account(accounts, account)
+        return
+    raise PermissionDeniedException(f"{_limit(accounts)}; this route covers all accounts")
+
+
+def require_account(accounts: Sequence[str] | None, account: str | None) -> None:
+    """
+    Refuse what is not limited to an account of the caller.
+
+    Args:
+        accounts: Of the caller; `None` for all.
+        account: The filter of the request; `None` or "" without one.
+    """
+    if accounts is not None and account not in accounts:
+        raise PermissionDeniedException(f"{_limit(accounts)}; give one of them as `account`")
+
+
+def _limit(accounts: Sequence[str]) -> str:
+    return f"You are limited to the gateway accounts {', '.join(accounts)}"

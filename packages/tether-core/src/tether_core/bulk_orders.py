@@ -1,0 +1,270 @@
+"""
+Bulk orders: one action for everything that matches a filter.
+
+A person filters a list, sees what an action would do to how many rows and how much money, says why, and orders it. A worker then goes
+through the rows that match, a batch in a transaction, and does to each what the single order does, or keeps the reason why not. It can be
+stopped between batches; a worker that dies leaves whole batches, and the next one goes on behind them.
+
+| action | list | each row |
+|---|---|---|
+| replay | notifications | parked or contradicted: it is processed again |
+| inquire | payments | submitted once: its status is inquired |
+| void | payments | collected or submitted today, and nothing is heard against it: a void is ordered |
+| refund | payments of a run, an upload or a debtor | collected, past the return window, nothing heard against it: a refund is ordered |
+| lift | blacklist | active: it is lifted, and the disputes that caused it are forgiven |
+| withdraw | uploads | nothing of it was submitted: it is withdrawn |
+
+Rows that begin to match after the preview, or after an order without one, are not part of it. An order without any filter is refused: it
+would be about everything there is.
+
+>>> filters_of("replay", {"status": "parked"})
+NotificationFilter(status='parked', unique_id=None)
+>>> filters_of("replay", {})
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: filters: Give at least one filter; without any it would be about everything.
+>>> filters_of("void", {"runn": "7"})
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: filters: Object contains unknown field `runn`.
+>>> filters_of("refund", {"status": "approved"})
+Traceback (most recent call last):
+    ...
+tether_core.errors.InvalidRequest: filters: A refund of many debits needs one of run, upload and debtor.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from tether_core.audit import Action
+from tether_core.blacklist import Action as EntryAction
+from tether_core.errors import InvalidRequest
+from tether_core.notifications.inbox import InboxState
+from tether_core.payments.attempt import AttemptState
+from tether_core.payments.filters import AttemptFilters, led_by
+from tether_core.people.roles import Permission
+from tether_core.uploads.upload import UploadState
+
+__all__ = [
+    "FILTERS",
+    "PERMISSIONS",
+    "RECORDED",
+    "TRANSITIONS",
+    "BulkAction",
+    "BulkOrderState",
+    "BulkRefusal",
+    "EntryFilter",
+    "Filter",
+    "NotificationFilter",
+    "PaymentFilter",
+    "UploadFilter",
+    "account_of",
+    "attempt_filters",
+    "filters_of",
+]
+
+BulkAction = Literal["replay", "inquire", "void", "refund", "lift", "withdraw"]
+BulkOrderState = Literal["working", "finished", "stopped"]
+BulkOrderStep = Literal["advanced", "all done", "stopped"]
+
+# state x step -> state
+TRANSITIONS: Final[dict[BulkOrderState, dict[BulkOrderStep, BulkOrderState]]] = {
+    "working": {"advanced": "working", "all done": "finished", "stopped": "stopped"},
+    "finished": {},
+    "stopped": {},
+}
+
+# The permission that an action needs: that of its single order.
+PERMISSIONS: Final[dict[BulkAction, Permission]] = {
+    "replay": "notifications",
+    "inquire": "reconciliation",
+    "void": "refunds",
+    "refund": "refunds",
+    "lift": "blacklist",
+    "withdraw": "uploads",
+}
+# What the audit says of each row: the action of its single order, and the kind of thing.
+RECORDED: Final[dict[BulkAction, tuple[Action, str]]] = {
+    "replay": ("notification.replayed", "notification"),
+    "inquire": ("inquiry.ordered", "attempt"),
+    "void": ("void.ordered", "attempt"),
+    "refund": ("refund.ordered", "attempt"),
+    "lift": ("blacklist.lifted", "blacklist_entry"),
+    "withdraw": ("upload.withdrawn", "upload"),
+}
+
+
+class BulkRefusal(msgspec.Struct, frozen=True):
+    """
+    Why nothing is done to a row.
+
+    Attributes:
+        code: A stable word.
+        text: A sentence.
+    """
+
+    code: str
+    text: str
+
+
+class NotificationFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Which notifications; as the parameters of `GET /api/webhook-events`.
+
+    Attributes:
+        status: In this state.
+        unique_id: Of this id of the gateway.
+    """
+
+    status: InboxState | None = None
+    unique_id: str | None = None
+
+
+class PaymentFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Which payments; as the parameters of `GET /api/billing-attempts`.
+
+    Attributes:
+        status: In this state.
+        upload: Of the billing runs of this upload.
+        run: Of this billing run.
+        debtor: Of this debtor.
+        account: Of this gateway account.
+        reason_code: That came back for this reason.
+        unique_id: With this id of the gateway.
+        transaction_id: With this id of ours.
+        amount_min_minor: Of at least this amount, in whole minor units.
+        amount_max_minor: Of at most this amount.
+        created_from: Made at this time or later.
+        created_to: Made before this time.
+        updated_from: Last changed at this time or later.
+        updated_to: Last changed before this time.
+        country: From an account in this country.
+        bank: Collected from an account at this bank.
+    """
+
+    status: AttemptState | None = None
+    upload: int | None = None
+    run: int | None = None
+    debtor: int | None = None
+    account: str | None = None
+    reason_code: str | None = None
+    unique_id: str | None = None
+    transaction_id: str | None = None
+    amount_min_minor: int | None = None
+    amount_max_minor: int | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    updated_from: datetime | None = None
+    updated_to: datetime | None = None
+    country: str | None = None
+    bank: str | None = None
+
+
+class EntryFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Which blacklist entries; as the parameters of `GET /api/blacklist`. Names and addresses are no filters here: an order is kept for good.
+
+    Attributes:
+        which: Active entries, ended ones, or both; `None` for active ones.
+        action: With this action.
+        source: Of this source.
+        reason: For this reason.
+    """
+
+    which: Literal["live", "ended", "all"] | None = None
+    action: EntryAction | None = None
+    source: Literal["chargeback", "manual", "import"] | None = None
+    reason: str | None = None
+
+
+class UploadFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Which uploads; as the parameters of `GET /api/uploads`.
+
+    Attributes:
+        status: In this state.
+    """
+
+    status: UploadState | None = None
+
+
+Filter: TypeAlias = NotificationFilter | PaymentFilter | EntryFilter | UploadFilter
+FILTERS: Final[dict[BulkAction, type[Filter]]] = {
+    "replay": NotificationFilter,
+    "inquire": PaymentFilter,
+    "void": PaymentFilter,
+    "refund": PaymentFilter,
+    "lift": EntryFilter,
+    "withdraw": UploadFilter,
+}
+_ID_MAX: Final = 2**63 - 1
+
+
+def filters_of(action: BulkAction, given: Mapping[str, str]) -> Filter:
+    """
+    The filter of an order.
+
+    Args:
+        action: What is ordered; it says which list is meant.
+        given: The parameters of the list as they stand in its address; empty ones do not count.
+
+    Raises:
+        InvalidRequest: when a parameter is unknown or wrong, when there is none, or when the list could not be read by them.
+    """
+    known = {name: value for name, value in given.items() if value}
+    if any("\x00" in value for value in known.values()):
+        raise InvalidRequest("remove the characters that cannot be printed", field="filters")
+    try:
+        found = msgspec.convert(known, type=FILTERS[action], strict=False)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest(str(exc).partition(" - at")[0], field="filters") from exc
+    if not known.keys() - {"which"}:
+        raise InvalidRequest(
+            "give at least one filter; without any it would be about everything", field="filters"
+        )
+    if isinstance(found, PaymentFilter):
+        numbers = (found.upload, found.run, found.debtor, found.amount_min_minor, found.amount_max_minor)
+        if any(number is not None and not 0 <= number <= _ID_MAX for number in numbers):
+            raise InvalidRequest("a number is out of range", field="filters")
+        times = (found.created_from, found.created_to, found.updated_from, found.updated_to)
+        if any(at is not None and at.tzinfo is None for at in times):
+            raise InvalidRequest(
+                "a time needs an offset from UTC, as in 2026-03-02T12:00:00Z", field="filters"
+            )
+        if action == "refund" and found.run is found.upload is found.debtor is None:
+            raise InvalidRequest(
+                "a refund of many debits needs one of run, upload and debtor", field="filters"
+            )
+        led_by(attempt_filters(found))
+    return found
+
+
+def account_of(filters: Filter) -> str | None:
+    """The gateway account that an order is limited to; `None` where it may be about several."""
+    return filters.account if isinstance(filters, PaymentFilter) else None
+
+
+def attempt_filters(chosen: PaymentFilter) -> AttemptFilters:
+    """The same filter by the names of `tether_core.payments.filters`."""
+    return AttemptFilters(
+        state=chosen.status,
+        upload_id=chosen.upload,
+        run_id=chosen.run,
+        debtor_id=chosen.debtor,
+        account=chosen.account,
+        reason_code=chosen.reason_code,
+        unique_id=chosen.unique_id,
+        transaction_id=chosen.transaction_id,
+        amount_min_minor=chosen.amount_min_minor,
+        amount_max_minor=chosen.amount_max_minor,
+        created_from=chosen.created_from,
+        created_to=chosen.created_to,
+        updated_from=chosen.updated_from,
+        updated_to=chosen.updated_to,
+        country=chosen.country,
+        bank=chosen.bank,
+    )
