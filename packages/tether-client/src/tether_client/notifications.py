@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-__all__ = ["EventDetail", "ReportedStatus", "WebhookEvent"]
+__all__ = ["EventDetail", "ReplayChange", "ReplayEffect", "ReplayPreview", "ReportedStatus", "WebhookEvent"]
 
 
 class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,3 +95,58 @@ class EventDetail(msgspec.Struct, frozen=True, kw_only=True):
     excess_deliveries: int
     content_type: str
     fields: dict[str, str]
+
+
+class ReplayChange(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A field that changes.
+
+    Attributes:
+        subject: "attempt" or "refund".
+        subject_id: Its row.
+        field: "status", "reason_code", "error_code" or "unique_id".
+        before: Its value now, or `None`.
+        after: Its value afterwards, or `None`.
+    """
+
+    subject: str
+    subject_id: int
+    field: str
+    before: str | None
+    after: str | None
+
+
+class ReplayEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What processing a notification does.
+
+    Attributes:
+        outcome: "applied", "unchanged", "not_yet", "confirm", "contradicted" or "park".
+        reason: The cause, a stable word.
+        explanation: The cause as a sentence.
+        state: The state of the notification afterwards.
+        changes: Fields that change; empty where nothing does.
+        blacklist: Blacklist entries to make, as "action: reason code".
+        events: Names of the events to announce.
+    """
+
+    outcome: str
+    reason: str
+    explanation: str
+    state: str
+    changes: list[ReplayChange]
+    blacklist: list[str]
+    events: list[str]
+
+
+class ReplayPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a replay would do; nothing was changed.
+
+    Attributes:
+        now: What happens at once.
+        confirmed: What happens if the gateway confirms what is reported; `None` where it is not inquired.
+    """
+
+    now: ReplayEffect
+    confirmed: ReplayEffect | None

@@ -6,7 +6,7 @@ from typing import Final
 from tether_client.command.arguments import Commands, add, add_filters, add_paging, whole
 from tether_client.command.context import Context
 from tether_client.command.output import shown
-from tether_client.notifications import EventDetail
+from tether_client.notifications import EventDetail, ReplayEffect, ReplayPreview
 
 __all__ = ["add_commands"]
 
@@ -52,9 +52,10 @@ def add_commands(commands: Commands) -> None:
         "replay",
         _replay,
         text="process a parked or contradicted notification again",
-        example="tether notifications replay 9",
+        example="tether notifications replay 9 --dry-run",
     )
     _add_id(item)
+    item.add_argument("--dry-run", action="store_true", help="only show what it would change")
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +77,33 @@ def _show(context: Context) -> int:
 
 def _replay(context: Context) -> int:
     event_id = context.args.event_id
+    if context.args.dry_run:
+        preview = context.client.preview_replay(event_id)
+        context.output.result(preview, lambda: _preview_text(preview))
+        return 0
     answer = context.client.replay_notification(event_id)
     context.output.result(answer, lambda: f"notification {event_id} will be processed again\n")
     return 0
+
+
+def _preview_text(preview: ReplayPreview) -> str:
+    lines = ["at once:", *_effect_lines(preview.now)]
+    if preview.confirmed is not None:
+        lines += ["if the gateway confirms it:", *_effect_lines(preview.confirmed)]
+    return "\n".join(lines) + "\n"
+
+
+def _effect_lines(effect: ReplayEffect) -> list[str]:
+    return [
+        f"  {shown(effect.outcome)}: {shown(effect.explanation or effect.reason)} Then it is {shown(effect.state)}.",
+        *(
+            f"  {shown(change.subject)} {change.subject_id}: {shown(change.field)} {shown(change.before) or 'none'}"
+            f" to {shown(change.after) or 'none'}"
+            for change in effect.changes
+        ),
+        *(f"  blacklist {shown(entry)}" for entry in effect.blacklist),
+        *(f"  event {shown(name)}" for name in effect.events),
+    ]
 
 
 def _text(detail: EventDetail) -> str:
