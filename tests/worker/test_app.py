@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,29 @@ async def test_a_worker_finishes_the_batch_it_is_at(
         worker.await_line("worker stopping")
     assert worker.wait() == 0
     assert _states(database_url) == ["processed"]
+
+
+def test_a_gateway_that_says_nothing_keeps_no_worker(environment: dict[str, str], process: Launch) -> None:
+    """Reports were fetched for up to a minute after the signal: systemd kills a worker after 40 s, in the middle of a call."""
+    with socket.create_server(("127.0.0.1", 0)) as gateway:
+        changes = {
+            "EMP_API_URL": f"http://127.0.0.1:{gateway.getsockname()[1]}",
+            "EMP_API_LOGIN": "login",
+            "EMP_API_PASSWORD": "password",
+            "EMP_TERMINAL_TOKEN": "terminal",
+            "EMP_TIMEOUT": "600",
+        }
+        worker = process(
+            "tether-worker", "run", "reconciliation", "--grace", "1", environ=environment | changes
+        )
+        gateway.settimeout(60)
+        call, _ = gateway.accept()  # the first report is fetched
+        with call:
+            worker.signal(signal.SIGTERM)
+            assert worker.wait() == 0
+    assert "work cancelled" in worker.stderr
+    assert "worker stopped" in worker.stderr
+    assert "Traceback" not in worker.stderr
 
 
 def _is_blocked(url: str) -> bool:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from redis.asyncio import Redis
@@ -80,6 +80,12 @@ __all__ = ["Clock", "Supervised", "work_until_stopped"]
 Clock: TypeAlias = Callable[[], datetime]
 
 _log = logger("app")
+
+# SAQ cancels what it woke after the grace period, and waits a second for that.
+_QUEUES_END_S: Final = 2.0
+# How long a cancelled task may clean up, and how often it is cancelled.
+_CANCELLED_S: Final = 3.0
+_CANCELLATIONS_MAX: Final = 3
 
 
 class Supervised(msgspec.Struct, frozen=True):
@@ -223,9 +229,24 @@ async def work_until_stopped(
         presence.stop()
         for worker in workers:
             worker.drain()
-        await asyncio.gather(*running)
+        await _ended(running, grace_s=grace_s)
     _log.info("worker stopped")
     return presence.is_restarted
+
+
+async def _ended(running: Sequence["asyncio.Task[None]"], *, grace_s: int) -> None:
+    """Wait for work in progress, and cancel what takes longer; its rows become due again when their leases expire."""
+    _, late = await asyncio.wait(running, timeout=grace_s + _QUEUES_END_S)
+    for _ in range(_CANCELLATIONS_MAX):  # a library may swallow one
+        if not late:
+            break
+        _log.warning("work cancelled: it took longer than the grace period", tasks=len(late))
+        for task in late:
+            task.cancel()
+        _, late = await asyncio.wait(late, timeout=_CANCELLED_S)
+    for task in running:
+        if task.done() and not task.cancelled():
+            task.result()
 
 
 def _row(queues: list[Queue], supervised: Supervised | None) -> WorkerRow:

@@ -56,10 +56,10 @@ _RECOVER_S: Final = 60.0
 _SEEN_S: Final = 300.0
 # How long a delivered plan is kept, to be repeated where the database goes back.
 _KEPT_S: Final = 240.0
-_END_S: Final = 120.0
+_END_S: Final = 300.0
 # "Not found" is trusted after a grace period on the machine's clock, which the test cannot move; and the response may be lost
 # again when the debit is submitted again.
-_RESOLVE_S: Final = 360.0
+_RESOLVE_S: Final = 600.0
 # Range of the outage of each of the three stores.
 _OUTAGE_SHORTEST_S: Final = 10.0
 _OUTAGE_LONGEST_S: Final = 300.0

@@ -46,6 +46,8 @@ _WEB_NODES = 2
 _WORKERS = 2
 # How long a program may take to start: a busy machine took more than a minute.
 _READY_S = 300.0
+# How long it may take to stop, with a grace period of 5 s.
+_STOPPED_S = 120.0
 _NOTIFY_PATH = "/api/webhooks/emp"
 _QUEUES = ("webhooks", "default", "billing", "reconciliation")
 
@@ -129,7 +131,7 @@ class Node:
 
     def terminate(self) -> int:
         """End it with SIGTERM and wait; returns its exit code."""
-        return self._running.terminate()
+        return self._running.terminate(timeout_s=_STOPPED_S)
 
     def pause(self) -> None:
         """Freeze all of its processes."""
