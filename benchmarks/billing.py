@@ -305,7 +305,7 @@ def _order(here: Environment, *, debits: int, number: int) -> None:
     upload_id, _ = seed_upload(url, owed, now=now)
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
-            "update billing_attempts set submit_at = null, withheld = 'benchmark', payment_stage = 40, state = 'error'"
+            "update billing_attempts set submit_at = null, not_submitted_reason = 'benchmark', payment_stage = 40, state = 'error'"
             " where submit_at is not null"
         )
         conn.execute(

@@ -883,7 +883,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "submit_ats": [None] * _MANY,
         "next_ats": [None] * _MANY,
         "leased_untils": [None] * _MANY,
-        "withhelds": [None] * _MANY,
+        "not_submitted_reasons": [None] * _MANY,
         "not_founds": [None] * _MANY,
         "inquiries_began_ats": [None] * _MANY,
         "expires_ats": [None] * _MANY,

@@ -96,7 +96,7 @@ select n, 900, 10, %(now)s - interval '9 days' from generate_series(1, %(rows)s 
 insert into billing_attempts (
     account, debtor_id, transaction_id, unique_id, amount_minor, currency, state, payment_stage, dispute_stage,
     reason_code, iban_fingerprint, iban_masked, created_at, updated_at, run_id, due_item, try_number, retry_of, submit_at,
-    leased_until, submitted_at, submission_count, withheld, inquiry_count, inquire_at, return_handled_at, retry_on, retry_why, is_retried, submitted_to, unresolved_reason
+    leased_until, submitted_at, submission_count, not_submitted_reason, inquiry_count, inquire_at, return_handled_at, retry_on, retry_why, is_retried, submitted_to, unresolved_reason
 )
 select
     case when given.upload_id %% 5 = 4 then 'second' else 'default' end, given.debtor_id,

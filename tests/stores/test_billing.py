@@ -125,17 +125,17 @@ async def test_the_item_as_it_was_tried(conn: Connection, database_url: str) -> 
     first = await tried(conn, run_id, item, state="error", payment_stage=40)
     (item,) = await facts(conn, upload_id)
     assert (item.candidate.item_state, item.candidate.tries, item.next_number) == (None, 1, 2)
-    withheld = await tried(conn, run_id, item, state="error", payment_stage=40, withheld="held")
+    excluded = await tried(conn, run_id, item, state="error", payment_stage=40, not_submitted_reason="held")
     (item,) = await facts(conn, upload_id)
     assert (item.candidate.tries, item.next_number) == (1, 3)  # it was never tried, and its number is taken
     for state in ("pending", "unknown", "approved"):
         await conn.execute("update billing_attempts set state = %s where id = %s", (state, first))
         assert (await facts(conn, upload_id))[0].candidate.item_state == state
     # The furthest of several speaks; an attempt that is about to be sent does not stand in its own way.
-    await conn.execute("update billing_attempts set state = 'pending' where id = %s", (withheld,))
+    await conn.execute("update billing_attempts set state = 'pending' where id = %s", (excluded,))
     assert (await facts(conn, upload_id))[0].candidate.item_state == "approved"
     assert (await facts(conn, upload_id, without=[first]))[0].candidate.item_state == "pending"
-    assert (await facts(conn, upload_id, without=[first, withheld]))[0].candidate.item_state is None
+    assert (await facts(conn, upload_id, without=[first, excluded]))[0].candidate.item_state is None
     assert (await facts(conn, upload_id, due_item="2026-04"))[0].candidate.item_state is None
     # Attempts from before runs existed belong to the item "once".
     await conn.execute(
@@ -168,11 +168,12 @@ async def test_the_account_as_it_was_debited_elsewhere(conn: Connection, databas
     candidate = (await facts(conn, upload_id))[0].candidate
     assert (candidate.elsewhere.tried_days_ago, candidate.elsewhere.refunded is None) == (None, False)
     await conn.execute(
-        "update billing_attempts set state = 'error', withheld = 'held' where id = %s", (attempt_id,)
+        "update billing_attempts set state = 'error', not_submitted_reason = 'held' where id = %s",
+        (attempt_id,),
     )
     candidate = (await facts(conn, upload_id))[0].candidate
     assert (candidate.elsewhere.tried_days_ago, candidate.elsewhere.waiting is None) == (None, False)
-    await conn.execute("update billing_attempts set withheld = null where id = %s", (attempt_id,))
+    await conn.execute("update billing_attempts set not_submitted_reason = null where id = %s", (attempt_id,))
     await conn.execute(
         "update billing_attempts set state = 'chargebacked', dispute_stage = 1, reason_code = null where id = %s",
         (attempt_id,),
@@ -292,7 +293,7 @@ async def test_gauges_count_what_they_say(conn: Connection, database_url: str) -
         {"canary": True, "payment_stage": 10, "state": "unknown", "submit_at": None},
         {"canary": True, "payment_stage": 50, "state": "declined"},
         {"payment_stage": 40, "state": "error"},
-        {"payment_stage": 40, "state": "error", "withheld": "held"},
+        {"payment_stage": 40, "state": "error", "not_submitted_reason": "held"},
         {"payment_stage": 60, "state": "approved"},
         {"payment_stage": 60, "state": "chargebacked", "dispute_stage": 1, "reason_code": "MD01"},
         {"payment_stage": 60, "state": "chargebacked", "dispute_stage": 3},

@@ -103,7 +103,7 @@ class World:
 
     async def states(self) -> list[tuple[Any, ...]]:
         cursor = await self.conn.execute(
-            "select state, submission_count, submit_at is not null, withheld from billing_attempts order by id"
+            "select state, submission_count, submit_at is not null, not_submitted_reason from billing_attempts order by id"
         )
         return await cursor.fetchall()
 

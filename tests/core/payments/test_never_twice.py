@@ -266,7 +266,7 @@ class World:
         debtor, _, retry_of = self.items[row]
         facts = msgspec.structs.replace(self.candidate(debtor, without=row), again=retry_of is not None)
         if not eligibility.judge(facts, options=OPTIONS).billable:
-            self.books[row] = submission.withhold(self.books[row], reason="judged").submission
+            self.books[row] = submission.exclude(self.books[row], reason="judged").submission
             return
         place = self.places.current
         self.books[row] = submission.claim(self.books[row], now=self.now, identity=place, rules=RULES)

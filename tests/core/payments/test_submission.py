@@ -17,10 +17,10 @@ from tether_core.payments.submission import (
     Rules,
     Submission,
     claim,
+    exclude,
     expire,
     record,
     resolve,
-    withhold,
 )
 from tether_core.payments.transaction_ids import transaction_id
 
@@ -383,21 +383,21 @@ def test_only_what_is_unknown_is_resolved(submission: Submission) -> None:
     assert resolve(submission, APPROVED, inquired_at=RESOLVED, inquiry=AGAIN) == After(submission, "late")
 
 
-# --- withholding
+# --- excluding
 
 
-def test_a_debit_that_is_withheld_is_an_error_and_not_voided() -> None:
+def test_a_debit_that_is_excluded_is_an_error_and_not_voided() -> None:
     """Voided comes after approved: were the gateway ever to speak of it, its word would be swallowed."""
-    after = withhold(READY, reason="held")
+    after = exclude(READY, reason="held")
     assert (after.submission.step, after.submission.attempt.state, after.submission.attempt.error_code) == (
         "ended",
         "error",
-        "withheld",
+        "excluded",
     )
     assert after.events == (AttemptStatusChanged(7, "t-7", "pending", "error", "held"),)
     for submission in (SUBMITTING, UNKNOWN):
         with pytest.raises(IllegalStep):
-            withhold(submission, reason="held")
+            exclude(submission, reason="held")
 
 
 # --- everything

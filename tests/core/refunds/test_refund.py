@@ -206,7 +206,7 @@ def test_a_chargeback_that_comes_first_stops_the_order() -> None:
     assert (stopped.cause, stopped.order.attempt.state, stopped.order.attempt.error_code) == (
         "charged back",
         "error",
-        "withheld",
+        "excluded",
     )
 
 

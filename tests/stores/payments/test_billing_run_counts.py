@@ -73,13 +73,13 @@ async def test_each_debit_is_counted_once_however_its_answer_comes(
     """The call answers, a notification repeats it, an inquiry confirms it: counted three times it would pause a good run."""
     upload_id, run_id = await planned(conn, database_url, 4, canaries=1)
 
-    async def by_call(place: int, stage: int, *, withheld: str | None = None) -> None:
+    async def by_call(place: int, stage: int, *, not_submitted_reason: str | None = None) -> None:
         async with transaction(pool) as tx:
             submission = (await held(tx, run_id))[place]
             after = msgspec.structs.replace(
                 submission, attempt=moved(submission.attempt, stage), submit_at=None
             )
-            await submissions.write(tx, [Written(after, withheld)], now=NOW)
+            await submissions.write(tx, [Written(after, not_submitted_reason)], now=NOW)
 
     async def by_notification(*stages: int) -> None:
         async with transaction(pool) as tx:
@@ -94,7 +94,7 @@ async def test_each_debit_is_counted_once_however_its_answer_comes(
     await by_call(1, 50)
     assert await counts(conn, upload_id) == [(2, 1, 1, 0)]
     await by_call(1, 50)
-    await by_call(2, 40, withheld="held")  # never submitted, so nobody answered
+    await by_call(2, 40, not_submitted_reason="held")  # never submitted, so nobody answered
     assert await counts(conn, upload_id) == [(2, 1, 1, 0)]
     await by_notification(60, 50, 40, 20)
     assert await counts(conn, upload_id) == [(3, 1, 1, 0)]

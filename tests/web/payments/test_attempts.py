@@ -50,7 +50,7 @@ async def test_an_item_says_what_programs_rely_on(client: httpx.AsyncClient, dat
                 "due_item": None,
                 "try_number": None,
                 "submission_count": 0,
-                "withheld": None,
+                "not_submitted_reason": None,
                 "account": "default",
                 "created_at": "2026-03-02T12:00:00Z",
             }

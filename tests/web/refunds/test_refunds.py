@@ -65,7 +65,15 @@ async def test_a_refund_is_ordered_once_however_often_it_is_asked_for(
     payload = answers[0].json()
     assert {
         name: payload[name]
-        for name in ("attempt_id", "kind", "number", "status", "usage", "submission_count", "withheld")
+        for name in (
+            "attempt_id",
+            "kind",
+            "number",
+            "status",
+            "usage",
+            "submission_count",
+            "not_submitted_reason",
+        )
     } == {
         "attempt_id": debit,
         "kind": "refund",
@@ -73,7 +81,7 @@ async def test_a_refund_is_ordered_once_however_often_it_is_asked_for(
         "status": "pending",
         "usage": "Sorry",
         "submission_count": 0,
-        "withheld": None,
+        "not_submitted_reason": None,
     }
     excerpt = await api.get(f"/api/billing-attempts/{debit}/refunds")
     assert excerpt.json() == [payload]

@@ -145,7 +145,7 @@ def owed(debtors: int, *, script: int = 0, amount_minor: int = 1000) -> list[Owe
 async def attempts(conn: Connection, run_id: int) -> list[Any]:
     """The attempts of a run, in order."""
     cursor = await conn.execute(
-        "select id, transaction_id, state, error_code, submission_count, submit_at, leased_until, withheld, unique_id, canary,"
+        "select id, transaction_id, state, error_code, submission_count, submit_at, leased_until, not_submitted_reason, unique_id, canary,"
         " try_number, retry_of from billing_attempts where run_id = %s order by id",
         (run_id,),
     )
@@ -342,7 +342,7 @@ async def test_what_changed_since_planning_is_looked_at_again(
     )
     assert await submission(deps) == 4
     sent = await attempts(conn, run_id)
-    assert [debit.withheld for debit in sent] == ["held", "amount_changed", "unsendable", None]
+    assert [debit.not_submitted_reason for debit in sent] == ["held", "amount_changed", "unsendable", None]
     assert [debit.state for debit in sent] == ["error", "error", "error", "pending"]
     assert [simulator.debited(transaction_id=debit.transaction_id) for debit in sent] == [0, 0, 0, 1]
 
@@ -376,7 +376,12 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
     run = await billing.by_id(conn, run_id)
     assert run is not None
     if when == "submission":
-        assert [debit.withheld for debit in sent] == ["blacklisted_name", "blacklisted_email", None, None]
+        assert [debit.not_submitted_reason for debit in sent] == [
+            "blacklisted_name",
+            "blacklisted_email",
+            None,
+            None,
+        ]
     else:
         assert run.skipped == {"blacklisted_name": 1, "blacklisted_email": 1}
     assert [simulator.debited(transaction_id=debit.transaction_id) for debit in sent][-2:] == [1, 1]
@@ -510,7 +515,7 @@ async def test_two_claims_of_one_debit_at_once_submit_one(
     accounts = [bytes(fingerprint) for (fingerprint,) in await cursor.fetchall()]
     assert len(accounts) == len(set(accounts)) > 0
     for attempt in await attempts(conn, second):
-        assert attempt.withheld in {None, "under_way"}
+        assert attempt.not_submitted_reason in {None, "under_way"}
 
 
 async def test_screening_is_judged_when_it_matters(
@@ -565,10 +570,10 @@ async def test_what_is_refunded_after_planning_is_not_submitted(
     )
     await submission(deps)
     (item,) = await attempts(conn, second)
-    assert (item.state, item.withheld, item.submission_count) == ("error", "refunded_before", 0)
+    assert (item.state, item.not_submitted_reason, item.submission_count) == ("error", "refunded_before", 0)
     assert simulator.debited(transaction_id=item.transaction_id) == 0
     (other,) = await attempts(conn, given)
-    assert (other.state, other.withheld, other.submission_count) == ("pending", None, 1)
+    assert (other.state, other.not_submitted_reason, other.submission_count) == ("pending", None, 1)
 
 
 async def test_a_paused_run_sends_nothing(
@@ -886,7 +891,7 @@ async def test_an_account_of_a_row_sends_within_its_limits_of_a_day(
         await submission(deps)
     sent = await attempts(conn, run_id)
     assert [debit.submission_count for debit in sent] == [1] * 6 + [0]
-    assert sent[6].withheld == "too_large"
+    assert sent[6].not_submitted_reason == "too_large"
 
 
 @pytest.mark.parametrize(
@@ -1121,7 +1126,8 @@ async def test_a_cancelled_run_keeps_nothing_ready(
     )
     await auto_pause_runs(pool, clock=clock).do()
     assert {
-        (attempt.state, attempt.withheld, attempt.submit_at) for attempt in await attempts(conn, run_id)
+        (attempt.state, attempt.not_submitted_reason, attempt.submit_at)
+        for attempt in await attempts(conn, run_id)
     } == {("error", "cancelled", None)}
     assert await submission(deps) == 0
 
@@ -1198,7 +1204,9 @@ async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
         deps, run_id, account=account_row, permit=PERMIT, identity=opened.identity, limit=10
     ) == ([], 0)
     rows = await (
-        await conn.execute("select state, withheld from billing_attempts where run_id = %s", [run_id])
+        await conn.execute(
+            "select state, not_submitted_reason from billing_attempts where run_id = %s", [run_id]
+        )
     ).fetchall()
     assert rows == [("pending", None)] * 2
     await conn.execute(

@@ -396,7 +396,7 @@ async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) ->
     await world.conn.execute("update billing_attempts set dispute_stage = 1, state = 'chargebacked'")
     assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("chargebacked", "error")
-    assert await world.column("withheld") == (
+    assert await world.column("not_submitted_reason") == (
         "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute."
     )
     assert world.refunds(own_id) == 0
@@ -502,7 +502,7 @@ async def test_an_ordered_refund_waits_for_what_was_heard_of_its_debit(
     await _hear(world, unique_id, **fields)
     assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "pending")
-    assert await world.column("withheld") == "being confirmed"
+    assert await world.column("not_submitted_reason") == "being confirmed"
     assert (world.refunds(own_id), await submit_refunds(world.deps)) == (0, 0)
     # The gateway denies it; the refund goes out by itself.
     await world.conn.execute(
@@ -511,7 +511,7 @@ async def test_an_ordered_refund_waits_for_what_was_heard_of_its_debit(
     world.now += timedelta(minutes=3)
     assert await submit_refunds(world.deps) == 1
     assert world.refunds(own_id) == 1
-    assert await world.column("withheld") is None
+    assert await world.column("not_submitted_reason") is None
 
 
 async def test_no_refund_while_states_differ(world: World) -> None:
@@ -523,7 +523,7 @@ async def test_no_refund_while_states_differ(world: World) -> None:
         await differences.open_new(conn, [line], now=world.now)
     assert await submit_refunds(world.deps) == 1
     assert await world.states() == ("approved", "error")
-    assert "state_differs" in await world.column("withheld")
+    assert "state_differs" in await world.column("not_submitted_reason")
     assert world.refunds(own_id) == 0
 
 

@@ -1024,7 +1024,9 @@ async def test_debits_that_were_never_submitted_or_failed_are_not_asked_about(de
         first = await desk.read(monthly(2, reference=f"A{number}-{{}}"))
         await collected(desk, first.upload.id, state=state, submission_count=submission_count)
         if state == "pending":  # the run was cancelled, and its upload has nothing that may be billed
-            await desk.conn.execute("update billing_attempts set withheld = 'cancelled', state = 'error'")
+            await desk.conn.execute(
+                "update billing_attempts set not_submitted_reason = 'cancelled', state = 'error'"
+            )
             await desk.conn.execute("update debtors set verdict = 'blacklisted', cause = 'x'")
         desk.now += timedelta(days=1)
         again = await desk.read(monthly(2, reference=f"B{number}-{{}}"))

@@ -170,9 +170,9 @@ async def test_its_runs_end_as_cancelled_and_nothing_of_them_is_submitted(
     await plan(pool)
     await auto_pause_runs(pool, clock=lambda: NOW).do()
     assert await ask(conn, "select distinct state, finished_at from billing_runs") == [("cancelled", NOW)]
-    assert await ask(conn, "select distinct state, withheld, submission_count from billing_attempts") == [
-        ("error", "cancelled", 0)
-    ]
+    assert await ask(
+        conn, "select distinct state, not_submitted_reason, submission_count from billing_attempts"
+    ) == [("error", "cancelled", 0)]
     with pytest.raises(IllegalStep, match="withdrawn, so it cannot be answered"):
         step("withdrawn", "answered")
 

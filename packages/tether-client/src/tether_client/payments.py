@@ -26,7 +26,7 @@ class ListedAttempt(msgspec.Struct, frozen=True, kw_only=True):
         due_item: What is owed, or `None` where no run made it.
         try_number: Which try to collect that it is, from 1.
         submission_count: Calls begun for it.
-        withheld: Why it was not submitted, or `None`.
+        not_submitted_reason: Why it was not submitted, or `None`.
         account: The gateway account.
         created_at: When it was created.
     """
@@ -45,7 +45,7 @@ class ListedAttempt(msgspec.Struct, frozen=True, kw_only=True):
     due_item: str | None
     try_number: int | None
     submission_count: int
-    withheld: str | None
+    not_submitted_reason: str | None
     account: str
     created_at: datetime
 

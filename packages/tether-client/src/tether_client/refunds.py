@@ -26,7 +26,7 @@ class ListedRefund(msgspec.Struct, frozen=True, kw_only=True):
         usage: The text on the statement.
         status: Its state.
         error_code: The gateway's code, for "error" and "declined".
-        withheld: Why it was not submitted, or null.
+        not_submitted_reason: Why it was not submitted, or null.
         submission_count: Calls begun.
         ordered_by: The name of the key it was ordered with.
         created_at: When.
@@ -45,7 +45,7 @@ class ListedRefund(msgspec.Struct, frozen=True, kw_only=True):
     usage: str
     status: str
     error_code: str | None
-    withheld: str | None
+    not_submitted_reason: str | None
     submission_count: int
     ordered_by: str
     created_at: datetime

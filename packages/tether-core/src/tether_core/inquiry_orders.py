@@ -12,7 +12,7 @@ ordered inquiry is not taken again; and an inquiry without a response for a day 
 >>> require_inquirable(is_submitted=False)
 Traceback (most recent call last):
     ...
-tether_core.inquiry_orders.NothingToInquire: The debit was never submitted, so the gateway knows nothing of it; look at `withheld` or at its run.
+tether_core.inquiry_orders.NothingToInquire: The debit was never submitted, so the gateway knows nothing of it; look at `not_submitted_reason` or at its run.
 """
 
 from datetime import timedelta
@@ -38,7 +38,7 @@ class NothingToInquire(Contradicted):
     code = "nothing_to_inquire"
 
     def __str__(self) -> str:
-        return "The debit was never submitted, so the gateway knows nothing of it; look at `withheld` or at its run."
+        return "The debit was never submitted, so the gateway knows nothing of it; look at `not_submitted_reason` or at its run."
 
 
 def require_inquirable(*, is_submitted: bool) -> None:

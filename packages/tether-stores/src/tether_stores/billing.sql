@@ -246,7 +246,7 @@ left join lateral (
             when bool_or(a.state = 'pending') then 'pending'
         end as state,
         bool_or(a.dispute_stage in (1, 3)) as returned,
-        count(*) filter (where a.withheld is null)::integer as tries,
+        count(*) filter (where a.not_submitted_reason is null)::integer as tries,
         coalesce(max(a.try_number), 0) + 1 as next_number
     from billing_attempts a
     where
@@ -305,7 +305,7 @@ tried as materialized (
             end as state
         from billing_attempts t
         where
-            t.iban_fingerprint = a.iban_fingerprint and t.withheld is null
+            t.iban_fingerprint = a.iban_fingerprint and t.not_submitted_reason is null
             and (t.run_id is null or t.submission_count > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
             and t.id <> all(%(without)s::bigint[])
         offset 0

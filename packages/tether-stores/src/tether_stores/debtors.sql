@@ -105,7 +105,7 @@ tried as materialized (
             end as state
         from billing_attempts t
         where
-            t.iban_fingerprint = a.iban_fingerprint and t.withheld is null
+            t.iban_fingerprint = a.iban_fingerprint and t.not_submitted_reason is null
             and (t.run_id is null or t.submission_count > 0 or t.payment_stage > 10 or t.dispute_stage > 0)
         offset 0
     ) t

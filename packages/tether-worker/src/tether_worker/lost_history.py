@@ -152,7 +152,7 @@ async def _without(deps: InquiryDeps, reply: Reply, later_ids: Sequence[str]) ->
             return msgspec.structs.replace(reply, heard=None)
         if found.answer is not None:
             _log.error(
-                "submission withheld: the gateway has a later one of the lost history; a person must look",
+                "submission excluded: the gateway has a later one of the lost history; a person must look",
                 transaction_id=reply.row.transaction_id,
                 later=transaction_id,
             )

@@ -166,7 +166,7 @@ def _text(attempt: ListedAttempt, exposure: ExposureResponse, refunds: list[List
         "account": attempt.account,
         "reason": attempt.reason_code,
         "error": attempt.error_code,
-        "not submitted because": attempt.withheld,
+        "not submitted because": attempt.not_submitted_reason,
         "made": attempt.created_at,
         "changed": attempt.updated_at,
         "can be returned until": exposure.final_on,

@@ -94,6 +94,7 @@ from tether_core.payments.not_found import FirstAnswer, Inquiry, judge
 
 __all__ = [
     "CAUSES",
+    "EXCLUDED",
     "TRANSITIONS",
     "UNRESOLVED",
     "After",
@@ -103,17 +104,17 @@ __all__ = [
     "SubmissionStep",
     "claim",
     "defer",
+    "exclude",
     "expire",
     "lose_history",
     "record",
     "resolve",
-    "withhold",
 ]
 
 SubmissionStep = Literal["ready", "submitting", "unknown", "ended"]
 SubmissionCause = Literal[
     "claimed",
-    "withheld",
+    "excluded",
     "answered",
     "unclear",
     "lease expired",
@@ -127,7 +128,7 @@ SubmissionCause = Literal[
 # step x cause -> step. A notification may end any step at any time: it is applied by
 # `tether_core.payments.attempt` and the attempt can then not be submitted in any step.
 TRANSITIONS: Final[dict[SubmissionStep, dict[SubmissionCause, SubmissionStep]]] = {
-    "ready": {"claimed": "submitting", "withheld": "ended", "answered": "ended", "history lost": "unknown"},
+    "ready": {"claimed": "submitting", "excluded": "ended", "answered": "ended", "history lost": "unknown"},
     "submitting": {
         "answered": "ended",
         "unclear": "unknown",
@@ -160,14 +161,14 @@ CAUSES: Final[dict[str, str]] = {
     "contradicted": "The gateway once named an id for it and now has no such payment; a person should look.",
     "no_word": "The gateway did not answer the status inquiry; it is repeated.",
     "late": "The response belongs to an earlier call and changes nothing.",
-    "withheld": "It is not submitted.",
+    "excluded": "It is not submitted; the reason is stored with it.",
     "history_lost": "The database went back to an older state; the lost history may have submitted it.",
 }
 
 # Why an inquiry that was answered "not found" leaves a submission unknown.
 UNRESOLVED: Final = ("too_early", "not_found_elsewhere", "contradicted")
 
-WITHHELD: Final = "withheld"
+EXCLUDED: Final = "excluded"
 ABSENT: Final = "460"
 CREDENTIALS: Final = "110"
 # The wait after a call that submitted nothing; twice as long each time, up to five minutes.
@@ -449,7 +450,7 @@ def resolve(
     return _answered(submission, answer, reading)
 
 
-def withhold(submission: Submission, *, reason: str) -> After:
+def exclude(submission: Submission, *, reason: str) -> After:
     """
     Decide not to send a debit that is ready.
 
@@ -465,10 +466,10 @@ def withhold(submission: Submission, *, reason: str) -> After:
     Raises:
         IllegalStep: when it is not ready.
     """
-    _to(submission, "withheld")
-    attempt = msgspec.structs.replace(submission.attempt, payment_stage=stages.ERROR, error_code=WITHHELD)
+    _to(submission, "excluded")
+    attempt = msgspec.structs.replace(submission.attempt, payment_stage=stages.ERROR, error_code=EXCLUDED)
     after = msgspec.structs.replace(submission, attempt=attempt, submit_at=None)
-    return After(after, "withheld", _moved(submission.attempt, attempt, cause=reason))
+    return After(after, "excluded", _moved(submission.attempt, attempt, cause=reason))
 
 
 # --- reading an answer -----------------------------------------------------------------------------------------------

@@ -148,7 +148,7 @@ class Outcome(msgspec.Struct, frozen=True):
         cause: A key of `tether_core.payments.submission.CAUSES`, or why it is not submitted.
         events: Facts to announce.
         again_at: When to inquire again, where the cause is "too_early"; else `None`.
-        withheld: A sentence for people that says why the order was not submitted, where the debit forbids it; else `None`.
+        not_submitted_reason: A sentence for people that says why the order was not submitted, where the debit forbids it; else `None`.
     """
 
     order: Submission
@@ -156,7 +156,7 @@ class Outcome(msgspec.Struct, frozen=True):
     cause: str
     events: tuple[Event, ...] = ()
     again_at: datetime | None = None
-    withheld: str | None = None
+    not_submitted_reason: str | None = None
 
 
 def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: datetime) -> Verdict:
@@ -316,10 +316,8 @@ def claim(
     verdict = judge(refund.kind, refund.debit, submitted_at=refund.debited_at, now=now)
     if not verdict.allowed:
         why = sentence(refund.kind, verdict)
-        outcome = _outcome(
-            refund, submission.withhold(refund.order, reason=why).submission, cause=verdict.why
-        )
-        return msgspec.structs.replace(outcome, withheld=why)
+        outcome = _outcome(refund, submission.exclude(refund.order, reason=why).submission, cause=verdict.why)
+        return msgspec.structs.replace(outcome, not_submitted_reason=why)
     if hold is not None and hold.passes:
         return _outcome(
             refund,
@@ -328,7 +326,7 @@ def claim(
         )
     if hold is not None:
         return _outcome(
-            refund, submission.withhold(refund.order, reason=hold.sentence).submission, cause=hold.text
+            refund, submission.exclude(refund.order, reason=hold.sentence).submission, cause=hold.text
         )
     return _outcome(
         refund, submission.claim(refund.order, now=now, identity=identity, rules=rules), cause="claimed"

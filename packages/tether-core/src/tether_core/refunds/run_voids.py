@@ -73,7 +73,7 @@ VOID_REFUSALS: Final[dict[VoidRefusalCode, str]] = {
     "held": "What was heard of it keeps its money where it is; look at its exposure.",
     "money_back": "It was voided or refunded before.",
     "not_submitted": "It is not submitted yet; cancel the run, and it never is.",
-    "nothing_collected": "It was refused or withheld, so nothing was collected.",
+    "nothing_collected": "It was refused or not submitted, so nothing was collected.",
     "outcome_unknown": "Its outcome is not known yet; order the void again once the status inquiry has brought it.",
     "refund_ordered": "A refund of it is ordered already.",
 }

@@ -13,7 +13,7 @@ a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked
 -- {listed_columns} --
 -- An attempt in lists.
 id, transaction_id, unique_id, state as status, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
-run_id, due_item, try_number, submission_count, withheld, account, created_at
+run_id, due_item, try_number, submission_count, not_submitted_reason, account, created_at
 
 -- locked_by_ids --
 -- Lock the attempts that n notifications name, and m more by row, until the transaction ends. Each id is looked up by itself (the

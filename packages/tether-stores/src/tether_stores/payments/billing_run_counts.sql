@@ -14,7 +14,7 @@ c.released_refused, c.released_at, c.released_by, c.released_reason
 
 -- add --
 -- Count the responses that n attempts are about to record, in the transaction that locks them and before it writes them. Arrays
--- of length n. An attempt is answered once, when it reaches a stage at the gateway. Withheld attempts were never submitted.
+-- of length n. An attempt is answered once, when it reaches a stage at the gateway. Excluded attempts were never submitted.
 insert into billing_run_counts as counts (
     run_id, answered, refused, canaries_answered, canaries_refused, refused_at
 )
@@ -29,7 +29,7 @@ from (
         (given.payment_stage in (40, 50))::integer - (a.payment_stage in (40, 50))::integer as refused
     from unnest(%(ids)s::bigint[], %(payment_stages)s::smallint[]) as given (id, payment_stage)
     join billing_attempts a on a.id = given.id
-    where a.run_id is not null and a.withheld is null
+    where a.run_id is not null and a.not_submitted_reason is null
 ) moved
 where moved.answered <> 0 or moved.refused <> 0
 group by moved.run_id

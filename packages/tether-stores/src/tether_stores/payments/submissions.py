@@ -88,12 +88,12 @@ class Written(msgspec.Struct, frozen=True):
 
     Attributes:
         submission: The new state.
-        withheld: Why it is not submitted, or `None`.
+        not_submitted_reason: Why it is not submitted, or `None`.
         unresolved: Why an inquiry did not resolve it, a key of `tether_core.payments.submission.CAUSES`; or `None`.
     """
 
     submission: Submission
-    withheld: str | None = None
+    not_submitted_reason: str | None = None
     unresolved: str | None = None
 
 
@@ -198,7 +198,7 @@ async def write(conn: Connection, debits: Sequence[Written], *, now: datetime) -
     """Write the new state of debits, inside the transaction that locked them."""
     if not debits:
         return
-    submitted = [written.submission.attempt for written in debits if written.withheld is None]
+    submitted = [written.submission.attempt for written in debits if written.not_submitted_reason is None]
     await billing_run_counts.add(conn, submitted, now=now)
     unknowns = [written.submission.step == "unknown" for written in debits]
     await conn.execute(_SQL["write"], {**columns(debits), "unknowns": unknowns, "now": now})
@@ -217,7 +217,7 @@ def columns(written: Sequence[Written]) -> dict[str, list[Any]]:
         "submit_ats": [submission.submit_at for submission in submissions],
         "leased_untils": [submission.leased_until for submission in submissions],
         "submitted_ats": [submission.submitted_at for submission in submissions],
-        "withhelds": [row.withheld for row in written],
+        "not_submitted_reasons": [row.not_submitted_reason for row in written],
         "submitted_tos": [
             None if submission.submitted_to is None else " ".join(submission.submitted_to)
             for submission in submissions

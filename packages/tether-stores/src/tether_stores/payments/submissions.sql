@@ -103,7 +103,7 @@ update billing_attempts a
 set
     unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage, error_code = given.error_code,
     submission_count = given.submission_count, submit_at = given.submit_at, leased_until = given.leased_until, submitted_at = given.submitted_at,
-    withheld = coalesce(given.withheld, a.withheld),
+    not_submitted_reason = coalesce(given.not_submitted_reason, a.not_submitted_reason),
     submitted_to = string_to_array(given.submitted_to, ' '), not_found = given.not_found::jsonb,
     unresolved_reason = given.unresolved_reason, submissions_uncounted = given.submissions_uncounted,
     inquiry_count = case when given.unknown and a.leased_until is not null then 0 else a.inquiry_count end,
@@ -112,10 +112,10 @@ set
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(submission_count)s::smallint[], %(submit_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
-    %(submitted_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
+    %(submitted_ats)s::timestamptz[], %(not_submitted_reasons)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
     %(unresolved_reasons)s::text[], %(uncounteds)s::smallint[], %(unknowns)s::boolean[]
 ) as given (
-    id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, withheld, submitted_to,
+    id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, not_submitted_reason, submitted_to,
     not_found, unresolved_reason, submissions_uncounted, unknown
 )
 where a.id = given.id;

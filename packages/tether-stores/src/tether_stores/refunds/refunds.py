@@ -79,7 +79,7 @@ class ListedRefund(msgspec.Struct, frozen=True):
         usage: The text on the statement.
         status: Its state.
         error_code: The gateway's code, for "error" and "declined".
-        withheld: Why it was not submitted, or null.
+        not_submitted_reason: Why it was not submitted, or null.
         submission_count: Calls begun.
         ordered_by: The name of the key it was ordered with.
         created_at: When.
@@ -98,7 +98,7 @@ class ListedRefund(msgspec.Struct, frozen=True):
     usage: str
     status: RefundState
     error_code: str | None
-    withheld: str | None
+    not_submitted_reason: str | None
     submission_count: int
     ordered_by: str
     created_at: datetime

@@ -31,7 +31,7 @@ for update of a;
 -- {listed_columns} --
 -- An order in lists.
 id, attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state as status,
-error_code, withheld, submission_count, ordered_by, created_at, updated_at
+error_code, not_submitted_reason, submission_count, ordered_by, created_at, updated_at
 
 -- of_attempt --
 -- The orders about a debit, newest first.
@@ -106,7 +106,7 @@ update refunds g
 set
     unique_id = given.unique_id, state = given.state, payment_stage = given.payment_stage, error_code = given.error_code,
     submission_count = given.submission_count, submit_at = given.submit_at, leased_until = given.leased_until, submitted_at = given.submitted_at,
-    withheld = case when given.submission_count > g.submission_count then null else coalesce(given.withheld, g.withheld) end,
+    not_submitted_reason = case when given.submission_count > g.submission_count then null else coalesce(given.not_submitted_reason, g.not_submitted_reason) end,
     submitted_to = string_to_array(given.submitted_to, ' '), not_found = given.not_found::jsonb,
     unresolved_reason = given.unresolved_reason, submissions_uncounted = given.submissions_uncounted,
     inquiry_count = case when given.payment_stage <> g.payment_stage then 0 else g.inquiry_count end,
@@ -115,10 +115,10 @@ set
 from unnest(
     %(ids)s::bigint[], %(unique_ids)s::text[], %(states)s::text[], %(payment_stages)s::smallint[],
     %(error_codes)s::text[], %(submission_count)s::smallint[], %(submit_ats)s::timestamptz[], %(leased_untils)s::timestamptz[],
-    %(submitted_ats)s::timestamptz[], %(withhelds)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
+    %(submitted_ats)s::timestamptz[], %(not_submitted_reasons)s::text[], %(submitted_tos)s::text[], %(not_founds)s::text[],
     %(unresolved_reasons)s::text[], %(uncounteds)s::smallint[]
 ) as given (
-    id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, withheld, submitted_to,
+    id, unique_id, state, payment_stage, error_code, submission_count, submit_at, leased_until, submitted_at, not_submitted_reason, submitted_to,
     not_found, unresolved_reason, submissions_uncounted
 )
 where g.id = given.id;

@@ -102,7 +102,7 @@ order by d.refused, g.state;
 -- refused, refused_reason. With %(refused_only)s only those that are not voided.
 select
     d.attempt_id, d.amount_minor, d.refund_id as void_id, g.state as void_status, g.error_code, d.refused,
-    coalesce(d.refused_reason, g.withheld) as reason
+    coalesce(d.refused_reason, g.not_submitted_reason) as reason
 from run_void_debits d
 left join refunds g on g.id = d.refund_id
 where d.void_id = %(id)s and d.attempt_id > %(after)s and (not %(refused_only)s or d.refused is not null)

@@ -330,7 +330,7 @@ create table billing_attempts (
     submission_count smallint not null default 0,
     -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
     submissions_uncounted smallint not null default 0,
-    withheld text,
+    not_submitted_reason text,
     -- Status inquiries: responses without a final result, and when the next one is due.
     inquiry_count smallint not null default 0,
     inquire_at timestamptz,
@@ -455,7 +455,7 @@ create table refunds (
     submission_count smallint not null default 0,
     -- Of these, calls that cost no try: nothing was submitted, or the gateway wanted fewer requests.
     submissions_uncounted smallint not null default 0,
-    withheld text,
+    not_submitted_reason text,
     inquiry_count smallint not null default 0,
     inquire_at timestamptz,
     submitted_to text[],

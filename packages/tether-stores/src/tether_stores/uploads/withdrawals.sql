@@ -25,7 +25,7 @@ with found as (
         r.upload_id = %(upload_id)s
         and (
             a.submission_count > a.submissions_uncounted or a.leased_until is not null or a.unique_id is not null
-            or a.dispute_stage > 0 or (a.payment_stage > 0 and a.withheld is null)
+            or a.dispute_stage > 0 or (a.payment_stage > 0 and a.not_submitted_reason is null)
         )
     limit %(limit)s
 )

@@ -369,11 +369,11 @@ async def _try_again(conn: Connection, due: submissions.DueAgain, *, now: dateti
 
 
 async def _cancel_rest(pool: Pool, run_id: int, *, now: datetime) -> None:
-    """Withhold debits of a cancelled run that were not submitted."""
+    """Exclude the debits of a cancelled run that were not submitted."""
     async with transaction(pool) as conn:
         rows = await submissions.unsent(conn, run_id, limit=_CANCEL_MAX)
-        afters = [submission.withhold(row.submission, reason="cancelled") for row in rows]
+        afters = [submission.exclude(row.submission, reason="cancelled") for row in rows]
         await submissions.write(conn, [Written(after.submission, "cancelled") for after in afters], now=now)
         await events.append(conn, [(None, fact) for after in afters for fact in after.events], now=now)
     if rows:
-        _log.info("cancelled run emptied", run_id=run_id, withheld=len(rows))
+        _log.info("cancelled run emptied", run_id=run_id, excluded=len(rows))

@@ -1,7 +1,7 @@
 """
 Claim debits for submission: each is judged once more and leased, in one transaction that ends before the gateway is called.
 
-A debit that may not be submitted after all is withheld with its reason, or deferred where the reason passes. What may be submitted is
+A debit that may not be submitted after all is excluded with its reason, or deferred where the reason passes. What may be submitted is
 decided by `tether_core.billing.eligibility`; the account's limits for a day are counted here, under a lock.
 """
 
@@ -79,7 +79,7 @@ async def claim(
         permit: The breaker's, for the calls that follow.
 
     Returns:
-        Up to *limit* claims, and how many debits were withheld because they may not be submitted after all.
+        Up to *limit* claims, and how many debits are excluded because they may not be submitted after all.
 
     Raises:
         Unavailable: when Postgres is away; nothing was claimed then, or it was and its lease will run out.
@@ -200,7 +200,7 @@ def _judge(
     identity: str,
     rules: Rules,
 ) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
-    """What becomes of each row: claimed, withheld, deferred, or left as it is until another day."""
+    """What becomes of each row: claimed, excluded, deferred, or left as it is until another day."""
     known = {debtor.candidate.debtor_id: debtor for debtor in owing}
     claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
     for row in rows:
@@ -211,7 +211,7 @@ def _judge(
             )
             continue
         if request is None:
-            after = submission.withhold(row.submission, reason=reason)
+            after = submission.exclude(row.submission, reason=reason)
             written.append(Written(after.submission, reason))
             facts += after.events
             continue

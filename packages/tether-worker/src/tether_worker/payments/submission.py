@@ -5,7 +5,7 @@ Submission of debits: claim, call, record.
 limiter and breaker allow calls ─► claim, committed ─► call the gateway ─► record, committed
                                      │ judge each once more          │ the worker dies: the lease expires, and status
                                      ▼                               ▼ inquiries follow; no blind resubmission
-                                  withheld                        unknown
+                                  excluded                        unknown
 ```
 
 A debit is claimed under a lease in a transaction of its own (`claim`); the call is made while no transaction is open; its result is
@@ -69,7 +69,7 @@ async def submit_until(deps: SubmissionDeps, *, end_s: float) -> int:
         end_s: When to begin no further call, on the clock of `time.monotonic`.
 
     Returns:
-        How many debits were submitted or withheld.
+        How many debits were submitted or excluded.
 
     Raises:
         Unavailable: when Postgres is away.
@@ -184,10 +184,10 @@ async def _begin_with(
     left, taken = allowed.calls, 0
     begun = False
     for run_id in runs:
-        claims, withheld = await claim(
+        claims, excluded = await claim(
             deps, run_id, account=account, identity=opened.identity, permit=allowed.permit, limit=left
         )
-        if not claims and not withheld:
+        if not claims and not excluded:
             await pause_if_refused(deps.pool, run_id, now=deps.clock())
         for item in claims:
             call = asyncio.create_task(_call(opened, item, results))
@@ -197,7 +197,7 @@ async def _begin_with(
                 call.add_done_callback(tasks.discard)
         begun = begun or bool(claims)
         left -= len(claims)
-        taken += len(claims) + withheld
+        taken += len(claims) + excluded
         if not left:
             break
     if not begun:

@@ -84,7 +84,7 @@ async def submit_refunds(deps: SubmissionDeps) -> int:
     Submit orders that are ready, as many as may be submitted now, and record the results.
 
     Returns:
-        How many orders were submitted or withheld.
+        How many orders were submitted or excluded.
 
     Raises:
         Unavailable: when Postgres is away; orders whose result was not recorded become unknown, and status inquiries follow.
@@ -117,10 +117,10 @@ async def _submit_refunds(deps: SubmissionDeps, account: GatewayAccount) -> int:
         return 0
     opened = await deps.gateways.get(account.name)
     assert opened is not None
-    calls, withheld = await _claim(deps, account, identity=opened.identity, limit=allowed.calls)
+    calls, excluded = await _claim(deps, account, identity=opened.identity, limit=allowed.calls)
     if not calls:
         await deps.limiter.report(account.name, allowed.permit, failed=[None])  # nobody makes this probe
-        return withheld
+        return excluded
     answers: dict[int, GatewayAnswer | GatewaySilent] = {}
     begun = [asyncio.create_task(_call(opened, item, answers)) for item in calls]
     for call in begun:
@@ -131,7 +131,7 @@ async def _submit_refunds(deps: SubmissionDeps, account: GatewayAccount) -> int:
     for item in calls:
         if item.order.id in answers:
             await _record(deps, item, answers[item.order.id])
-    return len(calls) + withheld
+    return len(calls) + excluded
 
 
 async def _turn(deps: SubmissionDeps, account: GatewayAccount) -> Allowance | None:
@@ -184,7 +184,7 @@ async def _claim(
         if outcome.cause == refund.DEFERRED:
             _log.info("refund deferred", refund_id=row.refund.order.attempt.id, why=outcome.cause)
         elif outcome.cause != "claimed":
-            _log.warning("refund withheld", refund_id=row.refund.order.attempt.id, why=outcome.cause)
+            _log.warning("refund not submitted", refund_id=row.refund.order.attempt.id, why=outcome.cause)
     return calls, len(rows) - len(calls)
 
 
@@ -197,7 +197,7 @@ async def _call(
 async def _answer(opened: client.Gateway, call: _Call) -> GatewayAnswer | GatewaySilent:
     """The gateway's answer, or that there was none."""
     debit, order = call.row.refund.debit, call.order
-    assert debit.unique_id is not None  # else it had been withheld
+    assert debit.unique_id is not None  # else it had been excluded
     try:
         if call.row.refund.kind == "void":
             return await client.void(

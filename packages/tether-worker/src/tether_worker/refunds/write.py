@@ -31,7 +31,7 @@ async def write(
         [
             Written(
                 outcome.order,
-                (outcome.withheld or outcome.cause) if _is_kept_back(outcome) else None,
+                (outcome.not_submitted_reason or outcome.cause) if _is_not_submitted(outcome) else None,
                 outcome.cause
                 if outcome.order.step == "unknown" and outcome.cause in submission.UNRESOLVED
                 else None,
@@ -46,5 +46,5 @@ async def write(
     await events.append(conn, facts, now=now)
 
 
-def _is_kept_back(outcome: Outcome) -> bool:
-    return outcome.order.attempt.error_code == "withheld" or outcome.cause == refund.DEFERRED
+def _is_not_submitted(outcome: Outcome) -> bool:
+    return outcome.order.attempt.error_code == submission.EXCLUDED or outcome.cause == refund.DEFERRED
