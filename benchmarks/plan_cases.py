@@ -493,11 +493,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         | {"limit": 1_200, "reads_max": 60_000, "buffers_max": 60_000}
         for word, filters in _FIGURES.items()
     },
-    # The database itself, and the newest of two tables.
+    # The newest rows of two tables.
     "monitoring.runs": {"": {"newest": 1_000}},
     "monitoring.uploads": {"": {"newest": 1_000}},
     "monitoring.reports": {"": {"since_on": _day_ago(6)}},
-    "monitoring.database": {"": {}},
     "figures.open_money": {
         "the last weeks": {"since_on": _day_ago(40), "upload_id": None, "account": None, "reads_max": 60_000},
         "an upload": {"since_on": _day_ago(40), "account": None, "reads_max": 60_000},

@@ -7,28 +7,13 @@ import msgspec
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all, fetch_one
+from tether_stores.rows import fetch_all
 
-__all__ = ["NEWEST", "DatabaseUse", "ReportState", "database", "reports", "runs", "uploads"]
+__all__ = ["NEWEST", "ReportState", "reports", "runs", "uploads"]
 
 _SQL: Final = load("monitoring")
 # How many runs and uploads are counted: older ones that still need a person were seen when they were among these.
 NEWEST: Final = 1_000
-
-
-class DatabaseUse(msgspec.Struct, frozen=True):
-    """
-    What the database takes up.
-
-    Attributes:
-        size_bytes: On disk, indexes included.
-        connections: Open now, of all programs.
-        connections_max: How many Postgres accepts.
-    """
-
-    size_bytes: int
-    connections: int
-    connections_max: int
 
 
 class ReportState(msgspec.Struct, frozen=True):
@@ -63,10 +48,3 @@ async def uploads(conn: Connection, *, now: datetime) -> dict[str, tuple[int, fl
 async def reports(conn: Connection, *, since_on: date, now: datetime) -> list[ReportState]:
     """How far the reports of the days since *since_on* are read, by account and list."""
     return await fetch_all(conn, _SQL["reports"], {"since_on": since_on, "now": now}, into=ReportState)
-
-
-async def database(conn: Connection) -> DatabaseUse:
-    """What the database takes up."""
-    use = await fetch_one(conn, _SQL["database"], into=DatabaseUse)
-    assert use is not None
-    return use

@@ -24,10 +24,3 @@ from report_fetches
 where day_on >= %(since_on)s
 group by account, list
 order by account, list;
-
--- database --
--- Bytes of the database on disk, its connections, and how many it may have. One row.
-select
-    pg_database_size(current_database()) as size_bytes,
-    (select count(*) from pg_stat_activity where datname = current_database()) as connections,
-    current_setting('max_connections')::integer as connections_max;

@@ -19,7 +19,7 @@ from tether_core.payments.attempt import AttemptState
 from tether_core.refunds.refund import RefundState
 from tether_core.uploads.upload import UploadState
 from tether_stores import figures as stored
-from tether_stores import monitoring, telemetry
+from tether_stores import monitoring, store_status, telemetry
 from tether_stores.figures import Filters
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Pool, reading
@@ -134,7 +134,7 @@ async def observe(state: State) -> None:
         reports = await monitoring.reports(
             conn, since_on=now.date() - timedelta(days=_REPORT_DAYS - 1), now=now
         )
-        use = await monitoring.database(conn)
+        use = await store_status.of_postgres(conn)
     # A state without rows must not keep its last value.
     for word in get_args(AttemptState):
         _ATTEMPTS.labels(word).set(attempts.get(word, (0, 0))[0])
@@ -150,7 +150,7 @@ async def observe(state: State) -> None:
         _UNEXPLAINED.labels(report.account, report.name).set(report.unexplained)
         if report.read_age_s is not None:
             _READ_AGE.labels(report.account, report.name).set(report.read_age_s)
-    _DATABASE_BYTES.set(use.size_bytes)
+    _DATABASE_BYTES.set(use.database_bytes)
     _DATABASE_USED.set(use.connections / use.connections_max)
 
 
@@ -182,7 +182,8 @@ async def observe_money(state: State) -> None:
         _MONEY.labels(currency, "net").set(figure.net_minor if figure else 0)
         rate = rates.get(currency)
         _RETURN_RATE.labels(currency).set(0.0 if rate is None else rate)
-    state["money_read_at"] = now
+    if todays or rates:
+        state["money_read_at"] = now
 
 
 def store_up(store: str, *, is_up: bool) -> None:

@@ -8,7 +8,7 @@ starts them. The process that serves `/metrics` adds them up.
 import os
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -21,6 +21,7 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from tether_core.clock_steps import Clock
 
 __all__ = [
     "BATCH_ROWS",
@@ -108,6 +109,8 @@ SUBMISSIONS_UNKNOWN: Final = Gauge(
 CLOCK_STEPS: Final = Counter(
     "tether_clock_steps", "Detected clock steps, of Postgres or of this machine.", ["clock"]
 )
+for _clock in get_args(Clock):
+    CLOCK_STEPS.labels(_clock)  # a counter that begins with its first step would show no increase
 LOG_LINES_DROPPED: Final = Gauge(
     "tether_log_lines_dropped", "Log lines dropped because stderr stalled.", multiprocess_mode="livesum"
 )

@@ -74,6 +74,7 @@ class Activities:
 def observed(work: Work, *, gates: Gates, activities: Activities, metrics: WorkerMetrics) -> Work:
     """The same job, counted, and without rows while the gate of its queue is closed."""
     job, closed = work.job, gates.closed(work.job.queue)
+    metrics.announce(job)
 
     async def batch() -> int:
         if closed.is_set():

@@ -98,6 +98,12 @@ class WorkerMetrics:
             registry=self._registry,
         )
 
+    def announce(self, job: Job) -> None:
+        """Begin the counts of a job at 0: a counter that begins with its first failure would show no increase."""
+        self._rows.labels(job.queue, job.name)
+        for kind in ("deferred", "failed"):
+            self._failures.labels(job.queue, job.name, kind)
+
     def batch_ended(self, job: Job, *, rows: int, took_s: float) -> None:
         """Count a batch that ended."""
         if rows:
