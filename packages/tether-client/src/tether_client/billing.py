@@ -103,6 +103,8 @@ class RunResponse(msgspec.Struct, frozen=True, kw_only=True):
         again: Whether it bills a due item of its upload again: only debtors who have no open, collected,
             returned, refunded or voided debit for it.
         overrides: Verdicts that a person has overridden, with who, when and why.
+        awaits_release: Whether it waits for a second person, who resumes it; who ordered it cannot.
+        released_by: The second person who released it, or null.
     """
 
     id: int
@@ -121,6 +123,8 @@ class RunResponse(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     again: bool
     overrides: list[Override]
+    awaits_release: bool
+    released_by: str | None
 
 
 class DebitTotal(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,6 +66,7 @@ Action: TypeAlias = Literal[
     "run.cancelled",
     "run.ordered",
     "run.paused",
+    "run.released",
     "run.resumed",
     "run.voided",
     "session.begun",

@@ -48,6 +48,7 @@ __all__ = [
     "submittable",
     "to_plan",
     "unfinished",
+    "unreleased_amount",
     "upload_state",
 ]
 
@@ -79,6 +80,9 @@ class Run(msgspec.Struct, frozen=True):
         finished_at: When its last debit was complete, or `None`.
         again: Whether the same due item was ordered again.
         overrides: The verdicts that were overridden when it was ordered.
+        owner: Who answers for the order (`tether_core.billing.dual_control`).
+        awaits_release: Whether it waits for a second person.
+        released_by: The second person who released it, or `None`.
     """
 
     id: int
@@ -101,6 +105,9 @@ class Run(msgspec.Struct, frozen=True):
     finished_at: datetime | None
     again: bool = False
     overrides: tuple[Override, ...] = ()
+    owner: str = ""
+    awaits_release: bool = False
+    released_by: str | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -158,6 +165,7 @@ async def add(
     account: str,
     options: RunOptions,
     created_by: str,
+    owner: str | None = None,
     now: datetime,
     again: bool = False,
     overrides: Sequence[Override] = (),
@@ -168,7 +176,8 @@ async def add(
     Args:
         upload_id: The upload whose debtors are billed.
         options: Limits and rules of the run.
-        created_by: The name of the API key.
+        created_by: The name of the user or key.
+        owner: Who answers for it; `None` for *created_by*.
         again: Whether the same due item was ordered again.
         overrides: The verdicts that are overridden, by whom and when.
     """
@@ -180,6 +189,7 @@ async def add(
             "due_item": options.due_item,
             "options": msgspec.json.encode(options),
             "created_by": created_by,
+            "owner": owner or created_by,
             "now": now,
             "again": again,
             "overrides": msgspec.json.encode(overrides),
@@ -275,10 +285,19 @@ async def change(conn: Connection, run: Run, *, now: datetime) -> None:
             "pause_reason": run.pause_reason,
             "paused_from": run.paused_from,
             "released_share": run.released_share,
+            # A run that was cancelled meanwhile waits for nobody.
+            "awaits_release": run.awaits_release and run.state == "paused",
+            "released_by": run.released_by,
             "finished_at": run.finished_at,
             "now": now,
         },
     )
+
+
+async def unreleased_amount(conn: Connection, run: Run) -> int:
+    """What the person of a run ordered of its upload that no second person has released, in minor units."""
+    values = {"upload_id": run.upload_id, "owner": run.owner}
+    return await fetch_value(conn, _SQL["unreleased_amount"], values, into=int)
 
 
 async def progress(conn: Connection, run_id: int) -> list[Progress]:

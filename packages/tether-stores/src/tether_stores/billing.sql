@@ -11,11 +11,11 @@
 -- add --
 -- Create a run in the state "planning". Returns its id.
 insert into billing_runs (
-    upload_id, account, due_item, state, options, skipped, created_by, created_at, updated_at, again, overrides
+    upload_id, account, due_item, state, options, skipped, created_by, owner, created_at, updated_at, again, overrides
 )
 values (
-    %(upload_id)s, %(account)s, %(due_item)s, 'planning', %(options)s, '{}', %(created_by)s, %(now)s, %(now)s, %(again)s,
-    %(overrides)s
+    %(upload_id)s, %(account)s, %(due_item)s, 'planning', %(options)s, '{}', %(created_by)s, %(owner)s, %(now)s, %(now)s,
+    %(again)s, %(overrides)s
 )
 returning id;
 
@@ -39,7 +39,7 @@ order by r.id;
 -- The columns of a run.
 id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped,
 warning, pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at, again,
-overrides
+overrides, owner, awaits_release, released_by
 
 -- by_id --
 -- A run. 0 or 1 row.
@@ -155,8 +155,15 @@ set
     state = %(state)s, planned_to = %(planned_to)s, planned_count = %(planned_count)s,
     planned_amount_minor = %(planned_amount_minor)s, skipped = %(skipped)s, warning = %(warning)s,
     pause_reason = %(pause_reason)s, paused_from = %(paused_from)s, released_share = %(released_share)s,
-    updated_at = %(now)s, finished_at = %(finished_at)s
+    awaits_release = %(awaits_release)s, released_by = %(released_by)s, updated_at = %(now)s,
+    finished_at = %(finished_at)s
 where id = %(id)s;
+
+-- unreleased_amount --
+-- What a person ordered of an upload that no second person has released, in minor units; cancelled runs do not count. One row.
+select coalesce(sum(planned_amount_minor), 0)::bigint
+from billing_runs
+where upload_id = %(upload_id)s and owner = %(owner)s and released_by is null and state <> 'cancelled';
 
 -- progress --
 -- The attempts of a run by state, step and canary, from the stored counts (row_counts.sql). One row per combination that occurs.

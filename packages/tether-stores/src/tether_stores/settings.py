@@ -310,6 +310,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Bytes a file may have, 200 MiB; a list of a million debtors has about a third of that.",
         ),
     ] = 209_715_200
+    dual_control_minor: Annotated[
+        int,
+        _env(
+            "TETHER_DUAL_CONTROL_MINOR",
+            "Above this amount, in whole minor units, who orders a run cannot release it; 0 for no second person, as small teams want it.",
+        ),
+    ] = 0
     screening_window_days: Annotated[
         int,
         _env(

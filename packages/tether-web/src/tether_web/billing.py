@@ -18,7 +18,7 @@ from litestar.params import JSONBody, Parameter
 from prometheus_client import Gauge
 from tether_core import iban
 from tether_core.audit import Action, facts
-from tether_core.billing import auto_pause, eligibility
+from tether_core.billing import auto_pause, dual_control, eligibility
 from tether_core.billing import run as billing_run
 from tether_core.billing.eligibility import RunOptions, Totals
 from tether_core.billing.overrides import Override, require_known
@@ -218,6 +218,8 @@ class RunResponse(msgspec.Struct, frozen=True):
         again: Whether it bills a due item of its upload again: only debtors who have no open, collected, returned, refunded or
             voided debit for it.
         overrides: Verdicts that a person has overridden, with who, when and why.
+        awaits_release: Whether it waits for a second person, who resumes it; who ordered it cannot.
+        released_by: The second person who released it, or null.
     """
 
     id: int
@@ -236,6 +238,8 @@ class RunResponse(msgspec.Struct, frozen=True):
     finished_at: datetime | None
     again: bool
     overrides: tuple[Override, ...]
+    awaits_release: bool
+    released_by: str | None
 
 
 class DebitTotal(msgspec.Struct, frozen=True):
@@ -374,6 +378,7 @@ async def order(
             account=data.account,
             options=options,
             created_by=request.user,
+            owner=request.auth.owner,
             now=now,
             again=data.again,
             overrides=overrides,
@@ -530,13 +535,17 @@ async def pause(request: ApiRequest, state: State, run_id: Id, data: JSONBody[Pa
 
 @post("/{run_id:int}/resume", status_code=200, summary="Resume a paused run")
 async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
-    """The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and other shares pause the run again only if they grow."""
+    """A run that waits for a second person is released, by another person than who ordered it. The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and other shares pause the run again only if they grow."""
     async with connection(state.pool) as conn:
         run = await billing.by_id(conn, run_id)
         seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
 
-    def resumed(_: Run) -> dict[str, Any]:
-        return {"pause_reason": None, "paused_from": None, "released_share": seen}
+    def resumed(run: Run) -> dict[str, Any]:
+        fields = {"pause_reason": None, "paused_from": None, "released_share": seen}
+        if not run.awaits_release:
+            return fields
+        dual_control.require_second_person(run.id, ordered_by=run.owner, released_by=request.auth.owner)
+        return {**fields, "awaits_release": False, "released_by": request.user}
 
     response = await _change(request, state, run_id, "resumed", resumed, releases=True)
     await _wake(state, PLAN if response.state == "planning" else SUBMIT)
@@ -589,7 +598,7 @@ async def _change(
         await audit.record(
             conn,
             request.auth.actor,
-            _ACTIONS[cause],
+            "run.released" if run.awaits_release and cause == "resumed" else _ACTIONS[cause],
             subject="run",
             subject_id=run_id,
             reason=reason,
@@ -729,6 +738,8 @@ def _response(run: Run) -> RunResponse:
         run.finished_at,
         run.again,
         run.overrides,
+        run.awaits_release,
+        run.released_by,
     )
 
 

@@ -397,7 +397,7 @@ async def _billing(
         publish_calls(gateways, cache),
     ]
     return [
-        planning(pool, clock=clock, fingerprint_key=key),
+        planning(pool, clock=clock, fingerprint_key=key, dual_control_minor=settings.dual_control_minor),
         submitting(deps),
         submitting_refunds(deps),
         voiding_runs(pool, clock=clock),

@@ -62,7 +62,13 @@ def add_commands(commands: Commands) -> None:
     _add_id(item)
     add_reason(item)
 
-    item = add(group, "resume", _resume, text="go on with a paused run", example="tether runs resume 3")
+    item = add(
+        group,
+        "resume",
+        _resume,
+        text="go on with a paused run, or release one as the second person",
+        example="tether runs resume 3",
+    )
     _add_id(item)
 
     item = add(

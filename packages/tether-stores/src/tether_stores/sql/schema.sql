@@ -254,6 +254,11 @@ create table billing_runs (
     -- Whether the same due item was ordered again, and which verdicts a person has set aside; tether_core.billing.overrides.
     again boolean not null default false,
     overrides bytea not null default '[]',
+    -- Dual control: who answers for the order, whether it waits for a second person, and who that was; tether_core.billing.dual_control.
+    owner text not null default '',
+    awaits_release boolean not null default false,
+    released_by text,
+    constraint billing_runs_awaits_release_while_paused check (not awaits_release or state = 'paused'),
     constraint billing_runs_state_known check (
         state in ('planning', 'canary', 'running', 'paused', 'finished', 'cancelled')
     ),

@@ -313,7 +313,7 @@ async def _run(request: Asked, key: int) -> dict[str, Any]:
         "amount": formats.money(run["amount_minor"], "EUR"),
         "facts": facts(
             run,
-            "id upload_id account state count amount_minor warning pause_reason created_by created_at finished_at",
+            "id upload_id account state count amount_minor warning pause_reason created_by released_by created_at finished_at",
         ),
         "states": [
             {

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 from tether_core import iban
-from tether_core.billing import auto_pause
+from tether_core.billing import auto_pause, dual_control
 from tether_core.billing import run as billing_run
 from tether_core.billing.eligibility import Totals, plan
 from tether_core.events import Event
@@ -58,16 +58,21 @@ _RULES: Final = Rules()
 _log = logger("runs")
 
 
-def planning(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes) -> Work:
+def planning(
+    pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes, dual_control_minor: int = 0
+) -> Work:
     """
     Planning as a kind of work.
 
     Args:
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
+        dual_control_minor: `TETHER_DUAL_CONTROL_MINOR`.
     """
 
     async def batch() -> int:
-        return await plan_chunk(pool, now=clock(), fingerprint_key=fingerprint_key)
+        return await plan_chunk(
+            pool, now=clock(), fingerprint_key=fingerprint_key, dual_control_minor=dual_control_minor
+        )
 
     async def has_pending() -> bool:
         async with connection(pool) as conn:
@@ -77,13 +82,19 @@ def planning(pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: byte
 
 
 async def plan_chunk(
-    pool: Pool, *, now: datetime, limit: int = CHUNK, fingerprint_key: bytes | None = None
+    pool: Pool,
+    *,
+    now: datetime,
+    limit: int = CHUNK,
+    fingerprint_key: bytes | None = None,
+    dual_control_minor: int = 0,
 ) -> int:
     """
     Plan the next debtors of the run whose turn it is: the one whose last chunk was the longest ago.
 
     Args:
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
+        dual_control_minor: Above this amount a planned run waits for a second person; 0 for never.
 
     Returns:
         How many debtors were looked at, and one for a run whose planning ended; 0 when there is nothing to plan.
@@ -111,6 +122,16 @@ async def plan_chunk(
             canaries = run.options.canary_share > 0 and run.planned_count > 0
             cause: billing_run.RunCause = "planned with canaries" if canaries else "planned"
             run = msgspec.structs.replace(run, state=billing_run.step(run.state, cause))
+            amount_minor = await billing.unreleased_amount(conn, run)
+            reason = dual_control.pause_reason(amount_minor, limit_minor=dual_control_minor)
+            if reason is not None and run.planned_count:
+                run = msgspec.structs.replace(
+                    run,
+                    state=billing_run.step(run.state, "paused"),
+                    paused_from=run.state,
+                    pause_reason=reason,
+                    awaits_release=True,
+                )
             await billing.change(conn, run, now=now)
             await billing_run_counts.begin(conn, run.id)
             if run.planned_count >= _STOCK_MIN:
