@@ -16,7 +16,7 @@ from tether_core.billing.eligibility import RunOptions
 from tether_core.emp.notification import FORM
 from tether_core.payments.attempt import Policy
 from tether_core.spreadsheet import Answers
-from tether_sandbox.chaos.crash_points import Ending, Order, doomed
+from tether_sandbox.chaos.crash_points import CrashOrder, Ending, doomed
 from tether_sandbox.conservation import books, broken_chains
 from tether_sandbox.gateway import Payment, Setup, Simulator, encode, running, sign
 from tether_sandbox.seed import made_up_iban, seed
@@ -122,15 +122,15 @@ async def test_a_web_node_dies_at_every_boundary(
     async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         payments = _payments(database_url, number)
         rounds = _rounds(*payments)
-        ending = run(Order("receive", stop_at, environment, rounds))
+        ending = run(CrashOrder("receive", stop_at, environment, rounds))
         async with await psycopg.AsyncConnection.connect(database_url) as conn:
             cursor = await conn.execute("select body from webhook_events")
             stored = {bytes(body) for (body,) in await cursor.fetchall()}
         assert set(ending.acknowledged) <= stored
-        again = run(Order("receive", 0, environment, rounds))
+        again = run(CrashOrder("receive", 0, environment, rounds))
         assert again.code == 0
         assert len(again.acknowledged) == 4
-        assert run(Order("apply", 0, environment)).code == 0
+        assert run(CrashOrder("apply", 0, environment)).code == 0
         return await _outcome(database_url, payments), ending
 
     wanted, _ = await endured(0, stop_at=0)
@@ -148,9 +148,9 @@ async def test_a_worker_dies_at_every_boundary_of_application(
 
     async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         payments = _payments(database_url, number)
-        assert run(Order("receive", 0, environment, _rounds(*payments))).code == 0
-        ending = run(Order("apply", stop_at, environment))
-        assert run(Order("apply", 0, environment)).code == 0
+        assert run(CrashOrder("receive", 0, environment, _rounds(*payments))).code == 0
+        ending = run(CrashOrder("apply", stop_at, environment))
+        assert run(CrashOrder("apply", 0, environment)).code == 0
         return await _outcome(database_url, payments), ending
 
     wanted, _ = await endured(0, stop_at=0)
@@ -170,9 +170,9 @@ async def test_a_worker_dies_at_every_boundary_of_reading_a_file(
     async def endured(number: int, *, stop_at: int) -> tuple[dict[str, Any], Ending]:
         content = _sheet(random.Random(number))
         upload_id = await _handed_in(store, database_url, content)
-        order = Order("read", stop_at, environment, chunk_rows=3)
+        order = CrashOrder("read", stop_at, environment, chunk_rows=3)
         ending = run(order)
-        assert run(Order("read", 0, environment, ahead_s=LATER_S, chunk_rows=3)).code == 0
+        assert run(CrashOrder("read", 0, environment, ahead_s=LATER_S, chunk_rows=3)).code == 0
         return await _intake_outcome(database_url, upload_id), ending
 
     wanted, _ = await endured(0, stop_at=0)
@@ -209,10 +209,10 @@ async def test_a_web_node_dies_at_every_boundary_of_an_order(
             (f"/api/uploads/{upload_id}/billing", f"run-{upload_id}", b'{"count_max": 5}'),
             (f"/api/billing-attempts/{debit.id}/refund", f"refund-{debit.id}", b"{}"),
         ]
-        ending = run(Order("place", stop_at, environ, posts=posts))
-        retried = run(Order("place", 0, environ, posts=posts))
+        ending = run(CrashOrder("place", stop_at, environ, posts=posts))
+        retried = run(CrashOrder("place", 0, environ, posts=posts))
         assert retried.code == 0
-        again = run(Order("place", 0, environ, posts=posts))
+        again = run(CrashOrder("place", 0, environ, posts=posts))
         assert again.acknowledged == retried.acknowledged
         assert retried.acknowledged[: len(ending.acknowledged)] == ending.acknowledged
         with psycopg.connect(database_url) as conn:
@@ -265,8 +265,8 @@ async def test_a_worker_dies_at_every_boundary_of_sending(
                 created_by="tests",
                 now=now,
             )
-            ending = run(Order("submit", stop_at, environ))
-            assert run(Order("resolve", 0, environ, ahead_s=2 * LATER_S)).code == 0
+            ending = run(CrashOrder("submit", stop_at, environ))
+            assert run(CrashOrder("resolve", 0, environ, ahead_s=2 * LATER_S)).code == 0
             cursor = await conn.execute(
                 "select transaction_id, state, payment_stage, leased_until, submit_at from billing_attempts"
                 " where debtor_id = any(%s) order by debtor_id",
@@ -368,7 +368,7 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
     gone.
     """
     payments = _payments(database_url, 1)
-    assert run(Order("receive", 0, environment, _rounds(*payments))).code == 0
+    assert run(CrashOrder("receive", 0, environment, _rounds(*payments))).code == 0
     real = billing_attempts.locked_by_ids
     alone: list[Any] = []
 
@@ -388,6 +388,6 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
         with pytest.raises(ConnectionLost):
             await apply_batch(ApplyDeps(pool, Policy(), lambda: datetime.now(UTC), random.random))
     assert not alone
-    assert run(Order("apply", 0, environment)).code == 0
+    assert run(CrashOrder("apply", 0, environment)).code == 0
     outcome = await _outcome(database_url, payments)
     assert [row[3:] for row in outcome["inbox"]] == [("processed", "applied", 0)] * 3

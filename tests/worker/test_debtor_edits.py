@@ -13,7 +13,7 @@ from tether_core.spreadsheet import Rules
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import blacklist, debtor_edits
 from tether_stores.blacklist import ManualEntry
-from tether_stores.debtor_edits import Order
+from tether_stores.debtor_edits import DebtorEdit
 from tether_stores.postgres import transaction
 from tether_worker.__main__ import main
 from tether_worker.fingerprint_key import rekey
@@ -66,7 +66,7 @@ async def test_a_new_fingerprint_key_finds_the_account_of_before_an_edit(
     )  # fmt: skip
     entry = ManualEntry(action="block", reason_code="AC04", iban_fingerprint=old, iban_masked=ibans.mask(DE))
     await blacklist.enter(conn, [entry], source="manual", added_by="ada", now=NOW)
-    order = Order(version=0, changes={"iban": AT}, reason="a new account", edited_by="ada")
+    order = DebtorEdit(version=0, changes={"iban": AT}, reason="a new account", edited_by="ada")
     async with transaction(pool) as within:
         done = await debtor_edits.edit(
             within, debtor_id, order, key=b"old", policy=Policy(), rules=Rules(), now=NOW

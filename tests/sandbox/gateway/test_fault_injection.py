@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, parse_qsl
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tether_sandbox.gateway import FaultInjection, HashName, Payment, PaymentHistories, Plan, plan, sign
+from tether_sandbox.gateway import FaultInjection, FaultPlan, HashName, Payment, PaymentHistories, plan, sign
 from tether_sandbox.gateway.wire import JSON
 
 PASSWORD = "a password of the tests"
@@ -75,7 +75,7 @@ def _key(fields: dict[str, str]) -> tuple[str | None, ...]:
     return tuple(fields.get(name) for name in ("unique_id", "status", "event", "chargeback_unique_id"))
 
 
-def _furthest(planned: Plan) -> dict[str, str]:
+def _furthest(planned: FaultPlan) -> dict[str, str]:
     """The state of each payment by the rule of the two tracks, from what is genuinely sent, in any order."""
     paid = dict.fromkeys(planned.final, 0)
     lost = dict.fromkeys(planned.final, 0)
@@ -103,14 +103,14 @@ def _state(paid: int, lost: int) -> str:
 
 @settings(max_examples=60, deadline=None)
 @given(plans)
-def test_final_states_agree_with_the_rule_of_two_tracks(planned: Plan) -> None:
+def test_final_states_agree_with_the_rule_of_two_tracks(planned: FaultPlan) -> None:
     """A wrong expectation would blame a right receiver, or pass a wrong one, in every demo and flow test."""
     assert _furthest(planned) == planned.final
 
 
 @settings(max_examples=60, deadline=None)
 @given(plans)
-def test_counts_conserve_and_describe_the_deliveries(planned: Plan) -> None:
+def test_counts_conserve_and_describe_the_deliveries(planned: FaultPlan) -> None:
     """The demo's conservation check rests on these numbers."""
     counts = planned.counts
     kinds = Counter(delivery.kind for delivery in planned.deliveries)
@@ -126,7 +126,7 @@ def test_counts_conserve_and_describe_the_deliveries(planned: Plan) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(plans)
-def test_keys_are_distinct_for_genuine_and_shared_for_repeats(planned: Plan) -> None:
+def test_keys_are_distinct_for_genuine_and_shared_for_repeats(planned: FaultPlan) -> None:
     """Two genuine notifications with one key would be counted as two rows where a receiver can only have one."""
     seen = dict[tuple[str | None, ...], dict[str, str]]()
     for delivery in planned.deliveries:
@@ -157,7 +157,7 @@ def test_invalid_signature_signatures_never_fit_and_genuine_ones_always(
 
 @settings(max_examples=60, deadline=None)
 @given(plans)
-def test_what_is_waited_for_stands_earlier(planned: Plan) -> None:
+def test_what_is_waited_for_stands_earlier(planned: FaultPlan) -> None:
     """Else the sender would wait for a delivery that no worker has taken up: it would hang for ever."""
     for index, delivery in enumerate(planned.deliveries):
         assert delivery.after is None or delivery.after < index
@@ -165,7 +165,7 @@ def test_what_is_waited_for_stands_earlier(planned: Plan) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(plans)
-def test_every_cause_is_told_by_a_genuine_chargeback(planned: Plan) -> None:
+def test_every_cause_is_told_by_a_genuine_chargeback(planned: FaultPlan) -> None:
     """A cause that is not reported could never be on the receiver's blacklist."""
     fields = {
         (answer["unique_id"], answer.get("reason_code") or answer.get("rc_code"))

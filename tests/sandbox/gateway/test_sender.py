@@ -7,9 +7,9 @@ import pytest
 from tether_sandbox.gateway import (
     Delivered,
     FaultInjection,
+    FaultPlan,
     Payment,
     PaymentHistories,
-    Plan,
     deliver,
     plan,
     sign,
@@ -24,7 +24,7 @@ def _payments(count: int) -> list[Payment]:
     return [Payment(f"t-{number}", f"{number:032x}", 100, "EUR") for number in range(count)]
 
 
-def _planned(count: int, fault_injection: FaultInjection) -> Plan:
+def _planned(count: int, fault_injection: FaultInjection) -> FaultPlan:
     return plan(
         _payments(count),
         seed=1,

@@ -22,7 +22,7 @@ from tether_core.events import decode as decode_event
 from tether_core.payments import attempt as attempt_rules
 from tether_stores.queries import split_file
 
-from tether_sandbox.gateway import Cause, Counts, Delivered, Plan, State
+from tether_sandbox.gateway import Cause, Counts, Delivered, FaultPlan, State
 
 __all__ = ["Books", "BooksLine", "Sent", "books", "broken_chains", "check", "check_chaos", "replayed"]
 
@@ -195,7 +195,7 @@ class Sent(msgspec.Struct):
     genuine: set[bytes] = set()
     conflicting: set[bytes] = set()
 
-    def add(self, plan: Plan) -> None:
+    def add(self, plan: FaultPlan) -> None:
         """Add a plan."""
         mine, its = msgspec.structs.asdict(self.counts), msgspec.structs.asdict(plan.counts)
         self.counts = Counts(**{name: count + its[name] for name, count in mine.items()})
@@ -208,7 +208,7 @@ class Sent(msgspec.Struct):
                 self.conflicting.add(sha256(delivery.body).digest())
 
 
-def check(plan: Plan, ours: Books, *, posts: int, answered: Mapping[str, int]) -> list[BooksLine]:
+def check(plan: FaultPlan, ours: Books, *, posts: int, answered: Mapping[str, int]) -> list[BooksLine]:
     """
     Compare what was sent with the web nodes' counts and the tables.
 
@@ -322,7 +322,7 @@ def broken_chains(
     return broken
 
 
-def _applied(plan: Plan | Sent, ours: Books) -> list[BooksLine]:
+def _applied(plan: FaultPlan | Sent, ours: Books) -> list[BooksLine]:
     """The lines about the effects of notifications."""
     counts = plan.counts
     expected = Counter(plan.final.values())
@@ -365,7 +365,7 @@ def _differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
     return "; ".join(wrong[:3])
 
 
-def _unexplained(plan: Plan | Sent, ours: Books) -> str:
+def _unexplained(plan: FaultPlan | Sent, ours: Books) -> str:
     wanted = {(cause.unique_id, cause.reason_code, cause.action) for cause in plan.causes}
     wrong = [f"{entry} has no cause" for entry in ours.entries if entry not in wanted]
     wrong += [f"{cause} has no entry" for cause in sorted(wanted - set(ours.entries))]

@@ -20,7 +20,7 @@ from tether_stores.rows import fetch_all, fetch_one, fetch_value
 from tether_stores.screening import screened
 from tether_stores.uploads import uploads
 
-__all__ = ["Applied", "ListedEdit", "Order", "edit", "listed", "obstacle", "version"]
+__all__ = ["Applied", "DebtorEdit", "ListedEdit", "edit", "listed", "obstacle", "version"]
 
 _SQL: Final = load("debtor_edits")
 # A debtor has one debit for each due item and try.
@@ -31,7 +31,7 @@ _NO_ROW: Final = 1
 _STAGED: Final = ("row", "amount_minor", "reference", "mandate_id", "customer_id", "name", "email", "iban")
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class DebtorEdit(msgspec.Struct, frozen=True, kw_only=True):
     """
     An edit as a person orders it.
 
@@ -102,7 +102,7 @@ class _Held(msgspec.Struct, frozen=True):
 async def edit(
     conn: Connection,
     debtor_id: int,
-    order: Order,
+    order: DebtorEdit,
     *,
     key: bytes,
     policy: Policy,
@@ -195,7 +195,7 @@ async def _screened(
     conn: Connection,
     upload_id: int,
     debtor_id: int,
-    order: Order,
+    order: DebtorEdit,
     *,
     held: _Held,
     done: Edited,

@@ -168,7 +168,7 @@ class PreviewedDebtor(msgspec.Struct, frozen=True):
     verdict: str
     text: str
     canary: bool
-    reasons: list[eligibility.Verdict]
+    reasons: list[eligibility.Eligibility]
 
 
 class Preview(msgspec.Struct, frozen=True):

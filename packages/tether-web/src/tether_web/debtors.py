@@ -27,7 +27,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.screening.verdicts import RULES
 from tether_core.spreadsheet import Rules
 from tether_stores import audit, debtor_edits, debtors
-from tether_stores.debtor_edits import ListedEdit, Order
+from tether_stores.debtor_edits import DebtorEdit, ListedEdit
 from tether_stores.debtors import DebtorDetail, Filters, ListedDebtor, Sort
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.telemetry import logger
@@ -224,7 +224,7 @@ async def edit(
 
     Refused with 409 while a debit of it is waiting, unknown, collected, refunded or tried again, and after another edit.
     """
-    order = Order(
+    order = DebtorEdit(
         version=data.version,
         changes=data.changes,
         reason=_reason(data.reason),

@@ -22,7 +22,7 @@ from tether_core.spreadsheet import Rules
 from tether_stores import audit, debtor_edits
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
-from tether_stores.debtor_edits import Applied, Order
+from tether_stores.debtor_edits import Applied, DebtorEdit
 from tether_stores.postgres import open_pool, transaction
 from tether_stores.settings import Settings
 
@@ -68,7 +68,7 @@ def _edit(args: argparse.Namespace, settings: Settings) -> int:
     by, reason = " ".join(args.by.split()), " ".join(args.reason.split())
     if not by or not reason or len(by) > _TEXT_MAX or len(reason) > _TEXT_MAX:
         raise InvalidRequest("say who wants it (--by) and why (--reason)")
-    order = Order(
+    order = DebtorEdit(
         version=args.version,
         changes=_changes(args.set, args.clear),
         reason=reason,
@@ -108,7 +108,7 @@ def _field(name: str) -> Field:
     )
 
 
-async def _edited(debtor_id: int, order: Order, settings: Settings) -> Applied | None:
+async def _edited(debtor_id: int, order: DebtorEdit, settings: Settings) -> Applied | None:
     async with (
         open_pool(settings.database_url, name="tether-debtors", max_size=1) as pool,
         transaction(pool) as conn,

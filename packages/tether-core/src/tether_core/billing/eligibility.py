@@ -42,7 +42,7 @@ Source: European Payments Council, EPC016-06 (address outside the EEA, currency,
 >>> judge(anna, options=RunOptions()).code
 'billable'
 >>> judge(msgspec.structs.replace(anna, listed="hold", listed_reason="MD06"), options=RunOptions())
-Verdict(code='held', text='The account is on hold (MD06); a person can lift that.')
+Eligibility(code='held', text='The account is on hold (MD06); a person can lift that.')
 >>> planned = plan([anna, anna], options=RunOptions(count_max=1))
 >>> [choice.verdict.code for choice in planned.choices], planned.so_far
 (['billable', 'count_cap'], Totals(count=1, amount_minor=1000))
@@ -75,10 +75,10 @@ __all__ = [
     "VERDICTS",
     "Candidate",
     "Choice",
-    "Plan",
+    "Eligibility",
+    "PlannedChunk",
     "RunOptions",
     "Totals",
-    "Verdict",
     "judge",
     "plan",
     "verdicts",
@@ -196,7 +196,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return f"Candidate(debtor_id={self.debtor_id})"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Eligibility(msgspec.Struct, frozen=True):
     """
     Whether one debtor may be billed.
 
@@ -214,7 +214,7 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.code == "billable"
 
 
-BILLABLE: Final = Verdict("billable")
+BILLABLE: Final = Eligibility("billable")
 
 _Rule = Callable[[Candidate, RunOptions], str | None]
 
@@ -445,7 +445,7 @@ VERDICTS: Final[dict[str, _Rule]] = {
 PASSING: Final = frozenset({"being_confirmed"})
 
 
-def judge(candidate: Candidate, *, options: RunOptions) -> Verdict:
+def judge(candidate: Candidate, *, options: RunOptions) -> Eligibility:
     """
     Whether one due item of one debtor may be collected now, caps of the run left aside.
 
@@ -459,7 +459,7 @@ def judge(candidate: Candidate, *, options: RunOptions) -> Verdict:
     return next(iter(verdicts(candidate, options=options)), BILLABLE)
 
 
-def verdicts(candidate: Candidate, *, options: RunOptions) -> Iterator[Verdict]:
+def verdicts(candidate: Candidate, *, options: RunOptions) -> Iterator[Eligibility]:
     """
     Everything that keeps one due item of one debtor from being collected now, caps of the run left aside.
 
@@ -473,7 +473,7 @@ def verdicts(candidate: Candidate, *, options: RunOptions) -> Iterator[Verdict]:
     for code, rule in VERDICTS.items():
         text = None if code in candidate.set_aside else rule(candidate, options)
         if text is not None:
-            yield Verdict(code, text)
+            yield Eligibility(code, text)
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -501,12 +501,12 @@ class Choice(msgspec.Struct, frozen=True):
     """
 
     candidate: Candidate
-    verdict: Verdict
+    verdict: Eligibility
     canary: bool = False
-    reasons: tuple[Verdict, ...] = ()
+    reasons: tuple[Eligibility, ...] = ()
 
 
-class Plan(msgspec.Struct, frozen=True):
+class PlannedChunk(msgspec.Struct, frozen=True):
     """
     What is decided about some candidates of a run.
 
@@ -524,7 +524,7 @@ def plan(
     *,
     options: RunOptions,
     so_far: Totals = Totals(),  # noqa: B008 - a frozen value, so sharing it is safe
-) -> Plan:
+) -> PlannedChunk:
     """
     Decide whom of some candidates a run bills, within its caps.
 
@@ -550,15 +550,15 @@ def plan(
             so_far = Totals(so_far.count + 1, so_far.amount_minor + candidate.amount_minor)
             paying[account] = paying.get(account, 0) + candidate.amount_minor
         choices.append(Choice(candidate, verdict, canary, reasons))
-    return Plan(tuple(choices), so_far)
+    return PlannedChunk(tuple(choices), so_far)
 
 
-def _capped(candidate: Candidate, *, options: RunOptions, so_far: Totals) -> Verdict:
+def _capped(candidate: Candidate, *, options: RunOptions, so_far: Totals) -> Eligibility:
     if options.count_max is not None and so_far.count >= options.count_max:
-        return Verdict("count_cap", f"The run has its {options.count_max} debits.")
+        return Eligibility("count_cap", f"The run has its {options.count_max} debits.")
     cap = options.amount_max_minor
     if cap is not None and so_far.amount_minor + candidate.amount_minor > cap:
-        return Verdict("amount_cap", f"The run would take more than {_money(cap, candidate)}.")
+        return Eligibility("amount_cap", f"The run would take more than {_money(cap, candidate)}.")
     return BILLABLE
 
 

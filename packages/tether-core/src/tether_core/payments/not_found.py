@@ -22,7 +22,7 @@ answers from before the step do not count any more.
 | verdict | what it means |
 |---|---|
 | believed | the gateway has no such payment and will not get it: it may be submitted again |
-| waiting | it may still be under way; inquire again after `Verdict.wait_s` |
+| waiting | it may still be under way; inquire again after `NotFound.wait_s` |
 | elsewhere | the identities that answered are not all that it was submitted to |
 
 >>> there = Inquiry(frozenset({"a1"}), frozenset({"a1"}), boot="boot-1", inquired_s=50.0, answered_s=50.2)
@@ -43,7 +43,7 @@ import msgspec
 
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN
 
-__all__ = ["FirstAnswer", "Inquiry", "Verdict", "judge", "needed"]
+__all__ = ["FirstAnswer", "Inquiry", "NotFound", "judge", "needed"]
 
 Word = Literal["believed", "waiting", "elsewhere"]
 
@@ -85,7 +85,7 @@ class Inquiry(msgspec.Struct, frozen=True):
     stepped_s: float | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class NotFound(msgspec.Struct, frozen=True):
     """
     What an answer "not found" is worth.
 
@@ -123,7 +123,7 @@ def judge(
     first_answers: Sequence[FirstAnswer],
     inquiry: Inquiry,
     grace_s: float,
-) -> Verdict:
+) -> NotFound:
     """
     What an answer "not found" is worth.
 
@@ -138,7 +138,7 @@ def judge(
     """
     of_all = needed(submitted_to, configured=inquiry.configured)
     if not of_all or not of_all <= inquiry.not_found_at:
-        return Verdict("elsewhere", tuple(first_answers))
+        return NotFound("elsewhere", tuple(first_answers))
     others = [first_answer for first_answer in first_answers if first_answer.boot != inquiry.boot]
     mine = [
         first_answer
@@ -149,11 +149,11 @@ def judge(
         kept = (*others, FirstAnswer(inquiry.boot, inquiry.answered_s))[-_BOOTS_MAX:]
         # From the beginning of the inquiry, as the caller counts: the next one may begin this long after it. A machine
         # that was put back meanwhile reads less at the end than at the beginning.
-        return Verdict("waiting", kept, grace_s + max(inquiry.answered_s - inquiry.inquired_s, 0.0))
+        return NotFound("waiting", kept, grace_s + max(inquiry.answered_s - inquiry.inquired_s, 0.0))
     waited_s = inquiry.inquired_s - mine[0].at_s
     if waited_s < grace_s:
-        return Verdict("waiting", (*others, mine[0]), grace_s - waited_s)
-    return Verdict("believed")
+        return NotFound("waiting", (*others, mine[0]), grace_s - waited_s)
+    return NotFound("believed")
 
 
 def _counts(first: FirstAnswer, inquiry: Inquiry) -> bool:

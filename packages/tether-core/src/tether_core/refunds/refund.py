@@ -33,7 +33,7 @@ before the debit goes to the banks), Errors 4xx (workflow: about the payment tha
 >>> judge("void", debit, submitted_at=noon, now=noon).allowed
 True
 >>> judge("refund", debit, submitted_at=noon, now=noon)
-Verdict(allowed=False, why='return window', from_on=datetime.date(2026, 3, 11))
+Allowance(allowed=False, why='return window', from_on=datetime.date(2026, 3, 11))
 >>> own_id = transaction_id("void", debit, number=1)
 >>> order = Submission(Attempt(1, "default", own_id, None, 1000, "EUR"), submit_at=noon)
 >>> sent = claim(Refund("void", debit, order, noon), now=noon, identity="a1").order
@@ -72,11 +72,11 @@ from tether_core.target_calendar import bank_day
 __all__ = [
     "ACTIVE",
     "DEFERRED",
+    "Allowance",
     "Outcome",
     "Refund",
     "RefundKind",
     "RefundState",
-    "Verdict",
     "claim",
     "decide",
     "expire",
@@ -106,7 +106,7 @@ _POLICY: Final = Policy()
 _LEADS_TO: Final[dict[RefundKind, int]] = {"refund": stages.REFUNDED, "void": stages.VOIDED}
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Allowance(msgspec.Struct, frozen=True):
     """
     Whether a debit may be refunded now.
 
@@ -159,7 +159,7 @@ class Outcome(msgspec.Struct, frozen=True):
     not_submitted_reason: str | None = None
 
 
-def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: datetime) -> Verdict:
+def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: datetime) -> Allowance:
     """
     Whether a debit may be refunded.
 
@@ -175,23 +175,23 @@ def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: date
     if kind == "refund":
         refund = returns.refund(debit, due_on=settles_on(bank_day(submitted_at)), today=bank_day(now))
         if refund.allowed and debit.unique_id is None:
-            return Verdict(False, "known by no id")
-        return Verdict(refund.allowed, refund.why, refund.from_on)
+            return Allowance(False, "known by no id")
+        return Allowance(refund.allowed, refund.why, refund.from_on)
     return _judge_void(debit, submitted_at=submitted_at, now=now)
 
 
-def _judge_void(debit: Attempt, *, submitted_at: datetime, now: datetime) -> Verdict:
+def _judge_void(debit: Attempt, *, submitted_at: datetime, now: datetime) -> Allowance:
     if debit.dispute_stage != stages.UNDISPUTED:
-        return Verdict(False, "charged back")
+        return Allowance(False, "charged back")
     if debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
-        return Verdict(False, "refunded")
+        return Allowance(False, "refunded")
     if debit.payment_stage in {stages.ERROR, stages.DECLINED}:
-        return Verdict(False, "nothing to give")
+        return Allowance(False, "nothing to give")
     if debit.payment_stage not in {stages.IN_PROGRESS, stages.APPROVED} or debit.unique_id is None:
-        return Verdict(False, "of unknown outcome")
+        return Allowance(False, "of unknown outcome")
     if bank_day(submitted_at) != bank_day(now):
-        return Verdict(False, "sent on an earlier day")
-    return Verdict(True, "sent today")
+        return Allowance(False, "sent on an earlier day")
+    return Allowance(True, "sent today")
 
 
 # Verdict -> what to say of a refund and of a void.
@@ -226,7 +226,7 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-def sentence(kind: RefundKind, verdict: Verdict) -> str:
+def sentence(kind: RefundKind, verdict: Allowance) -> str:
     """
     Say what a verdict means, and what to do.
 
@@ -237,7 +237,7 @@ def sentence(kind: RefundKind, verdict: Verdict) -> str:
     Returns:
         A sentence or two.
 
-    >>> sentence("refund", Verdict(False, "return window", date(2026, 12, 8)))
+    >>> sentence("refund", Allowance(False, "return window", date(2026, 12, 8)))
     'This attempt cannot be refunded before 2026-12-08: the bank may still return it.'
     """
     return _SENTENCES[verdict.why][kind == "void"].format(from_on=verdict.from_on)

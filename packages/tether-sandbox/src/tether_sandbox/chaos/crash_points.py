@@ -10,7 +10,7 @@ given boundary, with nothing finished or flushed. Running it with 1, 2, 3 and so
 boundary.
 
     with doomed(folder) as run:
-        ending = run(Order("apply", stop_at=3, environ=environment))
+        ending = run(CrashOrder("apply", stop_at=3, environ=environment))
         assert ending.code == -signal.SIGKILL
 """
 
@@ -58,13 +58,13 @@ from tether_worker.reconciliation.attempts import reconcile
 from tether_worker.uploads.intake import Intake, read_one
 from tether_worker.uploads.reader import Limits
 
-__all__ = ["Ending", "Order", "RunOrder", "doomed"]
+__all__ = ["CrashOrder", "Ending", "RunOrder", "doomed"]
 
 # More than a few debits take.
 _SEND_S: Final = 20.0
 
 
-class Order(msgspec.Struct, frozen=True):
+class CrashOrder(msgspec.Struct, frozen=True):
     """
     The work of a child, and where it dies.
 
@@ -104,7 +104,7 @@ class Ending(msgspec.Struct, frozen=True):
     boundaries: int
 
 
-RunOrder = Callable[[Order], Ending]
+RunOrder = Callable[[CrashOrder], Ending]
 
 
 @contextlib.contextmanager
@@ -127,7 +127,7 @@ def doomed(folder: Path) -> Iterator[RunOrder]:
     assert process.stdout is not None
     orders, endings = process.stdin, process.stdout
 
-    def run(order: Order) -> Ending:
+    def run(order: CrashOrder) -> Ending:
         orders.write(msgspec.json.encode(order) + b"\n")
         orders.flush()
         return msgspec.json.decode(endings.readline(), type=Ending)
@@ -143,7 +143,7 @@ def doomed(folder: Path) -> Iterator[RunOrder]:
 class _Boundaries:
     """Counts the boundaries of a child, and kills it at the given one."""
 
-    def __init__(self, order: Order, *, journal: Path) -> None:
+    def __init__(self, order: CrashOrder, *, journal: Path) -> None:
         self._stop_at = order.stop_at
         self._journal = journal.open("ab", buffering=0)
         self._boundaries = 0
@@ -210,12 +210,12 @@ def _stepped(boundaries: _Boundaries) -> Callable[..., asyncio.Task[Any]]:
     return factory
 
 
-async def _run(order: Order, boundaries: _Boundaries) -> None:
+async def _run(order: CrashOrder, boundaries: _Boundaries) -> None:
     asyncio.get_running_loop().set_task_factory(_stepped(boundaries))
     await asyncio.create_task(_execute(order, boundaries))
 
 
-async def _execute(order: Order, boundaries: _Boundaries) -> None:
+async def _execute(order: CrashOrder, boundaries: _Boundaries) -> None:
     settings = Settings.from_env(order.environ)
     if order.what == "place":
         await _place(order, settings, boundaries)
@@ -255,7 +255,7 @@ async def _apply(settings: Settings, pool: Any, *, clock: Callable[[], datetime]
         pass
 
 
-async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
+async def _debit(order: CrashOrder, settings: Settings, pool: Any, *, clock: Callable[[], datetime]) -> None:
     """Submit due debits; to resolve, continue until every outcome is known."""
     async with (
         open_redis(settings.redis_url, name="tether-doomed") as cache,
@@ -293,7 +293,7 @@ async def _debit(order: Order, settings: Settings, pool: Any, *, clock: Callable
             await submit(later)
 
 
-async def _place(order: Order, settings: Settings, boundaries: _Boundaries) -> None:
+async def _place(order: CrashOrder, settings: Settings, boundaries: _Boundaries) -> None:
     """Start a web node, send requests, and end the node."""
     boundaries.counts = False
     app: Any = served(application(settings))
@@ -319,7 +319,12 @@ async def _place(order: Order, settings: Settings, boundaries: _Boundaries) -> N
 
 
 async def _receive(
-    order: Order, settings: Settings, pool: Any, *, clock: Callable[[], datetime], boundaries: _Boundaries
+    order: CrashOrder,
+    settings: Settings,
+    pool: Any,
+    *,
+    clock: Callable[[], datetime],
+    boundaries: _Boundaries,
 ) -> None:
     async with (
         open_redis(settings.redis_url, name="tether-doomed") as cache,
@@ -349,7 +354,7 @@ async def _receive(
         await inbox.close()
 
 
-def _child(order: Order, *, journal: Path) -> None:
+def _child(order: CrashOrder, *, journal: Path) -> None:
     """Run an order, and exit without touching the parent's open files."""
     code = 1
     try:
@@ -365,7 +370,7 @@ def _main(folder: Path) -> None:
     endings = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # the logs of children must not mix with the endings
     for number, line in enumerate(sys.stdin.buffer):
-        order = msgspec.json.decode(line, type=Order)
+        order = msgspec.json.decode(line, type=CrashOrder)
         journal = folder / f"{number}.journal"
         journal.touch()
         child = os.fork()

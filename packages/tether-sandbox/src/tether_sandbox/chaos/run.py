@@ -38,7 +38,15 @@ from tether_sandbox.chaos.faults import FAULTS, Fault, possible, resume_runs
 from tether_sandbox.chaos.files import Uploader, all_billed, all_read, check_debits, check_files
 from tether_sandbox.chaos.stage import Stage, staged
 from tether_sandbox.conservation import BooksLine, Sent, books, check_chaos
-from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, Plan, deliver, plan
+from tether_sandbox.gateway import (
+    Delivered,
+    FaultInjection,
+    FaultPlan,
+    Payment,
+    PaymentHistories,
+    deliver,
+    plan,
+)
 from tether_sandbox.seed import seed
 from tether_sandbox.services.waiting import eventually, until
 from tether_sandbox.settings import PASSWORD
@@ -215,7 +223,7 @@ class _Sender:
         self._began = self._acknowledged_at = time.monotonic()
         self._acked_each_s = Counter[int]()
         # When each plan was delivered, the oldest first; and those that race, under way or delivered.
-        self._lately = deque[tuple[float, Plan]]()
+        self._lately = deque[tuple[float, FaultPlan]]()
         self._plans_open = 0
         self._is_open = asyncio.Event()
         self._is_open.set()
@@ -237,7 +245,7 @@ class _Sender:
         plans = [planned for ended, planned in self._lately if ended >= since]
         slots = asyncio.Semaphore(_PLANS_MAX)
 
-        async def send(planned: Plan) -> None:
+        async def send(planned: FaultPlan) -> None:
             async with slots:
                 self.delivered.append(
                     await deliver(planned, url=self._url, concurrency=16, attempts_max=100_000)
@@ -247,7 +255,7 @@ class _Sender:
             for planned in plans:
                 group.create_task(send(planned))
 
-    def _keep(self, planned: Plan, *, at: float) -> None:
+    def _keep(self, planned: FaultPlan, *, at: float) -> None:
         self._lately.append((at, planned))
         while self._lately[0][0] < time.monotonic() - _KEPT_S:
             self._lately.popleft()

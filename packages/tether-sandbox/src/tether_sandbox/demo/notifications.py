@@ -17,7 +17,7 @@ from tether_stores.postgres import Pool, connection, open_pool
 
 from tether_sandbox.conservation import BooksLine, books, check
 from tether_sandbox.demo.stage import Stage
-from tether_sandbox.gateway import Delivered, Payment, PaymentHistories, Plan, deliver, plan
+from tether_sandbox.gateway import Delivered, FaultPlan, Payment, PaymentHistories, deliver, plan
 from tether_sandbox.seed import seed
 from tether_sandbox.settings import PASSWORD
 
@@ -92,7 +92,7 @@ def check_table(title: str, lines: list[BooksLine]) -> Table:
     return table
 
 
-async def _under_chaos(stage: Stage, planned: Plan, *, faults: bool, console: Console) -> Delivered:
+async def _under_chaos(stage: Stage, planned: FaultPlan, *, faults: bool, console: Console) -> Delivered:
     """Deliver all notifications and show the progress; kill the worker and flush Redis on the way."""
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     bars = Progress(*columns, console=console)
@@ -156,7 +156,9 @@ def _done(counts: InboxCounts) -> int:
     return counts.processed + counts.parked + counts.deferred
 
 
-def _report(console: Console, *, planned: Plan, delivered: Delivered, responses: Mapping[str, int]) -> None:
+def _report(
+    console: Console, *, planned: FaultPlan, delivered: Delivered, responses: Mapping[str, int]
+) -> None:
     counts = planned.counts
     table = Table(title="Notifications sent, and Tether's responses", title_justify="left")
     table.add_column("")

@@ -20,7 +20,7 @@ Signatures, encodings, responses and expectations are implemented independently 
 """
 
 from tether_sandbox.gateway.api import StatusChange
-from tether_sandbox.gateway.fault_injection import Counts, Delivery, FaultInjection, Plan, plan
+from tether_sandbox.gateway.fault_injection import Counts, Delivery, FaultInjection, FaultPlan, plan
 from tether_sandbox.gateway.notifier import Crafted
 from tether_sandbox.gateway.payment_history import (
     BLOCK,
@@ -47,11 +47,11 @@ __all__ = [
     "Delivered",
     "Delivery",
     "FaultInjection",
+    "FaultPlan",
     "Faults",
     "HashName",
     "Payment",
     "PaymentHistories",
-    "Plan",
     "Script",
     "Setup",
     "Simulator",

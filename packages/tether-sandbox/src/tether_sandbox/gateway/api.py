@@ -53,7 +53,7 @@ from tether_sandbox.gateway import responses
 from tether_sandbox.gateway.connections import Relay
 from tether_sandbox.gateway.engine import Answer, Engine
 from tether_sandbox.gateway.intermediary_pages import PAGES
-from tether_sandbox.gateway.ledger import SALES, Order
+from tether_sandbox.gateway.ledger import SALES, ReceivedOrder
 from tether_sandbox.gateway.notifier import Crafted
 from tether_sandbox.gateway.payment_history import Transition
 from tether_sandbox.gateway.process import Refused
@@ -394,7 +394,7 @@ class Gateway:
     def _adopt(self, payments: list[Adopted]) -> dict[str, object]:
         ledger, terminal = self.engine.ledger, self.setup.terminals[0]
         for adopted in payments:
-            order = Order(
+            order = ReceivedOrder(
                 adopted.transaction_id, "sdd_sale", terminal, adopted.amount_minor, adopted.currency
             )
             debit = ledger.add(

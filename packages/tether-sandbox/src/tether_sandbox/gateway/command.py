@@ -20,7 +20,7 @@ from rich.table import Table
 from tether_core.errors import InvalidRequest
 from tether_stores.command_line import cannot_listen, number, whole
 
-from tether_sandbox.gateway.fault_injection import FaultInjection, Plan, plan
+from tether_sandbox.gateway.fault_injection import FaultInjection, FaultPlan, plan
 from tether_sandbox.gateway.payment_history import Payment, PaymentHistories
 from tether_sandbox.gateway.scenario import SCRIPTS, scripted_iban
 from tether_sandbox.gateway.sender import Delivered, deliver
@@ -231,7 +231,7 @@ def read_payments(lines: Iterable[str | bytes]) -> list[Payment]:
     return [decoder.decode(line) for line in lines if line.strip()]
 
 
-async def _deliver(planned: Plan, *, args: argparse.Namespace, console: Console) -> Delivered:
+async def _deliver(planned: FaultPlan, *, args: argparse.Namespace, console: Console) -> Delivered:
     columns = (TextColumn("notifications"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=len(planned.deliveries))
@@ -244,7 +244,7 @@ async def _deliver(planned: Plan, *, args: argparse.Namespace, console: Console)
         )
 
 
-def _table(planned: Plan, delivered: Delivered) -> Table:
+def _table(planned: FaultPlan, delivered: Delivered) -> Table:
     table = Table("", "planned", "result", title="Notifications", title_justify="left")
     counts = planned.counts
     genuine = counts.sent - counts.invalid_signature

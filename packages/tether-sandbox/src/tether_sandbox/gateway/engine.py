@@ -18,7 +18,7 @@ import msgspec
 from tether_core import iban as iban_of
 
 from tether_sandbox.gateway import responses
-from tether_sandbox.gateway.ledger import SALES, Debit, Ledger, Order
+from tether_sandbox.gateway.ledger import SALES, Debit, Ledger, ReceivedOrder
 from tether_sandbox.gateway.notifier import Notifier
 from tether_sandbox.gateway.payment_history import Transition
 from tether_sandbox.gateway.process import LOST_RESPONSES, Fields, Refused, checked, outcome
@@ -206,7 +206,7 @@ class Engine:
             is_notified: Whether a notification is sent.
         """
         number = len(self.ledger.referring(original.unique_id)) + 1
-        order = Order(
+        order = ReceivedOrder(
             transaction_id=f"back-office-{original.unique_id}-{number}",
             type="sdd_refund",
             terminal=original.order.terminal,
@@ -261,7 +261,7 @@ class Engine:
         return Answer(body, failure_mode=script.failure_mode), debit
 
     def _record(self, token: str, fields: Fields, *, script: Script, fingerprint: str, nth: int = 1) -> Debit:
-        order = Order(
+        order = ReceivedOrder(
             transaction_id=fields["transaction_id"],
             type=fields["transaction_type"],
             terminal=token,

@@ -51,7 +51,7 @@ from tether_sandbox.gateway.payment_history import (
 )
 from tether_sandbox.gateway.wire import FORM, JSON, HashName, encode, sign
 
-__all__ = ["Counts", "Delivery", "FaultInjection", "Kind", "Plan", "plan"]
+__all__ = ["Counts", "Delivery", "FaultInjection", "FaultPlan", "Kind", "plan"]
 
 # Statuses and events that are not documented.
 _UNKNOWN_STATUSES: Final = ("settlement_pondered", "approved_in_principle", "quantum_pending")
@@ -175,7 +175,7 @@ class Counts(msgspec.Struct, frozen=True):
     reordered: int = 0
 
 
-class Plan(msgspec.Struct, frozen=True):
+class FaultPlan(msgspec.Struct, frozen=True):
     """
     A plan of deliveries, and the expected result.
 
@@ -217,7 +217,7 @@ def plan(
     terminal_token: str = "",
     block: frozenset[str] = BLOCK,
     hold: frozenset[str] = HOLD,
-) -> Plan:
+) -> FaultPlan:
     """
     Plan the notifications of payments, with fault injection and the expected result.
 
@@ -262,7 +262,7 @@ def plan(
     for number in range(_share(rng, len(attempts), fault_injection.unknown_payment)):
         unknown = Payment(f"unknown-{seed}-{number}", f"{rng.getrandbits(128):032x}", 100, "EUR")
         writer.add(unknown, history(rng, payment_histories=never_silent), unknown=True)
-    return Plan(
+    return FaultPlan(
         deliveries=writer.deliveries(),
         final=final,
         causes=tuple(sorted(blacklisted)),

@@ -5,7 +5,7 @@ Tests about money compare a client's state with this ledger, which says what the
 
 >>> from datetime import UTC, datetime
 >>> ledger, noon = Ledger(), datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> order = Order("t-7", "sdd_sale", "terminal-1", 300, "EUR", fingerprint="ab")
+>>> order = ReceivedOrder("t-7", "sdd_sale", "terminal-1", 300, "EUR", fingerprint="ab")
 >>> debit = ledger.add(order, status="pending_async", unique_id="44177a21", now=noon)
 >>> ledger.transition(debit, Transition("approved"), now=noon)
 >>> ledger.debited(transaction_id="t-7")
@@ -24,7 +24,7 @@ import msgspec
 
 from tether_sandbox.gateway.payment_history import Transition
 
-__all__ = ["SALES", "ChargebackRecord", "Debit", "Ledger", "Order"]
+__all__ = ["SALES", "ChargebackRecord", "Debit", "Ledger", "ReceivedOrder"]
 
 SALES: Final = frozenset({"sdd_sale", "sdd_init_recurring_sale", "sdd_recurring_sale"})
 # Statuses in which no money was taken.
@@ -43,7 +43,7 @@ _TYPES: Final = {
 }
 
 
-class Order(msgspec.Struct, frozen=True):
+class ReceivedOrder(msgspec.Struct, frozen=True):
     """
     The content of a transaction request.
 
@@ -102,7 +102,7 @@ class Debit(msgspec.Struct):
         changes: When its status changed, and what status and code it had before, in order.
     """
 
-    order: Order
+    order: ReceivedOrder
     unique_id: str
     status: str
     taken_at: datetime
@@ -144,7 +144,7 @@ class Ledger:
 
     def add(
         self,
-        order: Order,
+        order: ReceivedOrder,
         *,
         status: str,
         unique_id: str,

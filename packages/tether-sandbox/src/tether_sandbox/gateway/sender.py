@@ -19,7 +19,7 @@ from xml.parsers.expat import ExpatError, ParserCreate
 import httpx
 import msgspec
 
-from tether_sandbox.gateway.fault_injection import Delivery, Plan
+from tether_sandbox.gateway.fault_injection import Delivery, FaultPlan
 from tether_sandbox.gateway.wire import JSON
 
 __all__ = ["Delivered", "clients", "deliver", "echoed_id"]
@@ -87,7 +87,7 @@ class Delivered(msgspec.Struct):
 
 
 async def deliver(
-    plan: Plan,
+    plan: FaultPlan,
     *,
     url: str,
     concurrency: int = 32,
@@ -133,7 +133,7 @@ async def clients(number: int, *, timeout_s: float) -> AsyncIterator[list[httpx.
 class _Sender:
     """The state shared by the workers: counts, and which delivery waits for which."""
 
-    def __init__(self, plan: Plan, *, url: str, attempts_max: int, retry_interval_s: float) -> None:
+    def __init__(self, plan: FaultPlan, *, url: str, attempts_max: int, retry_interval_s: float) -> None:
         self.url = url
         self.attempts_max = attempts_max
         self.retry_interval_s = retry_interval_s

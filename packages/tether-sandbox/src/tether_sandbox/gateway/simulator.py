@@ -21,7 +21,7 @@ import httpx
 import msgspec
 
 from tether_sandbox.gateway.api import Adopted, BackOfficeRefund, Gateway, StatusChange
-from tether_sandbox.gateway.fault_injection import Plan
+from tether_sandbox.gateway.fault_injection import FaultPlan
 from tether_sandbox.gateway.notifier import Crafted
 from tether_sandbox.gateway.payment_history import Payment
 from tether_sandbox.gateway.setup import Faults, Setup
@@ -154,7 +154,7 @@ class Simulator:
         repeated: int = self._answered("POST", f"/ledger/repeat?last_s={last_s}")["repeated"]
         return repeated
 
-    def adopt(self, payments: Iterable[Payment], *, planned: Plan, taken_at: datetime) -> None:
+    def adopt(self, payments: Iterable[Payment], *, planned: FaultPlan, taken_at: datetime) -> None:
         """
         Add payments made elsewhere, with their histories, to the ledger.
 
