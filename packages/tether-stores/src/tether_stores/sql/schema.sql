@@ -142,19 +142,20 @@ create index debtors_by_iban_tail on debtors ("right"(iban, 4));
 
 -- What a mandate is compared by: tether_core.mandates decides, this finds the rows to look at.
 create function mandate_key(mandate_id text) returns bigint
-language sql immutable strict parallel safe
+language sql immutable parallel safe
 return hashtextextended(
     trim(
-        both '-' from regexp_replace(
-            regexp_replace(
-                case
-                    when mandate_id ~ '^[0-9][0-9., '']*[.,]00?$' then regexp_replace(mandate_id, '[.,]00?$', '')
-                    else lower(mandate_id)
-                end,
-                '[^a-z0-9]+', '-', 'g'
-            ),
-            '(^|[^0-9])0+(?=[0-9])', '\1', 'g'
-        )
+        both '-' from case
+            when mandate_id ~ '^[0-9][0-9., '']*[.,]00?$' then regexp_replace(
+                regexp_replace(regexp_replace(mandate_id, '[.,]00?$', ''), '[^0-9]+', '-', 'g'),
+                '(^|[^0-9])0+(?=[0-9])', '\1', 'g'
+            )
+            -- One pass where no zeros lead a number at the start or behind a letter.
+            when lower(mandate_id) ~ '(^|[a-z])0+[0-9]' then regexp_replace(
+                regexp_replace(lower(mandate_id), '[^a-z0-9]+', '-', 'g'), '(^|[^0-9])0+(?=[0-9])', '\1', 'g'
+            )
+            else regexp_replace(lower(mandate_id), '[^a-z0-9]+(0+(?=[0-9]))?', '-', 'g')
+        end
     ),
     0
 );
