@@ -535,8 +535,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "inquiry_orders.of_attempt": {"": {"subject_id": 5}},
     "inquiry_orders.of_run": {"": {"subject_id": 5, "states": ["pending", "unknown"]}},
     "inquiry_orders.of_upload": {"": _BILLED | {"subject_id": 5, "states": ["pending", "unknown"]}},
-    # All chargebacks are counted, from an index that holds nothing else.
-    "payments/chargebacks.by_code": {"": {"account": None, "reads_max": 200_000, "buffers_max": 25_000}},
+    # The sums of returned money, from an index that holds nothing else.
+    "payments/chargebacks.by_code": {"": {"account": None, "reads_max": 100_000, "buffers_max": 5_000}},
     "payments/chargebacks.by_code_of_upload": {
         "": _BILLED | {"account": None, "reads_max": 50_000, "buffers_max": 50_000}
     },

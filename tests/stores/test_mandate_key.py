@@ -33,7 +33,7 @@ async def test_mandates_that_are_the_same_have_one_key_and_others_do_not(conn: C
     cursor = await conn.execute(
         "select given, mandate_key(given) from unnest(%s::text[]) as given", [mandates]
     )
-    keys = dict(await cursor.fetchall())
+    keys: dict[str, int] = dict(await cursor.fetchall())
     by_plain = defaultdict[str, set[int]](set)
     for mandate in mandates:
         if is_same(mandate, mandate):

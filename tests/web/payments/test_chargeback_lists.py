@@ -12,12 +12,14 @@ import pytest
 from tether_sandbox.seed import seed
 from tether_stores.payments import chargebacks
 from tether_stores.postgres import open_pool
+from tether_stores.queries import load
 
 from tests.support.clock import NOON
 
 if TYPE_CHECKING:
     import httpx
 
+FIGURES = load("figures")
 # Attempt -> code; 1 to 3 are of upload 1, 4 and 5 of upload 2, the others of no run. 8 was won back, 9 is collected.
 CODES = {1: "AC04", 2: "AC04", 3: "MD06", 4: "AC04", 5: None, 6: "MD06", 7: None}
 
@@ -84,6 +86,32 @@ async def test_counts_and_money_by_code(client: httpx.AsyncClient) -> None:
     of_account = (await _get(client, "/by-code", account="second"))["codes"]
     assert [(item["reason_code"], item["amount_minor"]) for item in of_account] == [("AC04", 200)]
     assert await _get(client, "/by-code", account="nobody") == {"count": 0, "codes": []}
+
+
+@pytest.mark.usefixtures("made")
+async def test_counts_by_code_are_those_of_the_debits(client: httpx.AsyncClient, database_url: str) -> None:
+    """The counts come from sums; a code that changes, a chargeback that is won back and one that returns must move them."""
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        for change in (
+            "reason_code = 'MS03'",
+            "state = 'approved', dispute_stage = 2",
+            "state = 'chargebacked', dispute_stage = 3, reason_code = null",
+            "account = 'second'",
+            "amount_minor = 5",
+        ):
+            conn.execute(f"update billing_attempts set {change} where id in (1, 7)".encode())
+            stored = conn.execute(
+                "select reason_code, currency, count(*), sum(amount_minor)::bigint from billing_attempts"
+                " where state = 'chargebacked' group by 1, 2"
+            ).fetchall()
+            result = (await _get(client, "/by-code"))["codes"]
+            counted = [
+                (code["reason_code"], code["currency"], code["count"], code["amount_minor"])
+                for code in result
+            ]
+            assert sorted(counted, key=str) == sorted(stored, key=str), change
+            # The periodic task adds changes to the sums.
+            conn.execute(FIGURES["add_changes"], {"limit": 1_000})
 
 
 @pytest.mark.usefixtures("made")

@@ -1160,6 +1160,8 @@ create table figures (
 create index figures_by_happening on figures (happened_on);
 create index figures_by_run on figures (run_id);
 create index figures_by_submission on figures (submitted_on);
+create index figures_returned on figures (account, reason_code, currency) include (count, amount_minor)
+where kind = 'returned';
 create table figure_changes (
     id bigint generated always as identity primary key,
     kind text not null,
