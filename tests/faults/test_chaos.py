@@ -15,7 +15,7 @@ from tether_sandbox.conservation import Books, Sent, check_chaos
 from tether_sandbox.gateway import Delivered, FaultInjection, Payment, PaymentHistories, plan
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 # These restart all programs, or Postgres from a copy, and take half a minute each. The long chaos test has them all;
 # test_database_goes_back.py, and tests of the worker, have what they are about.
@@ -26,7 +26,7 @@ LONG = {"change password", "change terminal", "change login", "change address", 
 def report(tmp_path_factory: pytest.TempPathFactory) -> ChaosReport:
     """What a chaos test showed that had every kind of fault once."""
     kinds = [name for name in FAULTS if name not in LONG]
-    return run_chaos(minutes=0, seed_number=1, kinds=kinds, rate=60, keep=tmp_path_factory.mktemp("chaos"))
+    return run_chaos(minutes=0, seed_number=1, kinds=kinds, rate=40, keep=tmp_path_factory.mktemp("chaos"))
 
 
 def test_nothing_is_lost_or_doubled_whatever_dies(report: ChaosReport) -> None:
@@ -57,24 +57,6 @@ def test_no_request_fails_while_a_node_is_left(report: ChaosReport) -> None:
 def test_no_program_complains_of_a_defect(report: ChaosReport) -> None:
     """A fault from outside that is logged as internal error wakes a person for nothing."""
     assert report.warnings == []
-
-
-def test_it_rages_where_neither_nginx_nor_pgbouncer_is(tmp_path: Path) -> None:
-    """Who has only what the wheels bring must get the same proof: the relay sends what one node drops to the other."""
-    lines: list[str] = []
-    report = run_chaos(
-        minutes=0,
-        seed_number=2,
-        kinds=["kill web"],
-        rate=60,
-        own=True,
-        keep=tmp_path,
-        report=lambda recovery: lines.append(recovery.fault),
-    )
-    assert (report.proxy, report.pooler) == ("relay", "")
-    assert lines == ["kill web"]
-    assert report.acked > 0
-    assert report.holds, report
 
 
 def test_a_fault_nobody_knows_is_named() -> None:

@@ -69,6 +69,7 @@ class Fault(msgspec.Struct, frozen=True):
         rewinds: Whether it takes committed rows back: a copy of the database is made when it begins, and takes the place of the
             database when it ends; recovery is measured from then on.
         restarts_all: Whether all programs are restarted with other settings.
+        restarts_grace: Whether the grace period of debits of unknown outcome begins anew with it.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Fault(msgspec.Struct, frozen=True):
     probe: Literal["notification", "file"] = "notification"
     rewinds: bool = False
     restarts_all: bool = False
+    restarts_grace: bool = False
 
 
 @contextlib.contextmanager
@@ -416,6 +418,7 @@ FAULTS: Final[dict[str, Fault]] = {
             3,
             8,
             kills=True,
+            restarts_grace=True,
         ),
         Fault("freeze worker", "SIGSTOP of one worker while it processes rows", _freeze_worker, 1, 8),
         Fault("kill redis", "SIGKILL of Redis", _kill_redis, 0, 2, kills=True, weight=5),
@@ -467,6 +470,7 @@ FAULTS: Final[dict[str, Fault]] = {
             0,
             0,
             weight=2,
+            restarts_grace=True,
         ),
         Fault(
             "restore copy",
@@ -477,6 +481,7 @@ FAULTS: Final[dict[str, Fault]] = {
             kills=True,
             weight=2,
             rewinds=True,
+            restarts_grace=True,
         ),
         Fault(
             "promote standby",
@@ -487,6 +492,7 @@ FAULTS: Final[dict[str, Fault]] = {
             kills=True,
             weight=2,
             rewinds=True,
+            restarts_grace=True,
         ),
         Fault(
             "change password",

@@ -3,7 +3,7 @@ Run the chaos test: continuous notifications, faults drawn from a seed, and a co
 
 Every second the sender plans the notifications of some payments, with fault injection (`tether_sandbox.gateway.fault_injection`),
 and posts each until it is acknowledged. Meanwhile one fault after another is injected and removed: first each kind once, in
-random order, then at random. After each fault a **probe notification** measures the recovery: it belongs to a payment of its
+random order, then at random. The short form does each kind once, as briefly as the table allows. After each fault a **probe notification** measures the recovery: it belongs to a payment of its
 own, is posted until it is acknowledged, and awaited until it is applied. For faults that affect files the probe is a file. The
 time of the recovery is the one in the probe's row, so a test that is slow itself does not take a recovery for a slow one.
 
@@ -69,7 +69,7 @@ _END_S: Final = 300.0
 # again when the debit is submitted again.
 _RESOLVE_S: Final = 600.0
 # Range of the outage of each of the three stores.
-_OUTAGE_SHORTEST_S: Final = 10.0
+_OUTAGE_SHORTEST_S: Final = 5.0
 _OUTAGE_LONGEST_S: Final = 300.0
 # What a fault takes at most on a busy machine, without its outage; and where all programs are restarted.
 _FAULT_S: Final = {False: 20.0, True: 90.0}
@@ -77,6 +77,10 @@ _RACE_EVERY_S: Final = 1.0
 # How long such a notification may be on its way.
 _RACE_S: Final = 30.0
 _PAUSE_S: Final = (0.1, 0.8)
+# Up to this length the chaos test is of the short form. Its last faults, one in that many, come without new files and debits,
+# so that the grace period of the last debits runs meanwhile.
+_SHORT_MINUTES: Final = 0.1
+_UPLOADS_LEFT: Final = 3
 # Log lines that indicate a defect. Those of Granian after a whole node was killed do not.
 _DEFECT: Final = re.compile(r"internal error|Traceback|notification deferred|periodic task failed|job failed")
 
@@ -379,19 +383,36 @@ class _Chaos:
         self.recoveries: list[Recovery] = []
 
     async def run(
-        self, faults: Sequence[Fault], *, until_s: float, outage_s: float, report: Callable[[Recovery], None]
+        self,
+        faults: Sequence[Fault],
+        *,
+        minutes: float,
+        uploaded: asyncio.Event,
+        report: Callable[[Recovery], None],
     ) -> None:
-        """Inject each fault once, then draw until the time is over; outages of a store add to it."""
+        """
+        Inject each fault once, then draw until the time is over; outages of a store add to it.
+
+        Args:
+            uploaded: Set when no further file is to be uploaded; only in the short form.
+        """
+        until_s, outage_s, is_short = minutes * 60, _outage_s(minutes), minutes <= _SHORT_MINUTES
         once = list(faults)
         self._rng.shuffle(once)
+        if is_short:
+            # Taken from the end: those that let debits wait anew come first.
+            once.sort(key=lambda fault: fault.restarts_grace)
         # If only outages are selected, they are drawn, too.
         drawn = [fault for fault in faults if fault.weight] or [
             msgspec.structs.replace(fault, weight=1) for fault in faults
         ]
         while once or time.monotonic() - self._began < until_s:
             fault = once.pop() if once else self._drawn(drawn)
+            if is_short and len(once) < len(faults) // _UPLOADS_LEFT:
+                uploaded.set()
             await asyncio.sleep(self._rng.uniform(*_PAUSE_S))
-            held_s = outage_s if fault.is_outage else self._rng.uniform(fault.shortest_s, fault.longest_s)
+            longest_s = fault.shortest_s if is_short else fault.longest_s
+            held_s = outage_s if fault.is_outage else self._rng.uniform(fault.shortest_s, longest_s)
             recovery = await self._recovery(fault, held_s=held_s)
             until_s += outage_s if fault.is_outage else 0.0
             self.recoveries.append(recovery)
@@ -572,14 +593,15 @@ async def _run(
     uploader = Uploader(stage, rng=random.Random(seed_number + 3_000_000_019))
     chaos = _Chaos(stage, sender, uploader, probes, rng=random.Random(seed_number))
     began = time.monotonic()
-    stopping = asyncio.Event()
+    stopping, uploaded = asyncio.Event(), asyncio.Event()
     load = asyncio.gather(
-        sender.until(stopping), uploader.until(stopping), sender.race(racing, stopping=stopping)
+        sender.until(stopping), uploader.until(uploaded), sender.race(racing, stopping=stopping)
     )
     try:
-        await chaos.run(faults, until_s=minutes * 60, outage_s=outage_s, report=report)
+        await chaos.run(faults, minutes=minutes, uploaded=uploaded, report=report)
     finally:
         stopping.set()
+        uploaded.set()
         await asyncio.wait_for(load, _END_S)
     lasted_s = time.monotonic() - began
     await _resolved(stage)
@@ -631,7 +653,7 @@ def _outage_s(minutes: float) -> float:
     The outage of a store, by the length of the chaos test: five minutes from a quarter of an hour on, less in a shorter one.
 
     >>> [_outage_s(minutes) for minutes in (0, 3, 15, 60)]
-    [10.0, 60.0, 300.0, 300.0]
+    [5.0, 60.0, 300.0, 300.0]
     """
     return min(max(_OUTAGE_SHORTEST_S, minutes * 60 / 3), _OUTAGE_LONGEST_S)
 

@@ -51,14 +51,14 @@ _STOPPED_S = 120.0
 _NOTIFY_PATH = "/api/webhooks/emp"
 _QUEUES = ("webhooks", "default", "billing", "reconciliation")
 
-# Short timeouts: calls time out soon, and "not found" is trusted after half a minute. The rates are high because disputes of a
+# Short timeouts: calls time out soon, and "not found" is trusted after a minute. The rates are high because disputes of a
 # year arrive within minutes, each with two status inquiries.
 _FAST = {
     "EMP_TIMEOUT": "2",
     "EMP_CONNECT_TIMEOUT": "1",
     "EMP_RATE_LIMIT": "50",
     "RECONCILIATION_RATE_LIMIT": "200",
-    "TETHER_NOT_FOUND_GRACE": "30",
+    "TETHER_NOT_FOUND_GRACE": "10",
 }
 # One debit in twenty has no clear response, taken or not; one inquiry in fifty fails.
 GATEWAY = Faults(
