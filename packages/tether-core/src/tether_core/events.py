@@ -36,6 +36,7 @@ __all__ = [
     "ReasonUnknown",
     "RefundChargedBack",
     "RefundStatusChanged",
+    "SubscriberDisabled",
     "decode",
     "encode",
     "name",
@@ -241,6 +242,19 @@ class DebtorEdited(msgspec.Struct, frozen=True, tag_field="event", tag="debtor.e
     verdict: str
 
 
+class SubscriberDisabled(msgspec.Struct, frozen=True, tag_field="event", tag="subscriber.disabled.1"):
+    """
+    Nothing more is sent to a subscriber until a person activates it; its events wait (`tether_core.subscribers.subscriber`).
+
+    Attributes:
+        subscriber_id: The subscriber.
+        reason: "failing": no success for days; "gone": its endpoint answered 410.
+    """
+
+    subscriber_id: int
+    reason: str
+
+
 Event: TypeAlias = (
     DatabaseEpochChanged
     | ClockStepped
@@ -254,6 +268,7 @@ Event: TypeAlias = (
     | DifferenceClosed
     | ExcessDelivered
     | DebtorEdited
+    | SubscriberDisabled
 )
 
 _decoder = msgspec.json.Decoder(Event)

@@ -23,6 +23,7 @@ __all__ = [
     "BULK",
     "CHECK",
     "CONFIRM",
+    "DELIVER",
     "FETCH_REPORTS",
     "HANDLE_RETURNS",
     "INQUIRE",
@@ -108,8 +109,12 @@ VOID_RUNS: Final = Job("void_runs", "billing", timeout_s=60, run_s=20, slots=1, 
 # Orders about everything that matches a filter: a batch takes some tenths of a second, and its results are stored.
 BULK: Final = Job("carry_out_bulk_orders", "billing", timeout_s=60, run_s=20, slots=1, look_every_s=2)
 
+# Events to subscribers. Events are written in many places, so there are no wake-ups.
+DELIVER: Final = Job("deliver_events", "default", timeout_s=60, run_s=20, slots=1, look_every_s=1)
+
 ALL: Final = (
     BULK,
+    DELIVER,
     INQUIRE,
     VOID_RUNS,
     WEBHOOKS,

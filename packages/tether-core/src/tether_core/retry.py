@@ -13,6 +13,7 @@ Retry schedules: how long each kind of work waits before it is tried again, and 
 | `HELD_S` | a debit or refund that a hold defers (`tether_core.holds`) | |
 | `REPORT_S` | fetching a report; the last wait repeats | |
 | `ACCOUNT_CHECK_S` | a check of an account that the provider did not answer | parked |
+| `DELIVERY_S` | an event that a subscriber did not take | given up |
 
 All values are seconds. Waits grow, so that a short failure ends soon and a long outage costs little.
 
@@ -33,6 +34,7 @@ __all__ = [
     "ACCOUNT_CHECK_S",
     "CONFIRMATION_S",
     "CONTRADICTION_AGES_S",
+    "DELIVERY_S",
     "GATEWAY_REFUND_S",
     "HELD_S",
     "INQUIRY_S",
@@ -81,6 +83,16 @@ HELD_S: Final = 20
 REPORT_S: Final = (30, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR)
 # An outage of a day.
 ACCOUNT_CHECK_S: Final = (30, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, *(_HOUR,) * 24)
+# Four and a half days: an endpoint that breaks on a Friday evening is mended on Tuesday.
+DELIVERY_S: Final = (
+    5,
+    30,
+    2 * _MINUTE,
+    10 * _MINUTE,
+    30 * _MINUTE,
+    *(n * _HOUR for n in (1, 2, 4, 8, 12)),
+    *(_DAY,) * 3,
+)
 
 
 def next_try(schedule_s: tuple[int, ...], failures: int, *, now: datetime, jitter: float) -> datetime | None:

@@ -64,6 +64,17 @@ STATES: Final[dict[str, dict[str, StateSentence]]] = {
             "Compare both with the gateway's record of the payment; the first one counts.",
         ),
     },
+    "subscriber": {
+        "active": _S("is active", "Nothing is left to do."),
+        "paused": _S("is paused", "Activate it first."),
+        "disabled": _S("is disabled", "Mend its endpoint, then activate it."),
+        "removed": _S("is removed", "Add a new one."),
+    },
+    "delivery": {
+        "waiting": _S("waits to be sent", "It is sent by itself; look at its tries."),
+        "delivered": _S("is delivered", "Replay it to send it again."),
+        "given_up": _S("was given up", "Replay it to send it again."),
+    },
     "billing run": {
         "planning": _S("is being planned", "Wait until it is planned, or pause or cancel it."),
         "canary": _S("waits for the outcome of its first debits", "Wait for them, or pause or cancel it."),

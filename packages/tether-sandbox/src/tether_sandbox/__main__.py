@@ -1,9 +1,11 @@
 """The command line `tether-sandbox`: all of Tether on one machine, with nothing installed."""
 
 import argparse
+import asyncio
 import contextlib
 import os
 import random
+import re
 import secrets
 import signal
 import subprocess
@@ -22,7 +24,7 @@ from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_sandbox import playground
+from tether_sandbox import playground, receiver
 from tether_sandbox.chaos import command as chaos
 from tether_sandbox.demo import demo
 from tether_sandbox.gateway import command as gateway
@@ -158,6 +160,26 @@ def _parser() -> argparse.ArgumentParser:
     item.set_defaults(do=gateway.run)
 
     item = commands.add_parser(
+        "receiver", help="receive events as a subscriber that misbehaves, and print a JSON line for each"
+    )
+    item.add_argument(
+        "--port", type=whole(1, 65_535), default=8090, help="on 127.0.0.1 (default: %(default)s)"
+    )
+    item.add_argument(
+        "--secret", action="append", default=[], help="verify signatures by it; may be repeated"
+    )
+    item.add_argument(
+        "--fault", default="ok", help=f"how to answer: a status, or one of {', '.join(receiver.FAULTS)}"
+    )
+    item.add_argument(
+        "--percent",
+        type=whole(0, 100),
+        default=100,
+        help="requests that get the fault (default: %(default)s)",
+    )
+    item.set_defaults(do=_receiver)
+
+    item = commands.add_parser(
         "chaos", help="kill, freeze and flush everything under load, then check the result"
     )
     chaos.add_arguments(item)
@@ -173,6 +195,25 @@ def _demo(args: argparse.Namespace) -> int:
 def _chaos(args: argparse.Namespace) -> int:
     _exit_on_signals()
     return chaos.run(args)
+
+
+def _receiver(args: argparse.Namespace) -> int:
+    if args.fault.partition(":")[0] not in receiver.FAULTS and not re.fullmatch(
+        r"[2-5][0-9]{2}(:[0-9]{1,6})?", args.fault
+    ):
+        raise InvalidRequest(f"use a status, or one of {', '.join(receiver.FAULTS)}", field="--fault")
+    _exit_on_signals()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(
+            receiver.run(
+                port=args.port,
+                secrets=args.secret,
+                fault=args.fault,
+                share=args.percent / 100,
+                rng=random.Random(),
+            )
+        )
+    return 0
 
 
 def _up(args: argparse.Namespace) -> int:

@@ -36,6 +36,7 @@ from tether_core.retention.periods import KINDS, Periods
 from tether_core.screening import verdicts
 from tether_core.screening.verdicts import Same
 from tether_core.sepa_text import Characters
+from tether_core.subscribers.addresses import networks as subscriber_networks
 
 __all__ = ["Setting", "Settings", "described"]
 
@@ -391,6 +392,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Days from its newest row until an archive is removed; tax law asks for vouchers for up to ten years.",
         ),
     ] = 3_650
+    subscriber_networks: Annotated[
+        tuple[str, ...],
+        _env(
+            "TETHER_SUBSCRIBER_NETWORKS",
+            "Addresses or networks that are not public and that events may be sent to all the same, with commas, such as 10.1.0.0/16. "
+            "With it, http is accepted for these. Empty: only public addresses, by https.",
+        ),
+    ] = ()
+    delivery_log_days: Annotated[
+        int,
+        _env(
+            "TETHER_DELIVERY_LOG_DAYS",
+            "Days for which deliveries to subscribers are kept after they ended; a month answers most questions.",
+        ),
+    ] = 30
     # --- workers and logs ---
     worker_pools: Annotated[
         str,
@@ -454,6 +470,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidRequest(why, field="TETHER_FINGERPRINT_KEY")
         networks(settings.trusted_proxies)
         _ = settings.periods
+        subscriber_networks(settings.subscriber_networks)
         if settings.second_factor == "required" and not settings.secrets_key:
             why = "must be set where TETHER_SECOND_FACTOR is required; `tether-worker accounts new-key` prints a key"
             raise InvalidRequest(why, field="TETHER_SECRETS_KEY")

@@ -43,6 +43,7 @@ from tether_web import (
     openapi,
     queues,
     stated_outcomes,
+    subscribers,
     vop,
 )
 from tether_web.console import routes as console
@@ -212,6 +213,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             webhook_events.ROUTER,
             replays.ROUTER,
             stream.ROUTER,
+            *subscribers.ROUTERS,
             uploads.ROUTER,
             layout_answers.ROUTER,
             *billing.ROUTERS,

@@ -23,6 +23,7 @@ from tether_core.errors import Unavailable
 from tether_core.jobs import Queue
 from tether_core.scaling import LIVE_S
 from tether_core.spreadsheet import Rules
+from tether_core.subscribers.addresses import networks
 from tether_stores import redis
 from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
@@ -70,6 +71,8 @@ from tether_worker.refunds.submission import expire_refunds, submitting_refunds
 from tether_worker.retention.archive import ArchiveDeps, archiving
 from tether_worker.retention.prune import prune_old_debtors, prune_old_uploads
 from tether_worker.row_counts import add_row_counts
+from tether_worker.subscribers.deliveries import Delivering, delivering, pruning
+from tether_worker.subscribers.sending import Sender
 from tether_worker.uploads.intake import Intake, intake
 from tether_worker.uploads.orphans import sweep_objects
 from tether_worker.uploads.reader import Limits
@@ -193,8 +196,9 @@ async def work_until_stopped(
             works_of, periodic_tasks_of = _reading(
                 settings, pool, stopping=gates.closed("default"), clock=clock
             )
-            works += works_of
-            periodic_tasks += periodic_tasks_of
+            works_of_subscribers, pruned = _delivering(stack, settings, pool, clock=clock)
+            works += [*works_of, works_of_subscribers]
+            periodic_tasks += [*periodic_tasks_of, pruned]
         works = [observed(work, gates=gates, activities=activities, metrics=metrics) for work in works]
         workers = [
             _worker(
@@ -431,6 +435,15 @@ def _reading(
         prune_old_uploads(pool, store, periods=settings.periods, clock=clock),
         prune_old_debtors(pool, periods=settings.periods, clock=clock),
     ]
+
+
+def _delivering(
+    stack: AsyncExitStack, settings: Settings, pool: Pool, *, clock: Clock
+) -> tuple[Work, PeriodicTask]:
+    sender = Sender(allowed=networks(settings.subscriber_networks))
+    deps = Delivering(pool, sender, secrets_key=settings.secrets_key, clock=clock)
+    stack.push_async_callback(deps.ended)
+    return delivering(deps), pruning(pool, clock=clock, days=settings.delivery_log_days)
 
 
 class _WakeUpQueue(Worker[Any]):

@@ -28,6 +28,7 @@ Permission: TypeAlias = Literal[
     "reconciliation",
     "queues",
     "audit",
+    "subscribers",
     "people",
 ]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -47,11 +48,12 @@ _OPERATOR: Final = _VIEWER | frozenset[Permission](
         "audit",
     }
 )
+# "subscribers" decides where events go, which leaves the installation, so only an administrator has it.
 # "files" is the download of original files and reports with whole account numbers, so a viewer does not have it.
 TABLE: Final[dict[Role, frozenset[Permission]]] = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,
-    "admin": _OPERATOR | frozenset[Permission]({"people"}),
+    "admin": _OPERATOR | frozenset[Permission]({"people", "subscribers"}),
 }
 
 _NAME_MAX: Final = 64

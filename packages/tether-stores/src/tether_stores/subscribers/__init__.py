@@ -1,0 +1,1 @@
+"""Subscribers, their deliveries, and replays."""

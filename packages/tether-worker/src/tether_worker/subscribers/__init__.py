@@ -1,0 +1,1 @@
+"""Events to subscribers: deliveries are made from the outbox, and sent."""
