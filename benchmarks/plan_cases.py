@@ -123,6 +123,7 @@ EXEMPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("database_epoch.server", "database_epoch.server_closed"), "asks the server about itself"
     ),
+    "subscribers/subscribers.hold_to_add": "a lock without a table",
     "fingerprint_key.restart_dry_runs": "once per rekeying, by command: it reads the uploads, which are few",
     "fingerprint_key.finish": "once per rekeying, by command: it looks up the account of every blacklist entry",
 }
@@ -394,6 +395,64 @@ _PRUNING: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "prune_debtors": {"": _OLD | {"to": 500, "reads_max": 3_000}},
 }
 
+_SUBSCRIBER: Final[dict[str, Any]] = {
+    "subscriber_id": 1,
+    "waiting_max": 1_000,
+    "name": "books",
+    "url": "https://books.example/",
+    "types": ["iban.blocked"],
+    "accounts": ["default"],
+    "state": "waiting",
+    "disabled_reason": None,
+    "sealed": b"",
+    "old_secret_until": None,
+    "position": 1,
+    "created_by": "x",
+    "up_to": lambda rows: rows // 2,
+    "after": 0,
+    "event_ids": _SPREAD,
+    "event_names": ["iban.blocked"] * 100,
+    "order_keys": [None] * 100,
+    "attempt_ids": _SPREAD,
+    "webhook_event_ids": _SPREAD,
+    "leased_until": _ago(0),
+    "delivery_id": 1,
+    "tries": 1,
+    "due_at": _ago(0),
+    "http_status": 204,
+    "error": None,
+    "failures": 1,
+    "ended_at": None,
+    "number": 1,
+    "tried_at": _ago(0),
+    "took_ms": 1,
+    "before": 1,
+    "event_id": 5,
+    "ordered_by": "x",
+    "reason": "x",
+    "replay_id": 1,
+    "count": 1,
+    "finished_at": _ago(0),
+    "limit": 500,
+}
+_SUBSCRIBERS: Final[dict[str, dict[str, Any]]] = {
+    "subscribers": dict.fromkeys(
+        """
+        all_subscribers by_id hold count add put_secrets sealed change with_work hold_position advance succeeded failed delivered
+        """.split(),
+        _SUBSCRIBER,
+    )
+    | {"put_state": _SUBSCRIBER | {"state": "active"}},
+    "deliveries": dict.fromkeys(
+        """
+        waiting_count reopen accounts_of due claim put add_try bring_forward send_now drop_waiting listed of_event by_id tries
+        """.split(),
+        _SUBSCRIBER,
+    )
+    | {"add": _SUBSCRIBER | {"accounts": ["default"] * 100}, "prune": _SUBSCRIBER | {"before": _ago(30)}},
+    "replays": dict.fromkeys("add hold_open advance of_subscriber first_from newest".split(), _SUBSCRIBER),
+}
+
 # By query, by the word for the variant: parameters that differ; "reads_max" and "buffers_max" where more may be read.
 VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "accounts/gateway_identities.open_calls": {
@@ -456,6 +515,11 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
     },
     "uploads/withdrawals.withdraw": {"": {"state": "withdrawn"}},
+    **{
+        f"subscribers/{file}.{name}": {"": parameters}
+        for file, queries in _SUBSCRIBERS.items()
+        for name, parameters in queries.items()
+    },
     **{f"retention/archives.{name}": parameters for name, parameters in _ARCHIVES.items()},
     **{f"retention/pruning.{name}": parameters for name, parameters in _PRUNING.items()},
     **{

@@ -20,6 +20,7 @@ from tether_core.events import (
     ReasonUnknown,
     RefundChargedBack,
     RefundStatusChanged,
+    SubscriberDisabled,
     decode,
     encode,
 )
@@ -50,6 +51,10 @@ RECORDED: list[tuple[bytes, Event]] = [
         RefundStatusChanged(3, 7, "refund", "r", "pending", "approved", "answered"),
     ),
     (b'{"event":"refund.charged_back.1","attempt_id":7}', RefundChargedBack(7)),
+    (
+        b'{"event":"subscriber.disabled.1","subscriber_id":3,"reason":"failing"}',
+        SubscriberDisabled(3, "failing"),
+    ),
     (
         b'{"event":"database.epoch_changed.1","epoch":2,"reason":"other timeline"}',
         DatabaseEpochChanged(2, "other timeline"),
@@ -185,6 +190,7 @@ def test_no_event_has_room_for_personal_data() -> None:
         "by_ms",
         "reason",
         "deliveries",
+        "subscriber_id",
         "debtor_id",
         "upload_id",
         "version",

@@ -17,6 +17,7 @@ from tether_core.notifications import inbox
 from tether_core.payments import attempt, returns, submission
 from tether_core.refunds import refund, run_voids
 from tether_core.refunds.refund import Allowance, RefundKind
+from tether_core.subscribers import delivery, subscriber
 from tether_core.uploads import problems, upload, withdrawal
 
 LIVES: dict[str, dict[Any, dict[Any, Any]]] = {
@@ -24,6 +25,8 @@ LIVES: dict[str, dict[Any, dict[Any, Any]]] = {
     "notification": inbox.TRANSITIONS,
     "billing run": run.TRANSITIONS,
     "debit to send": submission.TRANSITIONS,
+    "subscriber": subscriber.TRANSITIONS,
+    "delivery": delivery.TRANSITIONS,
 }
 # What people ask for beside the steps of a life cycle: subject, state, step as the routes and the core name them.
 ASKED: list[tuple[str, str, str]] = [
@@ -44,7 +47,7 @@ ASKED: list[tuple[str, str, str]] = [
 ]
 # Verbs with which a sentence says what to do, and words that say when.
 DO = re.compile(
-    r"\b(Add|Answer|Cancel|Compare|Keep|Look|Nothing is left to do|Order|Pause|Read|Refund|Replay|Resume|Send|Use|Wait|before [0-9]{4}-)",
+    r"\b(Activate|Add|Answer|Cancel|Compare|Keep|Look|Mend|Nothing is left to do|Order|Pause|Read|Refund|Replay|Resume|Send|Use|Wait|before [0-9]{4}-)",
     re.IGNORECASE,
 )
 

@@ -8,14 +8,17 @@ import random
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import psycopg
 import pytest
+from standardwebhooks import Webhook
 from tether_core.emp.signature import sign
 from tether_core.events import RefundChargedBack, encode
+from tether_core.subscribers import cloud_events
 from tether_sandbox.gateway import Setup, running
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.server import free_port
@@ -37,6 +40,30 @@ def _loaded(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+async def test_a_receiver_verifies_events_and_ignores_repeats(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A copy of the example would take events of anybody, or book each retry."""
+    secret = "whsec_" + "c2VjcmV0" * 4
+    monkeypatch.setenv("TETHER_WEBHOOK_SECRET", secret)
+    app = _loaded("receive_events").app
+    now = datetime.now(UTC)
+    payload = encode(RefundChargedBack(7))
+    body = cloud_events.body(43, occurred_at=now, payload=payload, account="default")
+    message_id = cloud_events.stable_id(43, occurred_at=now, payload=payload)
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(message_id, now, body.decode()),
+    }
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://books") as client:
+        for _ in range(2):
+            assert (await client.post("/tether", content=body, headers=headers)).status_code == 204
+        assert capsys.readouterr().out.count("billing-attempts/7") == 1
+        changed = body.replace(b"7", b"8")
+        assert (await client.post("/tether", content=changed, headers=headers)).status_code == 401
 
 
 async def test_the_core_verifies_and_acknowledges_inside_fastapi(

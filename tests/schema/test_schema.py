@@ -29,6 +29,7 @@ from tether_core.refunds import refund, run_voids
 from tether_core.retention import periods
 from tether_core.screening import questions, verdicts
 from tether_core.spreadsheet import outcomes
+from tether_core.subscribers import delivery, subscriber
 from tether_core.uploads import upload
 from tether_stores.queries import read
 
@@ -129,6 +130,9 @@ KNOWN: dict[str, set[Any]] = {
     "run_void_debits_refused_known": set(get_args(run_voids.VoidRefusalCode)),
     "run_voids_state_known": set(get_args(run_voids.RunVoidState)),
     "stated_outcomes_outcome_known": set(get_args(stated_outcomes.StatedOutcome)),
+    "subscribers_state_known": set(subscriber.TRANSITIONS),
+    "subscribers_disabled_reason_known": set(get_args(subscriber.DisabledReason)),
+    "deliveries_state_known": set(delivery.TRANSITIONS),
     "supervisors_state_known": set(get_args(scaling.ProcessState)),
     "uploads_state_known": set(get_args(upload.UploadState)),
     "vop_checks_state_known": set(vop.TRANSITIONS),

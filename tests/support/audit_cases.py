@@ -191,6 +191,60 @@ CASES: Final[dict[str, Call]] = {
     "DELETE /api/api-keys/{key_id:int}": Call(
         "/api/api-keys/1", "api_key.revoked", ("api_key", "1"), {"params": WHY}, after="POST /api/api-keys"
     ),
+    "POST /api/subscribers": Call(
+        "/api/subscribers",
+        "subscriber.added",
+        ("subscriber", "2"),
+        {"json": {"name": "books", "url": "https://books.example/events", "after": 0, **WHY}},
+    ),
+    "PATCH /api/subscribers/{subscriber_id:int}": Call(
+        "/api/subscribers/2",
+        "subscriber.changed",
+        ("subscriber", "2"),
+        {"json": {"types": ["iban.blocked"], **WHY}},
+        after="POST /api/subscribers",
+    ),
+    "POST /api/subscribers/{subscriber_id:int}/pause": Call(
+        "/api/subscribers/2/pause",
+        "subscriber.changed",
+        ("subscriber", "2"),
+        {"json": WHY},
+        after="POST /api/subscribers",
+    ),
+    "POST /api/subscribers/{subscriber_id:int}/activate": Call(
+        "/api/subscribers/2/activate",
+        "subscriber.changed",
+        ("subscriber", "2"),
+        {"json": WHY},
+        after="POST /api/subscribers/{subscriber_id:int}/pause",
+    ),
+    "POST /api/subscribers/{subscriber_id:int}/rotate": Call(
+        "/api/subscribers/2/rotate",
+        "subscriber.secret_rotated",
+        ("subscriber", "2"),
+        {"json": WHY},
+        after="POST /api/subscribers",
+    ),
+    "POST /api/subscribers/{subscriber_id:int}/replay": Call(
+        "/api/subscribers/1/replay",
+        "subscriber.replayed",
+        ("subscriber", "1"),
+        {"json": {"after": 0, **WHY}},
+    ),
+    "POST /api/deliveries/{delivery_id:int}/replay": Call(
+        "/api/deliveries/1/replay",
+        "subscriber.replayed",
+        ("subscriber", "1"),
+        {"json": WHY},
+        after="POST /api/subscribers/{subscriber_id:int}/replay",
+    ),
+    "DELETE /api/subscribers/{subscriber_id:int}": Call(
+        "/api/subscribers/1",
+        "subscriber.removed",
+        ("subscriber", "1"),
+        {"params": WHY},
+        after="POST /api/deliveries/{delivery_id:int}/replay",
+    ),
 }
 
 # Routes that change something and leave no row, or whose row comes from another route, and why.

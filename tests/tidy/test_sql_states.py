@@ -13,6 +13,7 @@ from tether_core.notifications import inbox
 from tether_core.payments import attempt
 from tether_core.reconciliation import gateway_refunds
 from tether_core.refunds import refund, run_voids
+from tether_core.subscribers import delivery, subscriber
 from tether_core.uploads import upload
 from tether_stores import queries
 
@@ -25,6 +26,8 @@ LIFE_CYCLES: Final[dict[str, tuple[Mapping[Any, Mapping[Any, Any]], set[str]]]] 
     "billing_runs": (run.TRANSITIONS, {"planning"}),
     "run_voids": (run_voids.TRANSITIONS, {"working"}),
     "bulk_orders": (bulk_orders.TRANSITIONS, {"working"}),
+    "deliveries": (delivery.TRANSITIONS, {"waiting"}),
+    "subscribers": (subscriber.TRANSITIONS, {"active"}),
     "uploads": (upload.TRANSITIONS, {"received"}),
     "vop_checks": (vop.TRANSITIONS, {"waiting"}),
     "webhook_events": (inbox.TRANSITIONS, {"waiting", "conflicting"}),

@@ -15,6 +15,7 @@ from tether_core.payments.attempt import state_of
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.seed import seed
 from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores.accounts.gateway_accounts import new_key
 
 from tests.support.audit_cases import CASES, WHY
 
@@ -34,7 +35,9 @@ DEBITS = [(60, 0, ""), (60, 0, "today"), (10, 0, ""), (60, 1, ""), (10, 0, "unre
 @pytest.fixture
 async def api(serving: Serve, environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """The API with a gateway account; nobody works, so orders stay as they were made."""
-    async with serving(environment | {"EMP_API_URL": "https://gateway.invalid"}) as client:
+    async with serving(
+        environment | {"EMP_API_URL": "https://gateway.invalid", "TETHER_SECRETS_KEY": new_key()}
+    ) as client:
         client.headers.update(KEY)
         yield client
 
@@ -83,6 +86,16 @@ def world(database_url: str) -> str:
             "insert into layout_answers (layout, subject, answer, days_min, upload_id, answered_by, answered_at)"
             " values ('\\x01', 'collected_before', 'take', 26, 1, 'ops', %s)",
             [NOW],
+        )
+        conn.execute(
+            "insert into subscribers (name, url, state, sealed, position, created_by, created_at, updated_at)"
+            " values ('former', 'https://former.example/', 'active', '', 9, 'ops', %(now)s, %(now)s)",
+            {"now": NOW},
+        )
+        conn.execute(
+            "insert into deliveries (subscriber_id, event_id, event_name, state, created_at, ended_at)"
+            " values (1, 5, 'iban.blocked', 'delivered', %(now)s, %(now)s)",
+            {"now": NOW},
         )
         conn.execute(
             "insert into reconciliation_differences (kind, attempt_id, subject, ours, theirs, holds_refunds, first_seen_at,"

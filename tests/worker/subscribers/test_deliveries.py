@@ -144,8 +144,8 @@ async def test_an_endpoint_that_fails_for_days_is_disabled_and_goes_on_where_it_
     clock.now += timedelta(days=30)
     await write(conn, changed(3), now=clock())
     await deliver()
-    told = [item for item in receiver.taken() if item.type == "tether.subscriber.disabled.1"]
-    assert [item.data for item in told] == [{"subscriber_id": subscriber_id, "reason": "failing"}]
+    announced = [item for item in receiver.taken() if item.type == "tether.subscriber.disabled.1"]
+    assert [item.data for item in announced] == [{"subscriber_id": subscriber_id, "reason": "failing"}]
     assert len(receiver.received) <= count + 1  # only the watcher's event
     receiver.fault = "ok"
     await subscribers.put_state(conn, subscriber_id, "active", now=clock())
@@ -295,7 +295,7 @@ async def test_without_the_key_nothing_is_sent_and_no_try_is_used_up(
     await keyless.ended()
     found = await subscribers.by_id(conn, subscriber_id)
     assert found is not None
-    assert (found.failing_since, found.waiting) == (None, 1)
+    assert (found.failing_since_at, found.waiting) == (None, 1)
     assert await _rows(conn, "select error, failures from deliveries") == [("secret_unreadable", 0)]
     clock.now += timedelta(minutes=2)
     await deliver()

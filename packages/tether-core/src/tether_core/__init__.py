@@ -33,6 +33,7 @@ A folder is one subject, and the subject has this name in every package:
 | `inquiry_orders`, `stated_outcomes` | inquiries that a person orders; outcomes that a person states | in the modules |
 | `order_keys` | duplicate orders | in the module |
 | `events`, `jobs` | announced events; background jobs | `Event` and its kinds, `Job` |
+| `subscribers` | other systems to which events are sent: life cycles, addresses, the body | in the modules |
 | `scaling` | how many worker processes a pool runs | in the module |
 | `clock_steps`, `database_epoch` | clocks that were set; databases that were restored | in the modules |
 | `audit`, `people` | who did what; roles and permissions, sign-in, client addresses | in the modules |

@@ -27,7 +27,7 @@ import msgspec
 from litestar import Response, Router, delete, get, patch, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody, Parameter, QueryParameter
 from tether_core.audit import Action, Fact, facts
 from tether_core.errors import InvalidRequest
 from tether_core.people.roles import require_name
@@ -348,7 +348,7 @@ async def _step(
             now=now,
         )
         subscriber = before if after == "removed" else await _found(conn, subscriber_id)
-    _log.info("subscriber state changed", subscriber_id=subscriber_id, state=after)
+    _log.info("subscriber changed", subscriber_id=subscriber_id, step=taken)
     return subscriber
 
 
@@ -465,7 +465,7 @@ async def deliveries_of(
     state: State,
     subscriber_id: Id,
     delivery_state: Annotated[
-        DeliveryState | None, Parameter(query="state", description="Only deliveries in this state.")
+        DeliveryState | None, QueryParameter(name="state", description="Only deliveries in this state.")
     ] = None,
     cursor: Annotated[
         str | None, Parameter(description="`next` of the previous page.", max_length=100)

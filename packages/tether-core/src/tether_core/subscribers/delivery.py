@@ -112,6 +112,10 @@ def step(state: DeliveryState, taken: DeliveryStep) -> DeliveryState:
     """
     The state after a step.
 
+    Args:
+        state: The current state.
+        taken: The step.
+
     Raises:
         IllegalStep: when `TRANSITIONS` has no such step.
     """
@@ -126,6 +130,7 @@ def decide(response: Response, *, tries: int, now: datetime, jitter: float) -> V
     Decide what becomes of a waiting delivery.
 
     Args:
+        response: The result of the try.
         tries: Tries so far, with this one.
         jitter: Drawn by the caller from [0, 1).
     """

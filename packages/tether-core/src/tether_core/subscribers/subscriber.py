@@ -82,6 +82,10 @@ def step(state: SubscriberState, taken: SubscriberStep) -> SubscriberState:
     """
     The state after a step.
 
+    Args:
+        state: The current state.
+        taken: The step.
+
     Raises:
         IllegalStep: when `TRANSITIONS` has no such step.
     """
@@ -96,6 +100,7 @@ def wants(chosen: Filter, *, name: str, account: str | None) -> bool:
     Whether a subscriber gets an event.
 
     Args:
+        chosen: Of the subscriber.
         name: Of the event, without its version.
         account: The gateway account it belongs to; `None` for none.
     """

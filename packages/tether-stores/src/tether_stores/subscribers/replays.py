@@ -43,6 +43,11 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
 
 
+class _Event(msgspec.Struct, frozen=True):
+    id: int
+    occurred_at: datetime
+
+
 def _replay(*, types: list[str] | None, **columns: Any) -> Replay:
     return Replay(types=None if types is None else tuple(types), **columns)
 
@@ -104,9 +109,9 @@ async def id_before(conn: Connection, at: datetime) -> int:
     low, high = 0, await newest(conn)
     while low < high:
         middle = (low + high + 1) // 2
-        row = await (await conn.execute(_SQL["first_from"], {"event_id": middle})).fetchone()
-        if row is not None and row[1] < at:
-            low = max(middle, int(row[0]))
+        event = await fetch_one(conn, _SQL["first_from"], {"event_id": middle}, into=_Event)
+        if event is not None and event.occurred_at < at:
+            low = max(middle, event.id)
         else:
             high = middle - 1
     return low

@@ -50,7 +50,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
         disabled_reason: "failing" or "gone"; null where it is not disabled.
         old_secret_until: Until when deliveries are signed with the former secret, too; null where there is none.
         position: Events of the outbox up to this id have become deliveries.
-        failing_since: The first failure after the last success; null while it works.
+        failing_since_at: The first failure after the last success; null while it works.
         delivered_at: The last success, up to a minute late; null for none.
         created_by: The name of the user or key that added it.
         created_at: When it was added.
@@ -68,7 +68,7 @@ class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
     disabled_reason: DisabledReason | None
     old_secret_until: datetime | None
     position: int
-    failing_since: datetime | None
+    failing_since_at: datetime | None
     delivered_at: datetime | None
     created_by: str
     created_at: datetime
@@ -82,11 +82,11 @@ class Failing(msgspec.Struct, frozen=True):
     A subscriber after a failure.
 
     Attributes:
-        failing_since: The first failure after its last success.
+        failing_since_at: The first failure after its last success.
         state: Its state.
     """
 
-    failing_since: datetime
+    failing_since_at: datetime
     state: SubscriberState
 
 
@@ -214,10 +214,13 @@ async def with_work(conn: Connection, *, up_to: int) -> list[int]:
     return [int(row[0]) for row in await cursor.fetchall()]
 
 
+def _held(*, position: int, types: list[str] | None, accounts: list[str] | None) -> tuple[int, Filter]:
+    return position, _chosen(types=types, accounts=accounts)
+
+
 async def hold_position(conn: Connection, subscriber_id: int) -> tuple[int, Filter] | None:
     """The position and the filters of an active subscriber, locked; `None` while another worker holds it."""
-    row = await (await conn.execute(_SQL["hold_position"], {"subscriber_id": subscriber_id})).fetchone()
-    return None if row is None else (int(row[0]), _chosen(types=row[1], accounts=row[2]))
+    return await fetch_one(conn, _SQL["hold_position"], {"subscriber_id": subscriber_id}, into=_held)
 
 
 async def advance(conn: Connection, subscriber_id: int, *, position: int) -> None:

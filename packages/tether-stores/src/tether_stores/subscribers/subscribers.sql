@@ -5,7 +5,7 @@
 
 -- {columns} --
 -- As `Subscriber`, but for what is counted.
-s.id, s.name, s.url, s.types, s.accounts, s.state, s.disabled_reason, s.old_secret_until, s.position, s.failing_since, s.delivered_at,
+s.id, s.name, s.url, s.types, s.accounts, s.state, s.disabled_reason, s.old_secret_until, s.position, s.failing_since_at, s.delivered_at,
 s.created_by, s.created_at, s.updated_at
 
 -- {counted} --
@@ -72,7 +72,7 @@ returning id;
 update subscribers
 set
     state = %(state)s, disabled_reason = %(disabled_reason)s, updated_at = %(now)s,
-    failing_since = case when %(state)s = 'active' then null else failing_since end,
+    failing_since_at = case when %(state)s = 'active' then null else failing_since_at end,
     sealed = case when %(state)s = 'removed' then '' else sealed end
 where id = %(subscriber_id)s;
 
@@ -98,17 +98,17 @@ update subscribers set position = %(position)s where id = %(subscriber_id)s;
 -- succeeded --
 -- Note a success. 0 or 1 row: since when it had been failing before; none where it was not.
 update subscribers s
-set failing_since = null, delivered_at = %(now)s
+set failing_since_at = null, delivered_at = %(now)s
 from subscribers before
-where s.id = %(subscriber_id)s and before.id = s.id and before.failing_since is not null
-returning before.failing_since;
+where s.id = %(subscriber_id)s and before.id = s.id and before.failing_since_at is not null
+returning before.failing_since_at;
 
 -- failed --
 -- Note a failure. 1 row: since when it has been failing, and its state.
 update subscribers
-set failing_since = coalesce(failing_since, %(now)s)
+set failing_since_at = coalesce(failing_since_at, %(now)s)
 where id = %(subscriber_id)s
-returning failing_since, state;
+returning failing_since_at, state;
 
 -- delivered --
 -- Note the time of the last success, every minute at most.

@@ -314,7 +314,7 @@ async def record(
     reason: DisabledReason | None = None
     if verdict.is_gone:
         reason = "gone"
-    elif must_disable(failing_since=health.failing_since, now=now):
+    elif must_disable(failing_since=health.failing_since_at, now=now):
         reason = "failing"
     if reason is None:
         return

@@ -14,7 +14,7 @@ create table subscribers (
     -- Events of the outbox up to here have become deliveries.
     position bigint not null,
     -- The first failure after the last success; null while it works.
-    failing_since timestamptz,
+    failing_since_at timestamptz,
     delivered_at timestamptz,
     created_by text not null,
     created_at timestamptz not null,
