@@ -121,7 +121,7 @@ def test_a_delivery_is_retried_for_days_and_asks_no_longer_than_an_hour_more() -
     due = [
         decide(Response(503, "status"), tries=n, now=NOON, jitter=0.5) for n in range(1, len(DELIVERY_S) + 2)
     ]
-    assert [verdict.state for verdict in due] == ["waiting"] * len(DELIVERY_S) + ["given_up"]
+    assert [result.state for result in due] == ["waiting"] * len(DELIVERY_S) + ["given_up"]
     asked = decide(Response(429, "status", 9e9), tries=1, now=NOON, jitter=0.5)
     assert asked.due_at == NOON + timedelta(seconds=RETRY_AFTER_MAX_S)
     # A success with an error is none, such as a redirect that some proxy made one of.

@@ -16,7 +16,7 @@ of different payments do not wait for each other. After an event was given up, t
 >>> from datetime import UTC, datetime
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> decide(Response(204), tries=1, now=noon, jitter=0.5)
-Verdict(state='delivered', due_at=None, is_gone=False)
+TryResult(state='delivered', due_at=None, is_gone=False)
 >>> decide(Response(500), tries=1, now=noon, jitter=0.5).due_at.isoformat()
 '2026-03-02T12:00:05+00:00'
 >>> decide(Response(None, error="timeout"), tries=99, now=noon, jitter=0.5).state
@@ -40,7 +40,7 @@ __all__ = [
     "DeliveryState",
     "DeliveryStep",
     "Response",
-    "Verdict",
+    "TryResult",
     "decide",
     "step",
 ]
@@ -93,7 +93,7 @@ class Response(msgspec.Struct, frozen=True):
     retry_after_s: float | None = None
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class TryResult(msgspec.Struct, frozen=True):
     """
     What becomes of a delivery after a try.
 
@@ -125,7 +125,7 @@ def step(state: DeliveryState, taken: DeliveryStep) -> DeliveryState:
     return after
 
 
-def decide(response: Response, *, tries: int, now: datetime, jitter: float) -> Verdict:
+def decide(response: Response, *, tries: int, now: datetime, jitter: float) -> TryResult:
     """
     Decide what becomes of a waiting delivery.
 
@@ -135,12 +135,12 @@ def decide(response: Response, *, tries: int, now: datetime, jitter: float) -> V
         jitter: Drawn by the caller from [0, 1).
     """
     if response.http_status is not None and 200 <= response.http_status < 300 and response.error is None:
-        return Verdict(step("waiting", "delivered"), None)
+        return TryResult(step("waiting", "delivered"), None)
     is_gone = response.http_status == _GONE
     due_at = next_try(DELIVERY_S, tries, now=now, jitter=jitter)
     if due_at is None:
-        return Verdict(step("waiting", "given up"), None, is_gone)
+        return TryResult(step("waiting", "given up"), None, is_gone)
     if response.retry_after_s is not None:
         wanted = now + timedelta(seconds=min(max(response.retry_after_s, 0.0), RETRY_AFTER_MAX_S))
         due_at = max(due_at, wanted)
-    return Verdict(step("waiting", "deferred"), due_at, is_gone)
+    return TryResult(step("waiting", "deferred"), due_at, is_gone)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core.subscribers.delivery import DeliveryState, Response, Verdict
+from tether_core.subscribers.delivery import DeliveryState, Response, TryResult
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -187,7 +187,7 @@ async def put(
     conn: Connection,
     claimed: Claimed,
     response: Response,
-    verdict: Verdict,
+    result: TryResult,
     *,
     tried_at: datetime,
     took_ms: int,
@@ -197,12 +197,12 @@ async def put(
     parameters = {
         "delivery_id": claimed.id,
         "tries": claimed.tries,
-        "state": verdict.state,
-        "due_at": verdict.due_at,
+        "state": result.state,
+        "due_at": result.due_at,
         "http_status": response.http_status,
         "error": response.error,
-        "failures": claimed.failures + (verdict.state != "delivered"),
-        "ended_at": None if verdict.state == "waiting" else now,
+        "failures": claimed.failures + (result.state != "delivered"),
+        "ended_at": None if result.state == "waiting" else now,
     }
     is_ours = await (await conn.execute(_SQL["put"], parameters)).fetchone() is not None
     tried = {

@@ -21,7 +21,7 @@ import msgspec
 from tether_core.events import SubscriberDisabled
 from tether_core.jobs import DELIVER
 from tether_core.subscribers import cloud_events
-from tether_core.subscribers.delivery import Response, Verdict, decide
+from tether_core.subscribers.delivery import Response, TryResult, decide
 from tether_core.subscribers.subscriber import (
     DisabledReason,
     Filter,
@@ -292,27 +292,27 @@ async def record(
     subscriber_id = claimed.subscriber_id
     if response.error in _INTERNAL:
         # It says nothing about the subscriber, so it uses no try up.
-        later = Verdict("waiting", now + _SECRET_RETRY)
-        verdict = Verdict("given_up", None) if response.error == "event_deleted" else later
+        later = TryResult("waiting", now + _SECRET_RETRY)
+        result = TryResult("given_up", None) if response.error == "event_deleted" else later
         kept = msgspec.structs.replace(claimed, failures=claimed.failures - 1)
-        await deliveries.put(conn, kept, response, verdict, tried_at=tried_at, took_ms=took_ms, now=now)
+        await deliveries.put(conn, kept, response, result, tried_at=tried_at, took_ms=took_ms, now=now)
         return
-    verdict = decide(response, tries=claimed.failures + 1, now=now, jitter=jitter)
-    if verdict.state == "delivered":
+    result = decide(response, tries=claimed.failures + 1, now=now, jitter=jitter)
+    if result.state == "delivered":
         since = await subscribers.succeeded(conn, subscriber_id, now=now)
-        await deliveries.put(conn, claimed, response, verdict, tried_at=tried_at, took_ms=took_ms, now=now)
+        await deliveries.put(conn, claimed, response, result, tried_at=tried_at, took_ms=took_ms, now=now)
         if is_recovery(failing_since=since, now=now):
             await deliveries.bring_forward(conn, subscriber_id, now=now)
             _log.info("subscriber recovered", subscriber_id=subscriber_id)
         return
     health = await subscribers.failed(conn, subscriber_id, now=now)
-    await deliveries.put(conn, claimed, response, verdict, tried_at=tried_at, took_ms=took_ms, now=now)
-    if verdict.state == "given_up":
+    await deliveries.put(conn, claimed, response, result, tried_at=tried_at, took_ms=took_ms, now=now)
+    if result.state == "given_up":
         _log.warning("delivery given up", subscriber_id=subscriber_id, delivery_id=claimed.id)
     if health is None or health.state != "active":
         return
     reason: DisabledReason | None = None
-    if verdict.is_gone:
+    if result.is_gone:
         reason = "gone"
     elif must_disable(failing_since=health.failing_since_at, now=now):
         reason = "failing"
