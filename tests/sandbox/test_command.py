@@ -133,7 +133,7 @@ def test_told_to_stop_it_leaves_nothing_behind(
 ) -> None:
     """A Postgres that goes on after Ctrl-C costs its owner's memory until the next restart, and nobody knows whose it is."""
     program = process("tether-sandbox", words, environ={})
-    ready = "sign in with the key" if words == "up" else "database migrated"
+    ready = "and sign in as" if words == "up" else "database migrated"
     until(lambda: ready in program.stdout, what="the services", timeout_s=60)
     tree = _tree(program)
     data = _postmaster_folder(tree)

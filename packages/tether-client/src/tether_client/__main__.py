@@ -11,9 +11,14 @@ from tether_client.command import (
     blacklist,
     bulk,
     completion,
+    debtors,
     events,
+    figures,
     notifications,
+    operation,
     payments,
+    people,
+    reconciliation,
     runs,
     session,
     uploads,
@@ -84,7 +89,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for subject in (session, uploads, runs, payments, blacklist, notifications, bulk, events, completion):
+    for subject in (
+        session,
+        uploads,
+        runs,
+        payments,
+        debtors,
+        blacklist,
+        notifications,
+        bulk,
+        reconciliation,
+        figures,
+        operation,
+        people,
+        events,
+        completion,
+    ):
         subject.add_commands(commands)
     return parser
 

@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 __all__ = [
-    "BillingVerdict",
     "CurrentStatus",
     "DebitTotal",
+    "Eligibility",
     "Override",
     "Preview",
     "PreviewedDebtor",
@@ -211,7 +211,7 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     gateway: CurrentStatus
 
 
-class BillingVerdict(msgspec.Struct, frozen=True, kw_only=True):
+class Eligibility(msgspec.Struct, frozen=True, kw_only=True):
     """
     Whether one debtor may be billed.
 
@@ -246,7 +246,7 @@ class PreviewedDebtor(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     text: str
     canary: bool
-    reasons: list[BillingVerdict]
+    reasons: list[Eligibility]
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -14,12 +15,24 @@ from tether_client.billing import Preview, RunDetail, RunOrder, RunResponse
 from tether_client.blacklist import Lifted, ListedEntry
 from tether_client.bulk_orders import BulkItem, BulkOrder, BulkOrderDetail, BulkPreview
 from tether_client.credentials import checked_url
+from tether_client.debtors import DebtorResponse, EditResponse, ListedDebtor
 from tether_client.errors import Defective, NotAllowed, Refused, Unavailable
+from tether_client.figures import AgeingPage, ExposurePage, FigurePage
 from tether_client.health import Readiness
 from tether_client.inquiry_orders import InquiryOrder
 from tether_client.notifications import EventDetail, ReplayPreview, WebhookEvent
+from tether_client.operation import (
+    Cleared,
+    ListedQueue,
+    Pause,
+    RestartResponse,
+    Retried,
+    StoreStatus,
+    Workers,
+)
 from tether_client.pages import PAGE_MAX, Page
 from tether_client.payments import ExposureResponse, ListedAttempt
+from tether_client.people import ApiKey, AuditEntry, KeyWithSecret, ListedUser, Me, UserWithPassword
 from tether_client.reconciliation import DifferenceLine
 from tether_client.refunds import ListedRefund, RunVoid, RunVoidDetail, RunVoidPreview
 from tether_client.uploads import Upload, UploadDetail, UploadResponse
@@ -104,11 +117,69 @@ class Client:
         """Make a request that needs a valid key, and nothing else."""
         self.uploads(limit=1)
 
+    def queues(self) -> list[ListedQueue]:
+        """Queues: what waits, who serves them, and whether they are paused."""
+        return self._get("/api/queues", list[ListedQueue])
+
+    def pause_queue(self, name: str, *, reason: str) -> Pause:
+        """Pause a queue on all nodes: what is in progress ends, nothing else begins."""
+        return self._post(f"/api/queues/{_part(name)}/pause", {"reason": reason}, Pause)
+
+    def resume_queue(self, name: str) -> Pause:
+        """Go on with a queue; returns the pause that ended."""
+        return self._post(f"/api/queues/{_part(name)}/resume", None, Pause)
+
+    def retry_queue(self, name: str, *, reason: str) -> Retried:
+        """Try again now what waits for its next try; never submits a debit."""
+        return self._post(f"/api/queues/{_part(name)}/retry", {"reason": reason}, Retried)
+
+    def clear_queue(self, name: str, *, reason: str) -> Cleared:
+        """Remove the wake-ups of a queue; no work is lost by that."""
+        return self._post(f"/api/queues/{_part(name)}/clear", {"reason": reason}, Cleared)
+
+    def workers(self) -> Workers:
+        """Supervisors and workers that live."""
+        return self._get("/api/workers", Workers)
+
+    def restart_workers(self, *, reason: str) -> RestartResponse:
+        """Restart all workers; those of a supervisor one after the other."""
+        return self._post("/api/workers/restart", {"reason": reason}, RestartResponse)
+
+    def store_status(self) -> StoreStatus:
+        """Connections, memory and wake-ups of Postgres and Redis."""
+        return self._get("/api/store-status", StoreStatus)
+
     def differences(
-        self, *, status: str = "open", cursor: str | None = None, limit: int = 50
+        self,
+        *,
+        kind: str | None = None,
+        attempt_id: int | None = None,
+        status: str = "open",
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[DifferenceLine]:
         """Reconciliation differences; *status* is "open" or "all"."""
         return self._get("/api/reconciliation-differences", Page[DifferenceLine], **_given(locals()))
+
+    def difference(self, line_id: int) -> DifferenceLine:
+        """One reconciliation difference."""
+        return self._get(f"/api/reconciliation-differences/{line_id}", DifferenceLine)
+
+    def acknowledge_difference(
+        self, line_id: int, *, reason: str, order_again: bool = False
+    ) -> DifferenceLine:
+        """
+        Close a difference with what was found.
+
+        Args:
+            order_again: For a refund that failed later: it did not happen, so the debit may be refunded again.
+        """
+        body = {"reason": reason, "order_again": order_again}
+        return self._post(f"/api/reconciliation-differences/{line_id}/acknowledge", body, DifferenceLine)
+
+    def completeness(self, *, from_on: str | None = None, to_on: str | None = None) -> dict[str, Any]:
+        """Whether Tether has everything that the gateway's reports of some days list; days as 2026-03-02, yesterday without."""
+        return self._get("/api/completeness", dict[str, Any], **{"from": from_on, "to": to_on})
 
     def follow_events(
         self, *, after: int | None = None, types: list[str] | None = None
@@ -463,6 +534,133 @@ class Client:
 
         return _polled(look, timeout_s=timeout_s, what=f"bulk order {bulk_order_id}")
 
+    # Debtors
+
+    def debtors(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[ListedDebtor]:
+        """
+        Debtors, newest first.
+
+        Args:
+            filters: Any of upload, verdict, name, reference, iban_tail, sort.
+        """
+        return self._get("/api/debtors", Page[ListedDebtor], **{**filters, "cursor": cursor, "limit": limit})
+
+    def debtor(self, debtor_id: int) -> DebtorResponse:
+        """One debtor, with warnings and edits."""
+        return self._get(f"/api/debtors/{debtor_id}", DebtorResponse)
+
+    def edit_debtor(
+        self,
+        debtor_id: int,
+        changes: Mapping[str, str | int | None],
+        *,
+        version: int,
+        reason: str,
+        collect: bool = False,
+    ) -> EditResponse:
+        """
+        Edit a debtor, and screen it again.
+
+        Args:
+            changes: Field to its new value, `None` for none; amounts in minor units.
+            version: The debtor's, for which the edit was made.
+            collect: Whether it is collected where screening leaves that to a person.
+        """
+        body = {"version": version, "reason": reason, "changes": dict(changes), "collect": collect}
+        return _decoded(self._answered("PATCH", f"/api/debtors/{debtor_id}", json=body), EditResponse)
+
+    # Figures
+
+    def figures(self, by: str = "total", *, basis: str = "cohort", **filters: Any) -> FigurePage:
+        """
+        Collected, returned, refunded and net, by a dimension.
+
+        Args:
+            by: Such as "day", "country", "reason_code" or "upload".
+            basis: "cohort" or "cash".
+            filters: Any of from, to, account, currency, country, bank, price_band, upload, run.
+        """
+        return self._get("/api/figures", FigurePage, **{**filters, "by": by, "basis": basis})
+
+    def ageing(self, upload_id: int) -> AgeingPage:
+        """What was left of an upload's money at each age, beside earlier uploads."""
+        return self._get("/api/figures/ageing", AgeingPage, upload=upload_id)
+
+    def exposed(
+        self, *, upload: int | None = None, account: str | None = None, days: int = 90
+    ) -> ExposurePage:
+        """Money that may still go back, in all, by upload and by day."""
+        return self._get("/api/figures/exposure", ExposurePage, **_given(locals()))
+
+    # People, keys, audit
+
+    def me(self) -> Me:
+        """Who this key is, and what it may do."""
+        return self._get("/api/me", Me)
+
+    def audit(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[AuditEntry]:
+        """
+        Actions of people and programs, newest first.
+
+        Args:
+            filters: Any of actor, action, subject, subject_id, from, to.
+        """
+        return self._get("/api/audit", Page[AuditEntry], **{**filters, "cursor": cursor, "limit": limit})
+
+    def users(self) -> list[ListedUser]:
+        """Users by name."""
+        return self._get("/api/users", list[ListedUser])
+
+    def add_user(
+        self, name: str, *, role: str, accounts: Sequence[str] | None = None, reason: str = ""
+    ) -> UserWithPassword:
+        """Create a user; the temporary password is in the answer only."""
+        body = {"name": name, "role": role, "accounts": accounts, "reason": reason}
+        return self._post("/api/users", body, UserWithPassword)
+
+    def change_user(self, user_id: int, *, reason: str = "", **changes: Any) -> ListedUser:
+        """
+        Change a user.
+
+        Args:
+            changes: Any of role, accounts (`None` for all) and enabled.
+        """
+        body = {**changes, "reason": reason}
+        return _decoded(self._answered("PATCH", f"/api/users/{user_id}", json=body), ListedUser)
+
+    def reset_user(self, user_id: int, *, second_factor: bool = False, reason: str = "") -> UserWithPassword:
+        """Give a user a new temporary password; with *second_factor* remove the second factor too."""
+        body = {"second_factor": second_factor, "reason": reason}
+        return self._post(f"/api/users/{user_id}/reset", body, UserWithPassword)
+
+    def api_keys(self) -> list[ApiKey]:
+        """API keys, newest first, without those of the environment."""
+        return self._get("/api/api-keys", list[ApiKey])
+
+    def add_api_key(
+        self,
+        name: str,
+        *,
+        role: str,
+        accounts: Sequence[str] | None = None,
+        expires_at: str | None = None,
+        reason: str = "",
+    ) -> KeyWithSecret:
+        """Create an API key; the secret is in the answer only."""
+        body = {
+            "name": name,
+            "role": role,
+            "accounts": accounts,
+            "expires_at": expires_at,
+            "reason": reason,
+        }
+        return self._post("/api/api-keys", body, KeyWithSecret)
+
+    def revoke_api_key(self, key_id: int, *, reason: str = "") -> ApiKey:
+        """Revoke an API key; it ends at once."""
+        response = self._answered("DELETE", f"/api/api-keys/{key_id}", params={"reason": reason})
+        return _decoded(response, ApiKey)
+
     # Requests
 
     def each(
@@ -485,7 +683,7 @@ class Client:
                 return
             cursor, left = page.next, None if left is None else left - len(page.items)
 
-    def _get(self, path: str, kind: type[T], **query: Any) -> T:
+    def _get(self, path: str, kind: type[T], /, **query: Any) -> T:
         given = {name: value for name, value in query.items() if value is not None}
         return _decoded(self._answered("GET", path, params=given), kind)
 
@@ -527,6 +725,11 @@ def _given(arguments: dict[str, Any]) -> dict[str, Any]:
 def _plain(order: RunOrder) -> dict[str, Any]:
     body: dict[str, Any] = msgspec.to_builtins(order)
     return body
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
 
 
 def _header(value: str) -> str:

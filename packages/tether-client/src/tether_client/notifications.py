@@ -134,9 +134,9 @@ class ReplayEffect(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     explanation: str
     state: str
-    changes: list[ReplayChange]
-    blacklist: list[str]
-    events: list[str]
+    changes: list[ReplayChange] = []
+    blacklist: list[str] = []
+    events: list[str] = []
 
 
 class ReplayPreview(msgspec.Struct, frozen=True, kw_only=True):

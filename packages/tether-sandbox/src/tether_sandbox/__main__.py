@@ -39,8 +39,8 @@ Starts Postgres and Redis (unless DATABASE_URL and REDIS_URL are set), migrates 
 the settings in its environment, and then stops what it started. The API key is "sandbox-key", the gateway's
 password "sandbox-password".
 
-Without COMMAND it also starts web processes, a worker and a simulated gateway, bills lists of debtors, and prints
-the address of the console and a key to sign in with.
+Without COMMAND it also starts web processes, a supervisor of workers and a simulated gateway, bills lists of debtors,
+and prints the address of the console and a user to sign in as, with a password of this time, and a key for `tether`.
 
   tether-sandbox up
   tether-sandbox up -- bash

@@ -27,6 +27,7 @@ __all__ = [
     "add_reason",
     "add_yes",
     "amount",
+    "date_of",
     "day",
     "whole",
 ]
@@ -67,6 +68,16 @@ def day(text: str) -> str:
     except ValueError:
         raise argparse.ArgumentTypeError("must be like 2026-03-02, or like 2026-03-02T12:00:00Z") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
+
+
+def date_of(text: str) -> str:
+    """A day as 2026-03-02, for routes that take days and not times."""
+    try:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+            return date.fromisoformat(text).isoformat()
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError("must be like 2026-03-02")
 
 
 def add(commands: Commands, name: str, do: Do, *, text: str, example: str) -> argparse.ArgumentParser:

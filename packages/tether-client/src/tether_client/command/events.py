@@ -48,8 +48,8 @@ def _tail(context: Context) -> int:
                 if count == context.args.count:
                     return 0
         except Unavailable as exc:
-            # A person looks on, so the first failure ends the command; later ones are the end of a stream.
-            if after is None:
+            # Before the first event, what is wrong is the address or the node; later it is the end of a stream.
+            if count == 0:
                 raise
             context.output.note(str(exc))
         time.sleep(_RECONNECT_S)

@@ -14,6 +14,7 @@ from tether_client.command.context import Context
 from tether_client.command.output import cleaned, money, shown
 from tether_client.credentials import DEFAULT_PROFILE, Credentials, checked_url, forget, store
 from tether_client.errors import Refused
+from tether_client.operation import ListedQueue, StoreStatus
 from tether_client.pages import PAGE_MAX, Page
 
 __all__ = ["add_commands"]
@@ -41,7 +42,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "status",
         _status,
-        text="say whether Tether works and what needs a person; exit code 1 where notifications cannot be recorded",
+        text="say whether Tether works, what waits and what needs a person; exit code 1 where notifications cannot be recorded",
         example="tether status --json",
     )
     item = add(
@@ -129,6 +130,8 @@ def _measured(client: Client) -> dict[str, Any]:
     if not readiness.postgres:
         return found
     return found | {
+        "queues": client.queues(),
+        "stores": client.store_status(),
         "runs": [run for status in _ACTIVE for run in client.runs(status=status, limit=10).items],
         "uploads_with_questions": _count(client.uploads, status="needs_answer"),
         "notifications": {
@@ -175,9 +178,43 @@ def _text(found: dict[str, Any]) -> str:
     lines.append(f"payments of unknown outcome: {_number(found['unknown_payments'])}")
     lines.append(f"open differences: {_number(found['open_differences'])}")
     lines.append(f"uploads with questions: {_number(found['uploads_with_questions'])}")
+    lines += [_queue_text(queue) for queue in found["queues"]]
+    lines += _stores_text(found["stores"])
     for run in found["runs"]:
         why = f"; {shown(run.pause_reason)}" if run.pause_reason else ""
         lines.append(f"run {run.id}  {run.state}  {run.count:,} debits of {money(run.amount_minor)}{why}")
     if not found["runs"]:
         lines.append("no run is active")
     return "\n".join(lines) + "\n"
+
+
+def _queue_text(queue: ListedQueue) -> str:
+    paused = (
+        f"; paused by {shown(queue.paused.paused_by)}: {shown(queue.paused.reason)}" if queue.paused else ""
+    )
+    oldest = f", the oldest due for {queue.oldest_s:,.0f} s" if queue.rows else ""
+    workers = f"{queue.workers} workers" if queue.workers else "NO WORKER"
+    return f"queue {queue.name}: {queue.rows:,} rows{oldest}; {workers}, {queue.handled_per_s:,.1f} a second{paused}"
+
+
+def _stores_text(stores: StoreStatus) -> list[str]:
+    lines = []
+    if stores.postgres:
+        used = stores.postgres
+        lines.append(
+            f"postgres: {used.connections} of {used.connections_max} connections, {_mebibytes(used.database_bytes)}, "
+            f"oldest transaction {used.oldest_transaction_s:,.0f} s"
+        )
+    if stores.redis:
+        memory = stores.redis
+        most = _mebibytes(memory.memory_max_bytes) if memory.memory_max_bytes else "no limit"
+        evicted = f"; {memory.evicted_keys:,} KEYS EVICTED, set noeviction" if memory.evicted_keys else ""
+        lines.append(
+            f"redis: {_mebibytes(memory.memory_bytes)} of {most}, {memory.connections} connections, "
+            f"{sum(memory.wake_ups.values()):,} wake-ups{evicted}"
+        )
+    return lines
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

@@ -93,6 +93,7 @@ def opened(
     folder: Path | None = None,
     s3: bool = False,
     docker: bool = False,
+    supervised: bool = False,
 ) -> Iterator[Stage]:
     """
     Run the demo's environment for the length of a `with` block.
@@ -104,6 +105,7 @@ def opened(
         folder: Where the services keep their data; `None` for a temporary folder.
         s3: Keep files behind an S3 endpoint instead of in a folder.
         docker: Start the services in containers.
+        supervised: Let a supervisor keep the workers, as in production; otherwise one worker, which can be killed.
     """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -141,14 +143,21 @@ def opened(
         with console.status("migrating, starting web and worker ..."):
             migrate(stage.environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
             web = stage.start("tether-web", "--port", str(port), "--workers", "2")
-            worker = stage.start_worker()
+            worker = stage.start("tether-worker", "supervise") if supervised else stage.start_worker()
             web.await_url(f"{url}/ready")
             worker.await_line('"event":"worker started"')
+        workers = "a supervisor of workers" if supervised else "a worker"
         console.print(
-            f"[green]✓[/] database migrated; two web processes at {url}, a worker and a simulated gateway started"
+            f"[green]✓[/] database migrated; two web processes at {url}, {workers} and a simulated gateway started "
+            f"({time.monotonic() - began:.1f} s)"
         )
         yield stage
 
 
-# Short timeouts and high rates, so that the demo takes a minute.
-_FAST = {"EMP_TIMEOUT": "2", "EMP_RATE_LIMIT": "200", "RECONCILIATION_RATE_LIMIT": "100"}
+# Short timeouts and high rates, so that the demo takes a minute; few processes, because it runs on somebody's laptop.
+_FAST = {
+    "EMP_TIMEOUT": "2",
+    "EMP_RATE_LIMIT": "200",
+    "RECONCILIATION_RATE_LIMIT": "100",
+    "TETHER_WORKER_POOLS": "local",
+}

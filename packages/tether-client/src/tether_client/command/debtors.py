@@ -1,0 +1,150 @@
+"""`tether debtors`: list, show and edit debtors."""
+
+import argparse
+from typing import Final
+
+from tether_client.command.arguments import Commands, add, add_paging, add_reason, whole
+from tether_client.command.context import Context
+from tether_client.command.output import money, shown
+from tether_client.debtors import DebtorResponse, EditResponse
+from tether_client.errors import Refused
+
+__all__ = ["add_commands"]
+
+_COLUMNS: Final = (
+    ("id", "id"),
+    ("upload", "upload_id"),
+    ("row", "row"),
+    ("name", "name"),
+    ("iban", "iban_masked"),
+    ("amount", "amount_minor"),
+    ("currency", "currency"),
+    ("reference", "reference"),
+    ("verdict", "verdict"),
+)
+_FIRST: Final = ("debtor",)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    parser = commands.add_parser("debtors", help="debtors: list, show, edit")
+    group = parser.add_subparsers(required=True, metavar="COMMAND")
+    item = add(
+        group,
+        "list",
+        _list,
+        text="list debtors, newest first",
+        example="tether debtors list --upload 12 --sort=-amount",
+    )
+    item.add_argument("--upload", type=whole(1), metavar="UPLOAD", help="only debtors of this upload")
+    for name, text in (
+        ("verdict", 'only with this screening verdict: "clear", or the rule that excluded them'),
+        ("name", "only names with words that begin with these"),
+        ("reference", "only with exactly this reference"),
+        ("iban_tail", "only IBANs that end in these four characters"),
+    ):
+        item.add_argument(f"--{name.replace('_', '-')}", metavar=name.upper(), help=text)
+    item.add_argument(
+        "--sort",
+        choices=("newest", "row", "amount", "-amount", "name"),
+        help="the order; all but newest need --upload (default: newest)",
+    )
+    add_paging(item)
+    item = add(
+        group,
+        "show",
+        _show,
+        text="show a debtor with its warnings and edits",
+        example="tether debtors show 71",
+    )
+    _add_id(item)
+    item = add(
+        group,
+        "edit",
+        _edit,
+        text="correct fields of a debtor, and screen it again",
+        example='tether debtors edit 71 --set amount_minor=1250 --reason "asked by phone"',
+    )
+    _add_id(item)
+    item.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="FIELD=VALUE",
+        help="a field and its new value, empty for none; amounts in minor units; may be given several times",
+    )
+    item.add_argument(
+        "--version",
+        type=whole(0),
+        metavar="N",
+        help="the version that you have seen; another one is refused (default: the present one)",
+    )
+    item.add_argument(
+        "--collect", action="store_true", help="collect it where screening leaves that to a person"
+    )
+    add_reason(item)
+
+
+def _add_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("debtor_id", type=whole(1), metavar="DEBTOR", help="the id of the debtor")
+
+
+def _list(context: Context) -> int:
+    args = context.args
+    names = ("upload", "verdict", "name", "reference", "iban_tail", "sort")
+    return context.listed(context.client.debtors, _COLUMNS, **{name: getattr(args, name) for name in names})
+
+
+def _show(context: Context) -> int:
+    found = context.client.debtor(context.args.debtor_id)
+    context.output.result(found, lambda: _text(found))
+    return 0
+
+
+def _edit(context: Context) -> int:
+    args = context.args
+    changes = dict[str, str | int | None]()
+    for given in args.changes:
+        field, sign, value = given.partition("=")
+        if not sign:
+            raise Refused(f"--set {shown(given)} must be like FIELD=VALUE.")
+        changes[field] = (int(value) if field.endswith("_minor") and value.isdecimal() else value) or None
+    version = context.client.debtor(args.debtor_id).version if args.version is None else args.version
+    edited = context.client.edit_debtor(
+        args.debtor_id, changes, version=version, reason=args.reason, collect=args.collect
+    )
+    context.output.result(edited, lambda: _edited(edited))
+    return 0
+
+
+def _edited(edited: EditResponse) -> str:
+    lines = [
+        f"  {change.field}: {shown(change.before) or '(none)'} to {shown(change.after) or '(none)'}"
+        for change in edited.changes
+    ]
+    lines += [f"  warning, {item.field}: {shown(item.note)}" for item in edited.warnings]
+    now = edited.debtor.debtor.debtor
+    return "\n".join([f"debtor {now.id}: {edited.verdict_before}, now {now.verdict}", *lines]) + "\n"
+
+
+def _text(found: DebtorResponse) -> str:
+    detail, debtor = found.debtor, found.debtor.debtor
+    lines = [
+        f"debtor {debtor.id}  {shown(debtor.name)}  {money(debtor.amount_minor)} {debtor.currency}",
+        f"  verdict: {debtor.verdict}" + (f", {shown(debtor.cause)}" if debtor.cause else ""),
+        f"  account: {debtor.iban_masked}",
+    ]
+    for name in detail.__struct_fields__:
+        value = getattr(detail, name)
+        if name not in _FIRST and value:
+            lines.append(f"  {name.replace('_', ' ')}: {shown(value)}")
+    lines += [f"  warning, {shown(item.column)}: {shown(item.note)}" for item in found.warnings]
+    lines += [
+        f"  edit {edit.version} by {shown(edit.edited_by)}, {shown(edit.edited_at)}: {shown(edit.reason)}"
+        for edit in found.edits
+    ]
+    return (
+        "\n".join([*lines, f"  cannot be edited: {shown(found.obstacle)}"] if found.obstacle else lines)
+        + "\n"
+    )

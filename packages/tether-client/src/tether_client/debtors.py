@@ -1,0 +1,208 @@
+"""Debtors, as their files have them and as they were edited."""
+
+from datetime import date, datetime
+
+import msgspec
+
+__all__ = [
+    "DebtorChange",
+    "DebtorDetail",
+    "DebtorResponse",
+    "EditResponse",
+    "EditWarning",
+    "ListedDebtor",
+    "ListedEdit",
+    "ListedProblem",
+]
+
+
+class ListedDebtor(msgspec.Struct, frozen=True):
+    """
+    A debtor in lists; the IBAN is masked.
+
+    Attributes:
+        id: Our row.
+        upload_id: The upload of the debtor.
+        row: Row number in the file.
+        iban_masked: First and last four characters.
+        name: Of the account holder.
+        amount_minor: What is owed, in cents.
+        currency: ISO 4217.
+        reference: The creditor's reference.
+        verdict: "clear", or the rule of screening that excludes it.
+        cause: Why it is excluded.
+        created_at: When it was stored.
+        reasons: All reasons for which it is excluded; the verdict is the first.
+    """
+
+    id: int
+    upload_id: int | None
+    row: int | None
+    iban_masked: str
+    name: str
+    amount_minor: int
+    currency: str
+    reference: str | None
+    verdict: str
+    cause: str | None
+    created_at: datetime
+    reasons: list[str]
+
+
+class DebtorDetail(msgspec.Struct, frozen=True):
+    """
+    A debtor with all columns of the file.
+
+    Attributes:
+        debtor: As in the list.
+        first_name: If the file has names in two columns.
+        last_name: The same.
+        bic: The BIC in the file.
+        mandate_id: The mandate.
+        mandate_signed_on: The day the mandate was signed.
+        customer_id: The creditor's customer number.
+        email: For the pre-notification.
+        phone: As in the file.
+        street: Of the debtor's address.
+        house_number: The same.
+        postcode: The same.
+        city: The same.
+        province: The same.
+        country: The same, ISO 3166 if it could be read.
+        description: The text for the statement.
+        born_on: Date of birth.
+        national_id: As in the file.
+        extra: Columns without a field, by their heading.
+    """
+
+    debtor: ListedDebtor
+    first_name: str | None
+    last_name: str | None
+    bic: str | None
+    mandate_id: str | None
+    mandate_signed_on: date | None
+    customer_id: str | None
+    email: str | None
+    phone: str | None
+    street: str | None
+    house_number: str | None
+    postcode: str | None
+    city: str | None
+    province: str | None
+    country: str | None
+    description: str | None
+    born_on: date | None
+    national_id: str | None
+    extra: dict[str, str] | None
+
+
+class DebtorChange(msgspec.Struct, frozen=True):
+    """
+    A changed field.
+
+    Attributes:
+        field: Its name.
+        before: The former value, account numbers masked; "" for none.
+        after: The new value, likewise.
+    """
+
+    field: str
+    before: str
+    after: str
+
+
+class ListedEdit(msgspec.Struct, frozen=True):
+    """
+    An edit in the history of a debtor.
+
+    Attributes:
+        version: Of the debtor since then, from 1.
+        changes: The fields that differ, account numbers masked.
+        reason: Why.
+        verdict_before: Of screening, before.
+        verdict_after: Of screening, afterwards.
+        edited_by: Who.
+        edited_at: When.
+    """
+
+    version: int
+    changes: list[DebtorChange]
+    reason: str
+    verdict_before: str
+    verdict_after: str
+    edited_by: str
+    edited_at: datetime
+
+
+class ListedProblem(msgspec.Struct, frozen=True):
+    """
+    A warning about a row of a file.
+
+    Attributes:
+        row: Number of the row in the file.
+        ordinal: Place among the problems of that row, from 0.
+        level: "error" when the row is refused for it, else "warning".
+        column: The column's header, or its letters.
+        code: A stable word; docs/reference/spreadsheets.md lists them.
+        excerpt: The cell, cut and masked.
+        note: What is wrong and what to do, a sentence.
+    """
+
+    row: int
+    ordinal: int
+    level: str
+    column: str
+    code: str
+    excerpt: str
+    note: str
+
+
+class DebtorResponse(msgspec.Struct, frozen=True):
+    """
+    One debtor.
+
+    Attributes:
+        debtor: All fields from the file; account numbers in the extra fields are masked.
+        warnings: Warnings about the row of the file.
+        version: How often it was edited; an edit names it.
+        edits: Who changed what, newest first.
+        obstacle: Why it cannot be edited now; null if it can.
+    """
+
+    debtor: DebtorDetail
+    warnings: list[ListedProblem]
+    version: int
+    edits: list[ListedEdit]
+    obstacle: str | None
+
+
+class EditWarning(msgspec.Struct, frozen=True):
+    """
+    A warning about a new value.
+
+    Attributes:
+        field: The field.
+        code: A code of the problems of files.
+        note: What is wrong and what to do.
+    """
+
+    field: str
+    code: str
+    note: str
+
+
+class EditResponse(msgspec.Struct, frozen=True):
+    """
+    What an edit did.
+
+    Attributes:
+        changes: The fields that differ, account numbers masked.
+        verdict_before: The verdict of screening before.
+        warnings: Warnings about the new values.
+        debtor: The debtor now.
+    """
+
+    changes: list[DebtorChange]
+    verdict_before: str
+    warnings: list[EditWarning]
+    debtor: DebtorResponse

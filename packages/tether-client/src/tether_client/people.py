@@ -1,0 +1,155 @@
+"""Users, API keys, and the audit of what they do."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "KeyWithSecret",
+    "ListedUser",
+    "Me",
+    "UserWithPassword",
+]
+
+
+class ListedUser(msgspec.Struct, frozen=True):
+    """
+    A user.
+
+    Attributes:
+        id: The id of the user.
+        name: Unique, lower case.
+        role: "viewer", "operator" or "admin".
+        accounts: The gateway accounts to which the user is limited; null for all.
+        has_second_factor: Whether a second factor is set up.
+        has_password: Whether the user can sign in with a password.
+        is_temporary: Whether the password must be changed at the next sign-in.
+        created_at: When the user was created.
+        signed_in_at: The last sign-in, or null.
+        disabled_at: Since when the user cannot sign in, or null.
+    """
+
+    id: int
+    name: str
+    role: str
+    accounts: tuple[str, ...] | None
+    has_second_factor: bool
+    has_password: bool
+    is_temporary: bool
+    created_at: datetime
+    signed_in_at: datetime | None
+    disabled_at: datetime | None
+
+
+class UserWithPassword(msgspec.Struct, frozen=True):
+    """
+    A user with a temporary password.
+
+    Attributes:
+        user: The user.
+        password: Shown this once; it must be changed at the first sign-in.
+    """
+
+    user: ListedUser
+    password: str
+
+
+class Me(msgspec.Struct, frozen=True):
+    """
+    Who sends the request.
+
+    Attributes:
+        name: Of the user or key.
+        kind: "user" or "api_key".
+        role: The role.
+        permissions: What the role allows.
+        accounts: The gateway accounts to which the caller is limited; null for all.
+    """
+
+    name: str
+    kind: str
+    role: str
+    permissions: list[str]
+    accounts: tuple[str, ...] | None
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A key of a program, without its secret.
+
+    Attributes:
+        id: The row.
+        name: Unique among keys that are not revoked.
+        role: "viewer", "operator" or "admin".
+        accounts: The gateway accounts to which the key is limited; null for all.
+        owner: Who answers for it: "user:" and the id of the user who created it, or "command:" and the operating system's user.
+        created_by: The name of the user or key that created it.
+        created_at: When it was created.
+        expires_at: When it ends by itself; null for never.
+        last_used_at: The last use, up to some minutes late; null if it was never used.
+        revoked_at: When it was revoked, or null.
+        revoked_by: Who revoked it, or null.
+    """
+
+    id: int
+    name: str
+    role: str
+    accounts: tuple[str, ...] | None
+    owner: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+    revoked_by: str | None
+
+
+class KeyWithSecret(msgspec.Struct, frozen=True):
+    """
+    A new key.
+
+    Attributes:
+        key: Its name, role and limits.
+        secret: What a program sends as `Authorization: Bearer <secret>`; shown this once.
+    """
+
+    key: ApiKey
+    secret: str
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One action of a person or a program.
+
+    Attributes:
+        id: The row.
+        acted_at: When, by the clock of Postgres.
+        actor_kind: "user", "api_key" or "command".
+        actor_id: The row of the user or of the key; null for keys of the environment and for commands.
+        actor: The name of the user, of the key, or of the operating system's user.
+        address: The IP address of the client; null for commands.
+        action: What was done, e.g. "run.paused".
+        subject: The kind of thing it was done to, e.g. "run".
+        subject_id: The id or name of that thing; null where there is none.
+        reason: What the person gave as reason; IBANs are masked.
+        before: Fields that the action changed, as they were; null where nothing existed.
+        after: The same fields after the action.
+        change: `before` and `after` as a line.
+    """
+
+    id: int
+    acted_at: datetime
+    actor_kind: str
+    actor_id: int | None
+    actor: str
+    address: str | None
+    action: str
+    subject: str
+    subject_id: str | None
+    reason: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    change: str
