@@ -194,3 +194,12 @@ def test_web_pages_in_any_encoding_are_refused_as_such(text: str, encoding: str)
     refusal = sniff(io.BytesIO(text.encode(encoding)), name="list.xls")
     assert isinstance(refusal, Refusal), refusal
     assert refusal.code == "html"
+
+
+@pytest.mark.parametrize(
+    "text", ["<!---->" * 9_000 + "x", "<!--" * 15_000, "'" * 60_000, ";" + " " * 60_000 + "'"]
+)
+def test_patterns_end_soon_whatever_they_are_shown(text: str) -> None:
+    """Else a file of some kilobytes would hold a worker for ever: each comment more would double the time."""
+    sniff(io.BytesIO(text.encode()), name="list.xls")
+    assert isinstance(_plan(f"Name;IBAN;Betrag\n{text}\n"), Plan | Refusal)

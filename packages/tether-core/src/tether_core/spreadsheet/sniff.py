@@ -128,8 +128,9 @@ _BIFF: Final = (
     b"\x09\x02\x06\x00",
     b"\x09\x00\x04\x00",
 )
+# A comment ends at its first mark; a pattern that may go beyond it tries every division of many comments.
 _HTML: Final = re.compile(
-    rb"(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|title|body|table|thead|tbody|tr|td|th|div|span|p|font|center|meta|style|script"
+    rb"(?:<!--(?:(?!-->).)*-->\s*)*<(?:!doctype\s+html|html|head|title|body|table|thead|tbody|tr|td|th|div|span|p|font|center|meta|style|script"
     rb"|link)\b",
     re.IGNORECASE | re.DOTALL,
 )
