@@ -8,6 +8,7 @@ from benchmarks import (
     capacity,
     chaos,
     drain,
+    fairness,
     fuzz,
     growth,
     intake,
@@ -22,6 +23,7 @@ from benchmarks import (
 _ALL = {
     "billing": billing,
     "intake": intake,
+    "fairness": fairness,
     "webhooks": webhooks,
     "drain": drain,
     "profile": profile,

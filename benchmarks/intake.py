@@ -39,7 +39,7 @@ from benchmarks.loaded import turned
 from benchmarks.results import Aim, aims, heading, prose, table, write
 from benchmarks.sheets import Sheets
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "one_core", "run"]
 
 _SQL = split_file("benchmarks", "sql/intake")
 _PARTS = ("beside", "large", "workbooks", "upload", "growth")
@@ -247,7 +247,7 @@ def _ratio(runs: Sequence[Run], others: Sequence[Run]) -> str:
 
 
 @contextlib.contextmanager
-def _one_core() -> Iterator[None]:
+def one_core() -> Iterator[None]:
     """Programs started in the block may use one core."""
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -308,7 +308,7 @@ def _web(it: Environment) -> Iterator[Program]:
 
 @contextlib.contextmanager
 def _worker(it: Environment) -> Iterator[Program]:
-    with _one_core():
+    with one_core():
         worker = it.start_worker("default")
     try:
         yield worker
@@ -335,7 +335,7 @@ def _copied(it: Environment, files: Sheets) -> Run:
     postgres = it.stores["Postgres"]
     spent = time.process_time(), cpu_s(postgres)
     with (
-        _one_core(),
+        one_core(),
         psycopg.connect(it.environ["DATABASE_URL"], prepare_threshold=None) as conn,
         files.ready.open("rb") as file,
     ):
@@ -370,10 +370,10 @@ def _peer(it: Environment, python: Path, peer: str, path: Path, files: Sheets) -
     )
 
 
-def _measured(it: Environment, *command: str, one_core: bool = True) -> dict[str, float]:
+def _measured(it: Environment, *command: str, bound: bool = True) -> dict[str, float]:
     """Run a program to its end, and read the line of JSON it prints."""
     place = {"PYTHONPATH": str(Path(__file__).parents[1])} if "-m" in command else {}
-    with _one_core() if one_core else contextlib.nullcontext():
+    with one_core() if bound else contextlib.nullcontext():
         program = it.start(*command, environ=place)
     if program.wait(timeout_s=_PATIENCE_S):
         raise RuntimeError(f"{command}: {program.stderr[-500:]}")
@@ -404,9 +404,9 @@ def _workbooks(it: Environment, much: _Plan, _: str) -> tuple[list[str], list[Ai
     assert files.xlsx is not None
     xlsx, text = str(files.xlsx), str(files.csv)
 
-    def reads(what: str, path: str, *, one_core: bool) -> Callable[[], Run]:
+    def reads(what: str, path: str, *, bound: bool) -> Callable[[], Run]:
         def read() -> Run:
-            figures = _measured(it, sys.executable, "-m", "benchmarks.reading", what, path, one_core=one_core)
+            figures = _measured(it, sys.executable, "-m", "benchmarks.reading", what, path, bound=bound)
             if figures["rows"] != files.rows:
                 raise RuntimeError(f"{what} gave {figures['rows']} of {files.rows} rows")
             return Run(
@@ -425,10 +425,10 @@ def _workbooks(it: Environment, much: _Plan, _: str) -> tuple[list[str], list[Ai
         "the same, both on one core",
     )
     ways = {
-        alone: reads("calamine", xlsx, one_core=True),
-        apart: reads("workbook", xlsx, one_core=False),
-        together: reads("workbook", xlsx, one_core=True),
-        "CSV: parse and check, one core": reads("text", text, one_core=True),
+        alone: reads("calamine", xlsx, bound=True),
+        apart: reads("workbook", xlsx, bound=False),
+        together: reads("workbook", xlsx, bound=True),
+        "CSV: parse and check, one core": reads("text", text, bound=True),
         "XLSX into debtors": lambda: _ours(it, files.xlsx or Path(), files),
     }
     rounds = _rounds(it, ways, much.rounds)

@@ -53,3 +53,7 @@ from generate_series(%(first)s::bigint, %(last)s::bigint) as n;
 -- tidied --
 -- As autovacuum leaves it.
 vacuum (freeze, analyze) debtors;
+
+-- size --
+-- How many bytes the database takes. One row.
+select pg_database_size(current_database());
