@@ -25,6 +25,10 @@ fast *ARGS:
 browser *ARGS:
     uv run --group browser pytest -n 0 tests/browser {{ARGS}}
 
+# the pictures of docs/images, taken anew from a running sandbox
+screenshots:
+    uv run --group browser pytest -n 0 tests/browser -k pictures --shots
+
 # how much of the core its own tests reach
 coverage:
     uv run pytest packages/tether-core/src tests/core --cov=tether_core --cov-report=term-missing:skip-covered

@@ -147,7 +147,7 @@ _PLAIN: Final = {
         add begin share of_upload release
     """,
     "billing": """
-        add hold_upload ordered by_id hold share hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items
+        add hold_upload ordered by_id hold share hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items unreleased_amount
     """,
     "blacklist": """
         add disputes_of link link_imported expire lifted_among lift widen remaining by_id active_entry names_any names_among names_listed
@@ -480,6 +480,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}
     },
     "fingerprint_key.rekey_entries": {"": {"ids": [2 + 50 * n for n in range(100)]}},
+    "accounts/gateway_accounts.is_owner": {"": {"name": "third", "former": "second"}},
     "accounts/gateway_accounts.put": {"": {"name": "third", "characters": "sepa"}},
     "reconciliation/gateway_refunds.resolve": {"": {"kind": "refund", "state": "approved"}},
     "refunds/refunds.add": {"": {"kind": "refund", "number": 7}},
@@ -876,6 +877,9 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "json": "{}",
         # By name.
         "now": now,
+        "owner": "x",
+        "awaits_release": False,
+        "position_at": now,
         "token_digest": _md5("token").digest() * 2,
         "used_after": now - timedelta(hours=12),
         "begun_after": now - timedelta(days=7),

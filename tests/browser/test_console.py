@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from tether_core.emp.notification import FORM
+from tether_core.testing import form_body
 from tether_sandbox.demo.debits import debtors_csv
 from tether_sandbox.demo.files import upload_file
 from tether_sandbox.services.waiting import until
+from tether_sandbox.settings import PASSWORD
 from tether_web.console.listings import LISTINGS
+from tether_web.console.pages import MENU
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -36,33 +40,36 @@ def billed(stage: Stage) -> int:
     return int(run["id"])
 
 
-def _paths(stage: Stage, run: int) -> list[str]:
-    """Each list, and one page of each kind of thing that exists."""
+def _paths(stage: Stage, run: int, parked: int) -> list[str]:
+    """Each page of the menu, each list, and one page of each kind of thing that exists."""
     payment = stage.api.get("/api/billing-attempts", params={"run": run, "limit": 1}).json()["items"][0]
-    heard = stage.api.get("/api/webhook-events", params={"limit": 1}).json()["items"][0]
+    body = {"iban": "DE89370400440532013000", "note": "asked by phone"}
+    entry = stage.api.post("/api/blacklist", json=body).raise_for_status().json()
+    order = {"action": "inquire", "filters": {"run": str(run)}, "reason": "the bank disagrees"}
+    bulk = stage.api.post("/api/bulk-orders", json=order).raise_for_status().json()
     return [
-        "/",
-        "/reconciliation",
+        *(path for path, _ in MENU),
         "/figures?by=day",
         "/figures?by=reason_code&upload=1",
-        "/queues",
-        "/events",
+        "/account",
         *(listing.page for listing in LISTINGS),
+        f"/blacklist/{entry['id']}",
+        f"/bulk-orders/{bulk['id']}",
         "/uploads/1",
         f"/runs/{run}",
         f"/payments?run={run}",
         f"/payments/{payment['id']}",
         f"/debtors/{payment['debtor_id']}",
-        f"/notifications/{heard['id']}",
+        f"/notifications/{parked}",
     ]
 
 
 def test_every_page_fits_two_widths_and_has_no_barrier(
-    page: Page, chromium: Browser, stage: Stage, billed: int
+    page: Page, chromium: Browser, stage: Stage, billed: int, parked: int
 ) -> None:
     """A table that pushes the page wide cannot be read on a phone; a field without a label is nothing to a screen reader."""
     wrong = []
-    for path in _paths(stage, billed):
+    for path in _paths(stage, billed, parked):
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})
             response = page.goto(path)
@@ -105,15 +112,29 @@ def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, 
     expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
 
 
-def test_a_notification_is_found_and_replayed_by_keyboard(page: Page, billed: int) -> None:
-    """Who cannot use a mouse reaches every order, and sees where the focus is."""
-    assert billed
-    page.goto("/notifications")
+@pytest.fixture(scope="session")
+def parked(stage: Stage) -> int:
+    """A notification with a status that nobody knows, which waits for a person; gives its number."""
+    body = form_body({"unique_id": "strange", "status": "frobnicated"}, secret=PASSWORD)
+    stage.api.post("/api/webhooks/emp", content=body, headers={"content-type": FORM}).raise_for_status()
+
+    def waiting() -> int:
+        items = stage.api.get("/api/webhook-events", params={"status": "parked"}).json()["items"]
+        return int(items[0]["id"]) if items else 0
+
+    return until(waiting, what="the notification to be parked", timeout_s=60)
+
+
+def test_a_notification_is_found_and_replayed_by_keyboard(page: Page, parked: int) -> None:
+    """Who cannot use a mouse reaches every order, and sees where the focus is; and what a replay would do, before it does."""
+    assert parked
+    page.goto("/notifications?status=parked")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the page")).to_be_focused()
     page.locator("#live table a").first.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/notifications/*")
+    expect(page.get_by_text("Nothing was changed yet.")).to_be_visible()
     page.get_by_role("button", name="Process it again").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
@@ -168,12 +189,16 @@ def test_a_second_person_sees_a_change_within_seconds(page: Page, chromium: Brow
     context.close()
 
 
-def test_pictures_of_the_main_pages(page: Page, billed: int, request: pytest.FixtureRequest) -> None:
+def test_pictures_of_the_main_pages(
+    page: Page, billed: int, parked: int, request: pytest.FixtureRequest
+) -> None:
     """The pictures of the docs show the console as it is; `--shots` takes them anew."""
     for name, path in (
         ("overview", "/"),
         ("run", f"/runs/{billed}"),
         ("payments", f"/payments?run={billed}"),
+        ("figures", "/figures?by=day"),
+        ("notification", f"/notifications/{parked}"),
     ):
         page.goto(path)
         expect(page.get_by_role("heading").first).to_be_visible()

@@ -110,7 +110,10 @@ select
     {attempt_columns}, coalesce(a.submitted_at, a.created_at) as debited_at, a.submission_count > 0 as is_submitted,
     a.submission_count > a.submissions_uncounted or a.unique_id is not null as is_inquirable, g.kind as ordered
 from billing_attempts a
-left join refunds g on g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
+left join lateral (
+    -- At most one is active; the limit keeps Postgres from reading all refunds.
+    select kind from refunds where attempt_id = a.id and state in ('pending', 'unknown', 'approved', 'refunded') limit 1
+) g on true
 where a.id = any(%(ids)s::bigint[])
 order by a.id;
 

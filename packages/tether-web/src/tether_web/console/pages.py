@@ -22,7 +22,7 @@ from tether_web.console.api import Failed, call, part
 from tether_web.console.listings import LISTINGS, Column, Listing
 from tether_web.console.recent_figures import recent
 
-__all__ = ["HANDLERS", "HEADERS", "Asked", "Key", "rendered", "shown_again"]
+__all__ = ["HANDLERS", "HEADERS", "MENU", "Asked", "Key", "rendered", "shown_again"]
 
 Asked: TypeAlias = Request[Any, Any, Any]
 Key = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
