@@ -124,6 +124,17 @@ EXEMPT: Final[Mapping[str, str]] = {
         ("database_epoch.server", "database_epoch.server_closed"), "asks the server about itself"
     ),
     "subscribers/subscribers.hold_to_add": "a lock without a table",
+    **dict.fromkeys(
+        (
+            "privileges.role",
+            "privileges.tables",
+            "privileges.functions",
+            "privileges.revoke",
+            "privileges.enter",
+            "privileges.grant_on",
+        ),
+        "of migrations, which read no table of ours",
+    ),
     "fingerprint_key.restart_dry_runs": "once per rekeying, by command: it reads the uploads, which are few",
     "fingerprint_key.finish": "once per rekeying, by command: it looks up the account of every blacklist entry",
 }

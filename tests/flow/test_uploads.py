@@ -15,12 +15,15 @@ from tether_sandbox.services.objects import Objects
 from tether_sandbox.services.server import free_port
 
 from tests.data.spreadsheets import make
+from tests.support.roles import as_role, granted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tether_sandbox.services.guard import Guard
-    from tether_sandbox.services.program import Launch, Program
+    from tether_sandbox.services.program import Launch
+    from tether_sandbox.services.program import Program as Running
+    from tether_stores.privileges import Program
 
 DATA = Path(__file__).parents[1] / "data" / "spreadsheets"
 
@@ -37,10 +40,20 @@ def on_s3(environment: dict[str, str], tmp_path: Path, guard: Guard) -> Iterator
 
 
 @pytest.fixture
-def node(process: Launch, on_s3: dict[str, str]) -> Iterator[httpx.Client]:
+def roles(database_url: str) -> Iterator[dict[Program, str]]:
+    """Roles of the database that may do no more than the programs need."""
+    with granted(database_url) as found:
+        yield found
+
+
+@pytest.fixture
+def node(
+    process: Launch, on_s3: dict[str, str], roles: dict[str, str], database_url: str
+) -> Iterator[httpx.Client]:
     """A client of a node that runs as a process of its own."""
     port = free_port()
-    web = process("tether-web", "--port", str(port), environ=on_s3)
+    as_web = {"DATABASE_URL": as_role(database_url, roles["web"])}
+    web = process("tether-web", "--port", str(port), environ=on_s3 | as_web)
     web.await_url(f"http://127.0.0.1:{port}/ready")
     key = {"Authorization": "Bearer test-key"}
     with httpx.Client(
@@ -50,9 +63,15 @@ def node(process: Launch, on_s3: dict[str, str]) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def worker(process: Launch, on_s3: dict[str, str]) -> Program:
+def worker(
+    process: Launch, on_s3: dict[str, str], roles: dict[str, str], database_url: str
+) -> Iterator[Running]:
     """A worker that reads uploads."""
-    return process("tether-worker", "run", "default", environ=on_s3)
+    as_worker = {"DATABASE_URL": as_role(database_url, roles["worker"])}
+    started = process("tether-worker", "run", "default", environ=on_s3 | as_worker)
+    yield started
+    started.kill()
+    assert "permission denied" not in started.stderr
 
 
 def _list(rows: int, *, seed: int) -> tuple[list[list[str]], int]:
@@ -79,7 +98,7 @@ def _as_csv(lines: list[list[str]]) -> bytes:
 
 
 def test_a_file_goes_all_the_way_and_comes_back_corrected(
-    node: httpx.Client, worker: Program, until: Callable[..., Any]
+    node: httpx.Client, worker: Running, until: Callable[..., Any]
 ) -> None:
     """
     What people do on the first day.
@@ -130,7 +149,7 @@ def test_a_file_goes_all_the_way_and_comes_back_corrected(
 
 
 def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(
-    node: httpx.Client, worker: Program, on_s3: dict[str, str], process: Launch, until: Callable[..., Any]
+    node: httpx.Client, worker: Running, on_s3: dict[str, str], process: Launch, until: Callable[..., Any]
 ) -> None:
     """Nodes are replaced every day; that must neither wait for a large file nor lose its place in it."""
     lines, wrong = _list(120_000, seed=3)

@@ -35,7 +35,7 @@ SUBJECTS = {
     stated_outcomes reconciliation replays inquiry_orders bulk_orders testing
     """.split(),
     "tether_stores": """
-    boot_clock pool queries rows settings telemetry command_line migrate objects postgres redis clock audit events jobs limits
+    boot_clock pool queries rows settings telemetry command_line migrate privileges objects postgres redis clock audit events jobs limits
     order_keys retention accounts subscribers people gateway_calls row_counts figures sessions banks blacklist mandates debtors notifications payments vop database_epoch fingerprint_key
     refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits workers queues store_status bulk_orders monitoring
     """.split(),

@@ -105,6 +105,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "where there is none. on is for PgBouncer 1.21 or newer with max_prepared_statements.",
         ),
     ] = "auto"
+    web_role: Annotated[
+        str,
+        _env(
+            "TETHER_WEB_ROLE",
+            "The role of Postgres that tether-web connects as. `tether-worker migrate`, as the owner, grants it what it needs and "
+            "nothing else (docs/guides/database-roles.md). Empty: it connects as the owner.",
+        ),
+    ] = ""
+    worker_role: Annotated[
+        str, _env("TETHER_WORKER_ROLE", "The same for tether-worker and its commands.")
+    ] = ""
     redis_url: Annotated[
         str, _env("REDIS_URL", "Redis for the look-aside, the queues and the shared limits.", secret=True)
     ] = ""

@@ -18,6 +18,7 @@ from tether_core.scaling import WorkerPool, parse_pools, read_pools
 from tether_stores import telemetry
 from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
+from tether_stores.privileges import Program, grant_all
 from tether_stores.settings import Settings
 
 from tether_worker import (
@@ -296,6 +297,9 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
     applied = migrate(settings.database_direct_url, now=datetime.now(UTC), phase=args.phase)
     for name in applied:
         print(f"applied {name}")
+    roles: dict[Program, str] = {"web": settings.web_role, "worker": settings.worker_role}
+    for role in grant_all(settings.database_direct_url, roles):
+        print(f"granted what {role} needs, and nothing else")
     print(
         "the database is up to date" if not applied else f"{len(applied)} applied; the database is up to date"
     )

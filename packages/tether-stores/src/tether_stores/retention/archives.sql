@@ -61,11 +61,13 @@ order by due.id;
 
 -- due_events --
 -- The oldest events after an id, as JSON, up to the first that is not older than %(before)s, and up to %(limit)s. Only those that the
--- review of differences has read.
+-- review of differences has read, and that became deliveries of each subscriber that is not disabled.
 select o.id, row_to_json(o)::text as row
 from (
     select * from outbox
-    where id > %(after)s and id <= coalesce((select min(position) from reconciliation_reviews where name = 'outbox'), 0)
+    where
+        id > %(after)s and id <= coalesce((select min(position) from reconciliation_reviews where name = 'outbox'), 0)
+        and id <= coalesce((select min(position) from subscribers where state in ('active', 'paused')), 9223372036854775807)
     order by id
     limit %(limit)s
 ) o

@@ -1,0 +1,182 @@
+"""
+What the database roles of web and worker may do: no more than their queries need.
+
+Privileges are derived from the named queries, and from the functions of triggers, which run with the rights of the role that fires them. A
+query of a file in `WORKER_ONLY` gives nothing to the role of the web, and of a file in `READ_BY_WEB` the right to read.
+`tether-worker migrate`, as the owner of the schema, grants them anew at each run.
+
+>>> sorted(needed("delete from a using b where a.id = b.id", {"a", "b", "c"}))
+[('a', 'delete'), ('a', 'select'), ('b', 'select')]
+>>> sorted(needed("select * from c join d on true for update of c", {"c", "d"}))
+[('c', 'select'), ('c', 'update'), ('d', 'select'), ('d', 'update')]
+>>> sorted(needed("insert into a (x) values (1) on conflict (x) do update set x = 2", {"a"}))
+[('a', 'insert'), ('a', 'select'), ('a', 'update')]
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import psycopg
+from psycopg import sql
+from tether_core.errors import InvalidRequest, StoreUnreachable
+
+from tether_stores.queries import load, split_file
+
+__all__ = [
+    "PROGRAMS",
+    "READ_BY_WEB",
+    "WORKER_ONLY",
+    "Privilege",
+    "Program",
+    "grant",
+    "grant_all",
+    "needed",
+    "of_queries",
+]
+
+Program: TypeAlias = Literal["web", "worker"]
+PROGRAMS: Final[tuple[Program, ...]] = get_args(Program)
+Privilege: TypeAlias = Literal["select", "insert", "update", "delete"]
+
+_SQL: Final = load("privileges")
+# Queries that no module of tether_web can reach; a test compares this with its imports.
+WORKER_ONLY: Final = frozenset(
+    {
+        "jobs/periodic",
+        "mandates",
+        "notifications/confirmations",
+        "notifications/report_records",
+        "payments/imported_attempts",
+        "retention/pruning",
+        "row_counts",
+    }
+)
+# Queries of which tether_web makes those that read.
+READ_BY_WEB: Final = frozenset({"retention/archives"})
+# Not of a program: who migrates owns everything.
+_OWNERS: Final = frozenset({"migrate", "privileges"})
+# Where only part of a privilege is wanted, whatever a lock in a query would need.
+_NEVER: Final = {("audit", "update"), ("audit", "delete")}
+_WRITES: Final[tuple[tuple[str, Privilege], ...]] = (
+    (r"\binsert into (\w+)", "insert"),
+    (r"\bcopy (\w+)[^;]*? from stdin", "insert"),
+    (r"\bdelete from (\w+)", "delete"),
+    (r"(?<!for )(?<!do )(?<!no key )\bupdate (\w+)", "update"),
+)
+_READS: Final = re.compile(r"\b(?:from|join|using|into|update|,)\s+(?:only\s+)?(\w+)")
+_LOCKS: Final = re.compile(r"\bfor (?:no key )?(?:update|share)|\bfor key share|\block table")
+
+
+def needed(query: str, tables: AbstractSet[str]) -> Iterator[tuple[str, Privilege]]:
+    """
+    The privileges that a statement needs; rather one too many on a table that it names than one too few.
+
+    Args:
+        query: SQL in lower case.
+        tables: The names of all tables.
+    """
+    for pattern, privilege in _WRITES:
+        for name in re.findall(pattern, query):
+            if name in tables:
+                yield name, privilege
+                if privilege == "insert" and "do update" in query:
+                    yield name, "update"
+    is_locking = _LOCKS.search(query) is not None
+    for name in _READS.findall(query):
+        if name in tables:
+            yield name, "select"
+            if is_locking:
+                yield name, "update"
+
+
+def of_queries(program: Program, tables: AbstractSet[str]) -> set[tuple[str, Privilege]]:
+    """What the queries of a program need, by table."""
+    folder = Path(str(resources.files("tether_stores")))
+    found: set[tuple[str, Privilege]] = set()
+    for path in folder.rglob("*.sql"):
+        name = path.relative_to(folder).as_posix().removesuffix(".sql")
+        if name.startswith("sql/") or name in _OWNERS or (program == "web" and name in WORKER_ONLY):
+            continue
+        for query in split_file("tether_stores", name).values():
+            pairs = set(needed(query, tables))
+            if program == "web" and name in READ_BY_WEB:
+                pairs = {pair for pair in pairs if pair[1] == "select"}
+            found |= pairs
+    return found - _NEVER
+
+
+def grant(conn: psycopg.Connection[Any], role: str, program: Program) -> None:
+    """
+    Give a role what its program needs, and take everything else from it.
+
+    Args:
+        conn: Of the owner of the schema, in autocommit mode.
+        role: Exists.
+        program: Which program connects as it.
+
+    Raises:
+        InvalidRequest: when there is no such role, or it owns the tables, so that nothing could be kept from it.
+    """
+    setting = f"TETHER_{program.upper()}_ROLE"
+    row = conn.execute(_SQL["role"], {"role": role}).fetchone()
+    if row is None:
+        raise InvalidRequest(
+            "names a role that the database does not have; its administrator must run: create role ... login password '...'",
+            field=setting,
+        )
+    if row[0]:
+        raise InvalidRequest(
+            "names a role that may do everything in this database; use a role of its own that is no owner and no superuser",
+            field=setting,
+        )
+    tables = {name for (name,) in conn.execute(_SQL["tables"])}
+    pairs = of_queries(program, tables)
+    for (body,) in conn.execute(_SQL["functions"]):
+        pairs |= set(needed(body, tables)) - _NEVER
+    pairs.add(("schema_migrations", "select"))
+    with conn.transaction():
+        identifier = sql.Identifier(role)
+        conn.execute(sql.SQL(_SQL["revoke"]).format(role=identifier))
+        conn.execute(sql.SQL(_SQL["enter"]).format(role=identifier))
+        for table in sorted({name for name, _ in pairs}):
+            privileges = sql.SQL(", ").join(
+                sql.SQL(privilege) for privilege in sorted({found for name, found in pairs if name == table})
+            )
+            conn.execute(
+                sql.SQL(_SQL["grant_on"]).format(
+                    privileges=privileges, table=sql.Identifier(table), role=identifier
+                )
+            )
+
+
+def grant_all(database_url: str, roles: Mapping[Program, str]) -> list[str]:
+    """
+    Grant each program's role what it needs.
+
+    Args:
+        database_url: As the owner of the schema.
+        roles: By program; "" for a program that connects as the owner.
+
+    Returns:
+        The roles that were granted privileges.
+
+    Raises:
+        InvalidRequest: when a role is missing, may do everything, or is the role of both programs.
+        StoreUnreachable: when the database does not answer.
+    """
+    named: dict[Program, str] = {program: role for program, role in roles.items() if role}
+    if len(set(named.values())) < len(named):
+        raise InvalidRequest("must name another role than TETHER_WEB_ROLE", field="TETHER_WORKER_ROLE")
+    try:
+        with psycopg.connect(
+            database_url, autocommit=True, connect_timeout=10, prepare_threshold=None
+        ) as conn:
+            for program, role in named.items():
+                grant(conn, role, program)
+    except psycopg.OperationalError as exc:
+        raise StoreUnreachable("postgres", why="no connection") from exc
+    return list(named.values())
