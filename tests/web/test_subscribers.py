@@ -162,7 +162,13 @@ async def test_the_delivery_log_and_replays(api: httpx.AsyncClient, database_url
     assert (await api.post("/api/deliveries/3/replay", json={})).json()["delivery"]["state"] == "waiting"
     assert (await api.post("/api/deliveries/99/replay", json={})).status_code == 404
 
-    for wrong in ({}, {"after": 1, "since": NOW.isoformat()}, {"after": 5}, {"after": 1, "types": ["x"]}):
+    for wrong in (
+        {},
+        {"after": 1, "since": NOW.isoformat()},
+        {"after": 5},
+        {"after": 1, "types": ["x"]},
+        {"after": 1, "reason": "a\0"},
+    ):
         assert (await api.post(f"{path}/replay", json=wrong)).status_code == 422, wrong
     since = (NOW + timedelta(hours=1, minutes=30)).isoformat()
     ordered = await api.post(f"{path}/replay", json={"since": since, "up_to": 99, "reason": "lost"})

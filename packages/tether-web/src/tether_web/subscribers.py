@@ -48,7 +48,7 @@ from tether_stores.telemetry import logger
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import aware
+from tether_web.http.parameters import aware, printable
 from tether_web.people.users import Accounts, limited_to
 
 __all__ = ["ROUTERS", "DeliveryDetail", "SubscriberWithSecret"]
@@ -431,7 +431,7 @@ async def replay(request: ApiRequest, state: State, subscriber_id: Id, data: JSO
             after=after,
             up_to=up_to,
             ordered_by=request.user,
-            reason=data.reason,
+            reason=printable(data.reason, field="reason"),
             now=now,
         )
         if ordered is None:
