@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     )
     name = "chaos-short" if args.short else "chaos"
     found = _aims(report, short=args.short)
-    lines = heading(f"Storm: {report.lasted_s / 60:.3g} minutes", seed=args.seed)
+    lines = heading(f"Chaos test: {report.lasted_s / 60:.3g} minutes", seed=args.seed)
     lines += _sums(report) + aims(found) + _faults(report) + _books(report)
     write(name, lines)
     _plot(name, report)
