@@ -21,6 +21,7 @@ from tether_client.command import (
     reconciliation,
     runs,
     session,
+    smoke,
     uploads,
 )
 from tether_client.command.context import Context
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         reconciliation,
         figures,
         operation,
+        smoke,
         people,
         events,
         completion,
