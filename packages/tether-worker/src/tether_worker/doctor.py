@@ -4,14 +4,18 @@
     tether-worker doctor            # exit code 1 where something is wrong, 0 where it is well or only advice is given
     tether-worker doctor --json
 
-It changes nothing and calls no gateway. A finding is a sentence for the person who can act.
+It calls no gateway, and changes nothing but an object that it writes, reads and deletes. A finding is a sentence for the person who can act.
 """
 
 import argparse
 import asyncio
+import os
+import secrets
+import stat
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -24,9 +28,9 @@ from tether_core.scaling import parse_pools
 from tether_stores import database_epoch, fingerprint_key, migrate, objects, queues, redis, workers
 from tether_stores.clock import timestamp
 from tether_stores.postgres import Connection, connection, open_pool
-from tether_stores.settings import Settings
+from tether_stores.settings import Settings, described
 
-__all__ = ["Finding", "add_commands", "examined", "weak_secrets"]
+__all__ = ["Finding", "add_commands", "examined", "open_files", "weak_secrets"]
 
 Verdict = Literal["well", "advice", "wrong"]
 
@@ -62,14 +66,17 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(do=_doctor, needs=("DATABASE_URL",))
 
 
-async def examined(settings: Settings, *, own_clock: Callable[[], datetime]) -> list[Finding]:
+async def examined(
+    settings: Settings, *, own_clock: Callable[[], datetime], environ: Mapping[str, str] | None = None
+) -> list[Finding]:
     """
     Examine settings and services.
 
     Args:
         own_clock: This machine's clock, aware, UTC.
+        environ: Where the settings came from, to examine the files of secrets; `None` for nowhere.
     """
-    found = [Finding("version", "well", __version__), *_settings(settings)]
+    found = [Finding("version", "well", __version__), *_settings(settings), *open_files(environ or {})]
     found += await _postgres(settings, own_clock=own_clock)
     found += await _redis(settings)
     found += await _objects(settings)
@@ -90,6 +97,23 @@ def weak_secrets(settings: Settings) -> list[Finding]:
         for name, key in keys.items()
         if len(key) < _KEY_LENGTH_MIN
     ]
+
+
+def open_files(environ: Mapping[str, str]) -> list[Finding]:
+    """The files of secrets, `NAME_FILE`, that others than their owner and group can read, or that others can write."""
+    found = []
+    for setting in described():
+        path = environ.get(f"{setting.env}_FILE") if setting.secret else None
+        if not path:
+            continue
+        try:
+            mode = stat.S_IMODE(Path(path).stat().st_mode)
+        except OSError:  # the settings could not have been read
+            continue
+        if mode & 0o027:
+            text = f"{setting.env}_FILE, {path}, has mode {mode:03o}. Run chmod 600 on it (440 where a group reads it), and replace the secret."
+            found.append(Finding("secrets", "advice", text))
+    return found
 
 
 def _settings(settings: Settings) -> list[Finding]:
@@ -173,17 +197,38 @@ async def _objects(settings: Settings) -> list[Finding]:
         text = "AWS_BUCKET and TETHER_OBJECTS_DIR are not set: uploads are refused. Set one of them."
         return [Finding("objects", "wrong", text)]
     try:
-        is_there = await objects.answers(objects.open_objects(settings))
+        store = objects.open_objects(settings)
+        if await objects.answers(store):
+            await _probe(store)
+            text = "the object store answers; a probe was written, read and deleted"
+            return [Finding("objects", "well", text)]
     except TetherError as exc:
-        return [Finding("objects", "wrong", str(exc))]
-    if is_there:
-        return [Finding("objects", "well", "the object store answers")]
+        return [
+            Finding(
+                "objects", "wrong", f"{exc} The keys must be allowed to put, get, list and delete objects."
+            )
+        ]
     text = "The object store does not answer, or the bucket does not exist. Correct AWS_ENDPOINT, AWS_BUCKET and the keys."
     return [Finding("objects", "wrong", text)]
 
 
+async def _probe(store: objects.Objects) -> None:
+    """Write, read and delete an object."""
+    key = f"doctor/{secrets.token_hex(8)}"
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"probe"
+
+    await objects.put(store, key, content())
+    try:
+        async for _ in await objects.get(store, key):
+            pass
+    finally:
+        await objects.delete(store, key)
+
+
 def _doctor(args: argparse.Namespace, settings: Settings) -> int:
-    found = asyncio.run(examined(settings, own_clock=args.clock))
+    found = asyncio.run(examined(settings, own_clock=args.clock, environ=os.environ))
     if args.json:
         sys.stdout.write(f"{msgspec.json.encode(found).decode()}\n")
     else:
