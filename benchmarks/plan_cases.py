@@ -149,7 +149,9 @@ _PLAIN: Final = {
         add_backup_codes use_backup_code backup_codes_left
     """,
     "people/api_keys": "all_keys by_digest hold by_id revoke mark_used is_taken",
-    "people/scopes": "of_run of_attempt of_refund of_run_void of_bulk_order of_notification of_upload of_debtor",
+    "people/scopes": """
+        of_run of_attempt of_refund of_run_void of_bulk_order of_notification of_upload of_debtor of_collection_plan of_schedule of_due_item of_mandate
+    """,
     "people/failures": "held clear prune",
     "payments/billing_attempts": """
         locked_by_ids move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
@@ -158,7 +160,7 @@ _PLAIN: Final = {
         add begin share of_upload release
     """,
     "billing": """
-        add hold_upload ordered by_id hold share hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items unreleased_amount
+        add hold_upload ordered by_id hold share of_plan hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items unreleased_amount
     """,
     "blacklist": """
         add disputes_of link link_imported expire lifted_among lift widen remaining by_id active_entry names_any names_among names_listed
@@ -201,6 +203,18 @@ _PLAIN: Final = {
     """,
     "inquiry_orders": """
         left_some submitted by_id listed give_up inquiry_due lease_for_inquiry renew reschedule
+    """,
+    "recurring/collection_plans": "by_id hold share lock listed active counts groups waiting",
+    "recurring/mandates": "active_by_key by_id hold of_debtor listed use of_attempts lock_active",
+    "recurring/schedules": """
+        candidates lock_due for_notice advance by_id hold listed of_debtors of_mandates of_plan completed
+    """,
+    "recurring/due_items": """
+        groups lock_waiting waiting_of ordered_on order postpone skip miss waive recover recoverable by_id hold of_schedule open_of listed of_claim
+        amounts set_requests series pay_days
+    """,
+    "recurring/pre_notifications": """
+        claim batches of_batch give collect_from withdraw listed of_debtor given_on overdue
     """,
     "mandates": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
@@ -813,6 +827,39 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "blacklist.enter": {
         "": {"name_keys": [None] * 100, "names": [None] * 100, "emails": [None] * 100, "source": "manual"}
     },
+    "recurring/collection_plans.add": {"": {"name": "new"}},
+    "recurring/collection_plans.change": {"": {"id": 3, "state": "paused"}},
+    "recurring/mandates.add": {
+        "": {
+            "references": [f"new-{n}" for n in range(100)],
+            "reference_keys": [f"new-{n}" for n in range(100)],
+            "kind": "recurrent",
+        }
+    },
+    "recurring/mandates.amend": {"": {"signed_on": _day_ago(0), "iban_masked": "DE**"}},
+    "recurring/mandates.change": {"": {"state": "cancelled"}},
+    "recurring/schedules.add": {
+        "": {
+            "collection_plan_id": 3,
+            "debtor_ids": [7 + 20 * n for n in range(100)],
+            "mandate_ids": [1 + n for n in range(100)],
+            "first_due_on": _day_ago(0),
+            "make_on": _day_ago(0),
+        }
+    },
+    "recurring/schedules.change": {"": {"state": "ended"}},
+    "recurring/due_items.add": {
+        "": {
+            "schedule_ids": [1 + n for n in range(100)],
+            "plan_ids": [3] * 100,
+            "upload_ids": [5] * 100,
+            "states": ["missed"] * 100,
+            "collect_ons": [None] * 100,
+        }
+    },
+    "recurring/pre_notifications.add": {
+        "": {"upload_ids": [5] * 100, "due_item_ids": [None] * 100, "due_items": ["new"] * 100}
+    },
     "payments/submissions.add": {
         "": {
             "transaction_ids": [f"new-{n}" for n in range(100)],
@@ -942,6 +989,20 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "account": "default",
         "accounts": ["default"] * _MANY,
         "without": [],
+        # Of recurring collection.
+        "collection_plan_id": 3,
+        "schedule_id": rows // 40,
+        "schedule_ids": [1 + n for n in range(_MANY)],
+        "mandate_ids": [1 + n for n in range(_MANY)],
+        "reference_keys": [f"m-{50 * n + 1}" for n in range(_MANY)],
+        "collect_on": days,
+        "used_on": days,
+        "ordered_until_on": days - timedelta(days=14),
+        "sequences": ["RCUR"] * _MANY,
+        "requests": ["sale"] * _MANY,
+        "batch": "batch-1",
+        "given_by": "x",
+        "is_scheduled": False,
         "due_item": "once",
         "before": None,
         "after": rows // 2,

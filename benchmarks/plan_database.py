@@ -50,6 +50,11 @@ _STEPS: Final[tuple[tuple[LiteralString, str], ...]] = (
     ("epochs", "database_epochs"),
     ("reviews", "reconciliation_reviews"),
     ("audit", "audit"),
+    ("collection_plans", "collection_plans"),
+    ("mandates", "mandates"),
+    ("schedules", "collection_schedules"),
+    ("due_items", "due_items"),
+    ("pre_notifications", "pre_notifications"),
 )
 
 

@@ -88,6 +88,68 @@ select
 from generate_series(1, %(rows)s / 1000) as n
 cross join lateral (select %(now)s - interval '400 days' * (1 - n / (%(rows)s / 1000)::float) as at) given;
 
+-- collection_plans --
+-- Twenty plans, of which two are paused.
+insert into collection_plans (name, account, options, state, created_by, created_at, updated_at)
+select 'plan ' || n, 'default', '{}', case when n %% 10 = 0 then 'paused' else 'active' end, 'fill', %(now)s, %(now)s
+from generate_series(1, 20) as n;
+
+-- mandates --
+-- One debtor in 20 has a mandate and a schedule with four due items and their pre-notifications.
+insert into mandates (
+    account, debtor_id, reference, reference_key, kind, state, iban_masked, signed_on, uses, account_since_at, ended_at, ended_reason,
+    created_by, created_at, updated_at
+)
+select
+    'default', n * 20, 'M-' || n, 'm-' || n, 'recurrent', case when n %% 50 = 0 then 'revoked' else 'active' end, 'DE**', '2025-01-01', 3,
+    %(now)s - interval '100 days', case when n %% 50 = 0 then %(now)s end, case when n %% 50 = 0 then 'fill' end, 'fill', %(now)s, %(now)s
+from generate_series(1, %(rows)s / 20) as n;
+
+-- schedules --
+insert into collection_schedules (
+    collection_plan_id, debtor_id, mandate_id, amount_minor, first_due_on, next_number, make_on, state, created_by, created_at, updated_at
+)
+select
+    1 + n %% 20, n * 20, n, 1000, (%(now)s - interval '100 days')::date, 4,
+    case when n %% 50 <> 0 then (%(now)s + make_interval(days => (n %% 30)::integer - case when n %% 500 = 1 then 3 else 0 end))::date end,
+    case when n %% 50 = 0 then 'ended' else 'active' end, 'fill', %(now)s, %(now)s
+from generate_series(1, %(rows)s / 20) as n;
+
+-- due_items --
+insert into due_items (
+    schedule_id, collection_plan_id, upload_id, debtor_id, due_on, due_item, amount_minor, is_last, state, collect_from_on, collect_on,
+    run_id, ordered_on, sequence, created_at, updated_at
+)
+select
+    n, 1 + n %% 20, 1 + (n * 20 - 1) / 1000, n * 20, given.due_on, given.due_on::text, 1000, false, given.state, given.due_on,
+    case when given.state = 'waiting' then given.due_on end, case when given.state = 'ordered' then 1 + (n * 20 - 1) / 1000 end,
+    case when given.state = 'ordered' then given.due_on end, case when given.state = 'ordered' then 'RCUR' end, %(now)s, %(now)s
+from generate_series(1, %(rows)s / 20) as n
+cross join generate_series(0, 3) as month
+cross join lateral (
+    select
+        (%(now)s - make_interval(days => (90 - 30 * month)::integer))::date as due_on,
+        case
+            when month = 3 and n %% 400 = 7 then 'waiting' when month = 2 and n %% 100 = 9 then 'missed' when n %% 90 = 8 then 'skipped'
+            else 'ordered'
+        end as state
+    offset 0
+) given;
+
+-- pre_notifications --
+insert into pre_notifications (
+    account, upload_id, debtor_id, due_item, due_item_id, due_on, give_on, notice_days, amount_minor, currency, text, state, batch,
+    given_at, given_by, created_at, updated_at
+)
+select
+    'default', i.upload_id, i.debtor_id, i.due_item, i.id, i.due_on, i.due_on - 14, 14, 1000, 'EUR', 'fill', given.state,
+    case when given.state = 'given' or i.id %% 7000 = 5 then 'batch-' || i.id / 1000 end, case when given.state = 'given' then %(now)s end,
+    case when given.state = 'given' then 'fill' end, %(now)s, %(now)s
+from due_items i
+cross join lateral (
+    select case when i.id %% 1000 = 5 then 'made' when i.id %% 1000 = 6 then 'withdrawn' else 'given' end as state offset 0
+) given;
+
 -- run_counts --
 insert into billing_run_counts (run_id, answered, refused, refused_at)
 select n, 900, 10, %(now)s - interval '9 days' from generate_series(1, %(rows)s / 1000) as n;

@@ -14,12 +14,16 @@ from tether_core.events import (
     DebtorEdited,
     DifferenceClosed,
     DifferenceOpened,
+    DueItemStatusChanged,
     Event,
     ExcessDelivered,
     IbanBlocked,
+    MandateStatusChanged,
+    PreNotificationStatusChanged,
     ReasonUnknown,
     RefundChargedBack,
     RefundStatusChanged,
+    ScheduleStatusChanged,
     SubscriberDisabled,
     decode,
     encode,
@@ -78,6 +82,28 @@ RECORDED: list[tuple[bytes, Event]] = [
     (
         b'{"event":"debtor.edited.1","debtor_id":7,"upload_id":3,"version":1,"fields":["name"],"verdict_before":"blacklisted","verdict":"clear"}',
         DebtorEdited(7, 3, 1, ("name",), "blacklisted", "clear"),
+    ),
+    (
+        b'{"event":"mandate.status_changed.1","mandate_id":5,"debtor_id":7,"before":"active","after":"revoked"}',
+        MandateStatusChanged(5, 7, "active", "revoked"),
+    ),
+    (
+        b'{"event":"schedule.status_changed.1","schedule_id":4,"debtor_id":7,"before":"active","after":"ended","reason":"completed"}',
+        ScheduleStatusChanged(4, 7, "active", "ended", "completed"),
+    ),
+    (
+        (
+            b'{"event":"due_item.status_changed.1","due_item_id":9,"schedule_id":4,"debtor_id":7,"due_item":"2026-06-01",'
+            b'"before":"waiting","after":"ordered","reason":""}'
+        ),
+        DueItemStatusChanged(9, 4, 7, "2026-06-01", "waiting", "ordered", ""),
+    ),
+    (
+        (
+            b'{"event":"pre_notification.status_changed.1","pre_notification_id":8,"debtor_id":7,"due_item":"2026-06-01",'
+            b'"due_on":"2026-06-01","before":"","after":"made"}'
+        ),
+        PreNotificationStatusChanged(8, 7, "2026-06-01", "2026-06-01", "", "made"),
     ),
 ]
 ids = st.integers(-(2**63), 2**63 - 1)

@@ -15,6 +15,7 @@ from tether_core.billing import eligibility, run
 from tether_core.errors import ConflictingContent, IllegalStep, InvalidIban, MoneyHeld
 from tether_core.notifications import inbox
 from tether_core.payments import attempt, returns, submission
+from tether_core.recurring import due_item, mandate, pre_notification, schedule
 from tether_core.refunds import refund, run_voids
 from tether_core.refunds.refund import Allowance, RefundKind
 from tether_core.subscribers import delivery, subscriber
@@ -27,6 +28,11 @@ LIVES: dict[str, dict[Any, dict[Any, Any]]] = {
     "debit to send": submission.TRANSITIONS,
     "subscriber": subscriber.TRANSITIONS,
     "delivery": delivery.TRANSITIONS,
+    "mandate": mandate.TRANSITIONS,
+    "schedule": schedule.TRANSITIONS,
+    "collection plan": schedule.TRANSITIONS,
+    "due item": due_item.TRANSITIONS,
+    "pre-notification": pre_notification.TRANSITIONS,
 }
 # What people ask for beside the steps of a life cycle: subject, state, step as the routes and the core name them.
 ASKED: list[tuple[str, str, str]] = [

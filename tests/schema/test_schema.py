@@ -25,6 +25,7 @@ from tether_core.notifications import inbox
 from tether_core.payments import attempt, returns, stages
 from tether_core.people import roles, sign_in
 from tether_core.reconciliation import completeness, differences, gateway_refunds
+from tether_core.recurring import due_item, mandate, pre_notification, schedule, series
 from tether_core.refunds import refund, run_voids
 from tether_core.retention import periods
 from tether_core.screening import questions, verdicts
@@ -110,6 +111,14 @@ KNOWN: dict[str, set[Any]] = {
     "bulk_orders_actor_kind_known": set(audit.ACTOR_KINDS),
     "bulk_orders_action_known": set(get_args(bulk_orders.BulkAction)),
     "bulk_orders_state_known": set(get_args(bulk_orders.BulkOrderState)),
+    "collection_plans_state_known": set(schedule.TRANSITIONS),
+    "collection_schedules_state_known": set(schedule.TRANSITIONS),
+    "due_items_request_known": set(series.REQUEST_KINDS),
+    "due_items_sequence_known": set(get_args(mandate.Sequence)),
+    "due_items_state_known": set(due_item.TRANSITIONS),
+    "mandates_kind_known": set(mandate.KINDS),
+    "mandates_state_known": set(mandate.TRANSITIONS),
+    "pre_notifications_state_known": set(pre_notification.TRANSITIONS),
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
     "forgiven_disputes_dispute_stage_known": {stages.CHARGEBACKED, stages.LOST_AGAIN},
     "gateway_accounts_characters_known": set(get_args(sepa_text.Characters)),

@@ -151,6 +151,87 @@ CASES: Final[dict[str, Call]] = {
         ("debtor", "1"),
         {"json": {"version": 0, "changes": {"amount_minor": 1200}, **WHY}},
     ),
+    "POST /api/collection-plans": Call(
+        "/api/collection-plans",
+        "collection_plan.added",
+        ("collection_plan", "2"),
+        {"json": {"name": "DE89370400440532013000"}},
+    ),
+    "POST /api/collection-plans/{collection_plan_id:int}/pause": Call(
+        "/api/collection-plans/2/pause",
+        "collection_plan.paused",
+        ("collection_plan", "2"),
+        {"json": WHY},
+        after="POST /api/collection-plans",
+    ),
+    "POST /api/collection-plans/{collection_plan_id:int}/resume": Call(
+        "/api/collection-plans/2/resume",
+        "collection_plan.resumed",
+        ("collection_plan", "2"),
+        after="POST /api/collection-plans/{collection_plan_id:int}/pause",
+    ),
+    "POST /api/collection-plans/{collection_plan_id:int}/end": Call(
+        "/api/collection-plans/2/end",
+        "collection_plan.ended",
+        ("collection_plan", "2"),
+        {"json": WHY},
+        after="POST /api/collection-plans/{collection_plan_id:int}/resume",
+    ),
+    "POST /api/mandates": Call(
+        "/api/mandates",
+        "mandate.added",
+        ("mandate", "2"),
+        {"json": {"debtor_id": 2, "reference": "M-2", "signed_on": "2026-01-05"}},
+    ),
+    "POST /api/mandates/{mandate_id:int}/amend": Call(
+        "/api/mandates/2/amend",
+        "mandate.amended",
+        ("mandate", "2"),
+        {"json": {"signed_on": "2026-01-06", **WHY}},
+        after="POST /api/mandates",
+    ),
+    "POST /api/mandates/{mandate_id:int}/cancel": Call(
+        "/api/mandates/2/cancel",
+        "mandate.cancelled",
+        ("mandate", "2"),
+        {"json": WHY},
+        after="POST /api/mandates/{mandate_id:int}/amend",
+    ),
+    "POST /api/collection-plans/{collection_plan_id:int}/schedules": Call(
+        "/api/collection-plans/1/schedules",
+        "collection_plan.enrolled",
+        ("collection_plan", "1"),
+        {"json": {"upload_id": 1, "first_due_on": "2030-01-02", "mandate_signed_on": "2026-01-05"}},
+        after="POST /api/mandates",
+    ),
+    "POST /api/pre-notifications/give": Call(
+        "/api/pre-notifications/give",
+        "pre_notifications.given",
+        ("pre_notifications", None),
+        {"json": {"ids": [1]}},
+    ),
+    "POST /api/due-items/{due_item_id:int}/recover": Call(
+        "/api/due-items/1/recover", "due_item.recovered", ("due_item", "1"), {"json": WHY}
+    ),
+    "POST /api/due-items/{due_item_id:int}/waive": Call(
+        "/api/due-items/2/waive", "due_item.waived", ("due_item", "2"), {"json": WHY}
+    ),
+    "POST /api/schedules/{schedule_id:int}/pause": Call(
+        "/api/schedules/1/pause", "schedule.paused", ("schedule", "1"), {"json": WHY}
+    ),
+    "POST /api/schedules/{schedule_id:int}/resume": Call(
+        "/api/schedules/1/resume",
+        "schedule.resumed",
+        ("schedule", "1"),
+        after="POST /api/schedules/{schedule_id:int}/pause",
+    ),
+    "POST /api/schedules/{schedule_id:int}/end": Call(
+        "/api/schedules/1/end",
+        "schedule.ended",
+        ("schedule", "1"),
+        {"json": WHY},
+        after="POST /api/schedules/{schedule_id:int}/resume",
+    ),
     "POST /api/queues/{name:str}/pause": Call(
         "/api/queues/billing/pause", "queue.paused", ("queue", "billing"), {"json": WHY}
     ),

@@ -12,6 +12,7 @@ from tether_core.billing import run
 from tether_core.notifications import inbox
 from tether_core.payments import attempt
 from tether_core.reconciliation import gateway_refunds
+from tether_core.recurring import due_item, mandate, pre_notification, schedule
 from tether_core.refunds import refund, run_voids
 from tether_core.subscribers import delivery, subscriber
 from tether_core.uploads import upload
@@ -24,6 +25,10 @@ FOLDER = Path(queries.__file__).parent
 # Table -> its transitions, and the states in which its rows begin.
 LIFE_CYCLES: Final[dict[str, tuple[Mapping[Any, Mapping[Any, Any]], set[str]]]] = {
     "billing_runs": (run.TRANSITIONS, {"planning"}),
+    "collection_plans": (schedule.TRANSITIONS, {"active"}),
+    "collection_schedules": (schedule.TRANSITIONS, {"active"}),
+    "mandates": (mandate.TRANSITIONS, {"active"}),
+    "pre_notifications": (pre_notification.TRANSITIONS, {"made"}),
     "run_voids": (run_voids.TRANSITIONS, {"working"}),
     "bulk_orders": (bulk_orders.TRANSITIONS, {"working"}),
     "deliveries": (delivery.TRANSITIONS, {"waiting"}),
@@ -38,6 +43,8 @@ KNOWN: Final[dict[str, set[str]]] = {
     "refunds": set(get_args(refund.RefundState)),
     "gateway_refunds": set(get_args(gateway_refunds.GatewayRefundState)),
 }
+# Items begin in the state that the clock decides: tether_core.recurring.schedule.
+KNOWN["due_items"] = set(due_item.TRANSITIONS)
 # The probe's insert is rolled back; its row must not be due for the moment in which it exists.
 ROLLED_BACK: Final = {("notifications/webhook_events", "probe")}
 

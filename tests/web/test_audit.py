@@ -83,6 +83,28 @@ def world(database_url: str) -> str:
             {"now": NOW},
         )
         conn.execute(
+            "insert into collection_plans (name, account, options, state, created_by, created_at, updated_at)"
+            " values ('a', 'default', '{}', 'active', 'ops', %(now)s, %(now)s);"
+            "insert into mandates (account, debtor_id, reference, reference_key, kind, state, iban_masked, signed_on, account_since_at,"
+            " created_by, created_at, updated_at) values ('default', 2, 'M-1', 'm-1', 'recurrent', 'active', 'AT**', '2026-01-05', %(now)s,"
+            " 'ops', %(now)s, %(now)s);"
+            "insert into collection_schedules (collection_plan_id, debtor_id, mandate_id, amount_minor, first_due_on, make_on, state, created_by,"
+            " created_at, updated_at) values (1, 2, 1, 1000, '2026-01-05', '2030-01-05', 'active', 'ops', %(now)s, %(now)s)",
+            {"now": NOW},
+        )
+        for number in (1, 2):
+            conn.execute(
+                "insert into due_items (schedule_id, collection_plan_id, upload_id, debtor_id, due_on, due_item, amount_minor, is_last, state,"
+                " created_at, updated_at) values (1, 1, 1, 2, %(day)s, %(day)s, 1000, false, 'missed', %(now)s, %(now)s)",
+                {"day": f"2026-0{number}-05", "now": NOW},
+            )
+        conn.execute(
+            "insert into pre_notifications (account, upload_id, debtor_id, due_item, due_on, give_on, notice_days, amount_minor, currency,"
+            " text, state, created_at, updated_at) values ('default', 1, 1, 'x', '2030-01-05', '2030-01-01', 4, 1000, 'EUR', 'x', 'made',"
+            " %(now)s, %(now)s)",
+            {"now": NOW},
+        )
+        conn.execute(
             "insert into layout_answers (layout, subject, answer, days_min, upload_id, answered_by, answered_at)"
             " values ('\\x01', 'collected_before', 'take', 26, 1, 'ops', %s)",
             [NOW],

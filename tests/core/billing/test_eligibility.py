@@ -69,6 +69,12 @@ def anna(**facts: object) -> Candidate:
         ("billable", {"refunds": (REFUND,)}, RunOptions(due_item="2026-04")),
         ("collected", {"refunds": (REFUND,), "item_state": "approved"}, OPTIONS),
         ("returned", {"item_returned": True, "charged_back_for": ("AM04",)}, OPTIONS),
+        ("scheduled", {"schedule_id": 4}, OPTIONS),
+        ("billable", {"schedule_id": 4, "again": True}, OPTIONS),
+        ("not_notified", {}, RunOptions(notice_days=14)),
+        ("not_notified", {"notified_days_ago": 13}, RunOptions(notice_days=14)),
+        ("billable", {"notified_days_ago": 14}, RunOptions(notice_days=14)),
+        ("billable", {"again": True}, RunOptions(notice_days=14)),
         ("charged_back", {"charged_back_for": ("MD06",)}, OPTIONS),
         ("charged_back", {"charged_back_for": ("AM04", "")}, OPTIONS),
         (

@@ -30,12 +30,16 @@ __all__ = [
     "DebtorEdited",
     "DifferenceClosed",
     "DifferenceOpened",
+    "DueItemStatusChanged",
     "Event",
     "ExcessDelivered",
     "IbanBlocked",
+    "MandateStatusChanged",
+    "PreNotificationStatusChanged",
     "ReasonUnknown",
     "RefundChargedBack",
     "RefundStatusChanged",
+    "ScheduleStatusChanged",
     "SubscriberDisabled",
     "decode",
     "encode",
@@ -255,6 +259,88 @@ class SubscriberDisabled(msgspec.Struct, frozen=True, tag_field="event", tag="su
     reason: str
 
 
+class MandateStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="mandate.status_changed.1"):
+    """
+    The status of a mandate changed.
+
+    Attributes:
+        mandate_id: The mandate.
+        debtor_id: The debtor who signed it.
+        before: The previous status; "" for a new mandate.
+        after: The new status.
+    """
+
+    mandate_id: int
+    debtor_id: int
+    before: str
+    after: str
+
+
+class ScheduleStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="schedule.status_changed.1"):
+    """
+    The status of a schedule of a collection plan changed.
+
+    Attributes:
+        schedule_id: The schedule.
+        debtor_id: Its debtor.
+        before: The previous status; "" for a new schedule.
+        after: The new status.
+        reason: Why it is paused or ended, as a code; "" for a new or resumed one.
+    """
+
+    schedule_id: int
+    debtor_id: int
+    before: str
+    after: str
+    reason: str
+
+
+class DueItemStatusChanged(msgspec.Struct, frozen=True, tag_field="event", tag="due_item.status_changed.1"):
+    """
+    The status of a due item of a schedule changed.
+
+    Attributes:
+        due_item_id: The due item.
+        schedule_id: Its schedule.
+        debtor_id: Its debtor.
+        due_item: What is owed, named by its due date.
+        before: The previous status; "" for a new due item.
+        after: The new status.
+        reason: The verdict against it, or why it is not collected; "" for none.
+    """
+
+    due_item_id: int
+    schedule_id: int
+    debtor_id: int
+    due_item: str
+    before: str
+    after: str
+    reason: str
+
+
+class PreNotificationStatusChanged(
+    msgspec.Struct, frozen=True, tag_field="event", tag="pre_notification.status_changed.1"
+):
+    """
+    A pre-notification is to be given to its debtor, was given, or is withdrawn.
+
+    Attributes:
+        pre_notification_id: The pre-notification; its text is read through the API.
+        debtor_id: The debtor.
+        due_item: What is owed.
+        due_on: The day of the debit, as an ISO 8601 date.
+        before: The previous status; "" for a new one.
+        after: The new status.
+    """
+
+    pre_notification_id: int
+    debtor_id: int
+    due_item: str
+    due_on: str
+    before: str
+    after: str
+
+
 Event: TypeAlias = (
     DatabaseEpochChanged
     | ClockStepped
@@ -269,6 +355,10 @@ Event: TypeAlias = (
     | ExcessDelivered
     | DebtorEdited
     | SubscriberDisabled
+    | MandateStatusChanged
+    | ScheduleStatusChanged
+    | DueItemStatusChanged
+    | PreNotificationStatusChanged
 )
 
 _decoder = msgspec.json.Decoder(Event)

@@ -90,6 +90,35 @@ STATES: Final[dict[str, dict[str, StateSentence]]] = {
         "unknown": _S("has an unknown outcome", _INTERNAL),
         "ended": _S("has its outcome", _INTERNAL),
     },
+    "mandate": {
+        "active": _S("is active", "Cancel it first."),
+        "revoked": _S("is revoked by the debtor's bank", "Add the debtor's new mandate in place of it."),
+        "cancelled": _S("is cancelled", "Add the debtor's new mandate in place of it."),
+    },
+    "collection plan": {
+        "active": _S("is active", "Pause or end it first."),
+        "paused": _S("is paused", "Resume or end it first."),
+        "ended": _S("is ended", "Add a new collection plan in place of it."),
+    },
+    "schedule": {
+        "active": _S("is active", "Pause or end it first."),
+        "paused": _S("is paused", "Resume or end it first."),
+        "ended": _S("is ended", "Add the debtor to a collection plan again."),
+    },
+    "due item": {
+        "waiting": _S("waits to be collected", "Wait for its day, or waive it."),
+        "missed": _S("was missed", "Order it to be recovered, or waive it."),
+        "ordered": _S("is ordered", "Look at its billing attempt."),
+        "skipped": _S(
+            "was skipped", "Look at its reason; order a billing run for what is owed all the same."
+        ),
+        "waived": _S("is waived", "Order a billing run for what is owed all the same."),
+    },
+    "pre-notification": {
+        "made": _S("was not given yet", "Wait until it is given, and look at it again then."),
+        "given": _S("was given to the debtor", "Nothing is left to do; it is kept as proof."),
+        "withdrawn": _S("is withdrawn", "Nothing is left to do; no debit follows it."),
+    },
     "blacklist entry": {
         "lifted": _S("is lifted", "Nothing is left to do; add a new entry to block the account again."),
     },
@@ -128,6 +157,8 @@ _SUBJECTS: Final = {"file upload": "upload", "debit to send": "debit"}
 # Steps that are no participles -> one.
 _STEPS: Final = {
     "all ended": "finished",
+    "excluded": "skipped",
+    "returned without a mandate": "revoked",
     "asked": "asked about",
     "canaries went well": "continued",
     "continued": "read further",

@@ -14,12 +14,14 @@ from tether_core.billing.run import Ordered, RunState
 from tether_core.blacklist import email_key, name_key
 from tether_core.payments.matches import EarlierDebit, elsewhere
 from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of
+from tether_core.target_calendar import bank_day
 from tether_core.vop import Score
 
 from tether_stores import blacklist, holds
 from tether_stores.debtors import reasons_of, status_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.recurring import pre_notifications, schedules
 from tether_stores.rows import fetch_all, fetch_one, fetch_pair, fetch_value
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "hold_upload",
     "listed",
     "live",
+    "of_plan",
     "of_upload",
     "open_attempts",
     "ordered",
@@ -83,6 +86,7 @@ class Run(msgspec.Struct, frozen=True):
         owner: Who answers for the order (`tether_core.billing.dual_control`).
         awaits_release: Whether it waits for a second person.
         released_by: The second person who released it, or `None`.
+        collection_plan_id: The collection plan whose due items it collects; `None` for a run that a person ordered.
     """
 
     id: int
@@ -108,6 +112,7 @@ class Run(msgspec.Struct, frozen=True):
     owner: str = ""
     awaits_release: bool = False
     released_by: str | None = None
+    collection_plan_id: int | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -169,6 +174,7 @@ async def add(
     now: datetime,
     again: bool = False,
     overrides: Sequence[Override] = (),
+    collection_plan_id: int | None = None,
 ) -> int:
     """
     Create a run in the state "planning"; returns its id.
@@ -180,6 +186,7 @@ async def add(
         owner: Who answers for it; `None` for *created_by*.
         again: Whether the same due item was ordered again.
         overrides: The verdicts that are overridden, by whom and when.
+        collection_plan_id: The collection plan whose due items it collects; `None` for an order of a person.
     """
     cursor = await conn.execute(
         _SQL["add"],
@@ -193,6 +200,7 @@ async def add(
             "now": now,
             "again": again,
             "overrides": msgspec.json.encode(overrides),
+            "collection_plan_id": collection_plan_id,
         },
     )
     row = await cursor.fetchone()
@@ -218,6 +226,12 @@ async def by_id(conn: Connection, run_id: int) -> Run | None:
 async def hold(conn: Connection, run_id: int) -> Run | None:
     """Lock one run for a change until this transaction ends; `None` for no such run."""
     return await fetch_one(conn, _SQL["hold"], {"id": run_id}, into=_run, binary=True)
+
+
+async def of_plan(conn: Connection, plan_id: int, *, upload_id: int, due_item: str) -> Run | None:
+    """Lock the run that collects a due item of a collection plan from an upload; `None` where there is none yet."""
+    values = {"collection_plan_id": plan_id, "upload_id": upload_id, "due_item": due_item}
+    return await fetch_one(conn, _SQL["of_plan"], values, into=_run, binary=True)
 
 
 async def share(conn: Connection, run_id: int) -> Run | None:
@@ -342,6 +356,8 @@ async def owing(
     ids: Sequence[int] | None = None,
     without: Sequence[int] = (),
     overrides: Sequence[Override] = (),
+    amounts: Mapping[int, int] | None = None,
+    with_notices: bool = False,
 ) -> list[Owing]:
     """
     Load what decides whether an item may be collected from debtors; in the order of their ids.
@@ -353,6 +369,9 @@ async def owing(
         ids: Only these debtors; `None` for all.
         without: Attempts that do not count: those that are about to be submitted.
         overrides: The verdicts that the run overrides.
+        amounts: What debtors owe by the due items of their schedules, by debtor, in place of the amounts of their rows; `None` for a run
+            that a person ordered, which leaves debtors with a schedule out.
+        with_notices: Whether pre-notifications are looked up, for a run that requires them.
     """
     rows = await fetch_all(
         conn,
@@ -371,8 +390,56 @@ async def owing(
     )
     set_aside = of_debtors(overrides, [row["id"] for row in rows])
     owing = [_owing(row, set_aside.get(row["id"], frozenset())) for row in rows]
+    owing = await _with_schedules(conn, owing) if amounts is None else _with_amounts(owing, amounts)
+    if with_notices:
+        owing = await _with_notices(conn, owing, due_item=due_item, now=now)
     owing = await _with_elsewhere(conn, owing, due_item=due_item, now=now, without=without)
     return await _with_holds(conn, await _with_listings(conn, owing, now=now), now=now)
+
+
+async def _with_schedules(conn: Connection, owing: list[Owing]) -> list[Owing]:
+    """Mark debtors whose debits are made by a schedule."""
+    of = await schedules.of_debtors(conn, [debtor.candidate.debtor_id for debtor in owing])
+    return [
+        debtor
+        if (schedule_id := of.get(debtor.candidate.debtor_id)) is None
+        else msgspec.structs.replace(
+            debtor, candidate=msgspec.structs.replace(debtor.candidate, schedule_id=schedule_id)
+        )
+        for debtor in owing
+    ]
+
+
+async def _with_notices(conn: Connection, owing: list[Owing], *, due_item: str, now: datetime) -> list[Owing]:
+    """Add when debtors were notified of the due item and of what they owe."""
+    given = await pre_notifications.given_on(
+        conn, [debtor.candidate.debtor_id for debtor in owing], due_item=due_item
+    )
+    result = list[Owing]()
+    for debtor in owing:
+        days: int | None = None
+        notice = given.get(debtor.candidate.debtor_id)
+        if notice is not None and notice[2] == debtor.candidate.amount_minor:
+            days = (bank_day(now) - bank_day(notice[0])).days
+        result.append(
+            msgspec.structs.replace(
+                debtor, candidate=msgspec.structs.replace(debtor.candidate, notified_days_ago=days)
+            )
+        )
+    return result
+
+
+def _with_amounts(owing: list[Owing], amounts: Mapping[int, int]) -> list[Owing]:
+    return [
+        msgspec.structs.replace(
+            debtor,
+            candidate=msgspec.structs.replace(
+                debtor.candidate,
+                amount_minor=amounts.get(debtor.candidate.debtor_id, debtor.candidate.amount_minor),
+            ),
+        )
+        for debtor in owing
+    ]
 
 
 async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:

@@ -11,11 +11,12 @@
 -- add --
 -- Create a run in the state "planning". Returns its id.
 insert into billing_runs (
-    upload_id, account, due_item, state, options, skipped, created_by, owner, created_at, updated_at, again, overrides
+    upload_id, account, due_item, state, options, skipped, created_by, owner, created_at, updated_at, again, overrides,
+    collection_plan_id
 )
 values (
     %(upload_id)s, %(account)s, %(due_item)s, 'planning', %(options)s, '{}', %(created_by)s, %(owner)s, %(now)s, %(now)s,
-    %(again)s, %(overrides)s
+    %(again)s, %(overrides)s, %(collection_plan_id)s
 )
 returning id;
 
@@ -39,7 +40,7 @@ order by r.id;
 -- The columns of a run.
 id, upload_id, account, due_item, state, options, planned_to, planned_count, planned_amount_minor, skipped,
 warning, pause_reason, paused_from, released_share, created_by, created_at, updated_at, finished_at, again,
-overrides, owner, awaits_release, released_by
+overrides, owner, awaits_release, released_by, collection_plan_id
 
 -- by_id --
 -- A run. 0 or 1 row.
@@ -52,6 +53,13 @@ where id = %(id)s;
 select {run_columns}
 from billing_runs
 where id = %(id)s
+for update;
+
+-- of_plan --
+-- The run that collects a due item of a collection plan from an upload, locked for a change. 0 or 1 row.
+select {run_columns}
+from billing_runs
+where collection_plan_id = %(collection_plan_id)s and upload_id = %(upload_id)s and due_item = %(due_item)s
 for update;
 
 -- share --

@@ -251,6 +251,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Calendar days from a return to the next try, at least; banks and debtors want some, 3 to 10 are usual.",
         ),
     ] = 5
+    pre_notifications_dir: Annotated[
+        str,
+        _env(
+            "TETHER_PRE_NOTIFICATIONS_DIR",
+            "A directory into which the billing worker writes pre-notifications as CSV files (docs/guides/recurring.md). Empty: they are "
+            "given by a program or person who confirms them.",
+        ),
+    ] = ""
     vop_url: Annotated[
         str,
         _env(

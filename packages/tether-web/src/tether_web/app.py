@@ -63,6 +63,7 @@ from tether_web.notifications.inbox import Inbox
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
 from tether_web.people import api_keys, users
 from tether_web.reconciliation import completeness, differences
+from tether_web.recurring import collection_plans, mandates, pre_notifications, schedules
 from tether_web.refunds import refunds, run_voids
 from tether_web.uploads import form, layout_answers, uploads
 
@@ -217,6 +218,10 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             uploads.ROUTER,
             layout_answers.ROUTER,
             *billing.ROUTERS,
+            collection_plans.ROUTER,
+            *schedules.ROUTERS,
+            mandates.ROUTER,
+            *pre_notifications.ROUTERS,
             vop.ROUTER,
             debtors.ROUTER,
             blacklist.ROUTER,

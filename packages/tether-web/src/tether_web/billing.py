@@ -652,6 +652,7 @@ async def _preview(
         upload_id=upload_id,
         after=last,
         overrides=overrides,
+        with_notices=options.notice_days is not None,
     ):
         last = owing[-1].candidate.debtor_id
         planned = eligibility.plan([debtor.candidate for debtor in owing], options=options, so_far=so_far)

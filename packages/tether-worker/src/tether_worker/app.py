@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -65,6 +66,9 @@ from tether_worker.reconciliation.completeness import reporting_completeness
 from tether_worker.reconciliation.differences import reviewing
 from tether_worker.reconciliation.gateway_refunds import inquiring_gateway_refunds
 from tether_worker.reconciliation.report_fetches import fetching_reports, ticking
+from tether_worker.recurring.collection import order_due_items
+from tether_worker.recurring.due_items import make_due_items
+from tether_worker.recurring.pre_notifications import files, giving
 from tether_worker.refunds.run_voids import voiding_runs
 from tether_worker.refunds.status_inquiries import inquiring_refunds
 from tether_worker.refunds.submission import expire_refunds, submitting_refunds
@@ -396,10 +400,17 @@ async def _billing(
         expire_refunds(pool, clock=clock, rules=settings.submission_rules),
         auto_pause_runs(pool, clock=clock),
         try_again(pool, clock=clock, fingerprint_key=key),
+        make_due_items(pool, clock=clock),
+        order_due_items(pool, clock=clock, fingerprint_key=key),
         review_submissions(pool, clock=clock),
         prune_order_keys(pool, clock=clock),
         publish_calls(gateways, cache),
     ]
+    if settings.pre_notifications_dir:
+        adapter = files(Path(settings.pre_notifications_dir))
+        periodic_tasks.append(
+            giving(pool, adapter, name="files", clock=clock, token=lambda: secrets.token_hex(4))
+        )
     return [
         planning(pool, clock=clock, fingerprint_key=key, dual_control_minor=settings.dual_control_minor),
         submitting(deps),

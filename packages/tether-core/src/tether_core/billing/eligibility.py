@@ -21,6 +21,7 @@ The order of the rules is from "never billable" to "billable later":
 | `returned` | this item came back; another try is decided by the reason, not by a run |
 | `charged_back` | a debit from this account was charged back before, and not for want of money |
 | `tried_enough` | this item was tried as often as allowed |
+| `scheduled` | its debits are made by a schedule of a collection plan (`tether_core.recurring`) |
 | `waiting_elsewhere` | the same debit waits in an upload that came before |
 | `repeated` | it is, or may be, a debit of the last weeks for another upload, and nobody was asked about that |
 | `recently_tried` | a debit that may be the same was tried for another upload within the window |
@@ -29,6 +30,7 @@ The order of the rules is from "never billable" to "billable later":
 | `too_small` `too_large` | the amount is outside what one debit may take |
 | `lifetime_cap` | the account would pay more in all than one account may |
 | `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
+| `not_notified` | a pre-notification is required, and was not given, or not in time, or states another amount |
 | `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
 | `count_cap` `amount_cap` | the run has as many debits, or as much money, as it may |
 
@@ -105,6 +107,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         usage: The text on the debtor's statement; the debtor's reference follows it.
         merchant_name: The creditor's name on the statement; `None` for the terminal's own.
         remote_ip: The address from which the debtors agreed; some terminals demand one.
+        notice_days: Days before a debit by which the debtor must have been notified of it; `None` where no pre-notification is required.
         after_chargeback: Whether accounts are billed that charged a debit back before. The blacklist holds all the same.
     """
 
@@ -121,6 +124,7 @@ class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Collection"
     merchant_name: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] | None = None
     remote_ip: Annotated[str, msgspec.Meta(max_length=45)] | None = None
+    notice_days: Annotated[int, msgspec.Meta(ge=1, le=60)] | None = None
     after_chargeback: bool = False
 
     def __post_init__(self) -> None:
@@ -164,6 +168,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         refunds: Debits of the same account, for the same money, that were refunded or voided.
         set_aside: Verdicts that a person has set aside for this debtor and this run (`tether_core.billing.overrides`).
         again: Whether this is a try after a return, decided by the return's reason.
+        schedule_id: The schedule that makes the debtor's debits, where another run is judged; else `None`.
+        notified_days_ago: Days since the debtor was notified of this due item and amount; `None` for never.
         dispute_unconfirmed: Whether a dispute of a debit from this account was reported and is not processed yet.
     """
 
@@ -189,6 +195,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     refunds: tuple[refunded_before.Refund, ...] = ()
     set_aside: frozenset[str] = frozenset()
     again: bool = False
+    schedule_id: int | None = None
+    notified_days_ago: int | None = None
     dispute_unconfirmed: bool = False
 
     def __repr__(self) -> str:
@@ -311,6 +319,15 @@ def _returned(candidate: Candidate, _: RunOptions) -> str | None:
     return f"This item came back{_through(match)}; whether it is tried again there is decided by the reason."
 
 
+def _scheduled(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.schedule_id is None or candidate.again:
+        return None
+    return (
+        f"The debits of this debtor are made by schedule {candidate.schedule_id} of a collection plan; end that schedule to bill the debtor "
+        "in a run."
+    )
+
+
 def _waiting_elsewhere(candidate: Candidate, _: RunOptions) -> str | None:
     match = candidate.elsewhere.waiting
     if match is None or candidate.again:
@@ -406,6 +423,17 @@ def _check_failed(candidate: Candidate, options: RunOptions) -> str | None:
     return f"The check before billing says {text}; {options.vop_score_min} is demanded."
 
 
+def _not_notified(candidate: Candidate, options: RunOptions) -> str | None:
+    days, required = candidate.notified_days_ago, options.notice_days
+    if required is None or candidate.again:
+        return None
+    if days is None:
+        return "A pre-notification of this due item and amount is required, and none was given."
+    if days >= required:
+        return None
+    return f"The debtor was notified {days} days ago; {required} days are required."
+
+
 def _being_confirmed(candidate: Candidate, _: RunOptions) -> str | None:
     if not candidate.dispute_unconfirmed:
         return None
@@ -428,6 +456,7 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "returned": _returned,
     "charged_back": _charged_back,
     "tried_enough": _tried_enough,
+    "scheduled": _scheduled,
     "waiting_elsewhere": _waiting_elsewhere,
     "repeated": _repeated,
     "recently_tried": _recently_tried,
@@ -438,6 +467,7 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "lifetime_cap": _lifetime_cap,
     "unchecked": _unchecked,
     "check_failed": _check_failed,
+    "not_notified": _not_notified,
     "being_confirmed": _being_confirmed,
 }
 

@@ -124,6 +124,7 @@ async def add(
     account: str,
     due_item: str,
     now: datetime,
+    is_scheduled: bool = False,
 ) -> list[tuple[int, int]]:
     """
     Insert attempts of a run, scheduled for submission, unless the try exists.
@@ -132,6 +133,7 @@ async def add(
         conn: Inside the transaction that holds the run.
         account: The gateway account.
         due_item: What is owed.
+        is_scheduled: Whether schedules say the amounts, and not the rows of the debtors.
 
     Returns:
         Debtor and amount of each inserted attempt.
@@ -154,6 +156,7 @@ async def add(
             "account": account,
             "due_item": due_item,
             "now": now,
+            "is_scheduled": is_scheduled,
         },
     )
     return [(debtor_id, amount_minor) for debtor_id, amount_minor in await cursor.fetchall()]

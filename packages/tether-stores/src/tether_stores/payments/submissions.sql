@@ -25,7 +25,8 @@ with judged as (
         debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
     )
     join debtors d
-        on d.id = given.debtor_id and d.iban_fingerprint = given.iban_fingerprint and d.amount_minor = given.amount_minor
+        on d.id = given.debtor_id and d.iban_fingerprint = given.iban_fingerprint
+            and (%(is_scheduled)s or d.amount_minor = given.amount_minor)
     order by d.id
     for key share of d
 ),

@@ -8,7 +8,18 @@ from tether_stores.queries import load
 __all__ = ["Scoped", "accounts_of"]
 
 Scoped: TypeAlias = Literal[
-    "run", "attempt", "refund", "run_void", "bulk_order", "notification", "upload", "debtor"
+    "run",
+    "attempt",
+    "refund",
+    "run_void",
+    "bulk_order",
+    "notification",
+    "upload",
+    "debtor",
+    "collection_plan",
+    "schedule",
+    "due_item",
+    "mandate",
 ]
 
 _SQL: Final = load("people/scopes")
@@ -21,6 +32,10 @@ _QUERIES: Final[dict[Scoped, LiteralString]] = {
     "notification": _SQL["of_notification"],
     "upload": _SQL["of_upload"],
     "debtor": _SQL["of_debtor"],
+    "collection_plan": _SQL["of_collection_plan"],
+    "schedule": _SQL["of_schedule"],
+    "due_item": _SQL["of_due_item"],
+    "mandate": _SQL["of_mandate"],
 }
 
 

@@ -31,3 +31,19 @@ select distinct account from billing_runs where upload_id = %(id)s;
 -- of_debtor --
 -- The accounts of the runs of a debtor's upload.
 select distinct r.account from debtors d join billing_runs r on r.upload_id = d.upload_id where d.id = %(id)s;
+
+-- of_collection_plan --
+-- The account of a collection plan. 0 or 1 row.
+select account from collection_plans where id = %(id)s;
+
+-- of_schedule --
+-- The account of a schedule's collection plan. 0 or 1 row.
+select p.account from collection_schedules s join collection_plans p on p.id = s.collection_plan_id where s.id = %(id)s;
+
+-- of_due_item --
+-- The account of a due item's collection plan. 0 or 1 row.
+select p.account from due_items i join collection_plans p on p.id = i.collection_plan_id where i.id = %(id)s;
+
+-- of_mandate --
+-- The account of a mandate. 0 or 1 row.
+select account from mandates where id = %(id)s;

@@ -1,7 +1,7 @@
 """
 Callers who are limited to some gateway accounts: which routes they may call, and about what.
 
-A run, a payment, a refund and a notification belong to one gateway account. An upload and its debtors belong to the accounts of the upload's
+A run, a payment, a refund, a notification, a collection plan and a mandate belong to one gateway account. An upload and its debtors belong to the accounts of the upload's
 runs, and a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as an id that does not exist. The list of payments needs the
 filter `account`. Routes that are not in the table, such as lists and figures over all accounts, uploading and the event stream, are refused for limited callers.
 """
@@ -27,6 +27,10 @@ BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
     "bulk_order_id": ("bulk_order", "There is no such bulk order"),
     "upload_id": ("upload", "There is no such upload"),
     "debtor_id": ("debtor", "There is no such debtor"),
+    "collection_plan_id": ("collection_plan", "There is no such collection plan"),
+    "schedule_id": ("schedule", "There is no such schedule"),
+    "due_item_id": ("due_item", "There is no such due item"),
+    "mandate_id": ("mandate", "There is no such mandate"),
 }
 # Routes without an id that show nothing of an account.
 OPEN: Final = frozenset({"GET /api/me"})

@@ -30,6 +30,7 @@ from tether_stores.payments import billing_run_counts, submissions
 from tether_stores.payments.submissions import Try, Written
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.reconciliation import differences
+from tether_stores.recurring import due_items
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
@@ -39,6 +40,7 @@ from tether_worker.lost_history import inquire_first
 __all__ = [
     "auto_pause_runs",
     "expire_leases",
+    "new_try",
     "pause_account",
     "pause_if_refused",
     "plan_chunk",
@@ -117,6 +119,7 @@ async def plan_chunk(
             upload_id=run.upload_id,
             after=run.planned_to,
             overrides=run.overrides,
+            with_notices=run.options.notice_days is not None,
         )
         if not owing:
             canaries = run.options.canary_share > 0 and run.planned_count > 0
@@ -149,7 +152,7 @@ async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: d
         so_far=Totals(run.planned_count, run.planned_amount_minor),
     )
     tries = [
-        _try(item, due_item=run.due_item, canary=choice.canary)
+        new_try(item, due_item=run.due_item, canary=choice.canary)
         for item, choice in zip(owing, decided.choices, strict=True)
         if choice.verdict.billable
     ]
@@ -168,7 +171,16 @@ async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: d
     )
 
 
-def _try(debtor: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> Try:
+def new_try(debtor: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> Try:
+    """
+    The next attempt to collect a due item from a debtor.
+
+    Args:
+        debtor: Who owes.
+        due_item: What is owed.
+        canary: Whether it is a canary.
+        retry_of: The returned attempt that is tried again.
+    """
     candidate = debtor.candidate
     return Try(
         debtor_id=candidate.debtor_id,
@@ -374,15 +386,25 @@ def try_again(
 
 async def _try_again(conn: Connection, due: submissions.DueAgain, *, now: datetime) -> int:
     run = await billing.hold(conn, due.run_id)
+    if run is None:
+        return 0
+    ids = [due.debtor_id]
+    amounts = None if run.collection_plan_id is None else await due_items.amounts(conn, run.id, ids)
     owing = await billing.owing(
-        conn, due_item=due.due_item, now=now, limit=1, ids=[due.debtor_id], without=[]
+        conn, due_item=due.due_item, now=now, limit=1, ids=ids, without=[], amounts=amounts
     )
-    if run is None or not owing:
+    if not owing:
         return 0
     state = billing_run.step(run.state, "tried again")
-    again = _try(owing[0], due_item=due.due_item, retry_of=due.id)
+    again = new_try(owing[0], due_item=due.due_item, retry_of=due.id)
     made = await submissions.add(
-        conn, [again], run_id=run.id, account=run.account, due_item=due.due_item, now=now
+        conn,
+        [again],
+        run_id=run.id,
+        account=run.account,
+        due_item=due.due_item,
+        now=now,
+        is_scheduled=amounts is not None,
     )
     await inquire_first(conn, run_id=run.id, debtor_ids=[debtor_id for debtor_id, _ in made], now=now)
     await billing.change(conn, msgspec.structs.replace(run, state=state, finished_at=None), now=now)

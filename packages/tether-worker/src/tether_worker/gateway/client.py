@@ -200,12 +200,15 @@ async def sale(
     )
 
 
-async def init_recurring_sale(gateway: Gateway, debit: requests.Debit) -> responses.GatewayAnswer:
+async def init_recurring_sale(
+    gateway: Gateway, debit: requests.Debit, *, begin_until_s: float | None = None
+) -> responses.GatewayAnswer:
     """
     Submit the first debit of a series, once.
 
     Args:
         debit: What is to be debited.
+        begin_until_s: As for `sale`.
 
     Returns:
         The gateway's answer; a refusal is one.
@@ -217,12 +220,23 @@ async def init_recurring_sale(gateway: Gateway, debit: requests.Debit) -> respon
         InvalidIban: when its IBAN is invalid; nothing was submitted.
     """
     return await _transact(
-        gateway, requests.sdd_init_recurring_sale(debit), transaction_id=debit.transaction_id
+        gateway,
+        requests.sdd_init_recurring_sale(debit),
+        transaction_id=debit.transaction_id,
+        begin_until_s=begin_until_s,
     )
 
 
 async def recurring_sale(
-    gateway: Gateway, *, transaction_id: str, reference_id: str, amount_minor: int, currency: str, usage: str
+    gateway: Gateway,
+    *,
+    transaction_id: str,
+    reference_id: str,
+    amount_minor: int,
+    currency: str,
+    usage: str,
+    remote_ip: str | None = None,
+    begin_until_s: float | None = None,
 ) -> responses.GatewayAnswer:
     """
     Submit a later debit of a series, once.
@@ -233,6 +247,8 @@ async def recurring_sale(
         amount_minor: Whole minor units, above 0.
         currency: Three capitals of ISO 4217.
         usage: The text on the statement.
+        remote_ip: Where the terminal demands it.
+        begin_until_s: As for `sale`.
 
     Returns:
         The gateway's answer; a refusal is one.
@@ -243,9 +259,14 @@ async def recurring_sale(
         InvalidRequest: when the debit cannot be requested; nothing was submitted.
     """
     request = requests.sdd_recurring_sale(
-        transaction_id, reference_id=reference_id, amount_minor=amount_minor, currency=currency, usage=usage
+        transaction_id,
+        reference_id=reference_id,
+        amount_minor=amount_minor,
+        currency=currency,
+        usage=usage,
+        remote_ip=remote_ip,
     )
-    return await _transact(gateway, request, transaction_id=transaction_id)
+    return await _transact(gateway, request, transaction_id=transaction_id, begin_until_s=begin_until_s)
 
 
 async def refund(

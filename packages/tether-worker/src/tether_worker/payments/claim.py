@@ -15,7 +15,7 @@ from tether_core.billing import auto_pause, eligibility
 from tether_core.billing import run as billing_run
 from tether_core.billing.debit_request import debit
 from tether_core.billing.eligibility import RunOptions
-from tether_core.emp.requests import Debit, sdd_sale
+from tether_core.emp.requests import Debit, sdd_init_recurring_sale, sdd_recurring_sale, sdd_sale
 from tether_core.errors import Rejected
 from tether_core.events import Event
 from tether_core.fingerprint_key import FingerprintKeyRefused
@@ -23,6 +23,7 @@ from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments import submission
 from tether_core.payments.gateway_identity import GatewayIdentity
 from tether_core.payments.submission import Rules
+from tether_core.recurring.series import Request
 from tether_core.sepa_text import Characters
 from tether_core.target_calendar import bank_day
 from tether_stores import billing as billing_store
@@ -36,6 +37,7 @@ from tether_stores.postgres import Connection, transaction
 from tether_stores.telemetry import logger
 
 from tether_worker.payments.call_limits import BEGIN_S, SubmissionDeps
+from tether_worker.recurring.claims import DEFERRING, ScheduledClaim, record_requests, scheduled
 
 __all__ = ["Claim", "claim"]
 
@@ -52,6 +54,7 @@ class Claim(msgspec.Struct, frozen=True):
         debit: The request.
         begin_until_s: Until when the call may begin, on the clock of `time.monotonic`.
         permit: The breaker's.
+        request: By which request it is submitted.
     """
 
     id: int
@@ -59,6 +62,7 @@ class Claim(msgspec.Struct, frozen=True):
     debit: Debit
     begin_until_s: float
     permit: Permit
+    request: Request = Request("sale")
 
 
 async def claim(
@@ -106,6 +110,7 @@ async def claim(
         rows = _first_of_each_debtor(rows)
         # Another run may be claiming the same debit, made of a row of another upload.
         await submissions.lock_accounts(conn, {row.submission.attempt.iban_fingerprint for row in rows})
+        of_schedules = await scheduled(conn, run, [row.debtor_id for row in rows], now=now)
         owing = await billing_store.owing(
             conn,
             due_item=run.due_item,
@@ -114,6 +119,8 @@ async def claim(
             ids=[row.debtor_id for row in rows],
             without=[row.submission.attempt.id for row in rows],
             overrides=run.overrides,
+            amounts=None if of_schedules is None else of_schedules.amounts,
+            with_notices=run.options.notice_days is not None,
         )
         capacity = await _day_capacity(conn, account=account, now=now)
         claims, written, facts = _judge(
@@ -125,6 +132,10 @@ async def claim(
             now=now,
             identity=identity.key,
             rules=deps.rules,
+            of_schedules=of_schedules,
+        )
+        await record_requests(
+            conn, of_schedules, [(debtor_id, how) for *_, how, debtor_id in claims], now=now
         )
         if claims:
             await gateway_identities.record(conn, identity, account=account.name, now=now)
@@ -136,9 +147,12 @@ async def claim(
                 account.name,
                 day_on=bank_day(now),
                 count=len(claims),
-                amount_minor=sum(request.amount_minor for _, _, request in claims),
+                amount_minor=sum(request.amount_minor for _, _, request, _, _ in claims),
             )
-    begun = [Claim(row_id, number, request, begin_until_s, permit) for row_id, number, request in claims]
+    begun = [
+        Claim(row_id, number, request, begin_until_s, permit, how)
+        for row_id, number, request, how, _ in claims
+    ]
     return begun, len(written) - len(begun)
 
 
@@ -199,13 +213,27 @@ def _judge(
     now: datetime,
     identity: str,
     rules: Rules,
-) -> tuple[list[tuple[int, int, Debit]], list[Written], list[Event]]:
+    of_schedules: ScheduledClaim | None,
+) -> tuple[list[tuple[int, int, Debit, Request, int]], list[Written], list[Event]]:
     """What becomes of each row: claimed, excluded, deferred, or left as it is until another day."""
     known = {debtor.candidate.debtor_id: debtor for debtor in owing}
-    claims, written, facts = list[tuple[int, int, Debit]](), list[Written](), list[Event]()
+    claims, written = list[tuple[int, int, Debit, Request, int]](), list[Written]()
+    facts = list[Event]()
     for row in rows:
-        reason, request = _request(row, known.get(row.debtor_id), options=options, characters=characters)
-        if request is None and reason in eligibility.PASSING:
+        how = Request("sale")
+        reason, request = "", None
+        if of_schedules is not None:
+            reason = of_schedules.stopped.get(row.debtor_id, "")
+            how = of_schedules.requests.get(row.debtor_id, how)
+        if not reason:
+            reason, request = _request(
+                row,
+                _under_mandate(known.get(row.debtor_id), of_schedules),
+                options=options,
+                characters=characters,
+                how=how,
+            )
+        if request is None and (reason in eligibility.PASSING or reason in DEFERRING):
             written.append(
                 Written(submission.defer(row.submission, until=now + timedelta(seconds=retry.HELD_S)))
             )
@@ -219,12 +247,23 @@ def _judge(
             continue
         claimed = submission.claim(row.submission, now=now, identity=identity, rules=rules)
         written.append(Written(claimed))
-        claims.append((claimed.attempt.id, claimed.submission_count, request))
+        claims.append((claimed.attempt.id, claimed.submission_count, request, how, row.debtor_id))
     return claims, written, facts
 
 
+def _under_mandate(debtor: Owing | None, of_schedules: ScheduledClaim | None) -> Owing | None:
+    """A debtor of a schedule with the reference of the mandate in place of that of the row."""
+    if debtor is None or of_schedules is None:
+        return debtor
+    item = of_schedules.items.get(debtor.candidate.debtor_id)
+    if item is None:
+        return None
+    payer = msgspec.structs.replace(debtor.payer, mandate_id=item.reference)
+    return msgspec.structs.replace(debtor, payer=payer)
+
+
 def _request(
-    row: Row, debtor: Owing | None, *, options: RunOptions, characters: Characters
+    row: Row, debtor: Owing | None, *, options: RunOptions, characters: Characters, how: Request
 ) -> tuple[str, Debit | None]:
     """Why a debit is not submitted, or its request."""
     if debtor is None:
@@ -248,11 +287,27 @@ def _request(
             remote_ip=options.remote_ip,
             characters=characters,
         )
-        sdd_sale(request)  # what cannot be written must not be claimed
+        request = msgspec.structs.replace(request, email=debtor.email) if how.kind == "first" else request
+        _written(request, how)  # what cannot be written must not be claimed
     except Rejected as exc:
         _log.warning("request not built", attempt_id=attempt.id, why=exc.code)
         return "unsendable", None
     return "", request
+
+
+def _written(debit: Debit, how: Request) -> bytes:
+    if how.kind == "first":
+        return sdd_init_recurring_sale(debit)
+    if how.reference_id is not None:
+        return sdd_recurring_sale(
+            debit.transaction_id,
+            reference_id=how.reference_id,
+            amount_minor=debit.amount_minor,
+            currency=debit.currency,
+            usage=debit.usage,
+            remote_ip=debit.remote_ip,
+        )
+    return sdd_sale(debit)
 
 
 def _options(run: Run, *, account: GatewayAccount) -> RunOptions:

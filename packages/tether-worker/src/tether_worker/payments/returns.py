@@ -15,12 +15,15 @@ import msgspec
 from tether_core.jobs import HANDLE_RETURNS
 from tether_core.payments.attempt import Policy
 from tether_core.payments.returns import after_return
+from tether_core.recurring.mandate import REVOKING
 from tether_core.target_calendar import bank_day
 from tether_stores.payments import billing_attempts
 from tether_stores.payments.billing_attempts import ReturnHandling
 from tether_stores.postgres import Pool, connection, transaction
+from tether_stores.recurring import due_items
 
 from tether_worker.jobs.run import Work
+from tether_worker.recurring.mandates import revoke
 
 __all__ = ["ReturnDeps", "handle_returns", "handling_returns"]
 
@@ -72,9 +75,11 @@ async def handle_returns(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
         rows = await billing_attempts.lock_returned(conn, limit=limit)
         if not rows:
             return 0
+        plans = await due_items.plans_of(conn, [row.id for row in rows])
         planned = Counter(await billing_attempts.planned_retries(conn, from_on=bank_day(now)))
         decided: list[ReturnHandling] = []
         for row in rows:
+            plan = plans.get(row.id)
             result = after_return(
                 row.reason_code,
                 returned_on=bank_day(now),
@@ -82,7 +87,8 @@ async def handle_returns(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
                 ours=not row.imported,
                 first_due_on=bank_day(row.first_tried_at),
                 blocking=deps.policy.blocking,
-                spacing_days=deps.spacing_days,
+                spacing_days=(plan and plan.retry_spacing_days) or deps.spacing_days,
+                pay_days=plan.pay_days if plan else (),
                 planned=planned,
                 per_day_max=deps.per_day_max,
             )
@@ -90,4 +96,5 @@ async def handle_returns(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
                 planned[result.retry_on] += 1
             decided.append(ReturnHandling(row.id, result.retry_on, result.why))
         await billing_attempts.handle_returns(conn, decided, now=now)
+        await revoke(conn, [row.id for row in rows if row.reason_code in REVOKING], now=now)
     return len(rows)

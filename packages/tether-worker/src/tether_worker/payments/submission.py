@@ -215,11 +215,29 @@ async def _rest(calls: set[asyncio.Task[None]], wait_s: float) -> None:
         await asyncio.sleep(wait_s)
 
 
+async def _submit(opened: client.Gateway, item: Claim) -> GatewayAnswer:
+    debit, until_s = item.debit, item.begin_until_s
+    if item.request.kind == "first":
+        return await client.init_recurring_sale(opened, debit, begin_until_s=until_s)
+    if item.request.reference_id is not None:
+        return await client.recurring_sale(
+            opened,
+            transaction_id=debit.transaction_id,
+            reference_id=item.request.reference_id,
+            amount_minor=debit.amount_minor,
+            currency=debit.currency,
+            usage=debit.usage,
+            remote_ip=debit.remote_ip,
+            begin_until_s=until_s,
+        )
+    return await client.sale(opened, debit, begin_until_s=until_s)
+
+
 async def _call(opened: client.Gateway, item: Claim, results: asyncio.Queue[CallResult | None]) -> None:
     answer: GatewayAnswer | GatewaySilent
     try:
         # This process may have been stopped since the claim, and the lease may have expired: the client refuses then.
-        answer = await client.sale(opened, item.debit, begin_until_s=item.begin_until_s)
+        answer = await _submit(opened, item)
     except GatewaySilent as exc:
         answer = exc
     except Exception as exc:  # noqa: BLE001 - after any error the debit may have been submitted

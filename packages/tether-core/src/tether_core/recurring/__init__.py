@@ -1,0 +1,1 @@
+"""Recurring collection: mandates, collection plans, schedules, their due items, and pre-notifications."""

@@ -1,0 +1,1 @@
+"""Recurring collection: collection plans, mandates, schedules, due items and pre-notifications."""

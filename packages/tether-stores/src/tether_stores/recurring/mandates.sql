@@ -1,0 +1,125 @@
+-- mandates: what debtors have signed (tether_core.recurring.mandate).
+--
+-- A reference is unique among the active mandates of a gateway account. A mandate is for the account that its debtor had when it was added,
+-- or amended; that the account was changed since is found in debtor_edits.
+
+-- {mandate_columns} --
+-- The columns of a mandate `m`.
+m.id, m.account, m.debtor_id, m.reference, m.kind, m.state, m.iban_masked, m.signed_on, m.last_used_on, m.uses, m.ended_at,
+m.ended_reason, m.created_by, m.created_at, m.updated_at
+
+-- {was_account_changed} --
+-- Whether the account of the debtor of the mandate `m` was changed since.
+exists (
+    select from debtor_edits e
+    where e.debtor_id = m.debtor_id and e.iban_fingerprint_before is not null and e.edited_at > m.account_since_at
+)
+
+-- add --
+-- Add active mandates. Arrays of length n. Returns id, debtor_id of those added; a reference that is in use adds none.
+insert into mandates (
+    account, debtor_id, reference, reference_key, kind, state, iban_masked, signed_on, account_since_at, created_by, created_at, updated_at
+)
+select
+    %(account)s, given.debtor_id, given.reference, given.reference_key, %(kind)s, 'active', given.iban_masked, given.signed_on,
+    %(now)s, %(created_by)s, %(now)s, %(now)s
+from unnest(
+    %(debtor_ids)s::bigint[], %(references)s::text[], %(reference_keys)s::text[], %(maskeds)s::text[], %(signed_ons)s::date[]
+) as given (debtor_id, reference, reference_key, iban_masked, signed_on)
+order by given.reference_key
+on conflict do nothing
+returning id, debtor_id;
+
+-- active_by_key --
+-- The active mandates of an account among n references. Returns reference_key, id, kind, the fingerprint of the account it is for, or null
+-- where its debtor's account was changed since.
+select
+    m.reference_key, m.id, m.kind,
+    case
+        when not {was_account_changed} then md.iban_fingerprint
+    end as iban_fingerprint
+from mandates m
+join debtors md on md.id = m.debtor_id
+where m.account = %(account)s and m.state = 'active' and m.reference_key = any(%(reference_keys)s::text[]);
+
+-- by_id --
+-- A mandate, and whether its debtor's account was changed since. 0 or 1 row.
+select {mandate_columns},
+    {was_account_changed} as is_of_other_account
+from mandates m
+where m.id = %(id)s;
+
+-- hold --
+-- A mandate, locked for a change. 0 or 1 row.
+select {mandate_columns},
+    {was_account_changed} as is_of_other_account
+from mandates m
+where m.id = %(id)s
+for update of m;
+
+-- of_debtor --
+-- The mandates of a debtor, newest first.
+select {mandate_columns},
+    {was_account_changed} as is_of_other_account
+from mandates m
+where m.debtor_id = %(debtor_id)s
+order by m.id desc;
+
+-- listed --
+-- Mandates, newest first, before %(before_id)s, of %(account)s where it is not null. Up to %(limit)s rows.
+select {mandate_columns}, false as is_of_other_account
+from mandates m
+where
+    (%(before_id)s::bigint is null or m.id < %(before_id)s) and (%(account)s::text is null or m.account = %(account)s)
+order by m.id desc
+limit %(limit)s;
+
+-- change --
+-- Write the end of n mandates.
+update mandates
+set state = %(state)s, ended_at = %(now)s, ended_reason = %(reason)s, updated_at = %(now)s
+where id = any(%(ids)s::bigint[]) and state = 'active';
+
+-- amend --
+-- A mandate is for the present account of its debtor from now on.
+update mandates
+set signed_on = %(signed_on)s, iban_masked = %(iban_masked)s, account_since_at = %(now)s, updated_at = %(now)s
+where id = %(id)s and state = 'active';
+
+-- use --
+-- Count due items that were ordered with mandates, on a day. Arrays of length n: one mandate each.
+update mandates m
+set
+    uses = m.uses + given.count, last_used_on = greatest(m.last_used_on, %(used_on)s), updated_at = %(now)s
+from (
+    select mandate_id, count(*)::integer as count from unnest(%(mandate_ids)s::bigint[]) as named (mandate_id) group by 1
+) given
+where m.id = given.mandate_id;
+
+-- of_attempts --
+-- Under which mandates debits were made. Returns account, mandate_id of its schedule or null, reference in the debtor's row or null, and
+-- the fingerprint of the account.
+select a.account, s.mandate_id, d.mandate_id as reference, a.iban_fingerprint
+from billing_attempts a
+join debtors d on d.id = a.debtor_id
+left join due_items i on i.run_id = a.run_id and i.debtor_id = a.debtor_id
+left join collection_schedules s on s.id = i.schedule_id
+where a.id = any(%(attempt_ids)s::bigint[]);
+
+-- lock_active --
+-- Lock active mandates: n by id, and those of n accounts with the same reference. Returns id, debtor_id.
+select m.id, m.debtor_id
+from mandates m
+join debtors md on md.id = m.debtor_id
+where
+    m.state = 'active'
+    and (
+        m.id = any(%(ids)s::bigint[])
+        or (m.account, m.reference_key, md.iban_fingerprint) in (
+            select given.account, given.reference_key, given.iban_fingerprint
+            from unnest(%(accounts)s::text[], %(reference_keys)s::text[], %(fingerprints)s::bytea[])
+                as given (account, reference_key, iban_fingerprint)
+        )
+    )
+order by m.id
+for update of m;

@@ -1,0 +1,1 @@
+"""Recurring collection: collection plans, schedules, due items, mandates and pre-notifications."""

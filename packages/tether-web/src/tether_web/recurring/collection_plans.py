@@ -1,0 +1,537 @@
+"""
+`/api/collection-plans`: debits that repeat.
+
+```text
+POST /api/collection-plans                     add a plan
+GET  /api/collection-plans                     the plans, newest first
+GET  /api/collection-plans/{id}                one plan, with its live schedules
+POST /api/collection-plans/{id}/pause          nothing of it is made, ordered or submitted any more
+POST /api/collection-plans/{id}/resume         go on; due dates that passed are missed
+POST /api/collection-plans/{id}/end            end it with all its schedules
+GET  /api/collection-plans/{id}/forecast       what the next days are expected to collect
+POST /api/collection-plans/{id}/schedules      give the debtors of an upload a schedule each; dry_run shows who gets one
+GET  /api/collection-plans/{id}/schedules      its schedules, newest first
+GET  /api/collection-plans/{id}/due-items      its due items, newest first
+```
+"""
+
+from collections import Counter
+from datetime import date
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
+from litestar.params import JSONBody, Parameter
+from tether_core.audit import Action, facts
+from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.recurring import due_dates, schedule
+from tether_core.recurring.collection_plan import PlanOptions
+from tether_core.recurring.due_dates import FORECAST_DAYS_MAX, Expected
+from tether_core.recurring.due_item import DueItemState
+from tether_core.recurring.enrolment import require_dates
+from tether_core.recurring.schedule import ScheduleCause, ScheduleState
+from tether_core.target_calendar import bank_day
+from tether_stores import audit, billing
+from tether_stores.accounts import gateway_accounts
+from tether_stores.people.scopes import accounts_of
+from tether_stores.postgres import Connection, reading, transaction
+from tether_stores.recurring import changes, collection_plans, due_items, enrolment, schedules
+from tether_stores.recurring.collection_plans import CollectionPlan
+from tether_stores.recurring.due_items import DueItem
+from tether_stores.recurring.enrolment import Enrolled
+from tether_stores.recurring.schedules import Schedule
+from tether_stores.telemetry import logger
+
+from tether_web.http.auth import ApiRequest
+from tether_web.http.list_response import Form, described, in_form
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor, page
+from tether_web.http.parameters import printable
+
+__all__ = [
+    "ROUTER",
+    "EnrolOrder",
+    "Enrolment",
+    "Forecast",
+    "PlanDetail",
+    "PlanOrder",
+    "WhyRequest",
+    "why",
+]
+
+Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
+Cursor = Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)]
+Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")]
+
+_CHUNK: Final = 1_000
+# Debtors that one order looks at; the next order continues.
+_ENROL_MAX: Final = 10_000
+_SHOWN_MAX: Final = 200
+_MISSING: Final = "There is no such collection plan"
+
+_log = logger("recurring")
+
+
+class PlanOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    A collection plan to be added.
+
+    Attributes:
+        name: For people; once in a gateway account.
+        account: The gateway account.
+        options: What its debits may do.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    account: Annotated[str, msgspec.Meta(max_length=32)] = gateway_accounts.DEFAULT
+    options: PlanOptions = PlanOptions()
+
+
+class PlanDetail(msgspec.Struct, frozen=True):
+    """
+    A collection plan and its schedules.
+
+    Attributes:
+        plan: The plan.
+        schedules: Its live schedules.
+        amount_minor: Their money on each due date.
+        waiting: Due items that wait to be collected.
+        waiting_minor: The money of these.
+    """
+
+    plan: CollectionPlan
+    schedules: int
+    amount_minor: int
+    waiting: int
+    waiting_minor: int
+
+
+class WhyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Why a person pauses, ends, cancels or waives something.
+
+    Attributes:
+        reason: Stored with it and in the audit.
+    """
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+
+
+class EnrolOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    An order to give debtors of an upload a schedule.
+
+    Attributes:
+        upload_id: The upload.
+        first_due_on: The first due date, today or later.
+        last_due_on: No due date after this; null for no end.
+        mandate_signed_on: When the debtors signed whose rows do not say it; null to leave such debtors out.
+        debtor_id: Only this debtor; null for all of the upload.
+        dry_run: Only show who would get a schedule.
+        cursor: `next` of the order before, to continue with the debtors after those.
+    """
+
+    upload_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    first_due_on: date
+    last_due_on: date | None = None
+    mandate_signed_on: date | None = None
+    debtor_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
+    dry_run: bool = False
+    cursor: Annotated[str, msgspec.Meta(max_length=100)] | None = None
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """
+    What became of the debtors of an order.
+
+    Attributes:
+        dry_run: Whether nothing was stored.
+        enrolled: Debtors who got a schedule, or would get one.
+        amount_minor: Their money on each due date.
+        verdicts: All debtors that were looked at, by verdict.
+        debtors: The first of those who got none, with the reason; at most 200.
+        next: Give it as `cursor` to continue with the debtors after these; null for none.
+    """
+
+    dry_run: bool
+    enrolled: int
+    amount_minor: int
+    verdicts: dict[str, int]
+    debtors: list[Enrolled]
+    next: str | None
+
+
+class Forecast(msgspec.Struct, frozen=True):
+    """
+    What the next days are expected to collect; nothing is changed.
+
+    Attributes:
+        from_on: The first day.
+        days: How many days.
+        count: Debits in all.
+        amount_minor: Their money.
+        expected: The days on which something is expected. Returns, exclusions and holds are not known before, and not counted off.
+    """
+
+    from_on: date
+    days: int
+    count: int
+    amount_minor: int
+    expected: list[Expected]
+
+
+@post("/", status_code=201, summary="Add a collection plan")
+async def add(request: ApiRequest, state: State, data: JSONBody[PlanOrder]) -> CollectionPlan:
+    """Its schedules begin with an order to enrol debtors. 422 where the account has a plan of that name."""
+    name = printable(" ".join(data.name.split()), field="name")
+    if not name:
+        raise InvalidRequest("give the plan a name", field="name")
+    now = state.clock()
+    async with transaction(state.pool) as conn:
+        await _require_account(conn, request, state, data.account)
+        plan_id = await collection_plans.add(
+            conn, name=name, account=data.account, options=data.options, created_by=request.user, now=now
+        )
+        if plan_id is None:
+            raise InvalidRequest(
+                "the gateway account has a collection plan of that name; give another one", field="name"
+            )
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "collection_plan.added",
+            subject="collection_plan",
+            subject_id=plan_id,
+            after=facts(
+                account=data.account,
+                unit=data.options.interval.unit,
+                every=data.options.interval.every,
+                amount_minor=data.options.amount_minor,
+                lifetime_max_minor=data.options.lifetime_max_minor,
+                notice_days=data.options.notice_days,
+                notice_required=data.options.notice_required,
+            ),
+            now=now,
+        )
+        plan = await collection_plans.by_id(conn, plan_id)
+    assert plan is not None
+    _log.info("collection plan added", collection_plan_id=plan_id, by=request.user)
+    return plan
+
+
+@get("/", summary="List collection plans, newest first", responses=described(Page[CollectionPlan]))
+async def listed(
+    state: State,
+    status: Annotated[ScheduleState | None, Parameter(description="Only plans in this state.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
+    form: Form = "json",
+) -> Response[Any]:
+    """One page of plans."""
+
+    async def load(cursor: str | None, limit: int) -> Page[CollectionPlan]:
+        async with reading(state.pool) as conn:
+            rows = await collection_plans.listed(
+                conn, state=status, before_id=decode_cursor(cursor), limit=limit + 1
+            )
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=CollectionPlan, name="collection plans", cursor=cursor, limit=limit)
+
+
+@get("/{collection_plan_id:int}", summary="One collection plan, with its live schedules")
+async def detail(state: State, collection_plan_id: Id) -> PlanDetail:
+    """The plan, how many schedules live, and what waits to be collected."""
+    async with reading(state.pool) as conn:
+        plan = await _plan(conn, collection_plan_id)
+        count, amount_minor = await collection_plans.counts(conn, plan.id)
+        waiting = await collection_plans.waiting(conn, plan.id)
+    return PlanDetail(
+        plan,
+        count,
+        amount_minor,
+        sum(items for _, items, _ in waiting),
+        sum(minor for _, _, minor in waiting),
+    )
+
+
+@post("/{collection_plan_id:int}/pause", status_code=200, summary="Pause a collection plan")
+async def pause(
+    request: ApiRequest, state: State, collection_plan_id: Id, data: JSONBody[WhyRequest]
+) -> CollectionPlan:
+    """After the response nothing of the plan is made, ordered or submitted."""
+    return await _change(request, state, collection_plan_id, "paused", reason=why(data))
+
+
+@post("/{collection_plan_id:int}/resume", status_code=200, summary="Resume a collection plan")
+async def resume(request: ApiRequest, state: State, collection_plan_id: Id) -> CollectionPlan:
+    """Due dates that passed meanwhile are missed, and treated as the plan's `recover` says."""
+    return await _change(request, state, collection_plan_id, "resumed", reason=None)
+
+
+@post(
+    "/{collection_plan_id:int}/end", status_code=200, summary="End a collection plan with all its schedules"
+)
+async def end(
+    request: ApiRequest, state: State, collection_plan_id: Id, data: JSONBody[WhyRequest]
+) -> CollectionPlan:
+    """Open due items are waived. Debits that were submitted continue to their outcome."""
+    return await _change(request, state, collection_plan_id, "ended", reason=why(data))
+
+
+@get("/{collection_plan_id:int}/forecast", summary="What the next days are expected to collect")
+async def forecast(
+    state: State,
+    collection_plan_id: Id,
+    days: Annotated[int, Parameter(ge=1, le=FORECAST_DAYS_MAX, description="Days from today on.")] = 90,
+) -> Forecast:
+    """A dry run over all active schedules; nothing is stored."""
+    today = bank_day(state.clock())
+    async with reading(state.pool) as conn:
+        plan = await _plan(conn, collection_plan_id)
+        groups = await collection_plans.groups(conn, plan.id) if plan.state == "active" else []
+        waiting = await collection_plans.waiting(conn, plan.id) if plan.state == "active" else []
+    groups += [
+        due_dates.Group(max(day_on, today), 0, max(day_on, today), count, amount_minor)
+        for day_on, count, amount_minor in waiting
+    ]
+    expected = due_dates.forecast(
+        groups,
+        plan.options.interval,
+        today=today,
+        days=days,
+        day_count_max=plan.options.day_count_max,
+    )
+    return Forecast(
+        today,
+        days,
+        sum(day.count for day in expected),
+        sum(day.amount_minor for day in expected),
+        expected,
+    )
+
+
+@post("/{collection_plan_id:int}/schedules", status_code=200, summary="Enrol debtors of an upload")
+async def enrol(
+    request: ApiRequest, state: State, collection_plan_id: Id, data: JSONBody[EnrolOrder]
+) -> Enrolment:
+    """
+    Give each debtor of an upload a schedule, and a mandate where there is none yet; at most 10,000 debtors an order.
+
+    The same order again gives nobody a second schedule. Debtors with a schedule are left out of billing runs.
+    """
+    now = state.clock()
+    require_dates(data.first_due_on, data.last_due_on, today=bank_day(now))
+    if data.mandate_signed_on is not None and data.mandate_signed_on > bank_day(now):
+        raise InvalidRequest("is in the future", field="mandate_signed_on")
+    after = decode_cursor(data.cursor) or 0
+    results = list[Enrolled]()
+    last: int | None = None
+    async with transaction(state.pool) as conn:
+        plan = await collection_plans.share(conn, collection_plan_id)
+        if plan is None:
+            raise NotFoundException(_MISSING)
+        if plan.state != "active":
+            raise IllegalStep("collection plan", state=plan.state, step="joined")
+        await _require_upload(conn, request, data.upload_id)
+        while len(results) < _ENROL_MAX:
+            applicants = await schedules.applicants(
+                conn, data.upload_id, after=after, limit=_CHUNK, debtor_id=data.debtor_id
+            )
+            if not applicants:
+                last = None
+                break
+            last = after = applicants[-1].id
+            if data.dry_run:
+                decided = await enrolment.judged(conn, applicants, plan, signed_on=data.mandate_signed_on)
+                results += [result for _, result, _ in decided]
+            else:
+                results += await enrolment.enrol(
+                    conn,
+                    applicants,
+                    plan,
+                    first_due_on=data.first_due_on,
+                    last_due_on=data.last_due_on,
+                    signed_on=data.mandate_signed_on,
+                    created_by=request.user,
+                    now=now,
+                )
+        if data.debtor_id is not None and not results:
+            raise InvalidRequest("the upload has no such debtor", field="debtor_id")
+        verdicts = Counter(result.verdict for result in results)
+        accepted = [result for result in results if result.verdict == "enrolled"]
+        amount_minor = sum(result.amount_minor for result in accepted)
+        if not data.dry_run:
+            await audit.record(
+                conn,
+                request.auth.actor,
+                "collection_plan.enrolled",
+                subject="collection_plan",
+                subject_id=plan.id,
+                after=facts(
+                    upload_id=data.upload_id,
+                    debtors=len(accepted),
+                    amount_minor=amount_minor,
+                    first_due_on=str(data.first_due_on),
+                ),
+                now=now,
+            )
+    if not data.dry_run:
+        _log.info("debtors enrolled", collection_plan_id=plan.id, debtors=len(accepted))
+    return Enrolment(
+        data.dry_run,
+        len(accepted),
+        amount_minor,
+        dict(verdicts),
+        [result for result in results if result.verdict != "enrolled"][:_SHOWN_MAX],
+        None if last is None else encode_cursor(last),
+    )
+
+
+@get(
+    "/{collection_plan_id:int}/schedules",
+    summary="List the schedules of a collection plan, newest first",
+    responses=described(Page[Schedule]),
+)
+async def schedules_of_plan(
+    state: State,
+    collection_plan_id: Id,
+    status: Annotated[ScheduleState | None, Parameter(description="Only schedules in this state.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
+    form: Form = "json",
+) -> Response[Any]:
+    """One page of schedules."""
+
+    async def load(cursor: str | None, limit: int) -> Page[Schedule]:
+        async with reading(state.pool) as conn:
+            plan = await _plan(conn, collection_plan_id)
+            rows = await schedules.listed(
+                conn, plan.id, state=status, before_id=decode_cursor(cursor), limit=limit + 1
+            )
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=Schedule, name="schedules", cursor=cursor, limit=limit)
+
+
+@get(
+    "/{collection_plan_id:int}/due-items",
+    summary="List the due items of a collection plan, newest first",
+    responses=described(Page[DueItem]),
+)
+async def items_of_plan(
+    state: State,
+    collection_plan_id: Id,
+    status: Annotated[
+        DueItemState | None, Parameter(description="Only due items in this state, e.g. missed.")
+    ] = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
+    form: Form = "json",
+) -> Response[Any]:
+    """One page of due items."""
+
+    async def load(cursor: str | None, limit: int) -> Page[DueItem]:
+        async with reading(state.pool) as conn:
+            plan = await _plan(conn, collection_plan_id)
+            rows = await due_items.listed(
+                conn, plan.id, state=status, before_id=decode_cursor(cursor), limit=limit + 1
+            )
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=DueItem, name="due items", cursor=cursor, limit=limit)
+
+
+def why(data: WhyRequest) -> str:
+    """The reason of a request, on one line; raises InvalidRequest for an empty one."""
+    reason = printable(" ".join(data.reason.split()), field="reason")
+    if not reason:
+        raise InvalidRequest("say why; it is stored", field="reason")
+    return reason
+
+
+_ACTIONS: Final[dict[ScheduleCause, Action]] = {
+    "paused": "collection_plan.paused",
+    "resumed": "collection_plan.resumed",
+    "ended": "collection_plan.ended",
+}
+
+
+async def _change(
+    request: ApiRequest, state: State, plan_id: int, cause: ScheduleCause, *, reason: str | None
+) -> CollectionPlan:
+    now = state.clock()
+    async with transaction(state.pool) as conn:
+        plan = await collection_plans.hold(conn, plan_id)
+        if plan is None:
+            raise NotFoundException(_MISSING)
+        after = msgspec.structs.replace(
+            plan, state=schedule.step(plan.state, cause, what="collection plan"), state_reason=reason
+        )
+        await collection_plans.change(conn, after, now=now)
+        ended = 0
+        while cause == "ended" and (some := await schedules.of_plan(conn, plan_id, limit=_CHUNK)):
+            await changes.change_schedules(conn, some, "ended", reason="plan_ended", now=now)
+            ended += len(some)
+        await audit.record(
+            conn,
+            request.auth.actor,
+            _ACTIONS[cause],
+            subject="collection_plan",
+            subject_id=plan_id,
+            reason=reason,
+            before=facts(state=plan.state),
+            after=facts(state=after.state, schedules_ended=ended),
+            now=now,
+        )
+    _log.info("collection plan changed", collection_plan_id=plan_id, plan_state=after.state, by=request.user)
+    return msgspec.structs.replace(after, updated_at=now)
+
+
+async def _plan(conn: Connection, plan_id: int) -> CollectionPlan:
+    plan = await collection_plans.by_id(conn, plan_id)
+    if plan is None:
+        raise NotFoundException(_MISSING)
+    return plan
+
+
+async def _require_account(conn: Connection, request: ApiRequest, state: State, name: str) -> None:
+    own = request.auth.accounts
+    account = (await gateway_accounts.all_accounts(conn, settings=state.settings)).get(name)
+    if account is None or (own is not None and name not in own):
+        raise InvalidRequest("no gateway account has this name", field="account")
+    if not account.enabled:
+        raise InvalidRequest("this gateway account is not enabled", field="account")
+
+
+async def _require_upload(conn: Connection, request: ApiRequest, upload_id: int) -> None:
+    """Refuse an upload that is not read, and one of other accounts than the caller's."""
+    own = request.auth.accounts
+    found = await billing.hold_upload(conn, upload_id)
+    if found is not None and own is not None:
+        of = await accounts_of(conn, "upload", upload_id)
+        found = found if of and of <= set(own) else None
+    if found is None:
+        raise InvalidRequest("there is no such upload", field="upload_id")
+    upload_state, dry_run = found
+    if dry_run or upload_state != "completed":
+        raise IllegalStep("upload", state="dry_run" if dry_run else upload_state, step="billed")
+
+
+ROUTER: Final = Router(
+    "/api/collection-plans",
+    route_handlers=[
+        add,
+        listed,
+        detail,
+        pause,
+        resume,
+        end,
+        forecast,
+        enrol,
+        schedules_of_plan,
+        items_of_plan,
+    ],
+    tags=["recurring collection"],
+)

@@ -1,0 +1,106 @@
+"""What is checked of due items just before their debits are submitted: plan, schedule, mandate, and the request."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from tether_core.recurring import mandate, series
+from tether_core.recurring.schedule import COMPLETED
+from tether_core.recurring.series import First, Request
+from tether_core.target_calendar import bank_day
+from tether_stores.billing import Run
+from tether_stores.postgres import Connection
+from tether_stores.recurring import collection_plans, due_items
+from tether_stores.recurring.due_items import Claimed
+
+__all__ = ["DEFERRING", "ScheduledClaim", "record_requests", "scheduled"]
+
+# What keeps a debit of a schedule away until a person or time removes it.
+DEFERRING: Final = frozenset({"schedule_paused", "series_open"})
+
+
+class ScheduledClaim(msgspec.Struct, frozen=True):
+    """
+    What is known of the due items of some debits, by debtor.
+
+    Attributes:
+        items: The due items with their mandates.
+        stopped: Why a debit is not submitted now.
+        requests: By which request it is submitted.
+    """
+
+    items: dict[int, Claimed]
+    stopped: dict[int, str]
+    requests: dict[int, Request]
+
+    @property
+    def amounts(self) -> dict[int, int]:
+        """What the debtors owe."""
+        return {debtor_id: item.amount_minor for debtor_id, item in self.items.items()}
+
+
+async def scheduled(
+    conn: Connection, run: Run, debtor_ids: Sequence[int], *, now: datetime
+) -> ScheduledClaim | None:
+    """
+    Check the due items of debits that are about to be submitted, and keep plan, schedules and mandates from being changed.
+
+    Args:
+        conn: The transaction that claims the debits.
+        run: Their run, of a collection plan.
+        debtor_ids: Of the debits.
+
+    Returns:
+        `None` for a run that a person ordered.
+    """
+    if run.collection_plan_id is None:
+        return None
+    plan = await collection_plans.share(conn, run.collection_plan_id)
+    assert plan is not None
+    items = await due_items.of_claim(conn, run.id, debtor_ids)
+    firsts = dict[int, list[First]]()
+    if plan.options.recurring_requests:
+        firsts = await due_items.series(
+            conn,
+            [item.mandate_id for item in items.values()],
+            without=[item.id for item in items.values()],
+        )
+    stopped, requests = dict[int, str](), dict[int, Request]()
+    begun = set[int]()
+    for debtor_id, item in items.items():
+        verdict = mandate.verdict(item.mandate, on=bank_day(now), again=True)
+        request = series.choose(firsts.get(item.mandate_id, ()), uses_series=plan.options.recurring_requests)
+        # A schedule whose last due item is ordered is complete; that debit is still submitted.
+        if item.schedule_state == "ended" and item.schedule_reason != COMPLETED:
+            stopped[debtor_id] = "schedule_ended"
+        elif "paused" in {plan.state, item.schedule_state}:
+            stopped[debtor_id] = "schedule_paused"
+        elif verdict is not None:
+            stopped[debtor_id] = verdict.code
+        elif request is None or (request.kind == "first" and item.mandate_id in begun):
+            stopped[debtor_id] = "series_open"
+        else:
+            requests[debtor_id] = request
+            if request.kind == "first":
+                begun.add(item.mandate_id)
+    return ScheduledClaim(items, stopped, requests)
+
+
+async def record_requests(
+    conn: Connection,
+    of_schedules: ScheduledClaim | None,
+    claimed: Sequence[tuple[int, Request]],
+    *,
+    now: datetime,
+) -> None:
+    """
+    Write by which requests claimed debits are submitted, inside the transaction that claims them.
+
+    Args:
+        of_schedules: What is known of their due items; `None` for a run that a person ordered.
+        claimed: Debtor and request of each.
+    """
+    if of_schedules is not None:
+        requests = [(of_schedules.items[debtor_id].id, request.kind) for debtor_id, request in claimed]
+        await due_items.set_requests(conn, requests, now=now)
