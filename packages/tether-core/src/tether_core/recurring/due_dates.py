@@ -69,6 +69,11 @@ def first_from(first_on: date, interval: Interval, *, on: date) -> int:
     """
     The number of the first due date on or after a day.
 
+    Args:
+        first_on: The first due date.
+        interval: The time between two.
+        on: The day.
+
     Raises:
         InvalidRequest: when that is further away than a series may reach.
     """

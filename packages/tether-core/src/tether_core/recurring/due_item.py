@@ -68,6 +68,10 @@ def step(state: DueItemState, cause: DueItemCause) -> DueItemState:
     """
     The next state of a due item.
 
+    Args:
+        state: Its state.
+        cause: What happens.
+
     Raises:
         IllegalStep: when its life has no such step.
     """

@@ -74,7 +74,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reference_of(debtor_id: int, reference: str | None) -> str:
-    """The reference of a debtor's mandate: that of the row, else one of ours."""
+    """
+    The reference of a debtor's mandate.
+
+    Args:
+        debtor_id: The debtor.
+        reference: Of the row; `None` for none.
+
+    Returns:
+        That of the row, else one of ours.
+    """
     return reference or f"T-{debtor_id}"
 
 

@@ -123,6 +123,10 @@ def step(state: MandateState, cause: MandateCause) -> MandateState:
     """
     The next state of a mandate.
 
+    Args:
+        state: Its state.
+        cause: What happens.
+
     Raises:
         IllegalStep: when its life has no such step.
     """

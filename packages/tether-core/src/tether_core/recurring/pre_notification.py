@@ -124,6 +124,10 @@ def step(state: NoticeState, cause: NoticeCause) -> NoticeState:
     """
     The next state of a pre-notification.
 
+    Args:
+        state: Its state.
+        cause: What happens.
+
     Raises:
         IllegalStep: when its life has no such step.
     """
