@@ -214,7 +214,7 @@ _PLAIN: Final = {
         amounts set_requests series pay_days
     """,
     "recurring/pre_notifications": """
-        claim batches of_batch give collect_from withdraw listed of_debtor given_on overdue
+        claim batches of_batch give collect_from withdraw listed of_debtor given_on
     """,
     "mandates": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run

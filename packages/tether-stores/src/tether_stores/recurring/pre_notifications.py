@@ -25,7 +25,6 @@ __all__ = [
     "listed",
     "of_batch",
     "of_debtor",
-    "overdue",
     "withdraw",
 ]
 
@@ -279,10 +278,3 @@ async def given_on(
         debtor_id: (given_at, due_on, amount_minor)
         for debtor_id, given_at, due_on, amount_minor in await cursor.fetchall()
     }
-
-
-async def overdue(conn: Connection, *, today: date) -> tuple[int, date | None]:
-    """How many pre-notifications should be given by now and are not, and the earliest last day among them."""
-    row = await (await conn.execute(_SQL["overdue"], {"today": today})).fetchone()
-    assert row is not None
-    return int(row[0]), row[1]

@@ -110,7 +110,3 @@ select debtor_id, given_at, due_on, amount_minor
 from pre_notifications
 where debtor_id = any(%(debtor_ids)s::bigint[]) and due_item = %(due_item)s and state = 'given'
 order by given_at;
-
--- overdue --
--- Pre-notifications that should be given by now and are not: how many, and the earliest day. One row.
-select count(*), min(give_on) from pre_notifications where state = 'made' and give_on < %(today)s;
