@@ -84,10 +84,16 @@ def world(database_url: str) -> str:
         )
         conn.execute(
             "insert into collection_plans (name, account, options, state, created_by, created_at, updated_at)"
-            " values ('a', 'default', '{}', 'active', 'ops', %(now)s, %(now)s);"
+            " values ('a', 'default', '{}', 'active', 'ops', %(now)s, %(now)s)",
+            {"now": NOW},
+        )
+        conn.execute(
             "insert into mandates (account, debtor_id, reference, reference_key, kind, state, iban_masked, signed_on, account_since_at,"
             " created_by, created_at, updated_at) values ('default', 2, 'M-1', 'm-1', 'recurrent', 'active', 'AT**', '2026-01-05', %(now)s,"
-            " 'ops', %(now)s, %(now)s);"
+            " 'ops', %(now)s, %(now)s)",
+            {"now": NOW},
+        )
+        conn.execute(
             "insert into collection_schedules (collection_plan_id, debtor_id, mandate_id, amount_minor, first_due_on, make_on, state, created_by,"
             " created_at, updated_at) values (1, 2, 1, 1000, '2026-01-05', '2030-01-05', 'active', 'ops', %(now)s, %(now)s)",
             {"now": NOW},

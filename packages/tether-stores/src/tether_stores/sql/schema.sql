@@ -287,8 +287,8 @@ create table billing_runs (
     constraint billing_runs_finished_at_a_timestamp check ((state in ('finished', 'cancelled')) = (finished_at is not null))
 );
 create index billing_runs_by_upload on billing_runs (upload_id, id);
--- The run that collects a due item of a collection plan: at most one for each upload.
-create unique index billing_runs_of_plan_once on billing_runs (collection_plan_id, upload_id, due_item)
+-- The run that collects a due item of a collection plan from an upload; the plan's lock keeps it the only one.
+create index billing_runs_of_plan on billing_runs (collection_plan_id, upload_id, due_item)
     where collection_plan_id is not null;
 create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
 
