@@ -398,7 +398,7 @@ _ARCHIVES: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "begin": {"": {"kind": "notifications", "stale_at": _ago(1)}},
     "examined_notifications": {"": _OLD | {"limit": 2_000, "reads_max": 2_100}},
     "due_notifications": {"": _OLD | {"bytes_max": 1 << 23, "reads_max": 6_000}},
-    "due_events": {"": _OLD | {"limit": 2_000, "reads_max": 9_000}},
+    "due_events": {"": _OLD | {"limit": 2_000, "review": "changed debits", "reads_max": 9_000}},
     "confirm": {"": {"from_at": _ago(2), "to_at": _ago(1), "first_id": 1, "last_id": 9}},
     "keep_keys": {"": {"ids": list(range(1, 2_001)), "reads_max": 4_100, "buffers_max": 25_000}},
     "prune_notifications": {"": _OLD | {"limit": 200, "reads_max": 3_000}},

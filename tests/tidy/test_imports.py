@@ -36,8 +36,8 @@ SUBJECTS = {
     """.split(),
     "tether_stores": """
     boot_clock pool queries rows settings telemetry command_line migrate privileges objects postgres redis clock audit events jobs limits
-    order_keys retention accounts subscribers people gateway_calls row_counts figures sessions banks blacklist mandates recurring debtors notifications payments vop database_epoch fingerprint_key
-    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits workers queues store_status bulk_orders monitoring
+    order_keys accounts subscribers people gateway_calls row_counts figures sessions banks blacklist mandates recurring debtors notifications payments vop database_epoch fingerprint_key
+    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits retention workers queues store_status bulk_orders monitoring
     """.split(),
     "tether_web": """
     http accounts audit people queues events subscribers order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing recurring refunds figures bulk_orders

@@ -15,7 +15,7 @@ from tether_core.retention.periods import Periods
 from tether_stores.notifications import event_lists, webhook_events
 from tether_stores.notifications.webhook_events import Finish, Recording
 from tether_stores.objects import open_objects
-from tether_stores.reconciliation import completeness
+from tether_stores.reconciliation import completeness, differences
 from tether_stores.retention import archives
 from tether_stores.settings import Settings
 from tether_worker.__main__ import main
@@ -241,7 +241,7 @@ async def test_events_are_archived_in_order_and_only_once_read(
         (OLD, NOW),
     )
     assert await archive_once(deps, "events") == 0
-    await conn.execute("insert into reconciliation_reviews values ('outbox', 2, %s)", (NOW,))
+    await differences.begin_position(conn, differences.CHANGED_DEBITS, position=2, now=NOW)
     assert await archive_once(deps, "events") == 2
     await conn.execute("update reconciliation_reviews set position = 6")
     assert await archive_once(deps, "events") == 1

@@ -27,6 +27,7 @@ from tether_stores.refunds import refunds
 from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
+    "CHANGED_DEBITS",
     "Changed",
     "DifferenceLine",
     "HeardDispute",
@@ -58,6 +59,8 @@ __all__ = [
     "warn_runs",
 ]
 
+# The review that follows the outbox; events are archived only behind its position.
+CHANGED_DEBITS: Final = "changed debits"
 _SQL: Final = load("reconciliation/differences")
 
 

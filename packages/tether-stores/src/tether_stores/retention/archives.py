@@ -9,6 +9,7 @@ from tether_core.retention.periods import ArchiveKind
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.reconciliation.differences import CHANGED_DEBITS
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
@@ -195,7 +196,7 @@ async def due_notifications(
 
 async def due_events(conn: Connection, *, after: int, before: datetime, limit: int) -> list[OldRow]:
     """Events to archive with ids beyond *after*, in order and without a gap."""
-    values = {"after": after, "before": before, "limit": limit}
+    values = {"after": after, "before": before, "limit": limit, "review": CHANGED_DEBITS}
     return await fetch_all(conn, _SQL["due_events"], values, into=OldRow)
 
 

@@ -66,7 +66,7 @@ select o.id, row_to_json(o)::text as row
 from (
     select * from outbox
     where
-        id > %(after)s and id <= coalesce((select min(position) from reconciliation_reviews where name = 'outbox'), 0)
+        id > %(after)s and id <= coalesce((select min(position) from reconciliation_reviews where name = %(review)s), 0)
         and id <= coalesce((select min(position) from subscribers where state in ('active', 'paused')), 9223372036854775807)
     order by id
     limit %(limit)s

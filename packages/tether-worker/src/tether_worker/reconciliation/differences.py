@@ -55,7 +55,6 @@ __all__ = [
     "show",
 ]
 
-_CHANGED: Final = "changed debits"
 _ALL: Final = "all debits"
 _EVENTS_MAX: Final = 1_000
 _BATCHES_MAX: Final = 20
@@ -83,7 +82,7 @@ def reviewing(pool: Pool, *, clock: Callable[[], datetime], hours: float) -> Seq
         nonlocal horizon, reached
         async with connection(pool) as conn:
             tip: Tip = await events.tip(conn, after=reached)
-            await differences.begin_position(conn, _CHANGED, position=tip.id, now=clock())
+            await differences.begin_position(conn, differences.CHANGED_DEBITS, position=tip.id, now=clock())
         if tip.id < reached:
             # The database is an earlier copy of itself: its resolution does not hold any more.
             horizon, reached = Horizon(), 0
@@ -108,13 +107,15 @@ def reviewing(pool: Pool, *, clock: Callable[[], datetime], hours: float) -> Seq
 async def _review_changed(pool: Pool, *, up_to: int, now: datetime) -> bool:
     """Review the debits of the next events; says whether there may be more."""
     async with transaction(pool) as conn:
-        after = await differences.hold_position(conn, _CHANGED)
+        after = await differences.hold_position(conn, differences.CHANGED_DEBITS)
         if after is None or after >= up_to:
             return False
         kept = await events.between(conn, after=after, up_to=up_to, limit=_EVENTS_MAX, names=_NAMES)
         is_last = len(kept) < _EVENTS_MAX
         await review(conn, {_attempt_id(decode(item.payload)) for item in kept} - {0}, now=now)
-        await differences.advance(conn, _CHANGED, position=up_to if is_last else kept[-1].id, now=now)
+        await differences.advance(
+            conn, differences.CHANGED_DEBITS, position=up_to if is_last else kept[-1].id, now=now
+        )
     return not is_last
 
 
