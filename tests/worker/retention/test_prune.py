@@ -86,6 +86,24 @@ async def test_files_and_problems_of_old_uploads_go(conn: Connection, pool: Pool
     assert await cursor.fetchone() == (None, NOW, NOW)
 
 
+async def test_debtors_with_a_mandate_or_a_pre_notification_stay(conn: Connection, pool: Pool) -> None:
+    """They are debited later, and a row that refers to one would stop the removal of all others."""
+    upload = await _upload(conn, "members", at=OLD)
+    with_mandate, announced, _ = [await _debtor(conn, at=OLD, upload_id=upload) for _ in range(3)]
+    await conn.execute(
+        "insert into mandates (account, debtor_id, reference, reference_key, kind, state, iban_masked, signed_on, account_since_at,"
+        " created_by, created_at, updated_at) values ('default', %s, 'M-1', 'm1', 'recurrent', 'active', 'DE89', %s, %s, 'ada', %s, %s)",
+        (with_mandate, OLD.date(), OLD, OLD, OLD),
+    )
+    await conn.execute(
+        "insert into pre_notifications (account, upload_id, debtor_id, due_item, due_on, give_on, notice_days, amount_minor, currency,"
+        " text, state, created_at, updated_at) values ('default', %s, %s, 'x', %s, %s, 14, 1000, 'EUR', '', 'withdrawn', %s, %s)",
+        (upload, announced, OLD.date(), OLD.date(), OLD, OLD),
+    )
+    await prune_old_debtors(pool, periods=Periods(), clock=lambda: NOW).do()
+    assert await _ids(conn, "debtors") == [with_mandate, announced]
+
+
 async def test_debtors_without_a_debit_go(
     conn: Connection, pool: Pool, attempt: Callable[..., Awaitable[int]]
 ) -> None:

@@ -65,14 +65,16 @@ where page.created_at < %(before)s
     );
 
 -- prune_debtors --
--- Delete the debtors between two ids that never had a debit, with their checks and edits; those of an upload that is being billed
--- stay. Returns how many.
+-- Delete the debtors between two ids that never had a debit, with their checks and edits. Those stay that have a mandate or were
+-- announced a debit, and those of an upload that is being billed. Returns how many.
 with due as (
     select d.id
     from debtors d
     where
         d.id > %(after)s and d.id <= %(to)s
         and not exists (select from billing_attempts a where a.debtor_id = d.id)
+        and not exists (select from mandates m where m.debtor_id = d.id)
+        and not exists (select from pre_notifications p where p.debtor_id = d.id)
         and not exists (
             select from billing_runs r
             where r.upload_id = d.upload_id and r.state in ('planning', 'canary', 'running', 'paused')

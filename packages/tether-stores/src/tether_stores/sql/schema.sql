@@ -1780,3 +1780,5 @@ create index pre_notifications_to_give on pre_notifications (give_on, id) where 
 create index pre_notifications_batches on pre_notifications (batch, id) where state = 'made' and batch is not null;
 create index pre_notifications_by_item on pre_notifications (due_item_id) where due_item_id is not null;
 create index pre_notifications_by_upload on pre_notifications (upload_id, due_item, id);
+-- The pre-notifications of a debtor: retention/pruning.prune_debtors.
+create index pre_notifications_by_debtor on pre_notifications (debtor_id);
