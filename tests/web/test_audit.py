@@ -101,7 +101,7 @@ def world(database_url: str) -> str:
         for number in (1, 2):
             conn.execute(
                 "insert into due_items (schedule_id, collection_plan_id, upload_id, debtor_id, due_on, due_item, amount_minor, is_last, state,"
-                " created_at, updated_at) values (1, 1, 1, 2, %(day)s, %(day)s, 1000, false, 'missed', %(now)s, %(now)s)",
+                " created_at, updated_at) values (1, 1, 1, 2, %(day)s::date, %(day)s::text, 1000, false, 'missed', %(now)s, %(now)s)",
                 {"day": f"2026-0{number}-05", "now": NOW},
             )
         conn.execute(

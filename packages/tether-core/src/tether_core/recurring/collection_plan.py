@@ -31,6 +31,7 @@ RECOVERIES: Final[tuple[Recovery, ...]] = get_args(Recovery)
 NOTICE_SLACK_DAYS: Final = 2
 
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
+_DayOfMonth = Annotated[int, msgspec.Meta(ge=1, le=31)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=140)]
 
 
@@ -89,7 +90,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     recover: Recovery = "ask"
     recover_spacing_days: Annotated[int, msgspec.Meta(ge=3, le=90)] = 14
     missed_after_days: Annotated[int, msgspec.Meta(ge=1, le=30)] = 5
-    pay_days: Annotated[tuple[int, ...], msgspec.Meta(max_length=10)] = ()
+    pay_days: Annotated[tuple[_DayOfMonth, ...], msgspec.Meta(max_length=10)] = ()
     retry_spacing_days: Annotated[int, msgspec.Meta(ge=3, le=30)] | None = None
     notice_days: Annotated[int, msgspec.Meta(ge=1, le=60)] | None = 14
     notice_required: bool = False
