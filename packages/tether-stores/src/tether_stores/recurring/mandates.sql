@@ -108,18 +108,18 @@ where a.id = any(%(attempt_ids)s::bigint[]);
 
 -- lock_active --
 -- Lock active mandates: n by id, and those of n accounts with the same reference. Returns id, debtor_id.
+with named as (
+    select given.id from unnest(%(ids)s::bigint[]) as given (id)
+    union
+    select m.id
+    from unnest(%(accounts)s::text[], %(reference_keys)s::text[], %(fingerprints)s::bytea[])
+        as given (account, reference_key, iban_fingerprint)
+    join mandates m on m.account = given.account and m.reference_key = given.reference_key and m.state = 'active'
+    join debtors md on md.id = m.debtor_id and md.iban_fingerprint = given.iban_fingerprint
+)
 select m.id, m.debtor_id
 from mandates m
-join debtors md on md.id = m.debtor_id
-where
-    m.state = 'active'
-    and (
-        m.id = any(%(ids)s::bigint[])
-        or (m.account, m.reference_key, md.iban_fingerprint) in (
-            select given.account, given.reference_key, given.iban_fingerprint
-            from unnest(%(accounts)s::text[], %(reference_keys)s::text[], %(fingerprints)s::bytea[])
-                as given (account, reference_key, iban_fingerprint)
-        )
-    )
+join named on named.id = m.id
+where m.state = 'active'
 order by m.id
 for update of m;
