@@ -187,10 +187,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     item.set_defaults(do=_differences, needs=("DATABASE_URL",))
 
-    item = commands.add_parser(
+    subjects = commands.add_parser("vop", help="checks of name and account").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    item = subjects.add_parser(
         "check",
         help="check the accounts of an upload's debtors, on queue vop",
-        epilog="Example: tether-worker check 7 --again",
+        epilog="Example: tether-worker vop check 7 --again",
     )
     item.add_argument("upload_id", type=whole(1, 2**63 - 1), metavar="UPLOAD")
     item.add_argument("--again", action="store_true", help="also accounts that were checked before")
