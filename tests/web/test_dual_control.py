@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from tether_core.target_calendar import add_target_days, bank_day
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores.postgres import open_pool
 from tether_worker.billing.runs import plan_chunk
+from tether_worker.recurring.collection import order_due
+from tether_worker.recurring.due_items import make_due
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,8 +27,11 @@ LIMIT_MINOR = 3_000
 
 @pytest.fixture
 async def client(serving: Serve, environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application, which knows two people by their keys."""
-    keys = {"EMP_API_URL": "http://127.0.0.1:9", "TETHER_API_KEYS": "ada:key-of-ada,bob:key-of-bob"}
+    """A client of the application, which knows three people by their keys."""
+    keys = {
+        "EMP_API_URL": "http://127.0.0.1:9",
+        "TETHER_API_KEYS": "ada:key-of-ada,bob:key-of-bob,cyd:key-of-cyd",
+    }
     async with serving(environment | keys) as opened:
         yield opened
 
@@ -106,3 +112,37 @@ async def test_who_ordered_a_waiting_run_may_withdraw_it(
     assert (await _post(client, f"/api/billing-runs/{made['id']}/resume", by="bob", status=409))[
         "code"
     ] == "illegal_step"
+
+
+async def test_nobody_who_set_a_plan_up_releases_its_run(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """The clock orders the run of a collection plan, so those who made the plan and enrolled its debtors answer for it."""
+    upload_id, _ = seed_upload(
+        database_url, [Owed(scripted_iban(n), 1_001) for n in range(3)], now=datetime.now(UTC)
+    )
+    day = add_target_days(bank_day(datetime.now(UTC)), 1)
+    plan = await _post(
+        client, "/api/collection-plans", by="ada", status=201, name="Members", options={"notice_days": None}
+    )
+    await _post(
+        client,
+        f"/api/collection-plans/{plan['id']}/schedules",
+        by="bob",
+        status=200,
+        upload_id=upload_id,
+        first_due_on=str(day),
+        mandate_signed_on="2026-01-05",
+    )
+    noon = datetime.combine(day, time(11), UTC)
+    async with open_pool(database_url, name="tests", max_size=2) as pool:
+        while await make_due(pool, now=noon):
+            pass
+        assert await order_due(pool, now=noon, dual_control_minor=LIMIT_MINOR) == 3
+    with psycopg.connect(database_url) as conn:
+        [(run_id,)] = conn.execute("select id from billing_runs").fetchall()
+    for person in ("ada", "bob"):
+        refused = await _post(client, f"/api/billing-runs/{run_id}/resume", by=person, status=409)
+        assert refused["code"] == "second_person_required"
+    released = await _post(client, f"/api/billing-runs/{run_id}/resume", by="cyd", status=200)
+    assert (released["state"], released["released_by"]) == ("running", "cyd")

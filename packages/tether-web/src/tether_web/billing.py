@@ -35,6 +35,7 @@ from tether_stores.jobs.queue import wake
 from tether_stores.limits import CurrentStatus
 from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import Connection, connection, reading, transaction
+from tether_stores.recurring import collection_plans
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
@@ -539,12 +540,15 @@ async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
     async with connection(state.pool) as conn:
         run = await billing.by_id(conn, run_id)
         seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
+        ordered_by = set() if run is None else {run.owner}
+        if run is not None and run.collection_plan_id is not None and run.awaits_release:
+            ordered_by |= await collection_plans.people(conn, run.collection_plan_id, run_id=run.id)
 
     def resumed(run: Run) -> dict[str, Any]:
         fields = {"pause_reason": None, "paused_from": None, "released_share": seen}
         if not run.awaits_release:
             return fields
-        dual_control.require_second_person(run.id, ordered_by=run.owner, released_by=request.auth.owner)
+        dual_control.require_second_person(run.id, ordered_by=ordered_by, released_by=request.auth.owner)
         return {**fields, "awaits_release": False, "released_by": request.user}
 
     response = await _change(request, state, run_id, "resumed", resumed, releases=True)

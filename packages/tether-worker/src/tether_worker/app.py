@@ -401,7 +401,9 @@ async def _billing(
         auto_pause_runs(pool, clock=clock),
         try_again(pool, clock=clock, fingerprint_key=key),
         make_due_items(pool, clock=clock),
-        order_due_items(pool, clock=clock, fingerprint_key=key),
+        order_due_items(
+            pool, clock=clock, fingerprint_key=key, dual_control_minor=settings.dual_control_minor
+        ),
         review_submissions(pool, clock=clock),
         prune_order_keys(pool, clock=clock),
         publish_calls(gateways, cache),

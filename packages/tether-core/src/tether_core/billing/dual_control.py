@@ -5,16 +5,21 @@ The amount of a run is known when it is planned. Above the limit it is then paus
 it. Runs of the same upload and the same person are added up, so that an order in parts needs the second person too. A person is
 known by who answers for a request: a user and the API keys that this user created are the same person.
 
+A run of a collection plan is ordered by the clock, for all people who added, resumed or enrolled debtors to the plan. What the plan ordered on
+one day is added up, without runs that were released; a released run that takes further debits is counted again.
+
 >>> pause_reason(250_001, limit_minor=250_000)
 '2,500.01 EUR is above the limit of 2,500.00 EUR: a second person must release it.'
 >>> pause_reason(250_000, limit_minor=250_000)
->>> require_second_person(7, ordered_by="user:1", released_by="user:2")
->>> require_second_person(7, ordered_by="user:1", released_by="user:1")
+>>> require_second_person(7, ordered_by={"user:1"}, released_by="user:2")
+>>> require_second_person(7, ordered_by={"user:1", "user:3"}, released_by="user:1")
 Traceback (most recent call last):
     ...
 tether_core.billing.dual_control.SecondPersonRequired: You ordered billing run 7, so another person with permission for billing must \
 release it.
 """
+
+from collections.abc import Collection
 
 from tether_core.errors import Contradicted
 from tether_core.money import Money
@@ -45,7 +50,7 @@ def pause_reason(amount_minor: int, *, limit_minor: int) -> str | None:
     Why a planned run waits for a second person, as a sentence; `None` where it does not.
 
     Args:
-        amount_minor: Of the run and the other runs of its upload that the same person ordered, which nobody else released.
+        amount_minor: Of the run and the others that count with it, which no second person released.
         limit_minor: Up to this amount one person is enough; 0 for no limit.
     """
     if not limit_minor or amount_minor <= limit_minor:
@@ -55,19 +60,19 @@ def pause_reason(amount_minor: int, *, limit_minor: int) -> str | None:
     )
 
 
-def require_second_person(run_id: int, *, ordered_by: str, released_by: str) -> None:
+def require_second_person(run_id: int, *, ordered_by: Collection[str], released_by: str) -> None:
     """
     Refuse the release of a run by who ordered it.
 
     Args:
         run_id: The run.
-        ordered_by: Who answers for the order.
+        ordered_by: All who answer for the order.
         released_by: Who answers for the release.
 
     Raises:
-        SecondPersonRequired: when they are the same.
+        SecondPersonRequired: when who releases it is among them.
     """
-    if ordered_by == released_by:
+    if released_by in ordered_by:
         raise SecondPersonRequired(run_id)
 
 

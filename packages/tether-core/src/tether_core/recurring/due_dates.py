@@ -132,12 +132,13 @@ def forecast(
     today: date,
     days: int,
     day_count_max: int | None = None,
+    day_amount_max_minor: int | None = None,
 ) -> list[Expected]:
     """
     What schedules are expected to collect, day by day.
 
-    Nobody knows which debits will be excluded or returned, so all are counted. Of the caps only that on the number of debits is
-    applied, at the average amount.
+    Nobody knows which debits will be excluded or returned, so all are counted. The caps of a day are
+    applied at the average amount.
 
     Args:
         groups: Schedules by their dates.
@@ -145,6 +146,7 @@ def forecast(
         today: The first day.
         days: How many, 1 to `FORECAST_DAYS_MAX`.
         day_count_max: Debits a day at most; `None` for any number.
+        day_amount_max_minor: Their money a day at most; `None` for any amount.
 
     Returns:
         The days on which something is expected, in order.
@@ -155,6 +157,9 @@ def forecast(
     >>> groups = [Group(date(2026, 5, 1), 0, None, 3, 3_000)]
     >>> [(str(day.on), day.count) for day in forecast(groups, Interval(), today=date(2026, 4, 20), days=60)]
     [('2026-05-04', 3), ('2026-06-01', 3)]
+    >>> expected = forecast(groups, Interval(), today=date(2026, 4, 20), days=30, day_amount_max_minor=2_500)
+    >>> [(str(day.on), day.count, day.amount_minor) for day in expected]
+    [('2026-05-04', 2, 2000), ('2026-05-05', 1, 1000)]
     """
     if not 1 <= days <= FORECAST_DAYS_MAX:
         raise InvalidRequest(f"give 1 to {FORECAST_DAYS_MAX}", field="days")
@@ -176,6 +181,8 @@ def forecast(
         if day > end_on:
             break
         deferred = 0 if day_count_max is None else max(count - day_count_max, 0)
+        if day_amount_max_minor is not None and amount_minor > day_amount_max_minor:
+            deferred = max(deferred, count - count * day_amount_max_minor // amount_minor)
         if deferred:
             later = add_target_days(day, 1)
             moved_minor = amount_minor * deferred // count

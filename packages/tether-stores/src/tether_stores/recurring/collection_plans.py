@@ -23,6 +23,7 @@ __all__ = [
     "hold",
     "listed",
     "lock",
+    "people",
     "share",
     "waiting",
 ]
@@ -133,6 +134,12 @@ async def waiting(conn: Connection, plan_id: int) -> list[tuple[date, int, int]]
     """Due items of a plan that wait to be collected: day, how many, their money in whole minor units."""
     cursor = await conn.execute(_SQL["waiting"], {"id": plan_id})
     return [(day_on, count, amount_minor) for day_on, count, amount_minor in await cursor.fetchall()]
+
+
+async def people(conn: Connection, plan_id: int, *, run_id: int) -> set[str]:
+    """Who answers for a run of a plan: all who added, resumed or enrolled debtors to it, or recovered due items of the run."""
+    cursor = await conn.execute(_SQL["people"], {"id": plan_id, "run_id": run_id})
+    return {owner for (owner,) in await cursor.fetchall()}
 
 
 def _plan(*, options: bytes, **columns: Any) -> CollectionPlan:

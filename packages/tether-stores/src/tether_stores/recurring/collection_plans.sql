@@ -70,3 +70,31 @@ select coalesce(collect_on, due_on) as day_on, count(*), sum(amount_minor)::bigi
 from due_items
 where collection_plan_id = %(id)s and state = 'waiting'
 group by 1;
+
+-- people --
+-- Who answers for what a plan collects with a run, as tether_web names callers: who added, resumed or enrolled debtors to the plan, and who
+-- resumed schedules or recovered due items of the run, from the audit. One row per person.
+select distinct
+    case
+        when acted.actor_kind = 'user' then 'user:' || acted.actor_id
+        when acted.actor_kind = 'api_key' then coalesce(k.owner, 'environment:' || acted.actor)
+        else 'command:' || acted.actor
+    end as owner
+from (
+    select actor_kind, actor_id, actor
+    from audit
+    where
+        subject = 'collection_plan' and subject_id = %(id)s::text
+        and action in ('collection_plan.added', 'collection_plan.enrolled', 'collection_plan.resumed')
+    union
+    select a.actor_kind, a.actor_id, a.actor
+    from due_items i
+    join audit a on a.subject = 'schedule' and a.subject_id = i.schedule_id::text and a.action = 'schedule.resumed'
+    where i.run_id = %(run_id)s
+    union
+    select a.actor_kind, a.actor_id, a.actor
+    from due_items i
+    join audit a on a.subject = 'due_item' and a.subject_id = i.id::text and a.action = 'due_item.recovered'
+    where i.run_id = %(run_id)s
+) acted
+left join api_keys k on acted.actor_kind = 'api_key' and k.id = acted.actor_id;

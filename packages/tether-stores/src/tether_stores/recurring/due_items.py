@@ -17,7 +17,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.recurring.mandates import facts
 from tether_stores.recurring.schedules import DueSchedule
-from tether_stores.rows import fetch_all, fetch_one, fetch_pair
+from tether_stores.rows import fetch_all, fetch_one, fetch_pair, fetch_value
 
 __all__ = [
     "Claimed",
@@ -45,6 +45,7 @@ __all__ = [
     "series",
     "set_requests",
     "skip",
+    "unreleased_on",
     "waiting_of",
     "waive",
 ]
@@ -259,6 +260,12 @@ async def waiting_of(
 async def ordered_on(conn: Connection, plan_id: int, *, day_on: date) -> tuple[int, int]:
     """How many items of a plan were ordered on a day, and their money in whole minor units."""
     return await fetch_pair(conn, _SQL["ordered_on"], {"collection_plan_id": plan_id, "day_on": day_on})
+
+
+async def unreleased_on(conn: Connection, plan_id: int, *, day_on: date, run_id: int) -> int:
+    """The money that a plan ordered on a day and no second person released, in minor units; all of the given run counts."""
+    values = {"collection_plan_id": plan_id, "day_on": day_on, "run_id": run_id}
+    return await fetch_value(conn, _SQL["unreleased_on"], values, into=int)
 
 
 async def order(

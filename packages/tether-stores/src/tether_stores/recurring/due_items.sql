@@ -70,6 +70,16 @@ select count(*), coalesce(sum(amount_minor), 0)::bigint
 from due_items
 where collection_plan_id = %(collection_plan_id)s and ordered_on = %(day_on)s;
 
+-- unreleased_on --
+-- The money that a plan ordered on a day, in minor units, without runs that are cancelled or that a second person released; the run
+-- %(run_id)s counts in any case. One row.
+select coalesce(sum(i.amount_minor), 0)::bigint
+from due_items i
+join billing_runs r on r.id = i.run_id
+where
+    i.collection_plan_id = %(collection_plan_id)s and i.ordered_on = %(day_on)s
+    and ((r.released_by is null and r.state <> 'cancelled') or r.id = %(run_id)s);
+
 -- order --
 -- Mark items as ordered. Arrays of length n.
 update due_items i

@@ -302,6 +302,7 @@ async def forecast(
         today=today,
         days=days,
         day_count_max=plan.options.day_count_max,
+        day_amount_max_minor=plan.options.day_amount_max_minor,
     )
     return Forecast(
         today,

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
+from tether_core.billing import dual_control
 from tether_core.billing import run as billing_run
 from tether_core.billing.eligibility import Choice, Totals, plan
 from tether_core.errors import Contradicted
@@ -48,24 +49,37 @@ _log = logger("recurring")
 
 
 def order_due_items(
-    pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes | None = None
+    pool: Pool,
+    *,
+    clock: Callable[[], datetime],
+    fingerprint_key: bytes | None = None,
+    dual_control_minor: int = 0,
 ) -> PeriodicTask:
     """
     Make the debits of due items whose day has come.
 
     Args:
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
+        dual_control_minor: `TETHER_DUAL_CONTROL_MINOR`.
     """
 
     async def tick() -> None:
-        await order_due(pool, now=clock(), fingerprint_key=fingerprint_key)
+        await order_due(
+            pool, now=clock(), fingerprint_key=fingerprint_key, dual_control_minor=dual_control_minor
+        )
 
     return PeriodicTask("order_due_items", 20, tick)
 
 
-async def order_due(pool: Pool, *, now: datetime, fingerprint_key: bytes | None = None) -> int:
+async def order_due(
+    pool: Pool, *, now: datetime, fingerprint_key: bytes | None = None, dual_control_minor: int = 0
+) -> int:
     """
     Order all due items whose day has come; none on a day on which banks are closed.
+
+    Args:
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
+        dual_control_minor: Above this amount of a plan and day its runs wait for a second person; 0 for never.
 
     Returns:
         How many debits were made.
@@ -84,16 +98,21 @@ async def order_due(pool: Pool, *, now: datetime, fingerprint_key: bytes | None 
     made = 0
     for group in groups:
         for _ in range(_CHUNKS_MAX):
-            looked, debits = await order_group(pool, group, now=now)
+            looked, debits = await order_group(pool, group, now=now, dual_control_minor=dual_control_minor)
             made += debits
             if looked < _CHUNK:
                 break
     return made
 
 
-async def order_group(pool: Pool, group: Group, *, now: datetime) -> tuple[int, int]:
+async def order_group(
+    pool: Pool, group: Group, *, now: datetime, dual_control_minor: int = 0
+) -> tuple[int, int]:
     """
     Order due items of one plan, upload and name.
+
+    Args:
+        dual_control_minor: As of `order_due`.
 
     Returns:
         How many items were looked at, and how many debits were made.
@@ -107,7 +126,7 @@ async def order_group(pool: Pool, group: Group, *, now: datetime) -> tuple[int, 
         items = await due_items.lock_waiting(conn, group, today=today, limit=_CHUNK)
         if not items:
             return 0, 0
-        order = _Order(conn, of_plan, group, now)
+        order = _Order(conn, of_plan, group, now, dual_control_minor)
         left = await order.without_missed(items)
         left = await order.without_mandate(left)
         debits = await order.collect(left)
@@ -128,8 +147,16 @@ async def order_group(pool: Pool, group: Group, *, now: datetime) -> tuple[int, 
 class _Order:
     """The items of one group in one transaction: what becomes of each."""
 
-    def __init__(self, conn: Connection, of_plan: CollectionPlan, group: Group, now: datetime) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        of_plan: CollectionPlan,
+        group: Group,
+        now: datetime,
+        dual_control_minor: int,
+    ) -> None:
         self.conn, self.plan, self.group, self.now = conn, of_plan, group, now
+        self.dual_control_minor = dual_control_minor
         self.today = bank_day(now)
         self.skipped: dict[int, str] = {}
         self.postponed: dict[int, str] = {}
@@ -243,7 +270,7 @@ class _Order:
         await billing.change(
             self.conn,
             msgspec.structs.replace(
-                run,
+                await self._under_dual_control(run, added_minor=sum(amount for _, amount in made)),
                 planned_to=max([run.planned_to, *debtor_ids]),
                 planned_count=run.planned_count + len(made),
                 planned_amount_minor=run.planned_amount_minor + sum(amount for _, amount in made),
@@ -274,6 +301,26 @@ class _Order:
             if (item := by_debtor[debtor.candidate.debtor_id]).id not in self.ordered
         }
         return len(made)
+
+    async def _under_dual_control(self, run: Run, *, added_minor: int) -> Run:
+        """The run, paused until a second person releases it where the plan orders too much on this day."""
+        limit_minor = self.dual_control_minor
+        if not limit_minor or not added_minor:
+            return run
+        before_minor = await due_items.unreleased_on(
+            self.conn, self.plan.id, day_on=self.today, run_id=run.id
+        )
+        reason = dual_control.pause_reason(before_minor + added_minor, limit_minor=limit_minor)
+        if reason is None:
+            return run
+        if run.state != "paused":
+            run = msgspec.structs.replace(
+                run, state=billing_run.step(run.state, "paused"), paused_from=run.state, pause_reason=reason
+            )
+        elif run.pause_reason == dual_control.pause_reason(before_minor, limit_minor=limit_minor):
+            run = msgspec.structs.replace(run, pause_reason=reason)
+        # A release was for the debits that the run had then.
+        return msgspec.structs.replace(run, awaits_release=True, released_by=None)
 
     async def _run(self) -> Run:
         """The group's run, locked, in a state in which it takes debits."""
