@@ -101,7 +101,7 @@ async def test_what_is_wrong_with_an_order_is_said(api: httpx.AsyncClient, uploa
     wrong: list[tuple[str, dict[str, Any], int, str]] = [
         ("/api/collection-plans", {"name": "Members"}, 422, "of that name"),
         ("/api/collection-plans", {"name": "x", "account": "none"}, 422, "account"),
-        ("/api/collection-plans", {"name": "x", "options": {"pay_days": [32]}}, 422, "pay_days"),
+        ("/api/collection-plans", {"name": "x", "options": {"pay_days": [32]}}, 400, "pay_days"),
         ("/api/collection-plans", {"name": "x", "options": {"intervall": {}}}, 400, "intervall"),
         (
             f"/api/collection-plans/{plan_id}/schedules",
