@@ -539,9 +539,12 @@ async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
     """A run that waits for a second person is released, by another person than who ordered it. The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and other shares pause the run again only if they grow."""
     async with connection(state.pool) as conn:
         run = await billing.by_id(conn, run_id)
-        seen = 0.0 if run is None else await _bad_share(conn, run, now=state.clock())
-        ordered_by = set() if run is None else {run.owner}
-        if run is not None and run.collection_plan_id is not None and run.awaits_release:
+        if run is None:
+            raise NotFoundException("There is no such billing run")
+        seen = await _bad_share(conn, run, now=state.clock())
+        ordered_by = {run.owner}
+        # Also for a run that does not wait yet: it may, once it is locked.
+        if run.collection_plan_id is not None:
             ordered_by |= await collection_plans.people(conn, run.collection_plan_id, run_id=run.id)
 
     def resumed(run: Run) -> dict[str, Any]:
