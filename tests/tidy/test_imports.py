@@ -49,7 +49,7 @@ SUBJECTS = {
     """.split(),
     "tether_client": """
     errors pages credentials events health uploads billing payments refunds inquiry_orders notifications blacklist bulk_orders reconciliation
-    operation figures debtors people client smoke monitoring command
+    operation figures debtors subscribers recurring people client smoke monitoring command
     """.split(),
 }
 # The modules of the gateway's folder, and the only places that may import them; `None`: any place.

@@ -19,9 +19,11 @@ from tether_client.command import (
     payments,
     people,
     reconciliation,
+    recurring,
     runs,
     session,
     smoke,
+    subscribers,
     uploads,
 )
 from tether_client.command.context import Context
@@ -100,11 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         notifications,
         bulk,
         reconciliation,
+        recurring,
         figures,
         operation,
         smoke,
         people,
         events,
+        subscribers,
         completion,
     ):
         subject.add_commands(commands)

@@ -34,7 +34,19 @@ from tether_client.pages import PAGE_MAX, Page
 from tether_client.payments import ExposureResponse, ListedAttempt
 from tether_client.people import ApiKey, AuditEntry, KeyWithSecret, ListedUser, Me, UserWithPassword
 from tether_client.reconciliation import DifferenceLine
+from tether_client.recurring import (
+    CollectionPlan,
+    DueItem,
+    Forecast,
+    GivenResponse,
+    MandateRow,
+    NoticeResponse,
+    PlanDetail,
+    Schedule,
+    ScheduleDetail,
+)
 from tether_client.refunds import ListedRefund, RunVoid, RunVoidDetail, RunVoidPreview
+from tether_client.subscribers import Delivery, DeliveryDetail, Replay, Subscriber, SubscriberWithSecret
 from tether_client.uploads import Upload, UploadDetail, UploadResponse
 
 __all__ = ["Client"]
@@ -660,6 +672,205 @@ class Client:
         """Revoke an API key; it ends at once."""
         response = self._answered("DELETE", f"/api/api-keys/{key_id}", params={"reason": reason})
         return _decoded(response, ApiKey)
+
+    # Subscribers
+
+    def subscribers(self) -> list[Subscriber]:
+        """Other systems to which events are sent, by name."""
+        return self._get("/api/subscribers", list[Subscriber])
+
+    def subscriber(self, subscriber_id: int) -> Subscriber:
+        """One subscriber, with how much waits for it."""
+        return self._get(f"/api/subscribers/{subscriber_id}", Subscriber)
+
+    def add_subscriber(
+        self,
+        name: str,
+        url: str,
+        *,
+        types: Sequence[str] | None = None,
+        accounts: Sequence[str] | None = None,
+        after: int | None = None,
+        reason: str = "",
+    ) -> SubscriberWithSecret:
+        """
+        Add a subscriber; its secret is in the answer only.
+
+        Args:
+            url: https, and a public address.
+            types: The events it gets; `None` for all.
+            accounts: The gateway accounts whose events it gets; `None` for all.
+            after: The event after which it begins, 0 for all stored ones; `None` for new ones only.
+        """
+        body = {
+            "name": name,
+            "url": url,
+            "types": types,
+            "accounts": accounts,
+            "after": after,
+            "reason": reason,
+        }
+        return self._post("/api/subscribers", body, SubscriberWithSecret)
+
+    def pause_subscriber(self, subscriber_id: int, *, reason: str = "") -> Subscriber:
+        """Send nothing more for now; its events wait."""
+        return self._post(f"/api/subscribers/{subscriber_id}/pause", {"reason": reason}, Subscriber)
+
+    def activate_subscriber(self, subscriber_id: int, *, reason: str = "") -> Subscriber:
+        """Go on after a pause, or after Tether disabled it."""
+        return self._post(f"/api/subscribers/{subscriber_id}/activate", {"reason": reason}, Subscriber)
+
+    def rotate_subscriber(
+        self, subscriber_id: int, *, overlap_hours: int = 24, reason: str = ""
+    ) -> SubscriberWithSecret:
+        """Make a new secret; the former one signs too for *overlap_hours*, 0 to 336."""
+        body = {"overlap_hours": overlap_hours, "reason": reason}
+        return self._post(f"/api/subscribers/{subscriber_id}/rotate", body, SubscriberWithSecret)
+
+    def replay_subscriber(self, subscriber_id: int, *, reason: str = "", **chosen: Any) -> Replay:
+        """
+        Send a range of events again, with the same ids.
+
+        Args:
+            chosen: One of after and since, at most one of up_to and until, and types.
+        """
+        body = {**chosen, "reason": reason}
+        return self._post(f"/api/subscribers/{subscriber_id}/replay", body, Replay)
+
+    def remove_subscriber(self, subscriber_id: int, *, reason: str = "") -> None:
+        """Remove a subscriber; nothing more is sent to it, and its secrets are deleted."""
+        self._answered("DELETE", f"/api/subscribers/{subscriber_id}", params={"reason": reason})
+
+    def subscriber_deliveries(
+        self, subscriber_id: int, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Delivery]:
+        """Deliveries to a subscriber, newest first; *status* is "waiting", "delivered" or "given_up"."""
+        query = {"state": status, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/subscribers/{subscriber_id}/deliveries", Page[Delivery], **query)
+
+    def deliveries_of_event(self, event_id: int) -> list[Delivery]:
+        """Which subscribers got an event."""
+        return self._get("/api/deliveries", list[Delivery], event_id=event_id)
+
+    def delivery(self, delivery_id: int) -> DeliveryDetail:
+        """One delivery with its tries."""
+        return self._get(f"/api/deliveries/{delivery_id}", DeliveryDetail)
+
+    def replay_delivery(self, delivery_id: int, *, reason: str = "") -> DeliveryDetail:
+        """Send a delivery again, now."""
+        return self._post(f"/api/deliveries/{delivery_id}/replay", {"reason": reason}, DeliveryDetail)
+
+    # Recurring collection
+
+    def mandates(
+        self, *, account: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[MandateRow]:
+        """Mandates, newest first."""
+        return self._get("/api/mandates", Page[MandateRow], **_given(locals()))
+
+    def mandate(self, mandate_id: int) -> MandateRow:
+        """One mandate."""
+        return self._get(f"/api/mandates/{mandate_id}", MandateRow)
+
+    def add_mandate(self, debtor_id: int, *, reference: str, signed_on: str, **more: str) -> MandateRow:
+        """
+        Add a mandate of a debtor, for the account that the debtor has now.
+
+        Args:
+            signed_on: A day such as "2026-03-02".
+            more: Any of kind ("recurrent", "one_off") and account.
+        """
+        body = {**more, "debtor_id": debtor_id, "reference": reference, "signed_on": signed_on}
+        return self._post("/api/mandates", body, MandateRow)
+
+    def amend_mandate(self, mandate_id: int, *, signed_on: str, reason: str) -> MandateRow:
+        """The debtor has signed for the account that the debtor has now."""
+        body = {"signed_on": signed_on, "reason": reason}
+        return self._post(f"/api/mandates/{mandate_id}/amend", body, MandateRow)
+
+    def cancel_mandate(self, mandate_id: int, *, reason: str) -> MandateRow:
+        """End a mandate, and the schedules that use it."""
+        return self._post(f"/api/mandates/{mandate_id}/cancel", {"reason": reason}, MandateRow)
+
+    def plans(
+        self, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[CollectionPlan]:
+        """Collection plans, newest first."""
+        return self._get("/api/collection-plans", Page[CollectionPlan], **_given(locals()))
+
+    def plan(self, plan_id: int) -> PlanDetail:
+        """One collection plan, and what waits to be collected."""
+        return self._get(f"/api/collection-plans/{plan_id}", PlanDetail)
+
+    def pause_plan(self, plan_id: int, *, reason: str) -> CollectionPlan:
+        """After the response nothing of the plan is made, ordered or submitted."""
+        return self._post(f"/api/collection-plans/{plan_id}/pause", {"reason": reason}, CollectionPlan)
+
+    def resume_plan(self, plan_id: int) -> CollectionPlan:
+        """Go on with a paused plan; due dates that passed meanwhile are missed."""
+        return self._post(f"/api/collection-plans/{plan_id}/resume", None, CollectionPlan)
+
+    def end_plan(self, plan_id: int, *, reason: str) -> CollectionPlan:
+        """End a plan with all its schedules; open due items are waived."""
+        return self._post(f"/api/collection-plans/{plan_id}/end", {"reason": reason}, CollectionPlan)
+
+    def forecast(self, plan_id: int, *, days: int = 90) -> Forecast:
+        """What the next days are expected to collect; nothing is changed."""
+        return self._get(f"/api/collection-plans/{plan_id}/forecast", Forecast, days=days)
+
+    def schedules(
+        self, plan_id: int, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Schedule]:
+        """The schedules of a plan, newest first."""
+        query = {"status": status, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/collection-plans/{plan_id}/schedules", Page[Schedule], **query)
+
+    def schedule(self, schedule_id: int) -> ScheduleDetail:
+        """One schedule with its mandate and its due items."""
+        return self._get(f"/api/schedules/{schedule_id}", ScheduleDetail)
+
+    def pause_schedule(self, schedule_id: int, *, reason: str) -> Schedule:
+        """After the response nothing of the schedule is made, ordered or submitted."""
+        return self._post(f"/api/schedules/{schedule_id}/pause", {"reason": reason}, Schedule)
+
+    def resume_schedule(self, schedule_id: int) -> Schedule:
+        """Go on with a paused schedule; due dates that passed meanwhile are left out."""
+        return self._post(f"/api/schedules/{schedule_id}/resume", None, Schedule)
+
+    def end_schedule(self, schedule_id: int, *, reason: str) -> Schedule:
+        """End a schedule; open due items are waived."""
+        return self._post(f"/api/schedules/{schedule_id}/end", {"reason": reason}, Schedule)
+
+    def due_items(
+        self, plan_id: int, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[DueItem]:
+        """The due items of a plan, newest first."""
+        query = {"status": status, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/collection-plans/{plan_id}/due-items", Page[DueItem], **query)
+
+    def recover_due_item(self, due_item_id: int, *, reason: str) -> DueItem:
+        """Collect a missed due item."""
+        return self._post(f"/api/due-items/{due_item_id}/recover", {"reason": reason}, DueItem)
+
+    def waive_due_item(self, due_item_id: int, *, reason: str) -> DueItem:
+        """Do not collect an open due item."""
+        return self._post(f"/api/due-items/{due_item_id}/waive", {"reason": reason}, DueItem)
+
+    def pre_notifications(
+        self,
+        *,
+        status: str | None = None,
+        upload: int | None = None,
+        give_until: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[NoticeResponse]:
+        """Pre-notifications, oldest first; *status* is "made", "given" or "withdrawn"."""
+        return self._get("/api/pre-notifications", Page[NoticeResponse], **_given(locals()))
+
+    def give_pre_notifications(self, ids: Sequence[int]) -> GivenResponse:
+        """State that pre-notifications were given to their debtors; at most 10,000."""
+        return self._post("/api/pre-notifications/give", {"ids": ids}, GivenResponse)
 
     # Requests
 

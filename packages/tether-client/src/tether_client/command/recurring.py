@@ -1,0 +1,530 @@
+"""`tether mandates`, `plans`, `schedules`, `due-items` and `pre-notifications`: recurring collection."""
+
+import argparse
+from functools import partial
+from typing import Any, Final
+
+from tether_client.command.arguments import (
+    Commands,
+    Do,
+    add,
+    add_filters,
+    add_paging,
+    add_reason,
+    add_yes,
+    date_of,
+    whole,
+)
+from tether_client.command.context import Context, rows_text
+from tether_client.command.output import money, shown
+from tether_client.recurring import CollectionPlan, DueItem, Forecast, MandateRow, PlanDetail, Schedule
+
+__all__ = ["add_commands"]
+
+_MANDATES: Final = (
+    ("id", "id"),
+    ("state", "state"),
+    ("kind", "kind"),
+    ("debtor", "debtor_id"),
+    ("reference", "reference"),
+    ("iban", "iban_masked"),
+    ("signed", "signed_on"),
+    ("last used", "last_used_on"),
+    ("uses", "uses"),
+    ("account", "account"),
+)
+_PLANS: Final = (
+    ("id", "id"),
+    ("name", "name"),
+    ("state", "state"),
+    ("because", "state_reason"),
+    ("account", "account"),
+    ("by", "created_by"),
+    ("added", "created_at"),
+)
+_SCHEDULES: Final = (
+    ("id", "id"),
+    ("state", "state"),
+    ("because", "state_reason"),
+    ("debtor", "debtor_id"),
+    ("mandate", "mandate_id"),
+    ("amount", "amount_minor"),
+    ("first", "first_due_on"),
+    ("last", "last_due_on"),
+    ("next made", "make_on"),
+)
+_DUE_ITEMS: Final = (
+    ("id", "id"),
+    ("state", "state"),
+    ("because", "reason"),
+    ("schedule", "schedule_id"),
+    ("debtor", "debtor_id"),
+    ("due", "due_on"),
+    ("collect", "collect_on"),
+    ("amount", "amount_minor"),
+    ("run", "run_id"),
+)
+_NOTICES: Final = (
+    ("id", "id"),
+    ("status", "status"),
+    ("debtor", "debtor_id"),
+    ("name", "name"),
+    ("iban", "iban_masked"),
+    ("due", "due_on"),
+    ("give by", "give_on"),
+    ("amount", "amount_minor"),
+    ("given", "given_at"),
+    ("by", "given_by"),
+)
+_EXPECTED: Final = (
+    ("day", "on"),
+    ("debits", "count"),
+    ("amount", "amount_minor"),
+    ("deferred", "deferred"),
+)
+_DAYS_MAX: Final = 400
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    _add_mandates(commands)
+    _add_plans(commands)
+    _add_schedules(commands)
+    _add_due_items(commands)
+    _add_notices(commands)
+
+
+def _group(commands: Commands, name: str, text: str) -> Commands:
+    return commands.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
+
+
+def _add_one(
+    group: Commands, name: str, do: Do, *, text: str, example: str, of: str
+) -> argparse.ArgumentParser:
+    """A command about one row: *of* is what the row is called."""
+    item = add(group, name, do, text=text, example=example)
+    item.add_argument(
+        "row_id",
+        type=whole(1),
+        metavar=of.upper().replace(" ", "_"),
+        help=f"the id of the {of}",
+    )
+    return item
+
+
+def _add_mandates(commands: Commands) -> None:
+    group = _group(commands, "mandates", "mandates of debtors: list, show, add, amend, cancel")
+    item = add(
+        group, "list", _mandates, text="list mandates, newest first", example="tether mandates list --json"
+    )
+    add_filters(item, account="only of this gateway account")
+    add_paging(item)
+    _add_one(group, "show", _mandate, text="show a mandate", example="tether mandates show 5", of="mandate")
+    item = _add_one(
+        group,
+        "add",
+        _add_mandate,
+        text="add a mandate that a debtor signed, for the account that the debtor has now",
+        example="tether mandates add 71 --reference M-2026-71 --signed-on 2026-03-02",
+        of="debtor",
+    )
+    item.add_argument(
+        "--reference", required=True, metavar="TEXT", help="the mandate, as the debtor knows it"
+    )
+    item.add_argument(
+        "--signed-on", required=True, type=date_of, metavar="DAY", help="when the debtor signed it"
+    )
+    item.add_argument(
+        "--kind",
+        choices=("recurrent", "one_off"),
+        help="for a series of debits or for one (default: recurrent)",
+    )
+    item.add_argument("--account", metavar="ACCOUNT", help="the gateway account (default: default)")
+    item = _add_one(
+        group,
+        "amend",
+        _amend_mandate,
+        text="amend a mandate that the debtor signed for a new account",
+        example='tether mandates amend 5 --signed-on 2026-03-02 --reason "new account"',
+        of="mandate",
+    )
+    item.add_argument(
+        "--signed-on", required=True, type=date_of, metavar="DAY", help="when the debtor signed the amendment"
+    )
+    add_reason(item)
+    item = _add_one(
+        group,
+        "cancel",
+        _cancel_mandate,
+        text="cancel a mandate, and end its schedules",
+        example='tether mandates cancel 5 --reason "asked by phone"',
+        of="mandate",
+    )
+    add_reason(item)
+    add_yes(item)
+
+
+def _add_plans(commands: Commands) -> None:
+    group = _group(commands, "plans", "collection plans: list, show, pause, resume, end, forecast")
+    item = add(
+        group,
+        "list",
+        _plans,
+        text="list collection plans, newest first",
+        example="tether plans list --status active",
+    )
+    add_filters(item, status="only in this state: active, paused or ended")
+    add_paging(item)
+    _add_one(
+        group,
+        "show",
+        _plan,
+        text="show a collection plan, and what waits to be collected",
+        example="tether plans show 4",
+        of="plan",
+    )
+    item = _add_one(
+        group,
+        "pause",
+        _pause_plan,
+        text="pause a collection plan: nothing of it is made, ordered or submitted",
+        example='tether plans pause 4 --reason "wrong amounts"',
+        of="plan",
+    )
+    add_reason(item)
+    _add_one(
+        group,
+        "resume",
+        _resume_plan,
+        text="go on with a paused collection plan; due dates that passed meanwhile are missed",
+        example="tether plans resume 4",
+        of="plan",
+    )
+    item = _add_one(
+        group,
+        "end",
+        _end_plan,
+        text="end a collection plan with all its schedules; open due items are waived",
+        example='tether plans end 4 --reason "the contract ended"',
+        of="plan",
+    )
+    add_reason(item)
+    add_yes(item)
+    item = _add_one(
+        group,
+        "forecast",
+        _forecast,
+        text="show what the next days are expected to collect; nothing is changed",
+        example="tether plans forecast 4 --days 30",
+        of="plan",
+    )
+    item.add_argument(
+        "--days",
+        type=whole(1, _DAYS_MAX),
+        default=90,
+        metavar="DAYS",
+        help="days from today on (default: %(default)s)",
+    )
+
+
+def _add_schedules(commands: Commands) -> None:
+    group = _group(commands, "schedules", "debtors under collection plans: list, show, pause, resume, end")
+    item = _add_one(
+        group,
+        "list",
+        _schedules,
+        text="list the schedules of a collection plan, newest first",
+        example="tether schedules list 4 --status paused",
+        of="plan",
+    )
+    add_filters(item, status="only in this state: active, paused or ended")
+    add_paging(item)
+    _add_one(
+        group,
+        "show",
+        _schedule,
+        text="show a schedule with its mandate and its due items",
+        example="tether schedules show 8",
+        of="schedule",
+    )
+    item = _add_one(
+        group,
+        "pause",
+        _pause_schedule,
+        text="pause a schedule: nothing of it is made, ordered or submitted",
+        example='tether schedules pause 8 --reason "asked by phone"',
+        of="schedule",
+    )
+    add_reason(item)
+    _add_one(
+        group,
+        "resume",
+        _resume_schedule,
+        text="go on with a paused schedule; due dates that passed meanwhile are left out",
+        example="tether schedules resume 8",
+        of="schedule",
+    )
+    item = _add_one(
+        group,
+        "end",
+        _end_schedule,
+        text="end a schedule; open due items are waived",
+        example='tether schedules end 8 --reason "the contract ended"',
+        of="schedule",
+    )
+    add_reason(item)
+    add_yes(item)
+
+
+def _add_due_items(commands: Commands) -> None:
+    group = _group(commands, "due-items", "what schedules owe on their due dates: list, recover, waive")
+    item = _add_one(
+        group,
+        "list",
+        _due_items,
+        text="list the due items of a collection plan, newest first",
+        example="tether due-items list 4 --status missed",
+        of="plan",
+    )
+    add_filters(item, status="only in this state: waiting, missed, ordered, skipped or waived")
+    add_paging(item)
+    item = _add_one(
+        group,
+        "recover",
+        _recover,
+        text="collect a missed due item; it is debited on a next day",
+        example='tether due-items recover 31 --reason "agreed by phone"',
+        of="due item",
+    )
+    add_reason(item)
+    add_yes(item)
+    item = _add_one(
+        group,
+        "waive",
+        _waive,
+        text="do not collect an open due item",
+        example='tether due-items waive 31 --reason "paid in cash"',
+        of="due item",
+    )
+    add_reason(item)
+    add_yes(item)
+
+
+def _add_notices(commands: Commands) -> None:
+    group = _group(commands, "pre-notifications", "what debtors are told before a debit: list, give")
+    item = add(
+        group,
+        "list",
+        _notices,
+        text="list pre-notifications, oldest first",
+        example="tether pre-notifications list --status made --give-until 2026-03-02",
+    )
+    add_filters(item, status="only in this state: made, given or withdrawn", upload="only of this upload")
+    item.add_argument(
+        "--give-until", type=date_of, metavar="DAY", help="only those that must be given by this day"
+    )
+    add_paging(item)
+    item = add(
+        group,
+        "give",
+        _give,
+        text="state that pre-notifications were given to their debtors; this time is the proof",
+        example="tether pre-notifications give 12 13",
+    )
+    item.add_argument("row_ids", type=whole(1), nargs="+", metavar="PRE_NOTIFICATION", help="their ids")
+    add_yes(item)
+
+
+def _mandates(context: Context) -> int:
+    return context.listed(context.client.mandates, _MANDATES, account=context.args.account)
+
+
+def _mandate(context: Context) -> int:
+    return _with_mandate(context, context.client.mandate(context.args.row_id))
+
+
+def _with_mandate(context: Context, found: MandateRow) -> int:
+    context.output.result(found, lambda: _mandate_text(found))
+    return 0
+
+
+def _mandate_text(found: MandateRow) -> str:
+    facts = {
+        "debtor": found.debtor_id,
+        "reference": found.reference,
+        "iban": found.iban_masked,
+        "account": found.account,
+        "signed": found.signed_on,
+        "last used": found.last_used_on,
+        "uses": found.uses,
+        "ended": found.ended_at,
+        "because": found.ended_reason,
+    }
+    lines = [f"mandate {found.id}  {shown(found.kind)}  {shown(found.state)}"]
+    lines += [f"  {name}: {shown(value)}" for name, value in facts.items() if value is not None]
+    if found.is_of_other_account:
+        lines += ["  the debtor's account was changed since; amend the mandate once the debtor signed again"]
+    return "\n".join(lines) + "\n"
+
+
+def _add_mandate(context: Context) -> int:
+    args = context.args
+    more = {name: value for name in ("kind", "account") if (value := getattr(args, name)) is not None}
+    made = context.client.add_mandate(args.row_id, reference=args.reference, signed_on=args.signed_on, **more)
+    return _with_mandate(context, made)
+
+
+def _amend_mandate(context: Context) -> int:
+    args = context.args
+    amended = context.client.amend_mandate(args.row_id, signed_on=args.signed_on, reason=args.reason)
+    return _with_mandate(context, amended)
+
+
+def _cancel_mandate(context: Context) -> int:
+    args = context.args
+    found = context.client.mandate(args.row_id)
+    context.confirm(f"Cancel mandate {found.id} of debtor {found.debtor_id}? Its schedules end.")
+    return _with_mandate(context, context.client.cancel_mandate(found.id, reason=args.reason))
+
+
+def _plans(context: Context) -> int:
+    return context.listed(context.client.plans, _PLANS, status=context.args.status)
+
+
+def _plan(context: Context) -> int:
+    found = context.client.plan(context.args.row_id)
+    context.output.result(found, lambda: _plan_text(found))
+    return 0
+
+
+def _plan_text(found: PlanDetail) -> str:
+    plan = found.plan
+    because = f" because {shown(plan.state_reason)}" if plan.state_reason else ""
+    set_options = {name: value for name, value in plan.options.items() if value not in (None, [], "")}
+    return "\n".join(
+        [
+            f"plan {plan.id}  {shown(plan.name)}  {shown(plan.state)}{because}",
+            f"  account: {shown(plan.account)}",
+            f"  live schedules: {found.schedules:,}, {money(found.amount_minor)} on each due date",
+            f"  due items that wait: {found.waiting:,}, {money(found.waiting_minor)}",
+            *(f"    {shown(name)} = {shown(value)}" for name, value in set_options.items()),
+            "",
+        ]
+    )
+
+
+def _pause_plan(context: Context) -> int:
+    args = context.args
+    return _plan_changed(context, context.client.pause_plan(args.row_id, reason=args.reason))
+
+
+def _resume_plan(context: Context) -> int:
+    return _plan_changed(context, context.client.resume_plan(context.args.row_id))
+
+
+def _end_plan(context: Context) -> int:
+    args = context.args
+    found = context.client.plan(args.row_id)
+    context.confirm(
+        f"End plan {found.plan.name}? {found.schedules:,} schedules end, and {found.waiting:,} due items"
+        f" of {money(found.waiting_minor)} are waived."
+    )
+    return _plan_changed(context, context.client.end_plan(args.row_id, reason=args.reason))
+
+
+def _plan_changed(context: Context, plan: CollectionPlan) -> int:
+    context.output.result(plan, lambda: f"plan {shown(plan.name)} is {shown(plan.state)}\n")
+    return 0
+
+
+def _forecast(context: Context) -> int:
+    args = context.args
+    found = context.client.forecast(args.row_id, days=args.days)
+    context.output.result(found, lambda: _forecast_text(found))
+    return 0
+
+
+def _forecast_text(found: Forecast) -> str:
+    total = (
+        f"{found.count:,} debits of {money(found.amount_minor)} in {found.days} days from {found.from_on}\n"
+    )
+    return rows_text(found.expected, _EXPECTED) + total if found.expected else total
+
+
+def _schedules(context: Context) -> int:
+    args = context.args
+    return context.listed(partial(context.client.schedules, args.row_id), _SCHEDULES, status=args.status)
+
+
+def _schedule(context: Context) -> int:
+    found = context.client.schedule(context.args.row_id)
+    context.output.result(
+        found,
+        lambda: (
+            rows_text([found.schedule], _SCHEDULES)
+            + "\n"
+            + _mandate_text(found.mandate)
+            + "\n"
+            + rows_text(found.due_items, _DUE_ITEMS)
+        ),
+    )
+    return 0
+
+
+def _pause_schedule(context: Context) -> int:
+    args = context.args
+    return _schedule_changed(context, context.client.pause_schedule(args.row_id, reason=args.reason))
+
+
+def _resume_schedule(context: Context) -> int:
+    return _schedule_changed(context, context.client.resume_schedule(context.args.row_id))
+
+
+def _end_schedule(context: Context) -> int:
+    args = context.args
+    context.confirm(f"End schedule {args.row_id}? Its open due items are waived.")
+    return _schedule_changed(context, context.client.end_schedule(args.row_id, reason=args.reason))
+
+
+def _schedule_changed(context: Context, schedule: Schedule) -> int:
+    context.output.result(
+        schedule,
+        lambda: f"schedule {schedule.id} of debtor {schedule.debtor_id} is {shown(schedule.state)}\n",
+    )
+    return 0
+
+
+def _due_items(context: Context) -> int:
+    args = context.args
+    return context.listed(partial(context.client.due_items, args.row_id), _DUE_ITEMS, status=args.status)
+
+
+def _recover(context: Context) -> int:
+    args = context.args
+    context.confirm(f"Collect due item {args.row_id}? Its debtor is debited.")
+    return _due_item_changed(context, context.client.recover_due_item(args.row_id, reason=args.reason))
+
+
+def _waive(context: Context) -> int:
+    args = context.args
+    context.confirm(f"Waive due item {args.row_id}? It is not collected.")
+    return _due_item_changed(context, context.client.waive_due_item(args.row_id, reason=args.reason))
+
+
+def _due_item_changed(context: Context, item: DueItem) -> int:
+    context.output.result(item, lambda: rows_text([item], _DUE_ITEMS))
+    return 0
+
+
+def _notices(context: Context) -> int:
+    args = context.args
+    filters: dict[str, Any] = {name: getattr(args, name) for name in ("status", "upload", "give_until")}
+    return context.listed(context.client.pre_notifications, _NOTICES, **filters)
+
+
+def _give(context: Context) -> int:
+    row_ids = context.args.row_ids
+    context.confirm(f"State that {len(row_ids)} pre-notifications were given? Their debits may be made then.")
+    given = context.client.give_pre_notifications(row_ids)
+    context.output.result(given, lambda: f"{given.given:,} pre-notifications are given\n")
+    return 0
