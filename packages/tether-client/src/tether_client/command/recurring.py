@@ -399,11 +399,11 @@ def _plan(context: Context) -> int:
 
 def _plan_text(found: PlanDetail) -> str:
     plan = found.plan
-    because = f" because {shown(plan.state_reason)}" if plan.state_reason else ""
+    reason = f", reason: {shown(plan.state_reason)}" if plan.state_reason else ""
     set_options = {name: value for name, value in plan.options.items() if value not in (None, [], "")}
     return "\n".join(
         [
-            f"plan {plan.id}  {shown(plan.name)}  {shown(plan.state)}{because}",
+            f"plan {plan.id}  {shown(plan.name)}  {shown(plan.state)}{reason}",
             f"  account: {shown(plan.account)}",
             f"  live schedules: {found.schedules:,}, {money(found.amount_minor)} on each due date",
             f"  due items that wait: {found.waiting:,}, {money(found.waiting_minor)}",
