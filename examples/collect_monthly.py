@@ -29,12 +29,14 @@ with httpx.Client(
         "usage": "Membership",
         "creditor_name": "Example club",
     }
-    plan = api.post("/api/collection-plans", json={"name": f"List {upload.id}", "options": options})
-    if plan.is_success:
-        plan_id = plan.json()["id"]
-    else:
-        plans = api.get("/api/collection-plans").json()["items"]
-        plan_id = next(known["id"] for known in plans if known["name"] == f"List {upload.id}")
+    name = f"List {upload.id}"
+    plans = {known["name"]: known["id"] for known in api.get("/api/collection-plans").json()["items"]}
+    if name not in plans:
+        plan = api.post("/api/collection-plans", json={"name": name, "options": options})
+        if not plan.is_success:
+            sys.exit(plan.json()["detail"])
+        plans[name] = plan.json()["id"]
+    plan_id = plans[name]
     order = {"upload_id": upload.id, "first_due_on": first_due_on, "mandate_signed_on": "2026-11-20"}
     for dry_run in (True, False):
         enrolled = api.post(f"/api/collection-plans/{plan_id}/schedules", json={**order, "dry_run": dry_run})

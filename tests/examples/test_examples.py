@@ -8,7 +8,7 @@ import random
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,33 @@ def test_an_upload_is_billed_end_to_end(environment: dict[str, str], process: La
         assert "finished: 3 debits of 33.00; excluded: {}" in said[0]
         assert "finished: 3 debits of 33.00" in said[1]  # the run of before, and no second one
         assert (len(simulator.records()), simulator.sums()["debited_twice"]) == (3, [])
+
+
+def test_a_list_is_enrolled_once_and_foretold(
+    environment: dict[str, str], process: Launch, tmp_path: Path
+) -> None:
+    """A copy of this collects each month from real people: run twice, nobody may be enrolled twice."""
+    rng = random.Random(2)
+    members = tmp_path / "members.csv"
+    lines = [
+        f"{name} Kowalska;{made_up_iban(rng)};1{n},00;M-{n}" for n, name in enumerate(("Ana", "Noël", "Zoë"))
+    ]
+    members.write_text("\n".join(["Name;IBAN;Amount;Mandate", *lines]) + "\n", encoding="utf-8")
+    port = free_port()
+    configured = {**environment, "EMP_API_URL": "http://127.0.0.1:1"}  # nothing is submitted today
+    web = process("tether-web", "--port", str(port), environ=configured)
+    process("tether-worker", "run", "default", environ=configured)
+    web.await_url(f"http://127.0.0.1:{port}/ready")
+    first_due_on = (datetime.now(UTC) + timedelta(days=40)).date()
+    environ = os.environ | {"TETHER_URL": f"http://127.0.0.1:{port}", "TETHER_API_KEY": "test-key"}
+    said = []
+    for _ in range(2):
+        command = [sys.executable, str(_EXAMPLES / "collect_monthly.py"), str(members), str(first_due_on)]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert "in 90 days: 6 debits of 66.00 EUR" in said[0]
+    assert said[1].splitlines()[-1] == said[0].splitlines()[-1]
 
 
 def _billed(file: Path, *, url: str, due_item: str) -> str:

@@ -327,7 +327,7 @@ async def test_a_planner_makes_no_debit_of_what_was_edited_since(
         "account": "default", "now": NOW, "run_id": world.ask("select max(id) from billing_runs")[0][0], "due_item": "once",
         "debtor_ids": [debtor_id], "transaction_ids": ["t-1"], "amounts_minor": [1000], "currencies": ["EUR"],
         "fingerprints": [ibans.fingerprint(DE)], "maskeds": [ibans.mask(DE)], "try_numbers": [1], "retries_of": [None],
-        "canaries": [False],
+        "canaries": [False], "is_scheduled": False,
     }  # fmt: skip
 
     def waiting() -> bool:

@@ -102,7 +102,7 @@ def require_url(text: str, *, allowed: Iterable[Network]) -> str:
     >>> require_url("http://books.example/", allowed=())
     Traceback (most recent call last):
         ...
-    tether_core.errors.InvalidRequest: url: Must begin with https://.
+    tether_core.errors.InvalidRequest: url must begin with https://.
     """
     allowed = tuple(allowed)
     url = text.strip()
