@@ -323,6 +323,10 @@ def test_the_structs_agree_with_the_api(environment: dict[str, str]) -> None:
             continue
         always = set(schemas[name].get("required", ()))
         sent = set(schemas[name]["properties"])
+        try:
+            msgspec.convert(schemas[name]["examples"][0], struct, strict=False)
+        except msgspec.ValidationError as exc:
+            wrong.append(f"{name}: the example of the API is refused: {exc}")
         for field in msgspec.structs.fields(struct):
             if field.name not in sent:
                 wrong.append(f"{name}.{field.name} is not sent")

@@ -13,7 +13,27 @@ __all__ = [
     "ListedDebtor",
     "ListedEdit",
     "ListedProblem",
+    "Verdict",
 ]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """
+    Why a row is excluded.
+
+    Attributes:
+        rule: The rule of screening.
+        cause: The facts behind it, as a sentence.
+        on: Of an imported debit: its day.
+        current_status: Its state.
+        upload_id: Where it came from; `None` for another system.
+    """
+
+    rule: str
+    cause: str
+    on: date | None = None
+    current_status: str | None = None
+    upload_id: int | None = None
 
 
 class ListedDebtor(msgspec.Struct, frozen=True):
@@ -46,7 +66,7 @@ class ListedDebtor(msgspec.Struct, frozen=True):
     verdict: str
     cause: str | None
     created_at: datetime
-    reasons: list[str]
+    reasons: list[Verdict]
 
 
 class DebtorDetail(msgspec.Struct, frozen=True):
