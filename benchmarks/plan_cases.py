@@ -118,7 +118,7 @@ EXEMPT: Final[Mapping[str, str]] = {
             "migrate.reset_timeouts",
             "migrate.invalid",
         ),
-        "of migrations, which read no table of ours",
+        "of migrations, which read no table of Tether",
     ),
     **dict.fromkeys(
         ("database_epoch.server", "database_epoch.server_closed"), "asks the server about itself"
@@ -133,7 +133,7 @@ EXEMPT: Final[Mapping[str, str]] = {
             "privileges.enter",
             "privileges.grant_on",
         ),
-        "of migrations, which read no table of ours",
+        "of migrations, which read no table of Tether",
     ),
     "fingerprint_key.restart_dry_runs": "once per rekeying, by command: it reads the uploads, which are few",
     "fingerprint_key.finish": "once per rekeying, by command: it looks up the account of every blacklist entry",

@@ -29,7 +29,7 @@ def test_every_page_is_on_the_site_once() -> None:
 
 
 def test_links_out_of_the_docs_lead_to_the_repository() -> None:
-    """A reader of the site has no files of ours; a link into them would lead nowhere."""
+    """A reader of the site has no files of the repository; a link into them would lead nowhere."""
     text = "see [`rows.py`](../../packages/tether-core/src/tether_core/retry.py) and [all](../../deploy)"
     assert _linked(text) == (
         "see [`rows.py`](https://git.example/tether/blob/main/packages/tether-core/src/tether_core/retry.py)"

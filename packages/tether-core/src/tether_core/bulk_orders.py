@@ -135,7 +135,7 @@ class PaymentFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         account: Of this gateway account.
         reason_code: That came back for this reason.
         unique_id: With this id of the gateway.
-        transaction_id: With this id of ours.
+        transaction_id: With this transaction id, which Tether gave.
         amount_min_minor: Of at least this amount, in whole minor units.
         amount_max_minor: Of at most this amount.
         created_from: Made at this time or later.

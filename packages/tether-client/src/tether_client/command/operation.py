@@ -188,11 +188,7 @@ def _pools(supervisor: Supervisor) -> str:
 def _restart(context: Context) -> int:
     context.confirm("Restart all workers? What is in progress ends first.")
     made = context.client.restart_workers(reason=context.args.reason)
-    alone = (
-        f"; {made.alone} without a supervisor end, and whoever started them must start them again"
-        if made.alone
-        else ""
-    )
+    alone = f"; {made.alone} without a supervisor end; start them again" if made.alone else ""
     context.output.result(
         made, lambda: f"{made.supervised} workers are replaced one after the other{alone}\n"
     )

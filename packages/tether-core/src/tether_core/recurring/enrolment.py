@@ -82,7 +82,7 @@ def reference_of(debtor_id: int, reference: str | None) -> str:
         reference: Of the row; `None` for none.
 
     Returns:
-        That of the row, else one of ours.
+        That of the row, else one that Tether makes.
     """
     return reference or f"T-{debtor_id}"
 
