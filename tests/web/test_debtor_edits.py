@@ -41,7 +41,7 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ({"mandate_signed_on": "31.12.2025"}, "mandate_signed_on: "),
     ({"country": "Atlantis"}, "country: This country is unknown"),
     ({"reference": "NULL"}, "reference has a value that stands for none"),
-    ({"reference": "x\x00y"}, "reference: The cell holds a zero byte"),
+    ({"reference": "x\x00y"}, "reference contains a zero byte; remove it."),
     ({"iban": "DE88370400440532013000", "amount_minor": -5}, "amount_minor: -0.05 is not above zero"),
 ]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from litestar.exceptions import ValidationException
+from tether_core.errors import InvalidRequest
 from tether_web.billing import RunOrder
 from tether_web.http.json_body import decode, wrong_fields
 from tether_web.inquiry_orders import Inquiry
@@ -64,6 +65,31 @@ KEY = {"authorization": "Bearer test-key"}
 def test_each_wrong_field_gets_a_sentence(kind: Any, body: Any, wrong: dict[str, str]) -> None:
     """A caller who sends a number as text would otherwise get it rounded, dropped or read in another country's way."""
     assert dict(wrong_fields(body, kind)) == wrong
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (r'{"due_item": "a\u0000"}', "due_item"),
+        (
+            r'{"due_item": "a", "overrides": [{"verdicts": ["moved"], "reason": "\u0000"}]}',
+            "overrides[0].reason",
+        ),
+        (r'{"due_item": "a", "overrides": [{"\u0000": 1}]}', "overrides[0]"),
+        (r'{"\u0000": "a"}', "body"),
+        (r'"\u0000"', "body"),
+    ],
+)
+def test_no_text_may_hold_a_zero_byte(body: str, field: str) -> None:
+    """Postgres stores none, in no column; the field that has it is named."""
+    with pytest.raises(InvalidRequest) as caught:
+        decode(body.encode(), RunOrder)
+    assert (caught.value.field, str(caught.value)) == (field, f"{field} contains a zero byte; remove it.")
+
+
+def test_what_only_looks_like_a_zero_byte_is_a_text() -> None:
+    """A backslash may stand before u0000."""
+    assert decode(rb'{"reason": "a\\u0000"}', Inquiry).reason == r"a\u0000"
 
 
 def test_names_and_values_of_the_sender_are_not_repeated() -> None:

@@ -76,7 +76,6 @@ async def test_lists_filter_by_state_and_payment(client: httpx.AsyncClient, data
     assert await ids() == [4, 3, 2, 1]
     assert await ids(status="parked") == [3]
     assert await ids(unique_id="a1") == [2, 1]
-    assert await ids(unique_id="a1\x00") == []
     assert await ids(unique_id="b2", status="waiting") == [4]
     (parked,) = (await _get(client, status="parked"))["items"]
     assert (parked["state"], parked["reason"], parked["status"]) == ("parked", "x", "pending_async")

@@ -77,7 +77,6 @@ async def test_filters_find_what_they_name_and_nothing_else(
     assert await ids(unique_id=first.unique_id) == [first.id]
     assert await ids(transaction_id=third.transaction_id) == [third.id]
     assert await ids(transaction_id=third.transaction_id, status="approved") == []
-    assert await ids(unique_id=first.unique_id + "\x00") == []
 
 
 async def test_filters_combine_and_say_what_to_add(client: httpx.AsyncClient, database_url: str) -> None:

@@ -173,9 +173,9 @@ async def listed(
                 live=None if which == "all" else which == "live",
                 action=action,
                 source=source,
-                reason_code=_plain(reason),
-                name=_plain(name),
-                email=_plain(email),
+                reason_code=reason,
+                name=name,
+                email=email,
                 now=state.clock(),
             )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
@@ -538,10 +538,6 @@ def _common_fields(body: EntryBody) -> dict[str, Any]:
 def _one_line(text: str, *, field: str) -> str:
     """A text on one line, printable; people write notes on several lines."""
     return printable(" ".join(text.split()), field=field)
-
-
-def _plain(text: str | None) -> str | None:
-    return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 ROUTER: Final = Router(

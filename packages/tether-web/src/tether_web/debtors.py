@@ -169,7 +169,7 @@ async def listed(
         upload_id=upload,
         verdict=verdict,
         name=None if name is None else _words(name),
-        reference=None if reference is None else reference.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+        reference=reference,
         iban_tail=None if iban_tail is None else iban_tail.upper(),
     )
     if upload is None and sort != "newest":

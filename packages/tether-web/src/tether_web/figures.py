@@ -168,7 +168,7 @@ async def by_dimension(  # one argument a filter
     filters = Filters(
         from_on=from_on,
         to_on=to_on,
-        account=None if account is None else account.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+        account=account,
         currency=_word(currency, _CURRENCY, "a currency such as EUR", field="currency"),
         country=_word(country, _COUNTRY, "a country such as DE", field="country"),
         bank=_word(bank, _BANK, "the first eight characters of a BIC, such as COBADEFF", field="bank"),
@@ -230,7 +230,7 @@ async def exposure(
             conn,
             since_on=exposed_since(today),
             upload_id=upload,
-            account=None if account is None else account.replace("\x00", "\N{REPLACEMENT CHARACTER}"),
+            account=account,
         )
     ahead = exposure_by_day(money, today=today, days=days)
     if form == "csv":

@@ -24,8 +24,9 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_
 import msgspec
 from litestar import Request
 from litestar.exceptions import ValidationException
+from tether_core.errors import InvalidRequest
 
-from tether_web.http.parameters import WORD, choices_of, sentence
+from tether_web.http.parameters import WORD, ZERO_BYTE, choices_of, sentence
 
 __all__ = ["StrictRequest", "decode", "wrong_fields"]
 
@@ -58,16 +59,37 @@ def decode(body: bytes, kind: Any) -> Any:
 
     Raises:
         ValidationException: with a sentence for each field that is wrong; the values are not repeated.
+        InvalidRequest: with a text that has a zero byte, which Postgres does not store.
     """
     try:
         content = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeError) as exc:
         why = str(exc).removeprefix("JSON is malformed: ") if isinstance(exc, msgspec.DecodeError) else ""
         raise _refused([("body", f"is not valid JSON: {why or 'it is not UTF-8'}")]) from None
+    if rb"\u0000" in body:
+        _refuse_zero_bytes(content)
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as exc:
         raise _refused(list(wrong_fields(content, kind)) or [_problem(str(exc), kind)]) from None
+
+
+def _refuse_zero_bytes(content: Any) -> None:
+    """Refuse texts and names of fields that have one, however deep."""
+    parts: list[tuple[str, Any]] = [("", content)]
+    while parts:
+        path, part = parts.pop()
+        if isinstance(part, dict):
+            for name, value in part.items():
+                # A name that is no word is the sender's text, and not repeated.
+                parts += [
+                    (path, name),
+                    (f"{path}.{name}".lstrip(".") if WORD.fullmatch(name) else path, value),
+                ]
+        elif isinstance(part, list):
+            parts += [(f"{path}[{index}]", value) for index, value in enumerate(part)]
+        elif isinstance(part, str) and "\x00" in part:
+            raise InvalidRequest(ZERO_BYTE, field=path or "body")
 
 
 def wrong_fields(content: Any, kind: Any) -> Iterator[tuple[str, str]]:

@@ -28,7 +28,7 @@ from litestar.params import HeaderParameter
 from litestar.typing import FieldDefinition
 from tether_core.errors import InvalidRequest
 
-__all__ = ["WORD", "aware", "check_query", "choices_of", "named", "printable", "sentence"]
+__all__ = ["WORD", "ZERO_BYTE", "aware", "check_query", "choices_of", "named", "printable", "sentence"]
 
 _NUMBERS: Final = {"int": "a whole number", "float": "a number"}
 _KINDS: Final = _NUMBERS | {
@@ -64,6 +64,8 @@ _FORMS: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]
 )
 # What an error may repeat: the name of a parameter, and nothing that may be personal data.
 WORD: Final = re.compile(r"[a-z_]{1,40}")
+# Postgres stores no text with one.
+ZERO_BYTE: Final = "contains a zero byte; remove it"
 _WHOLE: Final = re.compile(r"-?[0-9]{1,40}")
 
 
@@ -134,12 +136,13 @@ def aware(at: datetime | None, *, field: str) -> datetime | None:
 
 async def check_query(request: Request[Any, Any, Any]) -> None:
     """
-    Reject unknown query parameters, and numbers that are not written as whole numbers; called before each handler of the API.
+    Reject unknown query parameters, texts with a zero byte, and numbers that are not written as whole numbers.
 
-    The framework would read "1.000" as 1.
+    Called before each handler of the API. The framework would read "1.000" as 1, and Postgres stores no text with a zero byte.
 
     Raises:
         ValidationException: with the name of the parameter, or with the names of those that exist.
+        InvalidRequest: with the name of the parameter that has a zero byte.
     """
     known = {
         _public(name, field): field
@@ -148,6 +151,9 @@ async def check_query(request: Request[Any, Any, Any]) -> None:
         and name not in request.path_params
         and not isinstance(field.kwarg_definition, HeaderParameter)
     }
+    for name, value in request.path_params.items():
+        if "\x00" in str(value):
+            raise InvalidRequest(ZERO_BYTE, field=name)
     for name, value in request.query_params.multi_items():
         if name not in known:
             excerpt = name if WORD.fullmatch(name) else "a parameter"
@@ -157,6 +163,8 @@ async def check_query(request: Request[Any, Any, Any]) -> None:
             value
         ):
             problem = {"key": name, "message": "must be a whole number"}
+        elif "\x00" in value:
+            raise InvalidRequest(ZERO_BYTE, field=name)
         else:
             continue
         raise ValidationException(extra=[problem])

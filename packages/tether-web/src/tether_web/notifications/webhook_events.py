@@ -80,7 +80,6 @@ async def listed(
     form: Form = "json",
 ) -> Response[Any]:
     """One page of the inbox."""
-    notification_id = None if unique_id is None else unique_id.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
     async def load(cursor: str | None, limit: int) -> Page[WebhookEvent]:
         async with reading(state.pool) as conn:
@@ -89,7 +88,7 @@ async def listed(
                 limit=limit + 1,
                 before=decode_cursor(cursor),
                 state=status,
-                notification_id=notification_id,
+                notification_id=unique_id,
             )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 

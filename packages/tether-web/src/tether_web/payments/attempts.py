@@ -102,22 +102,22 @@ async def listed(  # one argument a filter
     `next` is null. Filters by amount, country, bank or time of the last change need another filter beside them.
     """
     filters = AttemptFilters(
-        unique_id=_plain(unique_id),
-        transaction_id=_plain(transaction_id),
+        unique_id=unique_id,
+        transaction_id=transaction_id,
         debtor_id=debtor,
         run_id=run,
         upload_id=upload,
-        reason_code=_plain(reason_code),
+        reason_code=reason_code,
         state=status,
-        account=_plain(account),
+        account=account,
         amount_min_minor=amount_min_minor,
         amount_max_minor=amount_max_minor,
         created_from=aware(created_from, field="created_from"),
         created_to=aware(created_to, field="created_to"),
         updated_from=aware(updated_from, field="updated_from"),
         updated_to=aware(updated_to, field="updated_to"),
-        country=_plain(country),
-        bank=_plain(bank),
+        country=country,
+        bank=bank,
     )
     lead = led_by(filters)
 
@@ -153,11 +153,6 @@ async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**
     if found is None:
         raise NotFoundException("There is no such billing attempt")
     return found
-
-
-def _plain(text: str | None) -> str | None:
-    # Postgres text cannot contain NUL, so no stored id has one.
-    return None if text is None else text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 ROUTER = Router("/api/billing-attempts", route_handlers=[listed, detail], tags=["billing attempts"])

@@ -78,7 +78,7 @@ async def by_code(state: State, upload: Upload = None, account: Account = None) 
     """For all debits, an upload, or a gateway account."""
     async with reading(state.pool) as conn:
         await _require_upload(conn, upload)
-        counted = await chargebacks.by_code(conn, upload_id=upload, account=_plain(account))
+        counted = await chargebacks.by_code(conn, upload_id=upload, account=account)
     codes = [
         ChargebackCode(
             code_count.reason_code,
@@ -123,7 +123,7 @@ async def listed(
     A page may have fewer rows than `limit`, or none, and still have a `next`: continue until `next` is null.
     """
     code = None if reason_code is None else _code(reason_code)
-    filters: dict[str, Any] = {"upload_id": upload, "reason_code": code, "account": _plain(account)}
+    filters: dict[str, Any] = {"upload_id": upload, "reason_code": code, "account": account}
     async with reading(state.pool) as conn:
         await _require_upload(conn, upload)
         if form == "json":
@@ -178,10 +178,6 @@ def _code(reason_code: str) -> str:
     if not reason_code or not reason_code.isascii() or not reason_code.isalnum():
         raise InvalidRequest("must be a code such as AC04, or none", field="reason_code")
     return reason_code.upper()
-
-
-def _plain(account: str | None) -> str | None:
-    return None if account is None else account.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 async def _require_upload(conn: Connection, upload: int | None) -> None:
