@@ -160,6 +160,12 @@ def test_a_type_that_no_table_knows_is_no_payment() -> None:
         ({"status": "chargebacked", "error_code": "500"}, None),
         ({"status": "chargebacked", "error_code": "AC04", "event": "retrieval_request"}, None),
         ({"status": "declined", "error_code": "AC04"}, None),
+        ({"status": "chargebacked", "reason_code": " ", "error_code": "AC04"}, "AC04"),
+        ({"status": "chargebacked", "reason_code": " ", "rc_code": "MD06"}, "MD06"),
+        ({"status": "chargebacked", "reason_code": "00", "error_code": "md01"}, "MD01"),
+        ({"status": "chargebacked", "reason_code": "4853", "error_code": "500"}, "4853"),
+        ({"status": "chargebacked", "error_code": " ", "code": "AC06"}, "AC06"),
+        ({"status": "approved", "reason_code": "00", "error_code": "AC04"}, "00"),
     ],
 )
 def test_a_reason_that_stands_in_the_error_code_counts(fields: dict[str, str], reason: str | None) -> None:

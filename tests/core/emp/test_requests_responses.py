@@ -489,6 +489,21 @@ def test_types_of_chargebacks_in_every_spelling(text: str, kind: str, status: st
     assert (item.as_notified[0] if item.as_notified else None) == status
 
 
+@pytest.mark.parametrize(
+    "element", ["<reason_code>ac04</reason_code>", "<rc_code>AC04</rc_code>", "<error_code>AC04</error_code>"]
+)
+def test_the_reason_of_a_chargeback_in_any_field(element: str) -> None:
+    """A closed account is debited again because the list of chargebacks names the bank's reason elsewhere."""
+    body = (
+        "<chargeback_responses><chargeback_response><type>1st Chargeback</type>"
+        f"<original_transaction_unique_id>a1</original_transaction_unique_id>{element}"
+        "</chargeback_response></chargeback_responses>"
+    )
+    page = responses.read_chargebacks(body.encode())
+    assert isinstance(page, responses.Page)
+    assert [item.reason_code for item in page.items] == ["AC04"]
+
+
 def test_amounts_of_chargebacks_stay_text() -> None:
     """Samples mix minor and major units and both signs; a number would invite arithmetic."""
     items = _chargebacks(

@@ -77,6 +77,13 @@ def test_the_reason_comes_from_the_chargeback_list() -> None:
     assert (word.status, word.reason_code) == ("chargebacked", "AC04")
 
 
+@pytest.mark.parametrize("name", ["reason_code", "rc_code", "code", "error_code"])
+def test_the_reason_counts_in_whatever_field_of_the_record(name: str) -> None:
+    """An account without the service of chargeback lists has the payment's own record only."""
+    own = _answer(status="chargebacked", unique_id="44177a21", **{name: "MD01"})
+    assert confirmation(own).reason_code == "MD01"
+
+
 def test_the_list_may_know_of_a_chargeback_before_the_record_does() -> None:
     """The gateway's parts agree only in the end: a genuine chargeback must not be contradicted by the slower of them."""
     word = confirmation(

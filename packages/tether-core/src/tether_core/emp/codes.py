@@ -44,8 +44,8 @@ def return_reason(
     """
     Return the bank's reason for a return, upper case, from the field that carries it.
 
-    Some notifications and records of chargebacks carry the bank's reason only in `error_code`. The gateway's own codes are
-    digits alone, so the two cannot be confused.
+    Some notifications and records of chargebacks carry the bank's reason only in `error_code`, some beside a code of another
+    scheme in `reason_code`. The gateway's own codes are digits alone, so the two cannot be confused.
 
     Args:
         status: Lower case; only disputes carry their reason in `error_code`.
@@ -57,12 +57,15 @@ def return_reason(
     'AC04'
     >>> return_reason("chargebacked", reason_code=None, error_code="500") is None
     True
+    >>> return_reason("chargebacked", reason_code="00", error_code="MD01")
+    'MD01'
     """
     is_dispute = event in DISPUTE_EVENTS if event else status in DISPUTE_STATUSES
-    if reason_code or error_code is None or not is_dispute:
-        return reason_code or None
+    reason = (reason_code or "").strip().upper()
+    if error_code is None or not is_dispute or _RETURN_REASON.fullmatch(reason):
+        return reason or None
     code = error_code.strip().upper()
-    return code if _RETURN_REASON.fullmatch(code) else None
+    return code if _RETURN_REASON.fullmatch(code) else reason or None
 
 
 Outcome = Literal["refused", "unknown", "may_exist", "not_found", "none_found"]

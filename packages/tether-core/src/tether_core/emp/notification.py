@@ -173,10 +173,10 @@ def decode(body: bytes, *, content_type: str) -> Notification:
     amount = get(paid + "amount") or ""
     status = (get("wpf_status" if kind == "wpf" else "status") or "").strip().lower()
     event = (get("event") or "").strip().lower() or None
-    error_code = (get("error_code") or get("code") or "").strip() or None
-    reason_code = (get("reason_code") or get("rc_code") or "").strip().upper() or None
-    if reason_code is None and error_code is not None:
-        reason_code = return_reason(status, event=event, reason_code=None, error_code=error_code)
+    error_code = (get("error_code") or "").strip() or (get("code") or "").strip() or None
+    reason_code = ((get("reason_code") or "").strip() or (get("rc_code") or "").strip()).upper() or None
+    if error_code is not None:
+        reason_code = return_reason(status, event=event, reason_code=reason_code, error_code=error_code)
     return Notification(
         kind=kind,
         id=claimed_id,

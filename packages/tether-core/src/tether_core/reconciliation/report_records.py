@@ -153,7 +153,7 @@ def from_answer(answer: GatewayAnswer, *, account: str) -> ReportRecord | None:
         "amount": None if answer.amount_minor is None else str(answer.amount_minor),
         "currency": answer.currency,
         "reason_code": answer.reason_code,
-        "error_code": answer.code,
+        "error_code": answer.code or answer.fields.get("error_code"),
     }
     return _fetched(fields, account=account, happened_at=answer.timestamp_at)
 

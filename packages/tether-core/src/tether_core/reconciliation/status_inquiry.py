@@ -104,7 +104,9 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
     """
     status, error_code = answer.status, answer.code
     step = stages.meaning(status, event=None)
-    reason_code = codes.return_reason(status, reason_code=answer.reason_code, error_code=answer.code)
+    reason_code = codes.return_reason(
+        status, reason_code=answer.reason_code, error_code=answer.code or answer.fields.get("error_code")
+    )
     stage = step.stage if step is not None and step.track == "dispute" else stages.UNDISPUTED
     reasoned = stages.UNDISPUTED
     for chargeback in chargebacks:
