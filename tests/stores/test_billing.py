@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tether_core.billing import auto_pause
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.eligibility import RunOptions, judge
 from tether_core.billing.overrides import Override
 from tether_core.billing.refunded_before import Refund
 from tether_core.payments.matches import Elsewhere
@@ -216,6 +216,24 @@ async def test_refunds_of_the_same_debit_are_known(conn: Connection, database_ur
     agreed = Override(("refunded_before",), "agreed", debtor_ids=(debtor_id,))
     (item,) = await facts(conn, upload_id, overrides=[agreed])
     assert item.candidate.set_aside == {"refunded_before"}
+
+
+async def test_a_refund_is_known_when_the_row_has_another_account_by_now(
+    conn: Connection, database_url: str
+) -> None:
+    """A person voids a debit and corrects the account of its row; the same item would be collected there unasked."""
+    upload_id, (debtor_id,) = seed_upload(database_url, [ANNA], now=NOW)
+    (own,) = await facts(conn, upload_id)
+    voided = await tried(conn, await run_of(conn, upload_id), own, state="voided", payment_stage=70)
+    await conn.execute(
+        "update debtors set iban = 'DE02120300000000202051', iban_fingerprint = 'another' where id = %s",
+        (debtor_id,),
+    )
+    (item,) = await facts(conn, upload_id)
+    assert item.candidate.refunds == (
+        Refund(voided, "voided", "once", same_debtor=True, same_upload=True, days_ago=0),
+    )
+    assert judge(item.candidate, options=RunOptions()).code == "refunded_before"
 
 
 async def test_what_else_speaks_for_or_against_a_debtor(conn: Connection, database_url: str) -> None:

@@ -365,6 +365,21 @@ async def test_an_override_is_kept_with_who_gave_it(api: httpx.AsyncClient, data
     assert override == {**order["overrides"][0], "given_by": "tests"}
 
 
+async def test_accounts_with_an_earlier_chargeback_are_billed_for_a_reason(
+    api: httpx.AsyncClient, database_url: str, conn: Any
+) -> None:
+    """An option without a reason set the verdict aside, and nobody could say who agreed to it."""
+    path = f"/api/uploads/{upload(database_url)}/billing"
+    refused = await api.post(path, json={"after_chargeback": True})
+    assert refused.status_code == 422
+    assert "override of the verdict charged_back with a reason" in refused.json()["detail"]
+    assert runs(conn) == 0
+    preview = await api.post(path, json={"after_chargeback": True, "dry_run": True})
+    assert preview.status_code == 200  # what it would mean may be looked at
+    agreed = {"overrides": [{"verdicts": ["charged_back"], "reason": "New mandates are signed"}]}
+    assert (await api.post(path, json=agreed)).status_code == 202
+
+
 @pytest.mark.parametrize(
     ("override", "status"),
     [

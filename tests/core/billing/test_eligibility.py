@@ -83,6 +83,25 @@ def anna(**facts: object) -> Candidate:
             OPTIONS,
         ),  # want of money says nothing of the next item
         ("billable", {"charged_back_for": ("MD01",)}, RunOptions(after_chargeback=True)),
+        ("billable", {"charged_back_for": ("MD01",), "set_aside": frozenset({"charged_back"})}, OPTIONS),
+        (
+            "billable",  # the row was excluded for that when its file was read
+            {
+                "reasons": (BEFORE,),
+                "charged_back_for": ("MD01",),
+                "set_aside": frozenset({"charged_back"}),
+            },
+            OPTIONS,
+        ),
+        (
+            "screened_out",
+            {
+                "reasons": (REPEATED, BEFORE),
+                "charged_back_for": ("MD01",),
+                "set_aside": frozenset({"charged_back"}),
+            },
+            OPTIONS,
+        ),
         ("tried_enough", {"tries": 3}, OPTIONS),
         ("billable", {"tries": 3}, RunOptions(tries_max=4)),
         ("recently_tried", {"elsewhere": Elsewhere(tried_days_ago=6)}, OPTIONS),

@@ -2,7 +2,13 @@
 
 import pytest
 from tether_core.billing.eligibility import VERDICTS
-from tether_core.billing.overrides import OVERRIDABLE, Override, of_debtors, require_known
+from tether_core.billing.overrides import (
+    OVERRIDABLE,
+    Override,
+    of_debtors,
+    require_known,
+    require_reason,
+)
 from tether_core.errors import InvalidRequest
 
 
@@ -38,3 +44,10 @@ def test_an_override_reaches_its_debtors_and_its_verdicts_only() -> None:
     ]
     assert of_debtors(some, [7, 9]) == {7: {"refunded_before"}}
     assert of_debtors([Override(("refunded_before",), "all")], [9]) == {9: {"refunded_before"}}
+
+
+def test_an_earlier_chargeback_is_set_aside_with_a_reason() -> None:
+    """An option without one billed accounts that had charged back, and nobody could say who agreed."""
+    require_reason(after_chargeback=False)
+    with pytest.raises(InvalidRequest, match="charged_back with a reason"):
+        require_reason(after_chargeback=True)

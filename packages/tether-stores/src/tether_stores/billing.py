@@ -587,7 +587,7 @@ def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
         charged_back_for=tuple(row["charged_back_for"] or ()),
         paid_minor=row["paid_minor"],
         check=None if row["result"] is None else Score(row["score"], row["answered"], row["result"]),
-        refunds=tuple(_refunds(row["refunds"] or (), key_values)),
+        refunds=tuple(_refunds([*(row["refunds"] or ()), *(row["item_refunds"] or ())], key_values)),
         set_aside=set_aside,
     )
     return Owing(

@@ -240,6 +240,7 @@ select
     d.reasons::text, d.taken_at, d.upload_id, d.customer_id, d.email,
     listed.action as listed, listed.reason_code as listed_reason,
     item.state as item_state, coalesce(item.returned, false) as item_returned, coalesce(item.tries, 0) as tries,
+    item.refunds as item_refunds,
     coalesce(item.next_number, 1) as next_number,
     account.charged_back_for, coalesce(account.paid_minor, 0) as paid_minor, account.refunds,
     checked.score, checked.answered, checked.result
@@ -262,6 +263,11 @@ left join lateral (
         end as state,
         bool_or(a.dispute_stage in (1, 3)) as returned,
         count(*) filter (where a.not_submitted_reason is null)::integer as tries,
+        -- Refunded or voided while the row had another account, which a person has edited since.
+        json_agg(json_build_array(
+            a.id, case when a.payment_stage = 70 then 'voided' else 'refunded' end, coalesce(a.due_item, 'once'), true, true,
+            extract(day from %(now)s - coalesce(a.submitted_at, a.created_at))::integer, null, null, null
+        )) filter (where a.payment_stage in (70, 80) and a.iban_fingerprint <> d.iban_fingerprint) as refunds,
         coalesce(max(a.try_number), 0) + 1 as next_number
     from billing_attempts a
     where

@@ -21,7 +21,7 @@ from tether_core.audit import Action, facts
 from tether_core.billing import auto_pause, dual_control, eligibility
 from tether_core.billing import run as billing_run
 from tether_core.billing.eligibility import RunOptions, Totals
-from tether_core.billing.overrides import Override, require_known
+from tether_core.billing.overrides import Override, require_known, require_reason
 from tether_core.billing.run import RunCause, RunState, require_new
 from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore, StoreUnreachable, Unavailable
 from tether_core.fingerprint_key import FingerprintKeyRefused
@@ -115,7 +115,7 @@ class OverrideOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Verdicts that are ignored for some debtors of a run.
 
     Attributes:
-        verdicts: Codes of verdicts; only "refunded_before" can be overridden.
+        verdicts: Codes of verdicts: "refunded_before", "charged_back", "waiting_elsewhere", "repeated", "recently_tried".
         reason: Why; stored with the run, the name of your key and the time.
         debtor_ids: The debtors; null for all debtors of the run.
     """
@@ -365,6 +365,7 @@ async def order(
             except OrderedBefore as exc:
                 preview = msgspec.structs.replace(preview, ordered_before=str(exc))
         return Response(preview, status_code=200)
+    require_reason(after_chargeback=options.after_chargeback)
     async with transaction(state.pool) as conn:
         if (before := await order_keys.find(conn, key)) is not None:
             return before

@@ -227,11 +227,16 @@ BILLABLE: Final = Eligibility("billable")
 _Rule = Callable[[Candidate, RunOptions], str | None]
 
 
-def _screened_out(candidate: Candidate, _: RunOptions) -> str | None:
+def _bills_after_chargeback(candidate: Candidate, options: RunOptions) -> bool:
+    return options.after_chargeback or "charged_back" in candidate.set_aside
+
+
+def _screened_out(candidate: Candidate, options: RunOptions) -> str | None:
     if candidate.again:
         return None
+    chargebacked = bool(candidate.charged_back_for) and not _bills_after_chargeback(candidate, options)
     current_status = verdicts_rules.stands(
-        candidate.reasons, chargebacked=bool(candidate.charged_back_for), answered=candidate.taken
+        candidate.reasons, chargebacked=chargebacked, answered=candidate.taken
     )
     return None if current_status is None else current_status.cause
 

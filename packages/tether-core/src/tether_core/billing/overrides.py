@@ -6,7 +6,8 @@ was a mistake, and the debtor has agreed to pay. The order of the run then names
 to this run only and is stored with it, with the name of the API key and the time.
 
 Only the verdicts of `OVERRIDABLE` can be set aside. No override reaches a debit that is open or collected, an account on the
-blacklist, or a rule of the scheme.
+blacklist, or a rule of the scheme. `charged_back` set aside bills an account with an earlier chargeback, also where the row was excluded
+for that when its file was read (`chargebacked_before`).
 
 >>> given = Override(("refunded_before",), "Refunded by mistake", debtor_ids=(7,), given_by="ops")
 >>> of_debtors([given], [7, 8])
@@ -14,8 +15,8 @@ blacklist, or a rule of the scheme.
 >>> require_known(Override(("blocked",), "I insist"))
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: overrides: The verdict blocked cannot be overridden; those that can: recently_tried, \
-refunded_before, repeated, waiting_elsewhere.
+tether_core.errors.InvalidRequest: overrides: The verdict blocked cannot be overridden; those that can: charged_back, \
+recently_tried, refunded_before, repeated, waiting_elsewhere.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,10 +27,12 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 
-__all__ = ["OVERRIDABLE", "Override", "of_debtors", "require_known"]
+__all__ = ["OVERRIDABLE", "Override", "of_debtors", "require_known", "require_reason"]
 
-# Verdicts that only prevent a second collection by mistake; they do not forbid the debit as such.
-OVERRIDABLE: Final = frozenset({"refunded_before", "waiting_elsewhere", "repeated", "recently_tried"})
+# Verdicts that prevent a second collection by mistake, or a debit that is likely to come back; they do not forbid the debit as such.
+OVERRIDABLE: Final = frozenset(
+    {"refunded_before", "charged_back", "waiting_elsewhere", "repeated", "recently_tried"}
+)
 
 
 class Override(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +73,23 @@ def require_known(override: Override) -> None:
             )
     if not override.reason.strip():
         raise InvalidRequest("say why; the reason is kept with the run", field="overrides")
+
+
+def require_reason(*, after_chargeback: bool) -> None:
+    """
+    Refuse an order that bills accounts with an earlier chargeback without saying why.
+
+    Args:
+        after_chargeback: The option of the order. A collection plan has it for good, and its history names who set it.
+
+    Raises:
+        InvalidRequest: with the override to send instead.
+    """
+    if after_chargeback:
+        raise InvalidRequest(
+            'say why: send an override of the verdict charged_back with a reason, in place of "after_chargeback": true',
+            field="after_chargeback",
+        )
 
 
 def of_debtors(overrides: Iterable[Override], debtor_ids: Sequence[int]) -> dict[int, frozenset[str]]:
