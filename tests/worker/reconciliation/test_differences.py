@@ -229,6 +229,61 @@ async def test_an_imported_debit_has_collected_the_same(world: World) -> None:
     assert await review_all(world.pool, now=NOW, limit=2) == 2
 
 
+async def _of_one_account(world: World, *rows: dict[str, Any]) -> list[int]:
+    """Collected debits of one account, each of a row of its own."""
+    ids = []
+    for number, row in enumerate(rows):
+        values = {"due_item": "once", "reference": None, "at": NOW, "taken_at": None} | row
+        ids.append(
+            await world.attempt(
+                f"t-{number}",
+                unique_id=f"a{number}",
+                payment_stage=stages.APPROVED,
+                due_item=values["due_item"],
+                at=values["at"],
+            )
+        )
+        await world.conn.execute(
+            "update debtors set reference = %s, taken_at = %s"
+            " where id = (select debtor_id from billing_attempts where id = %s)",
+            (values["reference"], values["taken_at"], ids[-1]),
+        )
+    await world.conn.execute(
+        "update billing_attempts set iban_fingerprint = (select min(iban_fingerprint) from billing_attempts)"
+    )
+    return ids
+
+
+async def test_one_due_item_in_two_spellings_is_collected_twice(world: World) -> None:
+    """The first debit was thought to have failed; the corrected list wrote reference and item in another way."""
+    ids = await _of_one_account(
+        world,
+        {"due_item": "2026-03", "reference": "RE-007"},
+        {"due_item": "2026-3", "reference": "re 7"},
+        {"due_item": "2026-04", "reference": "RE-007"},
+        {"due_item": "2026-03", "reference": "RE-008"},
+    )
+    await world.review(ids[1])
+    assert await world.lines() == [("collected_twice", ids[1], "open")]
+    (line,) = await differences.open_lines(world.conn, limit=10)
+    assert line.other_attempt_id == ids[0]
+
+
+async def test_what_a_person_took_for_two_debts_is_no_line(world: World) -> None:
+    """A monthly list with numbers of members would open a line for each member each month."""
+    first = NOW - timedelta(days=30)
+    ids = await _of_one_account(
+        world,
+        {"reference": "member 7", "at": first},
+        {"reference": "member 7", "taken_at": NOW - timedelta(hours=1)},
+    )
+    await world.review(*ids)
+    assert await world.lines() == []
+    await world.conn.execute("update debtors set taken_at = null")
+    await world.review(*ids)
+    assert await world.lines() == [("collected_twice", ids[1], "open")]
+
+
 async def test_the_walk_keeps_to_its_hours(world: World) -> None:
     """At a fixed pace ten million debits took a day and a half, and what was imported was collected twice meanwhile."""
     await world.attempt("t-1", payment_stage=stages.APPROVED)
@@ -337,6 +392,23 @@ async def test_a_refund_that_fails_after_it_was_approved(world: World, way: str)
     with pytest.raises(IllegalStep):
         async with transaction(world.pool) as conn:
             await differences.acknowledge(conn, line.id, by="ada", reason="again", order_again=False, now=NOW)
+
+
+@pytest.mark.parametrize("way", ["notification", "report"])
+async def test_a_refund_of_another_amount_is_a_line(world: World, way: str) -> None:
+    """The gateway returns a quarter, our records say all of it; the debtor complains, and nobody knew."""
+    debit, refund = await _refunded(world)
+    if way == "notification":
+        await world.post("b1", status="approved", transaction_type="sdd_refund", amount="250", currency="EUR")
+    else:
+        whole = {"transaction_type": "sdd_refund", "amount": "1000", "currency": "EUR"}
+        await world.report(_answer("b1", "approved", **whole))
+        assert await world.lines() == []
+        await world.report(_answer("b1", "approved", **(whole | {"amount": "250"})))
+    assert await world.lines() == [("amount_differs", debit, "open")]
+    (line,) = await differences.open_lines(world.conn, limit=10)
+    assert (line.refund_id, line.ours, line.theirs) == (refund, "10.00 EUR", "2.50 EUR (refund)")
+    assert await differences.holding(world.conn, [debit]) == {debit: "amount_differs"}
 
 
 async def test_only_a_failed_refund_is_ordered_again(world: World) -> None:

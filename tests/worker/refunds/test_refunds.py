@@ -237,6 +237,25 @@ async def test_a_lost_answer_is_asked_about_and_never_sent_again(
     assert world.refunds(own_id) == 1
 
 
+async def test_an_inquiry_that_finds_another_amount_opens_a_line(world: World) -> None:
+    """The answer was lost, and the gateway has returned less than was ordered: our records would say all of it."""
+    attempt_id = await _adopted(world, "gb-part", amount_minor=1930, days_ago=30)
+    await world.order(attempt_id)
+    assert await submit_refunds(world.deps) == 1
+    await world.conn.execute("update refunds set amount_minor = 2930")
+    world.simulator.resolve()
+    world.now += timedelta(seconds=31)
+    assert await inquire_refunds(world.inquiry_deps) == 1
+    assert await world.states() == ("refunded", "approved")
+    (line,) = await differences.open_lines(world.conn, limit=10)
+    assert (line.kind, line.attempt_id, line.ours, line.theirs) == (
+        "amount_differs",
+        attempt_id,
+        "29.30 EUR",
+        "19.30 EUR (refund)",
+    )
+
+
 async def _adopted(world: World, name: str, *, amount_minor: int, days_ago: int) -> int:
     at = world.now - timedelta(days=days_ago)
     known = {

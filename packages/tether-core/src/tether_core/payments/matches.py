@@ -24,7 +24,17 @@ from tether_core.payments.same_debit import (
     is_damaged,
 )
 
-__all__ = ["CurrentStatus", "EarlierDebit", "Elsewhere", "Match", "MatchKind", "elsewhere", "matches"]
+__all__ = [
+    "Collected",
+    "CurrentStatus",
+    "EarlierDebit",
+    "Elsewhere",
+    "Match",
+    "MatchKind",
+    "collect_same_item",
+    "elsewhere",
+    "matches",
+]
 
 # At most this many spellings of one reference are considered.
 _SPELLINGS_MAX: Final = 5
@@ -313,3 +323,53 @@ def _field(
         if (equal_reference and named) or (not taken and (equal_reference or named or within)):
             return _ITEM_FIELDS[debit.current_status]
     return "repeated" if within and not taken and debit.current_status in _OPEN else None
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """
+    A debit of an account that was collected.
+
+    Attributes:
+        attempt_id: The debit.
+        debtor_id: The row it was made for.
+        key: Of the debit.
+        due_item: What it collected.
+        at: When it was submitted.
+        taken_at: Up to when imported debits were put to a person, who answered that its row is to be collected all the same.
+    """
+
+    attempt_id: int
+    debtor_id: int
+    key: DebitKey
+    due_item: str
+    at: datetime
+    taken_at: datetime | None = None
+
+
+def collect_same_item(debit: Collected, other: Collected) -> bool:
+    """
+    Whether two collected debits of one account have collected the same due item.
+
+    The rule of `elsewhere`, for debits that have come through all the same: one was thought to have failed when the other was made.
+
+    >>> from datetime import UTC
+    >>> from tether_core.payments.same_debit import key_of
+    >>> march = Collected(1, 1, key_of("RE-007", None, None), "2026-03", datetime(2026, 3, 2, tzinfo=UTC))
+    >>> again = msgspec.structs.replace(march, attempt_id=2, debtor_id=8, key=key_of("re 7", "M-1", None), due_item="2026-3")
+    >>> collect_same_item(march, again), collect_same_item(march, msgspec.structs.replace(again, due_item="2026-04"))
+    (True, False)
+    """
+    if not due_items.alike(debit.due_item, other.due_item):
+        return False
+    if debit.debtor_id == other.debtor_id:
+        return True
+    if compare(debit.key, other.key) != "same":
+        return False
+    first, second = sorted((debit, other), key=lambda item: item.at)
+    equal_reference = bool(debit.key.reference and other.key.reference)
+    named = due_items.specific(debit.due_item)
+    if equal_reference and named:
+        return True
+    if second.taken_at is not None and first.at <= second.taken_at:
+        return False  # a person has said that these are two debts
+    return equal_reference or named or (second.at - first.at).days <= WINDOW_DAYS

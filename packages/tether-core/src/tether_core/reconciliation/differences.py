@@ -11,7 +11,7 @@ does what it says, and either the facts resolve it or the person acknowledges it
 | `state_differs` | the gateway's present state of a debit is not ours | notifications, status inquiries, reports |
 | `charged_back_again` | another chargeback after a dispute was won back | notifications, by the dispute's own id; reports |
 | `refund_failed_later` | a refund or void that was approved is declined or in error later | notifications, reports |
-| `amount_differs` | a notification or a report names another amount or currency than the debit has | notifications, reports |
+| `amount_differs` | another amount or currency than the debit, or our refund of it, has | notifications, reports, status inquiries |
 | `pending_too_long` | a debit is open beyond the last status inquiry | the review |
 | `returned_twice` | the money of a debit went back twice, by refund and by chargeback or by two refunds | the review |
 | `unreachable_identity` | an outcome is unknown, and no configured gateway identity can be inquired about it | the review |
@@ -85,6 +85,7 @@ __all__ = [
     "may_contradict_statement",
     "of_notification",
     "open_debits",
+    "refund_amount",
     "refund_failed",
     "reopen",
     "require_reason",
@@ -213,7 +214,7 @@ class Difference(msgspec.Struct, frozen=True):
         ours: What our books say.
         theirs: What the gateway, or the other debit, says.
         other_attempt_id: The other debit, for "collected_twice".
-        refund_id: The refund or void, for "refund_failed_later".
+        refund_id: The refund or void, where the line is about one.
     """
 
     kind: DifferenceKind
@@ -581,29 +582,71 @@ def amount_named(
     Returns:
         The difference, or `None`. The sign says nothing: records of refunds and chargebacks may be negative.
     """
+    ours = Money(attempt.amount_minor, attempt.currency)
+    theirs = _other_money(ours, amount_text=amount_text, amount_minor=amount_minor, currency=currency)
+    if theirs is None:
+        return None
+    theirs = f"{theirs} ({_plain(about)})"
+    return Difference("amount_differs", attempt.id, theirs, ours=str(ours), theirs=theirs)
+
+
+def _other_money(
+    ours: Money, *, amount_text: str | None, amount_minor: int | None, currency: str | None
+) -> str | None:
+    """The money that was named, where it is not ours."""
     text = (amount_text or "").strip()
     if amount_minor is None and re.fullmatch(r"-[0-9]{1,15}", text):
         amount_minor = int(text)
-    other_amount = text != "" and (amount_minor is None or abs(amount_minor) != attempt.amount_minor)
-    other_currency = currency is not None and currency != attempt.currency
+    other_amount = text != "" and (amount_minor is None or abs(amount_minor) != ours.amount_minor)
+    other_currency = currency is not None and currency != ours.currency
     if not (other_amount or other_currency):
         return None
     excerpt = currency if currency is not None and _CURRENCY.fullmatch(currency) else None
     if currency is not None and excerpt is None:
         excerpt = _UNREADABLE_CURRENCY
     if not text:
-        theirs = excerpt or ""
-    elif amount_minor is not None and excerpt != _UNREADABLE_CURRENCY:
-        theirs = _money(amount_minor, excerpt or attempt.currency)
-    else:
-        theirs = f"{text if _WORD.fullmatch(text) else 'an unreadable amount'} {excerpt or attempt.currency}"
-    theirs = f"{theirs} ({_plain(about)})"
+        return excerpt or ""
+    if amount_minor is not None and excerpt != _UNREADABLE_CURRENCY:
+        return _money(amount_minor, excerpt or ours.currency)
+    return f"{text if _WORD.fullmatch(text) else 'an unreadable amount'} {excerpt or ours.currency}"
+
+
+def refund_amount(
+    attempt_id: int,
+    *,
+    refund_id: int,
+    kind: str,
+    ours: Money,
+    amount_text: str | None,
+    amount_minor: int | None,
+    currency: str | None,
+) -> Difference | None:
+    """
+    Whether the gateway names other money for a refund or void of ours than was ordered.
+
+    Args:
+        attempt_id: The debit.
+        refund_id: The refund or void.
+        kind: "refund" or "void".
+        ours: What was ordered: the whole debit.
+        amount_text: The amount as it came; `None` or blank where there was none.
+        amount_minor: The same in whole minor units; `None` where it is not a whole number.
+        currency: As it came, upper case; `None` where there was none.
+
+    Returns:
+        The difference, or `None`.
+
+    >>> refund_amount(
+    ...     7, refund_id=3, kind="refund", ours=Money(1000, "EUR"), amount_text="250", amount_minor=250, currency="EUR"
+    ... ).theirs
+    '2.50 EUR (refund)'
+    """
+    theirs = _other_money(ours, amount_text=amount_text, amount_minor=amount_minor, currency=currency)
+    if theirs is None:
+        return None
+    theirs = f"{theirs} ({kind})"
     return Difference(
-        "amount_differs",
-        attempt.id,
-        theirs,
-        ours=_money(attempt.amount_minor, attempt.currency),
-        theirs=theirs,
+        "amount_differs", attempt_id, theirs, ours=str(ours), theirs=theirs, refund_id=refund_id
     )
 
 

@@ -8,6 +8,8 @@ import msgspec
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.events import DifferenceClosed, DifferenceOpened, Event
 from tether_core.payments.attempt import Attempt
+from tether_core.payments.matches import Collected, collect_same_item
+from tether_core.payments.same_debit import key_of
 from tether_core.reconciliation import differences
 from tether_core.reconciliation.differences import (
     KINDS,
@@ -73,7 +75,7 @@ class DifferenceLine(msgspec.Struct, frozen=True):
         kind: Which kind of difference.
         attempt_id: The debit.
         other_attempt_id: The other debit, for "collected_twice".
-        refund_id: The refund or void, for "refund_failed_later".
+        refund_id: The refund or void, where the line is about one.
         run_id: The run of the debit, or null.
         ours: The state in our records.
         theirs: The state at the gateway, or of the other debit.
@@ -193,6 +195,8 @@ class Refund(msgspec.Struct, frozen=True):
         kind: "refund" or "void".
         unique_id: The gateway's id of it, where it is known.
         transaction_id: Ours.
+        amount_minor: What was ordered, whole minor units.
+        currency: Three capitals of ISO 4217.
     """
 
     id: int
@@ -200,6 +204,8 @@ class Refund(msgspec.Struct, frozen=True):
     kind: str
     unique_id: str | None
     transaction_id: str
+    amount_minor: int
+    currency: str
 
 
 async def open_new(conn: Connection, found: Iterable[Difference], *, now: datetime) -> list[DifferenceOpened]:
@@ -381,11 +387,11 @@ async def facts(conn: Connection, attempt_ids: Sequence[int]) -> list[DebitFacts
     values = {"attempt_ids": list(attempt_ids)}
     return [
         DebitFacts(
-            attempt=attempt_of(row),
+            attempt=(attempt := attempt_of(row)),
             due_item=row["due_item"],
             submitted_at=row["debited_at"],
             inquiries=row["inquiry_count"],
-            collected_by=tuple(row["collected_by"]),
+            collected_by=_collected_by(row) if attempt.state == "approved" else (),
             refunds=row["refunds"],
             unreachable_at=row["unreachable_at"],
             unreachable_refunds=tuple(row["unreachable_refunds"]),
@@ -394,6 +400,27 @@ async def facts(conn: Connection, attempt_ids: Sequence[int]) -> list[DebitFacts
         )
         for row in await fetch_all(conn, _SQL["facts"], values, into=dict[str, Any], binary=True)
     ]
+
+
+def _collected_by(row: dict[str, Any]) -> tuple[int, ...]:
+    """The debits that have collected the due item of one that was collected, ascending; itself among them."""
+    key = key_of(row["reference"], row["mandate_id"], row["customer_id"])
+    own = Collected(
+        row["id"], row["debtor_id"], key, row["due_item"], row["debited_at"], taken_at=row["taken_at"]
+    )
+    others = [
+        Collected(
+            attempt_id, debtor_id, key_of(*values), due_item, datetime.fromisoformat(at), _time(taken_at)
+        )
+        for attempt_id, debtor_id, due_item, at, taken_at, *values in row["collected"] or ()
+    ]
+    return tuple(
+        sorted([own.attempt_id, *(item.attempt_id for item in others if collect_same_item(own, item))])
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 async def changed_at(conn: Connection, unique_ids: Sequence[str]) -> dict[str, Changed]:

@@ -142,27 +142,35 @@ order by attempt_id, id;
 -- facts --
 -- What the review looks at, of n debits: the columns of an attempt, its due item, when it was submitted, its inquiries, who has
 -- collected its due item, approved refunds of it; the names of the identities it went to, '' where its outcome is known or can be
--- inquired; its refunds that cannot; what a person stated of it last, and refunds for which the gateway contradicted a person. One due item is one debtor's, or that of debtors with the same account and
--- reference: a list that was taken in twice, a debit that another system sent.
+-- inquired; its refunds that cannot; what a person stated of it last, and refunds for which the gateway contradicted a person. Of other
+-- debits those come along that were collected from its debtor or account, of an account the latest 200; the core decides which of
+-- them collected the same due item.
 select
     {attempt_columns},
     coalesce(a.due_item, 'once') as due_item, coalesce(a.submitted_at, a.created_at) as debited_at, a.inquiry_count,
-    array(
-        select twin.id
-        from (
-            select b.id
-            from billing_attempts b
-            where b.debtor_id = a.debtor_id and coalesce(b.due_item, 'once') = coalesce(a.due_item, 'once')
-                and b.state = 'approved'
-            union
-            select b.id
-            from billing_attempts b
-            join debtors other on other.id = b.debtor_id
-            where b.iban_fingerprint = a.iban_fingerprint and coalesce(b.due_item, 'once') = coalesce(a.due_item, 'once')
-                and b.state = 'approved' and other.reference = d.reference
-        ) twin
-        order by twin.id
-    ) as collected_by,
+    a.debtor_id, d.reference, d.mandate_id, d.customer_id, d.taken_at,
+    case
+        when a.state = 'approved' then (
+            select json_agg(json_build_array(
+                twin.id, twin.debtor_id, coalesce(twin.due_item, 'once'), coalesce(twin.submitted_at, twin.created_at),
+                other.taken_at, other.reference, other.mandate_id, other.customer_id
+            ))
+            from (
+                select b.id, b.debtor_id, b.due_item, b.submitted_at, b.created_at
+                from billing_attempts b
+                where b.debtor_id = a.debtor_id and b.state = 'approved' and b.id <> a.id
+                union
+                (
+                    select b.id, b.debtor_id, b.due_item, b.submitted_at, b.created_at
+                    from billing_attempts b
+                    where b.iban_fingerprint = a.iban_fingerprint and b.state = 'approved' and b.id <> a.id
+                    order by b.id + 0 desc  -- else Postgres may scan all debits by id
+                    limit 200
+                )
+            ) twin
+            join debtors other on other.id = twin.debtor_id
+        )
+    end as collected,
     (
         (select count(*) from refunds g where g.attempt_id = a.id and g.state in ('approved', 'refunded'))
         + (
@@ -217,8 +225,8 @@ join billing_attempts a on a.unique_id = named.unique_id;
 
 -- refunds_named --
 -- Our approved refunds and voids that n records of the gateway name, by either id. Returns id, attempt_id, kind,
--- unique_id, transaction_id.
-select g.id, g.attempt_id, g.kind, g.unique_id, g.transaction_id
+-- unique_id, transaction_id, amount_minor, currency.
+select g.id, g.attempt_id, g.kind, g.unique_id, g.transaction_id, g.amount_minor, g.currency
 from refunds g
 where g.state in ('approved', 'refunded')
     and (g.unique_id = any(%(unique_ids)s) or g.transaction_id = any(%(transaction_ids)s));

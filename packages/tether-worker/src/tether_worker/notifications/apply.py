@@ -21,6 +21,7 @@ from tether_core.emp.notification import Notification, decode
 from tether_core.errors import TetherError, Unavailable, Unreadable
 from tether_core.events import Event
 from tether_core.jobs import WEBHOOKS
+from tether_core.money import Money
 from tether_core.notifications.inbox import (
     InboxState,
     InboxStep,
@@ -203,7 +204,7 @@ async def _apply_together(
                 if outcome.debit != debit:
                     ledger.put(outcome.debit)
                 facts.extend((row.id, fact) for fact in outcome.events)
-            differing += _refund_failed(order, result, decision, row=row)
+            differing += _refund_differences(order, result, decision, row=row)
             finished.append(_finished(row, decision, attempt=None, deps=deps, now=now))
             continue
         refunded = ledger.with_unique_id(reference_of(result)) if attempt is None else None
@@ -249,24 +250,38 @@ def _reported(debit: Attempt, notification: Notification) -> Reported:
     )
 
 
-def _refund_failed(
+def _refund_differences(
     order: Refund, notification: Notification, decision: Decision, *, row: Claimed
 ) -> list[Difference]:
-    """The difference of a refund or void that was approved before, and whose notification says that it failed."""
-    if order.order.attempt.state not in {"approved", "refunded"}:
-        return []
+    """What a notification shows of a refund or void: it was approved before and failed, or other money went back."""
+    believed = decision.outcome in {"applied", "unchanged"} and notification.kind == "payment"
     status, code = notification.status, notification.error_code
+    amount_text, amount_minor = notification.fields.get("amount"), notification.amount_minor
+    currency = notification.currency
     if row.confirmation is not None:
         status, code = row.confirmation.status, row.confirmation.error_code
-    elif decision.outcome not in {"applied", "unchanged"}:
-        return []
-    found = differences.refund_failed(
-        order.debit.id,
-        refund_id=order.order.attempt.id,
-        kind=order.kind,
-        step=stages.meaning(status, event=None, error_code=code),
-    )
-    return [] if found is None else [found]
+        if row.confirmation.amount_minor is not None:
+            # The gateway's own record of the refund counts more than the amount of a notification, which is not signed.
+            amount_minor, currency = row.confirmation.amount_minor, row.confirmation.currency
+            amount_text = str(amount_minor)
+    ours = order.order.attempt
+    found = list[Difference | None]()
+    if ours.state in {"approved", "refunded"} and (believed or row.confirmation is not None):
+        step = stages.meaning(status, event=None, error_code=code)
+        found.append(differences.refund_failed(order.debit.id, refund_id=ours.id, kind=order.kind, step=step))
+    if believed:
+        found.append(
+            differences.refund_amount(
+                order.debit.id,
+                refund_id=ours.id,
+                kind=order.kind,
+                ours=Money(ours.amount_minor, ours.currency),
+                amount_text=amount_text,
+                amount_minor=amount_minor,
+                currency=currency,
+            )
+        )
+    return [item for item in found if item is not None]
 
 
 def _decoded(row: Claimed) -> Notification | None:

@@ -29,6 +29,7 @@ from tether_core.events import (
     RefundStatusChanged,
     decode,
 )
+from tether_core.money import Money
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Confirmation, Decision
 from tether_core.reconciliation import differences as rules
@@ -320,7 +321,7 @@ async def compare_refunds(conn: Connection, records: Sequence[GatewayAnswer], *,
 
     Args:
         conn: Inside the transaction that takes the records in.
-        records: Of reports: those of refunds and voids.
+        records: Of reports or status inquiries: those of refunds and voids.
         now: When they were read.
     """
     if not records:
@@ -335,8 +336,16 @@ async def compare_refunds(conn: Connection, records: Sequence[GatewayAnswer], *,
             continue
         step = stages.meaning(record.status, event=None, error_code=record.code)
         failed = rules.refund_failed(refund.attempt_id, refund_id=refund.id, kind=refund.kind, step=step)
-        if failed is not None:
-            found.append(failed)
+        money = rules.refund_amount(
+            refund.attempt_id,
+            refund_id=refund.id,
+            kind=refund.kind,
+            ours=Money(refund.amount_minor, refund.currency),
+            amount_text=record.fields.get("amount"),
+            amount_minor=record.amount_minor,
+            currency=record.currency,
+        )
+        found += [item for item in (failed, money) if item is not None]
     await _write(conn, found, [], now=now)
 
 

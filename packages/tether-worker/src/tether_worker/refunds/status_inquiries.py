@@ -25,6 +25,7 @@ from tether_worker.gateway.inquiry_batch import Again, InquiryBatch, Reply
 from tether_worker.gateway.status_inquiry import InquiryDeps
 from tether_worker.jobs.run import Work
 from tether_worker.lost_history import without_later_orders
+from tether_worker.reconciliation.differences import compare_refunds
 from tether_worker.refunds.write import write
 
 __all__ = ["inquire_refunds", "inquiring_refunds"]
@@ -109,6 +110,7 @@ async def _hear(deps: InquiryDeps, asked: InquiryBatch, replies: Sequence[Reply]
                 outcomes.append(outcome)
             agains.append(_next(reply, outcome, deps=deps, now=now))
         await write(conn, before, outcomes, now=now)
+        await compare_refunds(conn, [reply.answer for reply in replies if reply.answer is not None], now=now)
         await refunds.INQUIRIES.reschedule(conn, agains)
 
 
