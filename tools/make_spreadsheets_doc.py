@@ -89,8 +89,12 @@ def text() -> str:
             '| `formats.currency` ("EUR") |'
         ),
         (
-            "| `hidden_rows` | whether rows that a filter or a person has hidden are collected | `formats.hidden_rows` "
-            '("take" or "exclude") |'
+            "| `hidden_rows` | whether rows are collected that a filter or a person has hidden, or that are written in the colour of the "
+            'paper | `formats.hidden_rows` ("take" or "exclude") |'
+        ),
+        (
+            "| `conditional_format` | whether all rows are collected, where a conditional format can strike names, accounts or amounts out "
+            'or hide them | `formats.hidden_rows` ("take") |'
         ),
         "| `hidden_column` | whether a hidden column holds the amount or the IBAN | `mapping` |",
         *(f"{line} `collect` |" for line in _table(selection.__doc__)[2:]),

@@ -24,7 +24,13 @@ def _read(text: str) -> list[Outcome]:
 
 @pytest.mark.parametrize(
     ("header", "debit", "credit"),
-    [("S/H", "S", "H"), ("Debit/Credit", "D", "C"), ("Af Bij", "Af", "Bij"), ("Sens", "DEBIT", "CREDIT")],
+    [
+        ("S/H", "S", "H"),
+        ("Debit/Credit", "D", "C"),
+        ("Af Bij", "Af", "Bij"),
+        ("Sens", "DEBIT", "CREDIT"),
+        ("Buchungsschlüssel", "40", "50"),
+    ],
 )
 def test_a_column_of_directions_is_a_question(header: str, debit: str, credit: str) -> None:
     """Else people who are owed money would be debited."""
@@ -52,6 +58,53 @@ def test_one_account_for_many_people_is_warned_of() -> None:
     plan = _plan(f"Nom;IBAN;Montant\nAnn;{A};1,00\nBen;{A};2,00\n")
     assert isinstance(plan, Plan)
     assert "one account" in plan.warnings[0]
+
+
+def test_one_account_for_most_of_the_list_is_warned_of() -> None:
+    """Else a column that was filled down over a stretch of the list would debit one account for all of them."""
+    lines = [f"Person {n};{A if n < 6 else B if n < 8 else C};1,00" for n in range(9)]
+    plan = _plan("Nom;IBAN;Montant\n" + "\n".join(lines) + "\n")
+    assert isinstance(plan, Plan)
+    assert plan.warnings[0].startswith(
+        "6 of 9 rows name one account and at least 6 people, the first one in row 2:"
+    )
+    # Far down a long list, for fewer than half of it.
+    several = [f"Person {n};{_account(n)};1,00" for n in range(2_000)]
+    several[1_500:1_530] = [f"Person {n};{A};1,00" for n in range(1_500, 1_530)]
+    plan = _plan("Nom;IBAN;Montant\n" + "\n".join(several) + "\n")
+    assert isinstance(plan, Plan)
+    assert plan.warnings[0].startswith("30 of 2,000 rows name one account and at least 12 people")
+
+
+def test_an_account_of_a_family_is_not_warned_of() -> None:
+    """Else every list of a club would carry the warning, and nobody would read it."""
+    lines = [f"Person {n};{_account(n)};1,00" for n in range(12)]
+    lines[3:7] = [f"{name} Berg;{A};1,00" for name in ("Ann", "Ben", "Cat", "Ann")]
+    plan = _plan("Nom;IBAN;Montant\n" + "\n".join(lines) + "\n")
+    assert isinstance(plan, Plan)
+    assert plan.warnings == ()
+
+
+def _account(number: int) -> str:
+    account = f"37040044{number:010d}"
+    return f"DE{98 - int(account + '131400') % 97:02d}{account}"
+
+
+@pytest.mark.parametrize("name", ["Summe", "SUMME:", "Grand Total", "Razem", "Sous-total", "Ann Ergebnis"])
+def test_a_sum_with_an_account_is_refused(name: str) -> None:
+    """Else the account that a program has copied beside a subtotal would pay everything a second time."""
+    found = _read(f"Name;IBAN;Betrag\nAnn;{A};12,50\nAnn;{A};7,50\n{name};{A};20,00\nBen;{B};5,00\n")
+    assert [type(outcome) for outcome in found] == [Debtor, Debtor, Refused, Debtor]
+    assert isinstance(found[2], Refused)
+    assert "word for a sum" in found[2].problems[0].note
+
+
+@pytest.mark.parametrize("name", ["Total Energies SE", "Jan Suma", "Sum Ting"])
+def test_names_that_only_resemble_a_sum_are_read(name: str) -> None:
+    """Else a debtor would be refused for the name."""
+    assert [type(outcome) for outcome in _read(f"Name;IBAN;Betrag\n{name};{A};12,50\nBen;{B};5,00\n")] == [
+        Debtor
+    ] * 2
 
 
 def test_a_holder_filled_only_where_it_differs_is_filled_from_the_name() -> None:

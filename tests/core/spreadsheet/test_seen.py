@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 from datetime import date
 from pathlib import Path
 from typing import cast
@@ -168,7 +169,11 @@ def _ods_cell(value: str | float, style: str = "", *, part: bool = False, commen
 
 
 def _ods_list(
-    styled: dict[tuple[int, int], str], comments: dict[tuple[int, int], str] | None = None
+    styled: dict[tuple[int, int], str],
+    comments: dict[tuple[int, int], str] | None = None,
+    *,
+    styles: str = STRUCK_STYLE,
+    after: str = "",
 ) -> bytes:
     """The list as LibreOffice writes it; "part" strikes a part of a text out."""
     table = ""
@@ -179,7 +184,7 @@ def _ods_list(
             said = (comments or {}).get((row, column), "")
             table += _ods_cell(cell, "" if style == "part" else style, part=style == "part", comment=said)
         table += "</table:table-row>"
-    return make.ods(table=table, styles=STRUCK_STYLE)
+    return make.ods(table=table + after, styles=styles)
 
 
 def _lists(struck: list[tuple[int, int]], comments: dict[tuple[int, int], str]) -> list[tuple[str, bytes]]:
@@ -224,8 +229,146 @@ def test_a_part_of_a_cell_that_is_struck_out_refuses_its_row() -> None:
         '<row r="1"><c r="A1" t="inlineStr"><is><r><rPr><strike/></rPr><t>x</t></r></is></c></row>'
     )
     assert _LOOKS["xlsx"](io.BytesIO(inline), "A").struck == {1: (0,)}
-    for name, data in (("list.xlsx", book), ("list.ods", _ods_list({(2, 0): "part"}))):
-        assert _names(_read(data, name=name)) == ["Ann", "Cat"], name
+    lines, words = cast("list[list[make.Cell]]", LINES), {(2, 0): ("Ben", " Bob")}
+    for name, data in (
+        ("list.xlsx", book),
+        ("list.ods", _ods_list({(2, 0): "part"})),
+        ("list.xls", make.xls(lines, struck_words=words)),
+        ("list.xls", make.xls(lines, struck_words=words, filler=4_001)),  # its texts go on in a second record
+        ("list.xlsb", make.xlsb(lines, struck_words=words)),
+    ):
+        found = _read(data, name=name)
+        assert _names(found) == ["Ann", "Cat"], name
+        assert isinstance(found[1], Refused)
+        assert found[1].cells[0].startswith("Ben"), name  # the text itself is read
+
+
+WHITE_STYLE = (
+    '<office:automatic-styles xmlns:fo="urn:oasis:names:tc:opendocument:xmlns:xsl-fo-compatible:1.0"><style:style style:name="ce1" '
+    'style:family="table-cell"><style:text-properties fo:color="#ffffff"/></style:style><style:style style:name="ce2" '
+    'style:family="table-cell" style:parent-style-name="ce1"><style:table-cell-properties fo:background-color="#1f4e78"/></style:style>'
+    "</office:automatic-styles>"
+)
+
+
+def _white_lists(places: list[tuple[int, int]]) -> list[tuple[str, bytes]]:
+    """One list in every kind of workbook, with some cells in white letters."""
+    lines = cast("list[list[make.Cell]]", LINES)
+    looks = {f"{'ABC'[column]}{row + 1}": {"font_color": "#FFFFFF"} for row, column in places}
+    return [
+        ("list.xlsx", make.seen_xlsx(LINES, looks=looks)),
+        ("list.xls", make.xls(lines, white=places)),
+        ("list.xlsb", make.xlsb(lines, white=places)),
+        ("list.ods", _ods_list(dict.fromkeys(places, "ce1"), styles=WHITE_STYLE)),
+    ]
+
+
+@pytest.mark.parametrize("places", [[(2, 0), (2, 1), (2, 2)], [(2, 1)], [(2, 2)]])
+def test_letters_that_nobody_sees_are_a_question_in_every_kind_of_workbook(
+    places: list[tuple[int, int]],
+) -> None:
+    """Else those whom the sender has written in white, to keep them out of sight, would be debited."""
+    for name, data in _white_lists(places):
+        (question,) = _plan(data, name=name).questions
+        assert (question.code, question.answer, question.choices) == (
+            "hidden_rows",
+            "hidden_rows",
+            ("take", "exclude"),
+        ), name
+        assert "Row 3 has an account or an amount in letters of the colour of the paper" in question.ask, name
+        assert _names(_read(data, Answers(hidden_rows="take"), name)) == ["Ann", "Ben", "Cat"], name
+        assert _names(_read(data, Answers(hidden_rows="exclude"), name)) == ["Ann", "Cat"], name
+
+
+def test_other_letters_that_nobody_sees_are_a_warning() -> None:
+    """Else a name that is repeated in white would be read, and nobody would know why."""
+    for name, data in _white_lists([(2, 0), (0, 2)]):
+        (warning,) = _plan(data, name=name).warnings
+        assert warning == (
+            "Cells in use are written in the colour of the paper, or their format shows nothing, in 1 row, e.g. A3. Filled ones are read."
+        ), name
+        assert _names(_read(data, name=name)) == ["Ann", "Ben", "Cat"], name
+
+
+@pytest.mark.parametrize(
+    ("look", "is_seen"),
+    [
+        ({"font_color": "#FFFFFF", "bg_color": "#1F4E78"}, True),
+        ({"font_color": "#1F4E78"}, True),
+        ({"font_color": "#FAFAFA"}, False),
+        ({"font_color": "#1F4E78", "bg_color": "#1F4E78"}, False),
+        ({"bg_color": "#000000"}, False),
+        ({"font_color": "#FFFFFF", "pattern": 4, "bg_color": "#FFFFFF"}, True),  # a pattern is not one colour
+        ({"num_format": ";;;"}, False),
+        ({"num_format": "0;-0;;@"}, True),
+    ],
+)
+def test_what_of_a_cell_is_seen(look: dict[str, object], is_seen: bool) -> None:  # noqa: FBT001 - a table's column
+    """White letters on a dark ground are how programs show every second row; letters of the colour of their ground are hidden."""
+    assert _plan(make.seen_xlsx(LINES, looks={"B3": look})).ready == is_seen
+
+
+def test_colours_of_a_theme_and_of_a_palette() -> None:
+    """Else the white of the theme, which Excel offers first, would not be taken for white."""
+    fonts = '<font/><font><color theme="0"/></font><font><color indexed="9"/></font><font><color theme="0" tint="-0.5"/></font>'
+    styles = (
+        f'<?xml version="1.0"?><styleSheet><fonts>{fonts}</fonts><fills><fill><patternFill patternType="none"/></fill></fills>'
+        '<cellXfs><xf fontId="0"/><xf fontId="1"/><xf fontId="2"/><xf fontId="3"/></cellXfs></styleSheet>'
+    )
+    cells = "".join(f'<c r="{"ABCD"[style]}1" s="{style}"><v>1</v></c>' for style in range(4))
+    data = make.raw_xlsx(f'<row r="1">{cells}</row>', extra={"xl/styles.xml": styles})
+    assert _LOOKS["xlsx"](io.BytesIO(data), "A").unseen == {1: (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("look", "asks"),
+    [
+        ({"font_strikeout": True}, True),
+        ({"font_color": "#FFFFFF"}, True),
+        ({"num_format": ";;;"}, True),
+        ({"font_color": "#9C0006", "bg_color": "#FFC7CE"}, False),
+        ({"font_color": "#FFFFFF", "bg_color": "#9C0006"}, False),
+        ({"bold": True, "border": 1, "border_color": "#FFFFFF"}, False),
+    ],
+)
+def test_a_conditional_format_that_hides_or_strikes_out_is_a_question(
+    look: dict[str, object],
+    asks: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    """Else those who are struck out as long as a cell says that they have left would be debited."""
+    data = make.seen_xlsx(LINES, rules={"A2:C4": look})
+    plan = _plan(data)
+    assert [question.code for question in plan.questions] == ["conditional_format"] * asks
+    if asks:
+        assert "(A2:C4)" in plan.questions[0].ask
+        assert plan.questions[0].choices == ("take",)
+        taken = _plan(data, Answers(hidden_rows="take"))
+        assert any("all rows that it covers are read" in warning for warning in taken.warnings)
+        assert _names(_read(data, Answers(hidden_rows="take"))) == ["Ann", "Ben", "Cat"]
+    # Where it covers neither name nor account nor amount it changes nothing for a debit.
+    lines = [[*line, extra] for line, extra in zip(LINES, ["Bemerkung", "neu", "alt", "blau"], strict=True)]
+    assert _plan(make.seen_xlsx(lines, rules={"D2:D4": look, "A1:C1": look})).ready
+
+
+def test_conditional_formats_of_the_other_kinds_of_workbooks() -> None:
+    """Else a list in another format would be read without a word about what its conditions hide."""
+    lines = cast("list[list[make.Cell]]", LINES)
+    area = (0x01B0, struct.pack("<HHHHHH", 1, 0, 1, 3, 0, 2))
+    for name, data in (
+        ("list.xls", make.xls(lines, records=[area])),
+        ("list.xlsb", make.xlsb(lines, conditional=(1, 3, 0, 2))),
+    ):
+        (warning,) = _plan(data, name=name).warnings
+        assert warning.startswith("A conditional format (A2:C4) was not looked at."), name
+    rule = (
+        '<calcext:conditional-formats><calcext:conditional-format calcext:target-range-address="Liste.A2:Liste.C4">'
+        '<calcext:condition calcext:apply-style-name="ce1" calcext:value="[.$A2]=&quot;Ben&quot;"/></calcext:conditional-format>'
+        "</calcext:conditional-formats>"
+    )
+    for styles in (STRUCK_STYLE, WHITE_STYLE):
+        (question,) = _plan(_ods_list({}, styles=styles, after=rule), name="list.ods").questions
+        assert (question.code, "(A2:C4)" in question.ask) == ("conditional_format", True)
+    assert _plan(_ods_list({}, styles=WHITE_STYLE, after=rule.replace("ce1", "ce2")), name="list.ods").ready
 
 
 def test_cells_that_are_not_struck_out_after_all_are_read() -> None:

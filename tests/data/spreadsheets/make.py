@@ -136,12 +136,15 @@ def seen_xlsx(  # noqa: C901 - one option after the other
     struck: Sequence[str] = (),
     struck_words: Mapping[str, tuple[str, str]] | None = None,
     comments: Mapping[str, str] | None = None,
+    looks: Mapping[str, Mapping[str, Any]] | None = None,
+    rules: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> bytes:
     """
     Write a workbook that shows something else than its values; rows and columns count from 0, cells are named "C3".
 
     Formats are number formats by cell; errors are what a formula has come to, or "" for one that nothing has calculated;
-    struck cells are shown with a line through them, struck words with one through the first of two parts.
+    struck cells are shown with a line through them, struck words with one through the first of two parts. Looks are what xlsxwriter takes
+    for a format, by cell, and for that of a condition, by area.
     """
     buffer = io.BytesIO()
     book = xlsxwriter.Workbook(buffer, {"in_memory": True})
@@ -149,6 +152,10 @@ def seen_xlsx(  # noqa: C901 - one option after the other
     sheet = book.add_worksheet("Liste")
     styles = {cell: book.add_format({"num_format": code}) for cell, code in (formats or {}).items()}
     styles |= {cell: book.add_format({"font_strikeout": True}) for cell in struck}
+    styles |= {cell: book.add_format(dict(look)) for cell, look in (looks or {}).items()}
+    for area, look in (rules or {}).items():
+        rule = {"type": "formula", "criteria": '=$A1="Ben"', "format": book.add_format(dict(look))}
+        sheet.conditional_format(area, rule)
     for row, cells in enumerate(lines):
         for column, cell in enumerate(cells):
             name = xlsxwriter.utility.xl_rowcol_to_cell(row, column)
@@ -259,18 +266,23 @@ def seen_ods() -> bytes:
     return ods(table=table, styles=style)
 
 
-def xls(
+def xls(  # noqa: C901 - one option after the other
     lines: list[list[Cell]],
     *,
     records: Sequence[tuple[int, bytes]] = (),
     code: str = "",
     struck: Sequence[tuple[int, int]] = (),
     comments: Mapping[tuple[int, int], str] | None = None,
+    white: Sequence[tuple[int, int]] = (),
+    struck_words: Mapping[tuple[int, int], tuple[str, str]] | None = None,
+    filler: int = 0,
 ) -> bytes:
     """
     Write a workbook of Excel 97: BIFF8 records in a compound file.
 
-    More records may follow the cells; *code* is the number format of style 2. Rows and columns of *struck* cells and *comments* count from 0.
+    More records may follow the cells; *code* is the number format of style 2. Rows and columns of *struck* and *white* cells, of
+    *comments* and of words of which the first part is struck out count from 0. A shared text of *filler* characters before these is cut in
+    two records.
     """
 
     def record(code: int, data: bytes = b"") -> bytes:
@@ -281,16 +293,21 @@ def xls(
 
     cells = b""
     line_style = 3 if code else 2
+    fonts_needed = bool(struck or white or struck_words)
+    words = list((struck_words or {}).items())
     for row, line in enumerate(lines):
         for column, cell in enumerate(line):
-            if isinstance(cell, str):
-                style = line_style if (row, column) in struck else 0
+            style = line_style if (row, column) in struck else line_style + 1 if (row, column) in white else 0
+            shared = next((index for index, (place, _) in enumerate(words) if place == (row, column)), None)
+            if shared is not None:
+                cells += record(0x00FD, struct.pack("<HHHI", row, column, 0, shared + bool(filler)))
+            elif isinstance(cell, str):
                 text = struct.pack("<HHHHB", row, column, style, len(cell), 1) + cell.encode("utf-16-le")
                 cells += record(0x0204, text)
             elif cell is not None:
                 is_day = isinstance(cell, date)
                 number = float((cell - date(1899, 12, 30)).days) if isinstance(cell, date) else cell
-                style = line_style if (row, column) in struck else 1 if is_day else 0
+                style = style or int(is_day)
                 cells += record(0x0203, struct.pack("<HHHd", row, column, style, number))
     for identity, ((row, column), said) in enumerate((comments or {}).items(), 1):
         cells += record(0x005D, struct.pack("<HHHHH", 0x15, 18, 0x19, identity, 0) + bytes(12))
@@ -310,10 +327,31 @@ def xls(
     if code:
         text = struct.pack("<HHB", 164, len(code), 1) + code.encode("utf-16-le")
         formats = record(0x041E, text) + formats + record(0x00E0, struct.pack("<HHH", 0, 164, 0) + bytes(14))
-    if struck:
-        # There is no font of number 4, so the fifth one has the number 5.
-        fonts = b"".join(record(0x0031, struct.pack("<HH", 200, 8 * (n == 4)) + bytes(12)) for n in range(5))
-        formats = fonts + formats + record(0x00E0, struct.pack("<HHH", 5, 0, 0) + bytes(14))
+    if fonts_needed:
+        # There is no font of number 4, so the fifth one has the number 5. The last one is white.
+        fonts = b"".join(
+            record(0x0031, struct.pack("<HHH", 200, 8 * (n == 4), 9 if n == 5 else 0x7FFF) + bytes(10))
+            for n in range(6)
+        )
+        formats = fonts + formats
+        formats += b"".join(record(0x00E0, struct.pack("<HHH", font, 0, 0) + bytes(14)) for font in (5, 6))
+    if words:
+        shared_texts = b"".join(
+            struct.pack("<HBH", len(gone + rest), 0x09, 2)
+            + (gone + rest).encode("utf-16-le")
+            + struct.pack("<4H", 0, 5, len(gone), 0)
+            for _, (gone, rest) in words
+        )
+        count = struct.pack("<II", len(words) + bool(filler), len(words) + bool(filler))
+        if filler:
+            half = filler // 2
+            formats += record(
+                0x00FC, count + struct.pack("<HB", filler, 1) + ("x" * half).encode("utf-16-le")
+            )
+            # What goes on in another record says again how wide its characters are.
+            formats += record(0x003C, b"\0" + b"x" * (filler - half) + shared_texts)
+        else:
+            formats += record(0x00FC, count + shared_texts)
     name = struct.pack("<BB", 5, 0) + b"Liste"
     head = bof(0x0005) + record(0x0042, struct.pack("<H", 1200)) + formats
     at = len(head) + 4 + 6 + len(name) + 4
@@ -386,7 +424,7 @@ def compound(streams: dict[str, bytes]) -> bytes:
     return header + table + directory.ljust(512, b"\0") + b"".join(sectors)
 
 
-def xlsb(
+def xlsb(  # noqa: C901 - one option after the other
     lines: list[list[Cell]],
     *,
     code: str = "",
@@ -397,12 +435,17 @@ def xlsb(
     merged: Sequence[tuple[int, int, int, int]] = (),
     struck: Sequence[tuple[int, int]] = (),
     comments: Mapping[tuple[int, int], str] | None = None,
+    white: Sequence[tuple[int, int]] = (),
+    struck_words: Mapping[tuple[int, int], tuple[str, str]] | None = None,
+    conditional: tuple[int, int, int, int] | None = None,
 ) -> bytes:
     """
     Write a binary workbook of Excel 2007: BIFF12 records in a zip archive.
 
-    Numbers of the cells *styled* have the number format *code*, the cells *errors* hold #N/A; rows and columns count from 0.
+    Numbers of the cells *styled* have the number format *code*, the cells *errors* hold #N/A; of words the first part is struck out; rows
+    and columns count from 0.
     """
+    words = list((struck_words or {}).items())
 
     def record(code: int, data: bytes = b"") -> bytes:
         head = bytes([code]) if code < 128 else bytes([code & 0x7F | 0x80, code >> 7])
@@ -424,26 +467,45 @@ def xlsb(
     for row, line in enumerate(lines):
         sheet += record(0, struct.pack("<IIHBBBI", row, 0, 300, 0, 0x10 * (row == hidden_row), 0, 0))
         for column, cell in enumerate(line):
-            style = 2 if (row, column) in struck else int((row, column) in styled)
+            style = (
+                3
+                if (row, column) in white
+                else 2
+                if (row, column) in struck
+                else int((row, column) in styled)
+            )
             place = struct.pack("<II", column, style)
+            shared = next((index for index, (at, _) in enumerate(words) if at == (row, column)), None)
             if (row, column) in errors:
                 sheet += record(3, place + b"\x2a")
+            elif shared is not None:
+                sheet += record(7, place + struct.pack("<I", shared))
             elif isinstance(cell, str | date):
                 sheet += record(6, place + text(str(cell)))
             elif cell is not None:
                 sheet += record(5, place + struct.pack("<d", cell))
     sheet += record(146) + record(161, bytes(16)) * (hidden_row >= 0)
-    sheet += b"".join(record(176, struct.pack("<4I", *area)) for area in merged) + record(130)
+    sheet += b"".join(record(176, struct.pack("<4I", *area)) for area in merged)
+    if conditional is not None:
+        sheet += record(461, struct.pack("<III4I", 1, 0, 1, *conditional)) + record(462)
+    sheet += record(130)
     styles = record(44, struct.pack("<H", 164) + text(code))
     styles += b"".join(
-        record(43, struct.pack("<HH", 220, 8 * font) + bytes(17) + text("A")) for font in (0, 1)
+        record(43, struct.pack("<HH", 220, 8 * (font == 1)) + bytes(8) + colour + bytes(1) + text("A"))
+        for font, colour in enumerate(
+            (bytes(8), bytes(8), b"\x05\xff\0\0\xff\xff\xff\xff")[: 2 + bool(white)]
+        )
     )
-    styles += record(617, struct.pack("<I", 3))
+    styles += record(617, struct.pack("<I", 3 + bool(white)))
     styles += b"".join(
         record(47, struct.pack("<HHH", 0, number, font) + bytes(10))
-        for number, font in ((0, 0), (164, 0), (0, 1))
+        for number, font in ((0, 0), (164, 0), (0, 1), (0, 2))[: 3 + bool(white)]
     )
     styles += record(618)
+    shared_texts = b"".join(
+        record(19, b"\1" + text(gone + rest) + struct.pack("<I4H", 2, 0, 1, len(gone), 0))
+        for _, (gone, rest) in words
+    )
     notes = b"".join(
         record(635, struct.pack("<IIIII", 0, row, row, column, column) + bytes(16))
         + record(637, b"\0" + text(said))
@@ -472,7 +534,16 @@ def xlsb(
             "xl/workbook.bin": book,
             "xl/_rels/workbook.bin.rels": related("rId1", "worksheet", "worksheets/sheet1.bin"),
             "xl/worksheets/sheet1.bin": sheet,
-            **({"xl/styles.bin": styles} if code or struck else {}),
+            **({"xl/styles.bin": styles} if code or struck or white or words else {}),
+            **(
+                {
+                    "xl/sharedStrings.bin": record(159, struct.pack("<II", *[len(words)] * 2))
+                    + shared_texts
+                    + record(160)
+                }
+                if words
+                else {}
+            ),
             **(
                 {
                     "xl/worksheets/_rels/sheet1.bin.rels": related("rId1", "comments", "../comments1.bin"),

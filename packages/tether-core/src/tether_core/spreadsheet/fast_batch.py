@@ -38,7 +38,7 @@ from tether_core.spreadsheet.fast_row import (
     plain_day,
 )
 from tether_core.spreadsheet.outcomes import Columns, Debtor, Rules
-from tether_core.spreadsheet.person_names import MOJIBAKE, PART_PLACEHOLDERS, PLACEHOLDERS
+from tether_core.spreadsheet.person_names import MOJIBAKE, PART_PLACEHOLDERS, PLACEHOLDERS, sums_up
 from tether_core.spreadsheet.plan import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.selection import word_key
 
@@ -159,6 +159,8 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `compile_fast`, for t
         if not tidy:
             names = [" ".join(name.split()) for name in names]
         if not all(map(PLAIN_NAME.fullmatch, names)) or not PLACEHOLDERS.isdisjoint(names):
+            return None
+        if any(map(sums_up, names)):
             return None
         ibans = list(map(_iban, columns[iban_at]))
         if not _REACHED.issuperset([iban[:2] for iban in ibans]):

@@ -30,7 +30,7 @@ from tether_core.spreadsheet.countries import country_code
 from tether_core.spreadsheet.fallbacks import filler
 from tether_core.spreadsheet.formats import Trouble, read_day
 from tether_core.spreadsheet.outcomes import Debtor, Rules
-from tether_core.spreadsheet.person_names import MOJIBAKE, PART_PLACEHOLDERS, PLACEHOLDERS
+from tether_core.spreadsheet.person_names import MOJIBAKE, PART_PLACEHOLDERS, PLACEHOLDERS, sums_up
 from tether_core.spreadsheet.plan import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.selection import word_key
 
@@ -202,7 +202,7 @@ def compile_fast(plan: Plan, *, rules: Rules, today: date) -> Callable[[Row], De
             if not PART_PLACEHOLDERS.isdisjoint(parts):
                 return None
             name = " ".join(" ".join(parts).split())
-        if not PLAIN_NAME.fullmatch(name) or name in PLACEHOLDERS:
+        if not PLAIN_NAME.fullmatch(name) or name in PLACEHOLDERS or sums_up(name):
             return None
         amount = cells[amount_at]
         pattern = money

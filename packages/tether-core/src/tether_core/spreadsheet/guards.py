@@ -182,6 +182,12 @@ def plan_warnings(columns: Sequence[Column], *, scan: Scan) -> Iterator[str]:
             f"The {scan.rows:,} rows name several people and one account: the column was filled down, or it holds your own account. "
             "Compare it with the source before you collect."
         )
+    elif (shared := scan.shared_account) is not None:
+        rows, people, first = shared
+        yield (
+            f"{rows:,} of {scan.rows:,} rows name one account and at least {people:,} people, the first one in row {first:,}: the column was "
+            "filled down, or it holds your own account. Compare it with the source before you collect."
+        )
     for decision in stand_ins(columns, scan=scan)[1]:
         field = decision.about.partition(":")[2]
         yield f"Column {decision.value} stands in for the {field.replace('_', ' ')}: {decision.why}"

@@ -17,7 +17,7 @@ Source: ECMA-376 part 1, 18.8.31 (number formats), 18.8.30 (built-in ones); [MS-
 import re
 from typing import Final
 
-__all__ = ["BUILT_IN", "currency_mark", "mark_of"]
+__all__ = ["BUILT_IN", "currency_mark", "hides_text", "mark_of"]
 
 # Formats that every workbook has and none writes down. Those with a currency (5 to 8, 41 to 44) show the one of the
 # person who looks, so they say nothing.
@@ -70,6 +70,17 @@ def mark_of(code: str) -> str:
         if _CREDIT.search(literal):
             return "credit"
     return "negative" if not conditional and _NEGATIVE.match(code) else ""
+
+
+def hides_text(code: str) -> bool:
+    """
+    Return whether a format shows nothing of a text.
+
+    >>> hides_text(";;;"), hides_text("0;-0;;@"), hides_text(";;")
+    (True, False, False)
+    """
+    sections = _sections(code[:255])
+    return len(sections) > 3 and not any(part.strip() for part in sections[3])
 
 
 def currency_mark(code: str) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "error_value",
     "is_placeholder",
     "split_name",
+    "sums_up",
 ]
 
 # The bytes 80 to BF of UTF-8, decoded as Windows-1252.
@@ -55,6 +56,26 @@ PLACEHOLDERS: Final = _NO_VALUE | {
 }
 # In a part of a name only what can be no name: there are people called Null, Leer and Brak.
 PART_PLACEHOLDERS: Final = _NO_VALUE - {"Null", "NAN", "None", "NONE", "nil"}
+# Words for a sum, where a name should be. A person may be called Suma, but not without a first name.
+_SUM_WORDS: Final = (
+    "summe|gesamt|gesamtsumme|gesamtbetrag|zwischensumme|ergebnis|gesamtergebnis|total|totals|grand total|subtotal|sum"
+    "|total général|sous-total|somme|total general|suma total|totale|totale generale|totale complessivo|subtotale|totaal|subtotaal"
+    "|eindtotaal|suma|suma częściowa|suma końcowa|razem|ogółem"
+)
+_SUM_NAMES: Final = frozenset(
+    form for word in _SUM_WORDS.split("|") for form in (word, word.capitalize(), word.title(), word.upper())
+)
+# Behind the name of whom the sum is about, as spreadsheet programs write it.
+_SUM_ENDS: Final = (
+    " Total",
+    " TOTAL",
+    " Summe",
+    " SUMME",
+    " Ergebnis",
+    " Gesamtergebnis",
+    " Zwischensumme",
+    " Totaal",
+)
 _ERROR_LENGTH_MAX: Final = 20
 _ERROR_VALUE: Final = re.compile(
     r"#(?:N/?[AVBD]|NV|REF!|BEZUG!|REF|VALUE!|WERT!|VALEUR!|VALOR!|VALORE!|WAARDE!|ARG!|NAME\?|NOM\s?\?|NOMBRE\?|NOME\?"
@@ -72,6 +93,16 @@ _ERROR_VALUE: Final = re.compile(
 def is_placeholder(text: str) -> bool:
     """Whether a cell's text means "no value" ("null", "n/a" and similar)."""
     return text in PLACEHOLDERS
+
+
+def sums_up(name: str) -> bool:
+    """
+    Whether a name is a word for a sum: its row adds up others, even if it names an account.
+
+    >>> sums_up("Summe"), sums_up("Anna Total"), sums_up("Total Energies SE"), sums_up("Jan Suma")
+    (True, True, False, False)
+    """
+    return name in _SUM_NAMES or name.endswith(_SUM_ENDS)
 
 
 def error_value(text: str) -> bool:

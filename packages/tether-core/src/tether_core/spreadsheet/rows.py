@@ -58,7 +58,14 @@ from tether_core.spreadsheet.outcomes import (
     Rules,
     Skipped,
 )
-from tether_core.spreadsheet.person_names import PART_PLACEHOLDERS, broken, clean, error_note, is_placeholder
+from tether_core.spreadsheet.person_names import (
+    PART_PLACEHOLDERS,
+    broken,
+    clean,
+    error_note,
+    is_placeholder,
+    sums_up,
+)
 from tether_core.spreadsheet.plan import EXTRA_FIELDS, Plan
 from tether_core.spreadsheet.selection import word_key
 
@@ -338,6 +345,9 @@ class _Slow:
             seen.add(
                 "name_unreadable", at, "The cell holds a formula as text; replace it with what it comes to."
             )
+        elif sums_up(name.rstrip(" :")):
+            note = "The name is a word for a sum; delete the row where it adds up others, or write the account holder's name."
+            seen.add("name_unreadable", at, note)
         elif "\\" in name and '"' in name:
             note = (
                 'Quotation marks in the cell are written \\"; export the file with doubled quotation marks.'

@@ -40,6 +40,19 @@ _NO_TEXT: Final = frozenset({"iban", "amount", "amount_minor", "currency", "name
 _AMOUNT: Final = re.compile(r"[-+(]?\s*(?:EUR|€)?\s*[-+]?[\d.,]", re.IGNORECASE)
 # Rows without account and amount are looked at for words of headers, which takes time.
 _SUSPECTS_MAX: Final = 20_000
+# An account for this many people, in a batch of rows, may be that of a family; for this many it is none. At most so many are noted.
+_SHARED_MIN: Final = 3
+_PEOPLE_MAX: Final = 12
+_SHARED_MAX: Final = 200
+
+
+class _SharedAccount:
+    """An account that several rows name."""
+
+    def __init__(self, first_row: int) -> None:
+        self.first_row = first_row
+        self.rows = 0
+        self.names: set[str] = set()
 
 
 class Scan:
@@ -81,6 +94,7 @@ class Scan:
         self._texts = [place for field, place in at.items() if field not in _NO_TEXT]
         self._ibans: set[str] = set()
         self._names: set[str] = set()
+        self._shared: dict[str, _SharedAccount] = {}
         self._fallbacks = [(field, at[field], others) for field, others in fallbacks.items() if field in at]
         self._suspects = 0
 
@@ -93,6 +107,20 @@ class Scan:
     def several_names(self) -> bool:
         """Whether the rows name several people."""
         return len(self._names) > 1
+
+    @property
+    def shared_account(self) -> tuple[int, int, int] | None:
+        """
+        Rows, people and first row of an account that many rows name: half of them, or those of many people.
+
+        A family or a company pays for some people; a column that was filled down names one account for a stretch of the list.
+        """
+        most = max(self._shared.values(), key=lambda item: (len(item.names), item.rows), default=None)
+        if most is None or len(most.names) < _SHARED_MIN:
+            return None
+        if 2 * most.rows < self.rows and len(most.names) < _PEOPLE_MAX:
+            return None
+        return most.rows, len(most.names), most.first_row
 
     def add(self, rows: Sequence[Row]) -> None:
         """Take the next rows of the table, blank ones included."""
@@ -115,8 +143,27 @@ class Scan:
         if self._iban_at >= 0 and self._name_at >= 0 and len(self._ibans) < 2:
             self._ibans |= {"".join(cell.split()).upper() for cell in columns[self._iban_at]}
             self._names |= {name for cell in columns[self._name_at] if (name := cell.strip().casefold())}
+        if self._iban_at >= 0 and self._name_at >= 0:
+            self._count_people(named, columns[self._iban_at], columns[self._name_at])
         for field, place, others in self._fallbacks:
             self._compare(field, place, others, columns=columns, rows=named)
+
+    def _count_people(self, rows: Sequence[Row], ibans: Sequence[str], names: Sequence[str]) -> None:
+        """Note accounts that several rows of a batch name, and for how many people."""
+        often = {iban for iban, count in Counter(ibans).items() if count >= _SHARED_MIN}
+        if not often and not self._shared:
+            return
+        for row, iban, name in zip(rows, ibans, names, strict=True):
+            if iban not in often and iban not in self._shared:
+                continue
+            shared = self._shared.get(iban)
+            if shared is None:
+                if len(self._shared) >= _SHARED_MAX:
+                    continue
+                shared = self._shared[iban] = _SharedAccount(row.number)
+            shared.rows += 1
+            if len(shared.names) < _PEOPLE_MAX and (person := name.strip().casefold()):
+                shared.names.add(person)
 
     def _of_debtors(self, rows: Sequence[Row]) -> list[Row]:
         """Pick the rows that name an account; the header repeated at page breaks is none."""

@@ -15,6 +15,10 @@ euros. So a `View` changes what is read:
 | cells merged over rows | the value applies to each of the rows, except an amount |
 | an amount merged over rows of several accounts | these rows are refused |
 | a name, an IBAN or an amount that is struck out | the row is refused |
+| an IBAN or an amount in letters of the colour of the paper | the question about hidden rows |
+| other columns in such letters | a warning |
+| a conditional format that can hide or strike out cells | a question: take the rows whatever it shows, or send a list without it |
+| a conditional format whose effect was not looked at | a warning |
 | comments beside cells of the table | a warning |
 | a value under merged cells, which nobody sees | the row is refused |
 | what could not be looked at | a warning |
@@ -126,9 +130,9 @@ def guard(
     questions: list[Question] = []
     warnings: list[str] = []
     decisions: list[Decision] = []
-    hidden = _hidden_rows(view, at=at, data_row=data_row, rows=rows)
-    if hidden:
-        where = f"{_listed(hidden)} {'is' if len(hidden) == 1 else 'are'} hidden{' by a filter' if view.filtered else ''}"
+    hidden, unseen = _hidden_rows(view, at=at, data_row=data_row, rows=rows)
+    if hidden or unseen:
+        where = " and ".join(_where(hidden, unseen, filtered=view.filtered))
         if answers.hidden_rows is None:
             ask = (
                 f"Are hidden rows to be collected too? {where}, and a person who opens the workbook does not see them. Answer take or "
@@ -140,34 +144,62 @@ def guard(
             decisions.append(
                 Decision("hidden_rows", answers.hidden_rows, f"{where}; as requested.", by="caller")
             )
-            warnings.append(f"{where}; {'it is' if len(hidden) == 1 else 'they are'} {taken}, as requested.")
+            warnings.append(
+                f"{where}; {'it is' if len(hidden) + len(unseen) == 1 else 'they are'} {taken}, as requested."
+            )
     asked, warned = _hidden_columns(view, columns=columns, answers=answers)
     questions.extend(asked)
     warnings.extend(warned)
     warnings.extend(_marks(view, columns=columns, data_row=data_row))
     warnings.extend(_merges(view, columns=columns, data_row=data_row))
     warnings.extend(_struck(view, columns=columns, data_row=data_row))
+    warnings.extend(_unseen(view, columns=columns, data_row=data_row))
+    asked, warned = _rules(view, columns=columns, data_row=data_row, answers=answers)
+    questions.extend(asked)
+    warnings.extend(warned)
     warnings.extend(_comments(view, data_row=data_row))
     return Guarded(
         tuple(questions),
         tuple(warnings),
         tuple(decisions),
-        bool(hidden) and answers.hidden_rows == "exclude",
+        bool(hidden or unseen) and answers.hidden_rows == "exclude",
     )
 
 
-def _hidden_rows(view: View, *, at: dict[str, int], data_row: int, rows: Iterable[Row]) -> list[int]:
-    """Find the hidden rows with an account or an amount; titles and notes may be hidden."""
-    if not view.hidden_rows:
-        return []
+def _hidden_rows(
+    view: View, *, at: dict[str, int], data_row: int, rows: Iterable[Row]
+) -> tuple[list[int], list[int]]:
+    """Find the hidden rows with an account or an amount, and those where one of these cannot be seen; titles and notes may be hidden."""
+    if not view.hidden_rows and not view.unseen:
+        return [], []
     places = [at[field] for field in _MONEY if field in at]
-    return [
-        row.number
-        for row in rows
-        if row.number >= data_row
-        and view.hides(row.number)
-        and (any(_filled(row, place) for place in places) or (not places and count_ibans(row.cells)))
-    ]
+    hidden, unseen = list[int](), list[int]()
+    for row in rows:
+        if row.number < data_row:
+            continue
+        if view.hides(row.number):
+            if any(_filled(row, place) for place in places) or (not places and count_ibans(row.cells)):
+                hidden.append(row.number)
+        elif _is_unseen(view, row, places):
+            unseen.append(row.number)
+    return hidden, unseen
+
+
+def _is_unseen(view: View, row: Row, places: Iterable[int]) -> bool:
+    """Whether one of some cells of a row has a value that nobody sees."""
+    unseen = view.unseen.get(row.number, ())
+    return bool(unseen) and any(place in unseen and _filled(row, place) for place in places)
+
+
+def _where(hidden: Sequence[int], unseen: Sequence[int], *, filtered: bool) -> Iterator[str]:
+    if hidden:
+        verb = "is" if len(hidden) == 1 else "are"
+        yield f"{_listed(hidden)} {verb} hidden{' by a filter' if filtered else ''}"
+    if unseen:
+        verb = "has" if len(unseen) == 1 else "have"
+        listed = _listed(unseen)
+        listed = listed[0].lower() + listed[1:] if hidden else listed
+        yield f"{listed} {verb} an account or an amount in letters of the colour of the paper"
 
 
 def _filled(row: Row, position: int) -> bool:
@@ -276,6 +308,58 @@ def _struck(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator
         yield f"{where} struck out, in whole or in part. {refused}"
 
 
+def _unseen(view: View, *, columns: Sequence[Column], data_row: int) -> Iterator[str]:
+    """Warn about cells in use that nobody sees and that are no question: those of other columns than account and amount."""
+    used = {column.position for column in columns if column.field and column.field not in _MONEY}
+    found = [
+        (number, min(places))
+        for number, positions in view.unseen.items()
+        if number >= data_row and (places := used.intersection(positions))
+    ]
+    if found:
+        number, position = min(found)
+        yield (
+            f"Cells in use are written in the colour of the paper, or their format shows nothing, in {len(found):,} "
+            f"{'row' if len(found) == 1 else 'rows'}, e.g. {column_letters(position)}{number}. Filled ones are read."
+        )
+
+
+def _rules(
+    view: View, *, columns: Sequence[Column], data_row: int, answers: Answers
+) -> tuple[list[Question], list[str]]:
+    """Ask or warn about conditional formats over the names, accounts or amounts of the table."""
+    used = {column.position for column in columns if column.field in _STRUCK_FIELDS}
+
+    def first_of(places: Sequence[Merge]) -> str:
+        for place in places:
+            if place.last_row >= data_row and any(_covers(place, position) for position in used):
+                return _range(place)
+        return ""
+
+    if where := first_of(view.rules):
+        what = f"A conditional format ({where}) can hide cells of the table or strike them out, and its rule is not evaluated here"
+        if answers.hidden_rows is None:
+            ask = (
+                f"Are all rows to be collected, whatever the conditional format shows? {what}. Answer take, or delete the rows that are not "
+                "to be collected and send the file again."
+            )
+            return [Question("conditional_format", ask, "hidden_rows", ("take",))], []
+        return [], [f"{what}; all rows that it covers are read."]
+    if where := first_of(view.unread_rules):
+        why = (
+            f"A conditional format ({where}) was not looked at. Compare the preview with what you see: cells that it hides or strikes "
+            "out are read."
+        )
+        return [], [why]
+    return [], []
+
+
+def _range(place: Merge) -> str:
+    first = f"{column_letters(place.first_column)}{place.first_row}"
+    last = f"{column_letters(place.last_column)}{place.last_row}"
+    return first if first == last else f"{first}:{last}"
+
+
 def _comments(view: View, *, data_row: int) -> Iterator[str]:
     comments = [comment for comment in view.comments if comment.row >= data_row]
     if comments:
@@ -319,8 +403,13 @@ def as_seen(
     if merges:
         rows = _unmerged(rows, merges=merges, used=used, data_row=data_row)
     crossed = {place for place, field in used.items() if field in _STRUCK_FIELDS}
+    money = [place for place, field in used.items() if field in _MONEY]
     for row in rows:
-        if skip_hidden and row.number >= data_row and view.hides(row.number):
+        if (
+            skip_hidden
+            and row.number >= data_row
+            and (view.hides(row.number) or _is_unseen(view, row, money))
+        ):
             continue
         struck = view.struck.get(row.number)
         yield row if struck is None or row.number < data_row else _crossed(row, crossed.intersection(struck))

@@ -80,7 +80,7 @@ _SHORT_CREDITS: Final = _plain("h|c|cr|ct|a|ma|gu|gs|cn|av|k|ha|cre|cred")
 _DIRECTION_HEADERS: Final = _plain(
     "s/h|sh|soll/haben|shkz|sh kz|s/h kz|s/h kennzeichen|soll haben kennzeichen|d/c|dc|debit/credit|credit/debit|dr/cr|d/h|dh"
     "|debe/haber|dare/avere|d/a|wn/ma|winien/ma|af bij|af/bij|bij af|sens|direction|richtung|vorzeichen|sign|buchungsart"
-    "|credit debit indicator|cdtdbtind|debit credit indicator|débit/crédit|débit crédit|sens opération|signo|segno|znak"
+    "|buchungsschlüssel|buchungsschl|bschl|posting key|pstky|credit debit indicator|cdtdbtind|debit credit indicator|débit/crédit|débit crédit|sens opération|signo|segno|znak"
 )
 _METHOD_HEADERS: Final = _plain(
     "Zahlungsart|Zahlart|Zahlweise|Zahlungsweise|Zahlungsmethode|Zahlungsmittel|Zahlungsform|payment method|payment type"

@@ -20,7 +20,17 @@ import msgspec
 
 from tether_core.spreadsheet.plan import FileRefused, Refusal
 
-__all__ = ["BLIND", "COMMENTS_MAX", "MERGES_MAX", "NOT_CALCULATED", "Comment", "Merge", "View", "ViewBuilder"]
+__all__ = [
+    "BLIND",
+    "COMMENTS_MAX",
+    "MERGES_MAX",
+    "NOT_CALCULATED",
+    "RULES_MAX",
+    "Comment",
+    "Merge",
+    "View",
+    "ViewBuilder",
+]
 
 # Excel has 1,048,576 rows and 16,384 columns, LibreOffice sixteen times as many rows.
 _ROWS_MAX: Final = 1 << 24
@@ -34,11 +44,13 @@ NOT_CALCULATED: Final = "#NOT CALCULATED"  # `names.error_note` has a sentence f
 # More comments than these are not kept; the plan names the first one only.
 COMMENTS_MAX: Final = 1_000
 _COMMENT_LENGTH_MAX: Final = 200
+# The plan names the first place of a conditional format only.
+RULES_MAX: Final = 1_000
 
 _TOO_MANY: Final = Refusal(
     "too_large_inside",
-    "A sheet of this workbook has millions of cells with errors, merged or struck-out cells; delete what is no part of the list, or "
-    "send it as CSV.",
+    "A sheet of this workbook has millions of cells with errors, merged, struck-out or invisible cells; delete what is no part of the "
+    "list, or send it as CSV.",
 )
 
 
@@ -88,6 +100,10 @@ class View(msgspec.Struct, frozen=True):
         merges: In order of their first rows.
         struck: Row to the positions of cells that are struck out; blank cells may be among them.
         comments: In order of their cells.
+        unseen: Row to the positions of cells whose letters have the colour of what is behind them, or whose format shows nothing;
+            blank cells may be among them.
+        rules: Where a conditional format can hide or strike out cells, by a rule that only a spreadsheet program evaluates.
+        unread_rules: Where there are conditional formats whose effect was not looked at.
     """
 
     complete: bool = True
@@ -98,6 +114,9 @@ class View(msgspec.Struct, frozen=True):
     merges: tuple[Merge, ...] = ()
     struck: dict[int, tuple[int, ...]] = {}
     comments: tuple[Comment, ...] = ()
+    unseen: dict[int, tuple[int, ...]] = {}
+    rules: tuple[Merge, ...] = ()
+    unread_rules: tuple[Merge, ...] = ()
 
     def hides(self, number: int) -> bool:
         """Whether a row is hidden."""
@@ -120,6 +139,9 @@ class ViewBuilder:
         self._merges: list[Merge] = []
         self._struck: dict[int, tuple[int, ...]] = {}
         self._comments: list[Comment] = []
+        self._unseen: dict[int, tuple[int, ...]] = {}
+        self._rules: set[Merge] = set()
+        self._unread_rules: set[Merge] = set()
 
     def hide_rows(self, first: int, last: int) -> None:
         """Rows from *first* to *last*, counted from 1, are hidden."""
@@ -163,6 +185,28 @@ class ViewBuilder:
         if self._counts(number, position):
             self._struck[number] = (*self._struck.get(number, ()), position)
 
+    def unsee(self, number: int, position: int) -> None:
+        """
+        Record that nobody sees what a cell holds.
+
+        Raises:
+            FileRefused: when there are millions.
+        """
+        if self._counts(number, position):
+            self._unseen[number] = (*self._unseen.get(number, ()), position)
+
+    def rule(self, place: Merge, *, is_read: bool = True) -> None:
+        """
+        Record where a conditional format can hide or strike out cells; beyond `RULES_MAX` places none is kept.
+
+        Args:
+            place: The cells.
+            is_read: Whether its effect is known to be one of these.
+        """
+        rules = self._rules if is_read else self._unread_rules
+        if len(rules) < RULES_MAX:
+            rules.add(place)
+
     def comment(self, number: int, position: int, text: str) -> None:
         """Record a comment; those beyond `COMMENTS_MAX` are left aside."""
         if len(self._comments) < COMMENTS_MAX and number >= 1:
@@ -203,4 +247,7 @@ class ViewBuilder:
             merges=tuple(sorted(self._merges)),
             struck=self._struck,
             comments=tuple(sorted(self._comments)),
+            unseen=self._unseen,
+            rules=tuple(sorted(self._rules)),
+            unread_rules=tuple(sorted(self._unread_rules)),
         )

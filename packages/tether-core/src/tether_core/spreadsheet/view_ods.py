@@ -17,9 +17,10 @@ from xml.parsers import expat
 
 import msgspec
 
+from tether_core.spreadsheet.ink import BLACK, WHITE, colour, is_hidden
 from tether_core.spreadsheet.number_formats import currency_mark, mark_of
 from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
-from tether_core.spreadsheet.view_xlsx import DoctypeFound, parse_xml
+from tether_core.spreadsheet.view_xlsx import DoctypeFound, parse_xml, place_of
 
 __all__ = ["look"]
 
@@ -33,6 +34,7 @@ _WORDS: Final = (
     b'display="false"',
     b":formula=",
     b"annotation",
+    b"conditional-format",
     b"='",
     b"<!",
 )
@@ -44,6 +46,8 @@ _NUMBERS: Final = frozenset(("number", "fraction", "scientific-number"))
 _ABOVE_ZERO: Final = re.compile(r"value\(\)>=?0(?:\.0+)?")
 _FLAT: Final = re.compile(r"0*(?:\.0*)?(?:cm|mm|in|pt|pc|px)?")
 _ERROR: Final = re.compile(r"#\S+|Err:\d{3}")
+# "Sheet1.A2:Sheet1.C9", or one cell; the sheet's name may be quoted.
+_ADDRESS: Final = re.compile(r"\.(\$?[A-Z]{1,3}\$?[0-9]{1,7})", re.ASCII)
 _Value = TypeVar("_Value")
 
 
@@ -106,15 +110,17 @@ class _Found(msgspec.Struct, frozen=True):
         struck: Of cells, those that strike out.
         struck_texts: Of parts of a text, likewise.
         flat: Of rows and columns, those of no height or width.
+        unseen: Of cells, those whose letters have the colour of what is behind them.
     """
 
     marks: dict[str, str]
     struck: frozenset[str]
     struck_texts: frozenset[str]
     flat: frozenset[str]
+    unseen: frozenset[str]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({*self.marks, *self.struck, *self.struck_texts, *self.flat})
+        return iter({*self.marks, *self.struck, *self.struck_texts, *self.flat, *self.unseen})
 
 
 class _Styles:
@@ -129,6 +135,8 @@ class _Styles:
         ] = {}  # name to whether the style says that it strikes out, where it says so
         self._struck_texts: set[str] = set()
         self._flat: set[str] = set()
+        self._letters: dict[str, str] = {}
+        self._paper: dict[str, str] = {}
         self._format = ""
         self._code: list[str] = []
         self._percent = False
@@ -181,9 +189,20 @@ class _Styles:
                 self._struck[style] = kind != "none"
             elif kind not in (None, "none") and family == "text":
                 self._struck_texts.add(style)
+        if family == "table-cell":
+            self._colours(name, values, style)
         size = values.get("row-height") if family == "table-row" else values.get("column-width")
         if size is not None and _FLAT.fullmatch(size):
             self._flat.add(style)
+
+    def _colours(self, name: str, values: dict[str, str], style: str) -> None:
+        """Note which colours the style of a cell names."""
+        if name == "text-properties" and values.get("use-window-font-color") == "true":
+            self._letters[style] = BLACK
+        elif name == "text-properties" and (rgb := values.get("color")):
+            self._letters[style] = colour(rgb=rgb.lstrip("#"))
+        elif name == "table-cell-properties" and (rgb := values.get("background-color")):
+            self._paper[style] = WHITE if rgb == "transparent" else colour(rgb=rgb.lstrip("#"))
 
     def _end(self, name: str) -> None:
         name = name.rpartition(":")[2]
@@ -198,13 +217,22 @@ class _Styles:
 
     def found(self) -> _Found:
         """The styles that change what a person sees."""
-        marks, struck = {}, set()
+        marks, struck, unseen = {}, set(), set()
         for name in self._cells:
+            letters = self._inherited(name, self._letters.get) or BLACK
+            if is_hidden(letters, on=self._inherited(name, self._paper.get) or WHITE):
+                unseen.add(name)
             if mark := self._mark(self._inherited(name, lambda style: self._cells[style][0] or None) or ""):
                 marks[name] = mark
             if self._inherited(name, self._struck.get):
                 struck.add(name)
-        return _Found(marks, frozenset(struck), frozenset(self._struck_texts), frozenset(self._flat))
+        return _Found(
+            marks,
+            frozenset(struck),
+            frozenset(self._struck_texts),
+            frozenset(self._flat),
+            frozenset(unseen),
+        )
 
     def _mark(self, style: str) -> str:
         """What a number format shows beside an amount above zero."""
@@ -265,11 +293,12 @@ class _TableReader:
         self._in_text = False
         self._struck_part = False
         self._comment: list[str] | None = None
+        self._conditional = ""
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
 
-    def _start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901 - one branch an element
+    def _start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901, PLR0912 - one branch an element
         name = name.rpartition(":")[2]
         if name == "table":
             if self._depth or _local(attributes).get("name") == self._sheet:
@@ -299,6 +328,20 @@ class _TableReader:
                 self.builder.hide_columns(first, self._column - 1)
         elif name in ("table-row-group", "table-column-group"):
             self._hidden_groups.append(_local(attributes).get("display") == "false")
+        elif name == "conditional-format":
+            self._conditional = _local(attributes).get("target-range-address", "")
+        elif name == "condition":
+            style = _local(attributes).get("apply-style-name", "")
+            if style in self._found.struck or style in self._found.unseen:
+                for address in self._conditional.split():
+                    self._rule(address)
+
+    def _rule(self, address: str) -> None:
+        """Note where a condition hides or strikes out."""
+        places = [place for text in _ADDRESS.findall(address) if (place := place_of(text)) is not None]
+        if places:
+            first, last = places[0], places[-1]
+            self.builder.rule(Merge(first[0], last[0], first[1], last[1]))
 
     def _end(self, name: str) -> None:
         name = name.rpartition(":")[2]
@@ -349,13 +392,16 @@ class _TableReader:
         struck = self._struck_part or (
             bool(self._text) and self._style_of(values, first) in self._found.struck
         )
-        if mark or struck:
+        unseen = bool(self._text) and self._style_of(values, first) in self._found.unseen
+        if mark or struck or unseen:
             for number in range(self._row, self._row + self._repeated):
                 for position in range(first, self._position):
                     if mark:
                         self.builder.mark(number, position, mark)
                     if struck:
                         self.builder.strike(number, position)
+                    if unseen:
+                        self.builder.unsee(number, position)
 
     def _mark_of(self, attributes: dict[str, str], values: dict[str, str], position: int) -> str:
         text = "".join(self._text).strip()

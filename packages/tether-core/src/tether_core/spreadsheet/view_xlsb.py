@@ -5,17 +5,20 @@ The parts are streams of binary records in a zip archive. The records of a sheet
 
 Source: [MS-XLSB] 2.1.4 (records), 2.4.160 (BrtBundleSh), 2.4.668 (BrtFmt), 2.4.876 (BrtXF), 2.4.752 (BrtRowHdr), 2.4.324
 (BrtColInfo), 2.4.314 (BrtCellError), 2.4.706 (BrtMergeCell), 2.4.149 (BrtFont), 2.4.28 (BrtBeginComment),
-2.4.347 (BrtCommentText).
+2.4.347 (BrtCommentText), 2.4.157 (BrtFill), 2.5.4 (BrtColor), 2.4.820 (BrtSSTItem), 2.4.23 (BrtBeginConditionalFormatting).
 """
 
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final
 from xml.parsers import expat
 
-from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
+import msgspec
+
+from tether_core.spreadsheet.ink import BLACK, WHITE, colour, is_hidden
+from tether_core.spreadsheet.number_formats import BUILT_IN, hides_text, mark_of
 from tether_core.spreadsheet.view import BLIND, Merge, View, ViewBuilder
 from tether_core.spreadsheet.view_xls import ERRORS
 from tether_core.spreadsheet.view_xlsx import DoctypeFound, related_parts, sheet_parts
@@ -26,9 +29,12 @@ _PART_BYTES_MAX: Final = 512 << 20
 _SHEET, _FORMAT, _XF, _XFS_BEGIN, _XFS_END = 156, 44, 47, 617, 618
 _ROW, _RK, _ERROR, _REAL, _FORMULA_NUMBER, _FORMULA_ERROR = 0, 2, 3, 5, 9, 11
 _COLUMN, _MERGE, _FILTER = 60, 176, 161
-_FONT, _COMMENT, _COMMENT_TEXT = 43, 635, 637
-_CELLS: Final = frozenset(range(1, 12))
+_FONT, _FILL, _COMMENT, _COMMENT_TEXT = 43, 45, 635, 637
+_SHARED_CELL, _SHARED_TEXT, _RICH_CELL, _CONDITIONAL = 7, 19, 62, 461
+_CELLS: Final = frozenset((*range(1, 12), _RICH_CELL))
 _STRIKE: Final = 0x0008
+_SOLID: Final = 1
+_RULE_PLACES_MAX: Final = 100
 
 
 def look(source: BinaryIO, sheet: str) -> View:
@@ -52,13 +58,16 @@ def look(source: BinaryIO, sheet: str) -> View:
             part, styles_part = related_parts(archive, members.get("xl/_rels/workbook.bin.rels"), identity)
             if part is None or part.lower() not in members:
                 return BLIND
-            styles, struck = _styles(
+            styles = _styles(
                 _part(archive, members.get((styles_part or "xl/styles.bin").lower()), needed=False)
             )
+            if any(styles.fonts):
+                texts = _part(archive, members.get("xl/sharedstrings.bin"), needed=False)
+                styles = msgspec.structs.replace(styles, texts=_struck_texts(texts, styles.fonts))
             builder = ViewBuilder()
             for comments in sheet_parts(archive, members, part, kind="/comments"):
                 _comments(builder, _part(archive, comments))
-            return _look(builder, _part(archive, members[part.lower()]), styles, struck)
+            return _look(builder, _part(archive, members[part.lower()]), styles)
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -123,26 +132,92 @@ def _identity(book: bytes, sheet: str) -> str:
     raise KeyError
 
 
-def _styles(data: bytes) -> tuple[dict[int, str], set[int]]:
-    """The styles whose number format adds something, with what it adds, and those that are struck out."""
-    formats, marks, struck = dict(BUILT_IN), dict[int, str](), set[int]()
-    fonts: list[bool] = []
+class _Styles(msgspec.Struct, frozen=True):
+    """
+    What the cell styles add to a value, by their numbers.
+
+    Attributes:
+        marks: What the number format shows beside a number.
+        struck: Those that strike a cell out.
+        unseen: Those whose letters have the colour of what is behind them, or whose format shows nothing of a text.
+        fonts: Whether each font strikes out.
+        texts: The shared texts of which a part is struck out.
+    """
+
+    marks: dict[int, str]
+    struck: frozenset[int]
+    unseen: frozenset[int]
+    fonts: tuple[bool, ...]
+    texts: frozenset[int] = frozenset()
+
+
+def _styles(data: bytes) -> _Styles:  # noqa: C901 - one branch a record
+    formats, marks = dict(BUILT_IN), dict[int, str]()
+    blank, struck, unseen = set[int](), set[int](), set[int]()
+    fonts: list[tuple[bool, str]] = []
+    fills: list[str] = []
     inside, index = False, 0
     for code, at in _records(data):
         if code == _FORMAT:
-            formats[struct.unpack_from("<H", data, at)[0]] = mark_of(_text(data, at + 2)[0])
+            number, text = struct.unpack_from("<H", data, at)[0], _text(data, at + 2)[0]
+            formats[number] = mark_of(text)
+            if hides_text(text):
+                blank.add(number)
         elif code == _FONT:
-            fonts.append(bool(struct.unpack_from("<H", data, at + 2)[0] & _STRIKE))
+            is_struck = bool(struct.unpack_from("<H", data, at + 2)[0] & _STRIKE)
+            fonts.append((is_struck, _colour(data, at + 12, own=BLACK)))
+        elif code == _FILL:
+            (pattern,) = struct.unpack_from("<I", data, at)
+            paper = _colour(data, at + 4, own=WHITE) if pattern == _SOLID else ""
+            fills.append(paper if pattern else WHITE)
         elif code in (_XFS_BEGIN, _XFS_END):
             inside = code == _XFS_BEGIN
         elif code == _XF and inside:
-            number, font = struct.unpack_from("<HH", data, at + 2)
+            number, font, fill = struct.unpack_from("<3H", data, at + 2)
             if mark := formats.get(number, ""):
                 marks[index] = mark
-            if font < len(fonts) and fonts[font]:
+            is_struck, letters = fonts[font] if font < len(fonts) else (False, BLACK)
+            if is_struck:
                 struck.add(index)
+            if number in blank or is_hidden(letters, on=fills[fill] if fill < len(fills) else WHITE):
+                unseen.add(index)
             index += 1
-    return marks, struck
+    return _Styles(marks, frozenset(struck), frozenset(unseen), tuple([is_struck for is_struck, _ in fonts]))
+
+
+def _colour(data: bytes, at: int, *, own: str) -> str:
+    """Read a colour; *own* is that of the window, where none is named."""
+    kind, index = data[at] >> 1, data[at + 1]
+    (tint,) = struct.unpack_from("<h", data, at + 2)
+    if kind == 1:
+        return own if index in (64, 65) else colour(indexed=str(index))
+    if kind == 2:
+        return colour(rgb=data[at + 4 : at + 7].hex())
+    return colour(theme=str(index), tint=str(tint)) if kind == 3 else own
+
+
+def _struck_texts(data: bytes, fonts: Sequence[bool]) -> frozenset[int]:
+    """Find the shared texts of which a part is struck out, by their numbers."""
+    found = set[int]()
+    number = 0
+    for code, at in _records(data):
+        if code == _SHARED_TEXT:
+            if data[at] & 1 and _is_struck(data, at + 1, fonts):
+                found.add(number)
+            number += 1
+    return frozenset(found)
+
+
+def _is_struck(data: bytes, at: int, fonts: Sequence[bool]) -> bool:
+    """Whether a part of a text with runs is struck out."""
+    text, end = _text(data, at)
+    (count,) = struct.unpack_from("<I", data, end)
+    runs = [struct.unpack_from("<HH", data, end + 4 + 4 * index) for index in range(count)]
+    ends = [*(first for first, _ in runs[1:]), len(text)]
+    return any(
+        font < len(fonts) and fonts[font] and text[first:last].strip()
+        for (first, font), last in zip(runs, ends, strict=True)
+    )
 
 
 def _comments(builder: ViewBuilder, data: bytes) -> None:
@@ -154,8 +229,8 @@ def _comments(builder: ViewBuilder, data: bytes) -> None:
             builder.comment(row + 1, position, _text(data, at + 1)[0])
 
 
-def _look(  # noqa: C901 - one branch a record
-    builder: ViewBuilder, data: bytes, styles: dict[int, str], struck: set[int]
+def _look(  # noqa: C901, PLR0912 - one branch a record
+    builder: ViewBuilder, data: bytes, styles: _Styles
 ) -> View:
     unpack = struct.Struct("<II").unpack_from
     row = 0
@@ -165,10 +240,16 @@ def _look(  # noqa: C901 - one branch a record
             style &= 0xFFFFFF
             if code in (_ERROR, _FORMULA_ERROR):
                 builder.mark(row, column, ERRORS.get(data[at + 8], "#N/A"))
-            elif code in (_RK, _REAL, _FORMULA_NUMBER) and style in styles:
-                builder.mark(row, column, styles[style])
-            if style in struck:
+            elif code in (_RK, _REAL, _FORMULA_NUMBER) and style in styles.marks:
+                builder.mark(row, column, styles.marks[style])
+            if (
+                style in styles.struck
+                or (code == _SHARED_CELL and unpack(data, at + 4)[1] in styles.texts)
+                or (code == _RICH_CELL and data[at + 8] & 1 and _is_struck(data, at + 9, styles.fonts))
+            ):
                 builder.strike(row, column)
+            if style in styles.unseen:
+                builder.unsee(row, column)
         elif code == _ROW:
             row = unpack(data, at)[0] + 1
             if data[at + 11] & 0x10 or not struct.unpack_from("<H", data, at + 8)[0]:
@@ -182,4 +263,9 @@ def _look(  # noqa: C901 - one branch a record
             builder.merge(Merge(first_row + 1, last_row + 1, first, last))
         elif code == _FILTER:
             builder.filtered = True
+        elif code == _CONDITIONAL:
+            (count,) = struct.unpack_from("<I", data, at + 8)
+            for index in range(min(count, _RULE_PLACES_MAX)):
+                first_row, last_row, first, last = struct.unpack_from("<4I", data, at + 12 + 16 * index)
+                builder.rule(Merge(first_row + 1, last_row + 1, first, last), is_read=False)
     return builder.view()

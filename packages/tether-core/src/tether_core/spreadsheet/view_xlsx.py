@@ -6,7 +6,7 @@ that. Only where one occurs is the XML parsed, event by event, in constant memor
 type declaration, by which XML can expand without limit, occurs in no valid workbook and ends the scan.
 
 Source: ECMA-376 part 1, 18.3.1.73 (row), 18.3.1.4 (c), 18.3.1.13 (col), 18.3.1.55 (mergeCell), 18.3.1.2 (autoFilter), 18.8 (styles),
-18.4 (shared strings), 18.7 (comments); [MS-XLSX] 2.6.205 (threadedComment).
+18.4 (shared strings), 18.7 (comments), 18.3.1.18 (conditionalFormatting), 18.8.14 (dxf); [MS-XLSX] 2.6.205 (threadedComment).
 """
 
 import posixpath
@@ -19,10 +19,11 @@ from xml.parsers import expat
 
 import msgspec
 
-from tether_core.spreadsheet.number_formats import BUILT_IN, mark_of
-from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
+from tether_core.spreadsheet.ink import BLACK, WHITE, colour, is_hidden
+from tether_core.spreadsheet.number_formats import BUILT_IN, hides_text, mark_of
+from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, RULES_MAX, Merge, View, ViewBuilder
 
-__all__ = ["DoctypeFound", "look", "parse_xml", "related_parts", "sheet_parts"]
+__all__ = ["DoctypeFound", "look", "parse_xml", "place_of", "related_parts", "sheet_parts"]
 
 _CHUNK_BYTES: Final = 1 << 20
 _OVERLAP_BYTES: Final = 64
@@ -41,8 +42,10 @@ _WORDS: Final = (
     b"/></c>",
     b":row",
     b"strike",
+    b"showValue",
     b"<!",
 )
+_CONDITIONAL: Final = b"conditionalFormatting"
 _REFERENCE: Final = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})", re.ASCII)
 # The parts of the styles; a font or a format means something else in each.
 _STYLE_PARTS: Final = frozenset(
@@ -232,7 +235,7 @@ def _comments(
         for info in sheet_parts(archive, members, part, kind=kind):
             found.update(_texts_of(archive, info, element))
     for reference, text in found.items():
-        if (place := _place(reference)) is not None:
+        if (place := place_of(reference)) is not None:
             builder.comment(*place, text)
 
 
@@ -315,38 +318,116 @@ class _Styles(msgspec.Struct, frozen=True):
     Attributes:
         marks: What the number format shows beside a number.
         struck: Those that strike a cell out.
+        unseen: Those whose letters have the colour of what is behind them, or whose format shows nothing of a text.
+        hiding: Formats of conditions, by their numbers, that strike a cell out or hide what it holds.
         texts: Shared texts that are struck out, or a part of them.
     """
 
     marks: dict[str, str]
     struck: frozenset[str]
+    unseen: frozenset[str]
+    hiding: frozenset[str]
     texts: frozenset[str] = frozenset()
 
 
-def _styles(archive: zipfile.ZipFile, info: zipfile.ZipInfo | None) -> _Styles:
-    """Find the cell styles that show more than their number."""
+class _Look(msgspec.Struct):
+    """
+    How a font, a fill or the format of a condition makes a cell look.
+
+    Attributes:
+        struck: Whether it strikes out.
+        letters: The colour of the letters.
+        paper: What is behind them; empty for a pattern.
+        blank: Whether its number format shows nothing.
+        part: The element that a colour belongs to.
+    """
+
+    struck: bool = False
+    letters: str = BLACK
+    paper: str = WHITE
+    blank: bool = False
+    part: str = ""
+
+    @property
+    def hides(self) -> bool:
+        """Whether a cell that looks like this is struck out or cannot be seen."""
+        return self.struck or self.blank or is_hidden(self.letters, on=self.paper)
+
+    def add(self, name: str, attributes: Mapping[str, str], *, paper: str) -> None:
+        """
+        Apply an element.
+
+        Args:
+            paper: The element that names what is behind the letters: that of cells stands in front, that of conditions behind.
+        """
+        if name in ("font", "fill", "border"):
+            self.part = name
+        elif name == "strike":
+            self.struck = attributes.get("val", "1") in _TRUE
+        elif name == "color" and self.part in ("", "font"):
+            self.letters = _colour(attributes)
+        elif name == "patternFill" and attributes.get("patternType") == "none":
+            self.part = "none"  # what follows is not shown
+        elif name == "gradientFill" or (
+            name == "patternFill" and attributes.get("patternType", "solid") != "solid"
+        ):
+            self.part, self.paper = "none", ""
+        elif name == paper and self.part != "none":
+            # The colours of the system are the window's own.
+            own = attributes.get("auto") in _TRUE or attributes.get("indexed") in ("64", "65")
+            self.paper = WHITE if own else _colour(attributes)
+        elif name == "numFmt":
+            code = attributes.get("formatCode", "")
+            self.blank = mark_of(code) == "not shown" or hides_text(code)
+
+
+def _colour(attributes: Mapping[str, str]) -> str:
+    get = attributes.get
+    return colour(rgb=get("rgb"), theme=get("theme"), indexed=get("indexed"), tint=get("tint"))
+
+
+def _styles(  # noqa: C901 - one branch an element
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo | None
+) -> _Styles:
+    """Find the cell styles that show more, or less, than their value."""
     formats = {str(number): mark for number, mark in BUILT_IN.items()}
-    marks: dict[str, str] = {}
-    struck: set[str] = set()
-    struck_fonts: set[str] = set()
-    inside, index = False, 0
-    in_fonts, fonts = False, 0
+    blank = set[str]()
+    marks, struck, unseen = dict[str, str](), set[str](), set[str]()
+    looks: dict[str, list[_Look]] = {"fonts": [], "fills": [], "dxfs": []}
+    begins = {"fonts": "font", "fills": "fill", "dxfs": "dxf"}
+    part, index = "", 0
     for name, attributes in _elements(archive, info):
         if name in _STYLE_PARTS:
-            in_fonts, inside = name == "fonts", name == "cellXfs"
-        elif in_fonts and name == "font":
-            fonts += 1
-        elif in_fonts and name == "strike" and attributes.get("val", "1") in _TRUE:
-            struck_fonts.add(str(fonts - 1))
+            part = name
+        elif name == begins.get(part):
+            looks[part].append(_Look())
+        elif found := looks.get(part):
+            found[-1].add(name, attributes, paper="bgColor" if part == "dxfs" else "fgColor")
         elif name == "numFmt":
-            formats[attributes.get("numFmtId", "")] = mark_of(attributes.get("formatCode", ""))
-        elif name == "xf" and inside:
+            number, code = attributes.get("numFmtId", ""), attributes.get("formatCode", "")
+            formats[number] = mark_of(code)
+            if hides_text(code):
+                blank.add(number)
+        elif name == "xf" and part == "cellXfs":
             if mark := formats.get(attributes.get("numFmtId", ""), ""):
                 marks[str(index)] = mark
-            if attributes.get("fontId") in struck_fonts:
+            font, fill = (
+                _at(looks["fonts"], attributes.get("fontId")),
+                _at(looks["fills"], attributes.get("fillId")),
+            )
+            if font.struck:
                 struck.add(str(index))
+            if is_hidden(font.letters, on=fill.paper) or attributes.get("numFmtId") in blank:
+                unseen.add(str(index))
             index += 1
-    return _Styles(marks, frozenset(struck))
+    hiding = frozenset(str(number) for number, look in enumerate(looks["dxfs"]) if look.hides)
+    return _Styles(marks, frozenset(struck), frozenset(unseen), hiding)
+
+
+def _at(looks: list[_Look], number: str | None) -> _Look:
+    """The look of a number; a plain one where the part has none."""
+    place = int(number) if number is not None and number.isascii() and number.isdigit() else -1
+    return looks[place] if 0 <= place < len(looks) else _Look()
 
 
 def _remarkable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: _Styles) -> bool:
@@ -354,16 +435,17 @@ def _remarkable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: _Styles
     styled = None
     if styles.texts:
         return True
-    if styles.marks or styles.struck:
-        numbers = "|".join(sorted({*styles.marks, *styles.struck}))
+    if named := {*styles.marks, *styles.struck, *styles.unseen}:
+        numbers = "|".join(sorted(named))
         styled = re.compile(rf"""\ss\s*=\s*["'](?:{numbers})["']""".encode())
+    words = (*_WORDS, _CONDITIONAL) if styles.hiding else _WORDS
     with archive.open(info) as stream:
         overlap = b""
         while chunk := stream.read(_CHUNK_BYTES):
             window = overlap + chunk
             if not overlap and (b"\0" in chunk[:4] or b"<" not in chunk[:200]):
                 return True  # another encoding than one of bytes
-            if any(word in window for word in _WORDS) or (styled is not None and styled.search(window)):
+            if any(word in window for word in words) or (styled is not None and styled.search(window)):
                 return True
             overlap = window[-_OVERLAP_BYTES:]
     return False
@@ -384,10 +466,17 @@ def _zero(size: str) -> bool:
         return False
 
 
-def _place(reference: str) -> tuple[int, int] | None:
-    """Read "C3" as row 3, position 2."""
+def place_of(reference: str) -> tuple[int, int] | None:
+    """Read "C3" or "$C$3" as row 3, position 2; `None` for what is no cell."""
     match = _REFERENCE.fullmatch(reference)
     return None if match is None else (int(match[2]), _column(match[1]))
+
+
+def _range(reference: str) -> Merge | None:
+    """Read "A2:C9", or one cell."""
+    first, _, last = reference.partition(":")
+    start, end = place_of(first), place_of(last or first)
+    return None if start is None or end is None else Merge(start[0], end[0], start[1], end[1])
 
 
 def _sheet(builder: ViewBuilder, archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: _Styles) -> None:
@@ -406,6 +495,9 @@ class _SheetReader:
         self._parser = parser
         self._styles = styles.marks
         self._struck = styles.struck
+        self._unseen = styles.unseen
+        self._hiding = styles.hiding
+        self._conditional = ""
         self._texts = styles.texts
         self._row = 0
         self._position: int | str | None = -1  # of the latest cell, or its reference
@@ -432,6 +524,8 @@ class _SheetReader:
                 self.builder.mark(self._row, self._here(), self._styles[attributes["s"]])
             if attributes.get("s") in self._struck:
                 self.builder.strike(self._row, self._here())
+            if attributes.get("s") in self._unseen:
+                self.builder.unsee(self._row, self._here())
             if kind == "s" and self._texts:
                 self._shared = []
         elif name == "v":
@@ -459,7 +553,7 @@ class _SheetReader:
     def _here(self) -> int:
         """The position of the latest cell."""
         if isinstance(self._position, str):
-            place = _place(self._position)
+            place = place_of(self._position)
             self._position = -1 if place is None else place[1]
         return self._position or 0
 
@@ -488,7 +582,7 @@ class _SheetReader:
         ):
             self.builder.hide_rows(self._row, self._row)
 
-    def _other(self, name: str, attributes: dict[str, str]) -> None:
+    def _other(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901 - one branch an element
         """Read the elements around the rows."""
         if name == "col":
             width = attributes.get("width")
@@ -497,10 +591,16 @@ class _SheetReader:
                     int(attributes.get("min", "1")) - 1, int(attributes.get("max", "1")) - 1
                 )
         elif name == "mergeCell":
-            first, _, last = attributes.get("ref", "").partition(":")
-            start, end = _place(first), _place(last or first)
-            if start is not None and end is not None:
-                self.builder.merge(Merge(start[0], end[0], start[1], end[1]))
+            if (place := _range(attributes.get("ref", ""))) is not None:
+                self.builder.merge(place)
+        elif name == "conditionalFormatting":
+            self._conditional = attributes.get("sqref", "")
+        elif (name == "cfRule" and attributes.get("dxfId") in self._hiding) or (
+            name in ("dataBar", "iconSet") and attributes.get("showValue", "1") not in _TRUE
+        ):
+            for reference in self._conditional.split()[:RULES_MAX]:
+                if (place := _range(reference)) is not None:
+                    self.builder.rule(place)
         elif name == "autoFilter":
             self.builder.filtered = True
         elif name == "sheetPr":
