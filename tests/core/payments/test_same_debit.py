@@ -358,6 +358,14 @@ def test_what_other_uploads_did_about_an_item(
     assert said - {"tried_days_ago"} == ({field} if field else set())
 
 
+def test_days_are_those_of_the_banks() -> None:
+    """A person reads the day of the statement; by UTC a debit of the late evening would be shown a day before it."""
+    late = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
+    before = [EarlierDebit(key_of("R", None, None), 1000, late, "collected", 7, "once")]
+    ((match,),) = matches([(2, key_of("R", None, None), 1000)], before, now=NOW).values()
+    assert match.on.isoformat() == "2026-03-02"
+
+
 def test_an_answer_counts_for_what_was_asked_about() -> None:
     """The answer "collect again" does not apply to debits submitted afterwards, nor to a named item of a reference."""
     before = [earlier(NONE, days=3, due_item="once")]

@@ -39,6 +39,32 @@ def test_a_column_of_directions_is_a_question(header: str, debit: str, credit: s
     assert [question.code for question in plan.questions] == ["direction_column"]
 
 
+def test_the_statement_of_an_account_is_a_question() -> None:
+    """Else everybody who has paid would be debited for it: incoming payments have positive amounts there."""
+    head = "Buchungstag;Buchungstext;Verwendungszweck;Beguenstigter/Zahlungspflichtiger;Kontonummer/IBAN;Betrag;Waehrung"
+    words = (
+        "GUTSCHR. UEBERWEISUNG",
+        "KARTENZAHLUNG",
+        "LOHN  GEHALT",
+        "DAUERAUFTRAG",
+        "FOLGELASTSCHRIFT",
+        "ENTGELTABSCHLUSS",
+    )
+    rows_ = [f"30.11.26;{word};x;Person {n};{(A, B, C)[n % 3]};1{n},00;EUR" for n, word in enumerate(words)]
+    plan = _plan("\n".join((head, *rows_)))
+    assert isinstance(plan, Plan)
+    assert "direction_column" in [question.code for question in plan.questions]
+
+
+def test_names_of_banks_are_no_directions() -> None:
+    """Else every list from France would be asked about."""
+    banks = ("Crédit Agricole", "Crédit Mutuel", "Crédit Lyonnais")
+    rows_ = [f"Person {n};{(A, B, C)[n % 3]};1{n},00;{bank}" for n, bank in enumerate(banks)]
+    plan = _plan("\n".join(("Nom;IBAN;Montant;Agence", *rows_)))
+    assert isinstance(plan, Plan)
+    assert plan.questions == ()
+
+
 @pytest.mark.parametrize("header", ["Zahlungsart", "payment method", "Mode de paiement", "betaalwijze"])
 def test_several_ways_of_payment_are_a_question(header: str) -> None:
     """Else those who pay by transfer would be debited too."""

@@ -11,6 +11,7 @@ from tether_core.debtor_edits import Change, Edited, Field, NotEditable, Payment
 from tether_core.events import DebtorEdited
 from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import Columns, Debtor, Problem, Rules
+from tether_core.target_calendar import bank_day
 
 from tether_stores import billing, database_epoch, debtors, events, fingerprint_key, vop
 from tether_stores.banks import bank_bic
@@ -140,7 +141,7 @@ async def edit(
     current = await version(conn, debtor_id)
     rules_of_edits.require_version(debtor_id, seen=order.version, current=current)
     await _require_editable(conn, debtor_id, upload_state=state and state[0], epoch_holds=epoch_holds)
-    done = rules_of_edits.edited(held.debtor, order.changes, today=now.date(), rules=rules)
+    done = rules_of_edits.edited(held.debtor, order.changes, today=bank_day(now), rules=rules)
     after = await _screened(
         conn, upload_id, debtor_id, order, held=held, done=done, key=key, policy=policy, now=now
     )

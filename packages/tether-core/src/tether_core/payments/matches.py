@@ -23,6 +23,7 @@ from tether_core.payments.same_debit import (
     equal,
     is_damaged,
 )
+from tether_core.target_calendar import bank_day
 
 __all__ = [
     "Collected",
@@ -102,7 +103,7 @@ class Match(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: What follows; a rule of `tether_core.screening.verdicts`.
-        on: The day of the imported debit, in UTC.
+        on: The day of the imported debit, by the banks' clock.
         days_ago: Whole days since then.
         current_status: What became of it.
         upload_id: Where it came from; `None` for another system.
@@ -172,7 +173,7 @@ def _matches(
             kind = _EXCLUDED[kind]
         if kind is not None and kind not in found:
             alike = bool(key.reference and debit.key.reference) and equal(key.reference, debit.key.reference)
-            found[kind] = Match(kind, debit.at.date(), days, debit.current_status, debit.upload_id, alike)
+            found[kind] = Match(kind, bank_day(debit.at), days, debit.current_status, debit.upload_id, alike)
     return tuple(found.values())
 
 
@@ -306,7 +307,9 @@ def elsewhere(
         if field is not None and field not in found:
             equal_reference = bool(key.reference and debit.key.reference) and alike != "different"
             kind: MatchKind = "waiting_elsewhere" if field == "waiting" else "already_collected"
-            match = Match(kind, debit.at.date(), days, debit.current_status, debit.upload_id, equal_reference)
+            match = Match(
+                kind, bank_day(debit.at), days, debit.current_status, debit.upload_id, equal_reference
+            )
             found[field] = match
     return Elsewhere(**found, tried_days_ago=tried)
 

@@ -61,6 +61,7 @@ from tether_core.payments.attempt import PAYMENT_STAGES, Attempt, AttemptState, 
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_core.refunds.refund import Outcome, Refund
 from tether_core.stated_outcomes import StatedOutcome, is_contradicted
+from tether_core.target_calendar import bank_day
 
 __all__ = [
     "AMOUNT_LINES_MAX",
@@ -296,7 +297,7 @@ def review(facts: DebitFacts, *, now: datetime) -> list[Difference]:
                 "pending_too_long",
                 attempt.id,
                 "",
-                ours=f"{attempt.state}, submitted on {facts.submitted_at.date()}",
+                ours=f"{attempt.state}, submitted on {bank_day(facts.submitted_at)}",
                 theirs="no outcome",
             )
         )
@@ -308,7 +309,7 @@ def _unreachable(facts: DebitFacts) -> list[Difference]:
     theirs = "cannot be inquired"
     found = list[Difference]()
     if facts.unreachable_at:
-        ours = f"unknown, submitted on {facts.submitted_at.date()} to {facts.unreachable_at}"
+        ours = f"unknown, submitted on {bank_day(facts.submitted_at)} to {facts.unreachable_at}"
         found.append(Difference("unreachable_identity", facts.attempt.id, "", ours=ours, theirs=theirs))
     found += [
         Difference(

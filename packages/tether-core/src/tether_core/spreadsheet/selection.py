@@ -75,6 +75,11 @@ _CREDITS: Final = _plain(
     "|haber|abono|devolución|reembolso|nota de crédito|avere|accredito|rimborso|nota di credito|nota credito|uznanie|zwrot"
     "|korekta|nota kredytowa|stornorechnung|rechnungskorrektur"
 )
+# These are credits within several words, too: "Gutschr. Überweisung", "Refund invoice 7". Others occur in names of banks and cards.
+_CREDIT_PARTS: Final = _plain(
+    "gutschrift|gutschr|guthaben|erstattung|rückerstattung|rückzahlung|auszahlung|refund|payout|remboursement|terugbetaling"
+    "|creditnota|devolución|reembolso|rimborso|accredito|zwrot|stornorechnung|rechnungskorrektur|korekta"
+)
 # Short words are credits only where the header announces directions.
 _SHORT_CREDITS: Final = _plain("h|c|cr|ct|a|ma|gu|gs|cn|av|k|ha|cre|cred")
 _DIRECTION_HEADERS: Final = _plain(
@@ -152,6 +157,7 @@ _HARMLESS_WORDS: Final = _plain(
     "|english|français|german|french|gmbh|ag|kg|e k|ug|gbr|frst|rcur|fnal|ooff|first|recurring|folge|erst|einmal|core|b2b|cor1|eur|euro"
 )
 _HARMLESS_LETTERS: Final = _plain("m|w|f|d|v|x|h|k")
+_PARTS: Final = re.compile(r"[^\W\d_]+")
 _FLAG: Final = re.compile(r"[01x*+-]", re.IGNORECASE)
 
 
@@ -216,6 +222,8 @@ def may_have_left(header: str) -> bool:
 
 def _directions(words: Mapping[str, str], *, titles: Iterable[str], several: bool) -> bool:
     if words.keys() & _CREDITS:
+        return True
+    if any(plain(part) in _CREDIT_PARTS for text in words.values() for part in _PARTS.findall(text)):
         return True
     if set(words) == {"+", "-"}:
         return True

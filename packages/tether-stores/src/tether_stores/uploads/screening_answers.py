@@ -7,6 +7,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.screening import questions
 from tether_core.screening.questions import Answer, Answered, Remembered
 from tether_core.screening.verdicts import Subject
+from tether_core.target_calendar import bank_day
 from tether_core.uploads.upload import step
 
 from tether_stores.postgres import Connection
@@ -72,6 +73,6 @@ async def decide(
         step(latest.upload.state, "decided")
     for subject, answer in given.items() if remember else ():
         groups = questions.of_subject(found.repeats, subject)
-        days_min = questions.days_ago_min(groups, today=now.date())
+        days_min = questions.days_ago_min(groups, today=bank_day(now))
         kept = Remembered(subject, answer, days_min, by, now)
         await uploads.remember(conn, kept, layout=questions.layout_key(plan), upload_id=upload_id)

@@ -21,6 +21,7 @@ from tether_core.screening import questions
 from tether_core.screening.questions import Answered, RepeatGroup
 from tether_core.screening.verdicts import QUESTIONS, Facts, Policy, Subject, Verdict, reasons
 from tether_core.spreadsheet import Decision, Plan
+from tether_core.target_calendar import bank_day
 from tether_core.uploads.upload import step
 from tether_stores import debtors
 from tether_stores.debtors import SharedAccountRow
@@ -66,7 +67,11 @@ async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Polic
     answers = dict(due.screening_answers)
     for remembered in kept:
         some = questions.of_subject(groups, remembered.subject)
-        if some and remembered.subject not in answers and questions.holds(remembered, some, today=now.date()):
+        if (
+            some
+            and remembered.subject not in answers
+            and questions.holds(remembered, some, today=bank_day(now))
+        ):
             answers[remembered.subject] = Answered(
                 remembered.answer, remembered.answered_by, remembered.answered_at, remembered=True
             )

@@ -35,6 +35,7 @@ from tether_core.jobs import INTAKE, INTAKE_SHORT
 from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.sniff import sniff
+from tether_core.target_calendar import bank_day
 from tether_core.uploads.turns import SHORT_S, Slot, Waiting, makes_room, next_upload, turn_s
 from tether_core.uploads.upload import UploadStep, step
 from tether_stores import debtors, fingerprint_key, objects
@@ -236,7 +237,7 @@ class _Reading:
                 kind=kind,
                 name=self.due.filename,
                 answers=self.due.answers,
-                today=self.due.created_at.date(),
+                today=bank_day(self.due.created_at),
                 rules=self._deps.rules,
                 plan=self.due.plan,
                 after=self.due.position.row,
@@ -288,7 +289,7 @@ class _Reading:
             found = reading.plan(file, name=self.due.filename, answers=self.due.answers)
             if isinstance(found, Refusal):
                 raise FileRefused(found)
-            today = self.due.created_at.date()
+            today = bank_day(self.due.created_at)
             return reading.preview(file, plan=found, today=today, rules=self._deps.rules)
 
         return await self._resolved(await asyncio.to_thread(planned))
@@ -323,7 +324,7 @@ class _Reading:
             self._started(rows),
             upload_id=self.due.id,
             plan=plan,
-            today=self.due.created_at.date(),
+            today=bank_day(self.due.created_at),
             rules=self._deps.rules,
             position=self.due.position,
             notes=self.due.notes,
