@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.blacklist import BLOCKING, REASONS, parse_codes, policy_for
+from tether_core.blacklist import BLOCKING, REASONS, name_key, parse_codes, policy_for
 from tether_core.errors import InvalidRequest
 
 # What is to be done with the IBAN after a return, by the meaning of the scheme's codes; kept apart from the module.
@@ -99,3 +99,35 @@ def test_a_setting_that_is_no_list_of_codes_is_refused(text: str) -> None:
     """A list with the wrong separator would be taken for one strange code, and nobody would be blocked."""
     with pytest.raises(InvalidRequest):
         parse_codes(text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "  PAT   O'NEIL-BERG ",
+        "O\u2019Neil-Berg, Pat",
+        "Pat\u00a0O'Neil Berg",
+        "Pat O'Neil\u2011Berg",
+        "\u200ePat O\u00b4Neil-Berg",
+        "\uff30at O'Neil-Berg.",
+    ],
+)
+def test_a_blocked_name_is_known_however_it_is_written(name: str) -> None:
+    """Who asked not to be debited any more is debited again, because a program wrote another apostrophe."""
+    assert name_key(name) == name_key("Pat O'Neil-Berg")
+
+
+def test_other_names_stay_different() -> None:
+    """Somebody else's block must keep nobody away."""
+    names = [
+        "Pat Neil",
+        "Pat O'Neill",
+        "Patricia O'Neil",
+        "\u674e",
+        "\u738b",
+        "--",
+        "?!",
+        "Mu\u0308ller",
+        "Muller",
+    ]
+    assert len({name_key(name) for name in names}) == len(names)

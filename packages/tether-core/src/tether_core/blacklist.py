@@ -158,9 +158,19 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def name_key(name: str) -> str:
-    """The form in which names are compared: case, blanks and the order around a comma do not matter."""
-    last, comma, first = unicodedata.normalize("NFC", name).casefold().partition(",")
-    return " ".join(f"{first} {last}".split() if comma else last.split())
+    """
+    The form in which names are compared: case, blanks, marks such as hyphens and apostrophes, and the order around a comma do not matter.
+
+    >>> name_key("O\u2019Neil-Berg, Pat\u200b") == name_key("pat o'neil berg")
+    True
+    """
+    # An accent alone stands for an apostrophe; the normal form would make it a blank with a mark.
+    name = name.replace("\u00b4", "'")
+    last, comma, first = unicodedata.normalize("NFKC", name).casefold().partition(",")
+    text = f"{first} {last}" if comma else last
+    visible = [mark for mark in text if unicodedata.category(mark) != "Cf"]
+    words = "".join([mark if unicodedata.category(mark)[0] in "LMN" else " " for mark in visible]).split()
+    return " ".join(words or text.split())
 
 
 def email_key(email: str) -> str:
