@@ -17,7 +17,10 @@ Source: ECMA-376 part 1, 18.8.31 (number formats), 18.8.30 (built-in ones); [MS-
 import re
 from typing import Final
 
-__all__ = ["BUILT_IN", "currency_mark", "hides_text", "mark_of"]
+__all__ = ["BUILT_IN", "NOT_SHOWN", "currency_mark", "hides_text", "mark_of"]
+
+# The mark of a format that shows nothing.
+NOT_SHOWN: Final = "not shown"
 
 # Formats that every workbook has and none writes down. Those with a currency (5 to 8, 41 to 44) show the one of the
 # person who looks, so they say nothing.
@@ -61,7 +64,7 @@ def mark_of(code: str) -> str:
         code = code[:255]
     sections = _sections(code)
     if len(sections) > 1 and not any(text.strip() for text in sections[0]):
-        return "not shown"
+        return NOT_SHOWN
     # Without conditions the first section shows amounts above zero; with them any section may.
     conditional = "[<" in code or "[>" in code or "[=" in code
     for body, literal in sections if conditional else sections[:1]:
@@ -137,4 +140,4 @@ def _section_mark(body: str, literal: str) -> str:  # noqa: PLR0911 - one return
         return "%"
     if digits and (scaled := _SCALED.search(body)) is not None:
         return "in thousands" if len(scaled[1]) == 1 else "in millions"
-    return "not shown" if literal.strip() and not body.strip() else ""
+    return NOT_SHOWN if literal.strip() and not body.strip() else ""

@@ -32,6 +32,7 @@ import msgspec
 
 from tether_core.spreadsheet.cells import Row, column_letters, excerpt
 from tether_core.spreadsheet.header_words import count_ibans
+from tether_core.spreadsheet.number_formats import NOT_SHOWN
 from tether_core.spreadsheet.plan import Answers, Column, Decision, Question
 from tether_core.spreadsheet.view import Merge, View
 
@@ -186,9 +187,12 @@ def _hidden_rows(
 
 
 def _is_unseen(view: View, row: Row, places: Iterable[int]) -> bool:
-    """Whether one of some cells of a row has a value that nobody sees."""
+    """Whether one of some cells of a row has a value that nobody sees; a number whose format shows nothing has its mark."""
     unseen = view.unseen.get(row.number, ())
-    return bool(unseen) and any(place in unseen and _filled(row, place) for place in places)
+    return bool(unseen) and any(
+        place in unseen and _filled(row, place) and not row.cells[place].endswith(NOT_SHOWN)
+        for place in places
+    )
 
 
 def _where(hidden: Sequence[int], unseen: Sequence[int], *, filtered: bool) -> Iterator[str]:

@@ -11,6 +11,7 @@ Source: [MS-CFB] 2.2 to 2.6 (compound files); [MS-XLS] 2.4.28 (BoundSheet8), 2.4
 
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import BinaryIO, Final
 
 from tether_core.spreadsheet.ink import BLACK, WHITE, colour, is_hidden
@@ -299,7 +300,7 @@ def _struck_texts(book: bytes, at: int, styles: _Styles) -> frozenset[int]:
         text = content.text(count, wide=bool(flags & 0x01))
         places = [content.numbers("<HH") for _ in range(runs)]
         content.take(extra)
-        for (first, font), last in zip(places, [*(place for place, _ in places[1:]), count], strict=True):
+        for (first, font), (last, _) in pairwise([*places, (count, 0)]):
             if text[first:last].strip() and styles.font_strikes(font):
                 found.add(number)
     return frozenset(found)

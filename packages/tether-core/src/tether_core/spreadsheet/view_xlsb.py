@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import BinaryIO, Final
 from xml.parsers import expat
 
@@ -213,10 +214,9 @@ def _is_struck(data: bytes, at: int, fonts: Sequence[bool]) -> bool:
     text, end = _text(data, at)
     (count,) = struct.unpack_from("<I", data, end)
     runs = [struct.unpack_from("<HH", data, end + 4 + 4 * index) for index in range(count)]
-    ends = [*(first for first, _ in runs[1:]), len(text)]
     return any(
         font < len(fonts) and fonts[font] and text[first:last].strip()
-        for (first, font), last in zip(runs, ends, strict=True)
+        for (first, font), (last, _) in pairwise([*runs, (len(text), 0)])
     )
 
 

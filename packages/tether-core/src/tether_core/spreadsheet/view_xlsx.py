@@ -20,7 +20,7 @@ from xml.parsers import expat
 import msgspec
 
 from tether_core.spreadsheet.ink import BLACK, WHITE, colour, is_hidden
-from tether_core.spreadsheet.number_formats import BUILT_IN, hides_text, mark_of
+from tether_core.spreadsheet.number_formats import BUILT_IN, NOT_SHOWN, hides_text, mark_of
 from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, RULES_MAX, Merge, View, ViewBuilder
 
 __all__ = ["DoctypeFound", "look", "parse_xml", "place_of", "related_parts", "sheet_parts"]
@@ -378,7 +378,7 @@ class _Look(msgspec.Struct):
             self.paper = WHITE if own else _colour(attributes)
         elif name == "numFmt":
             code = attributes.get("formatCode", "")
-            self.blank = mark_of(code) == "not shown" or hides_text(code)
+            self.blank = mark_of(code) == NOT_SHOWN or hides_text(code)
 
 
 def _colour(attributes: Mapping[str, str]) -> str:
