@@ -240,6 +240,7 @@ async def _of_one_account(world: World, *rows: dict[str, Any]) -> list[int]:
                 unique_id=f"a{number}",
                 payment_stage=stages.APPROVED,
                 due_item=values["due_item"],
+                try_number=1,
                 at=values["at"],
             )
         )
