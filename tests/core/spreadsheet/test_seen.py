@@ -321,7 +321,7 @@ def test_colours_of_a_theme_and_of_a_palette() -> None:
 
 
 @pytest.mark.parametrize(
-    ("look", "asks"),
+    ("look", "is_question"),
     [
         ({"font_strikeout": True}, True),
         ({"font_color": "#FFFFFF"}, True),
@@ -333,13 +333,13 @@ def test_colours_of_a_theme_and_of_a_palette() -> None:
 )
 def test_a_conditional_format_that_hides_or_strikes_out_is_a_question(
     look: dict[str, object],
-    asks: bool,  # noqa: FBT001 - a table's column
+    is_question: bool,  # noqa: FBT001 - a table's column
 ) -> None:
     """Else those who are struck out as long as a cell says that they have left would be debited."""
     data = make.seen_xlsx(LINES, rules={"A2:C4": look})
     plan = _plan(data)
-    assert [question.code for question in plan.questions] == ["conditional_format"] * asks
-    if asks:
+    assert [question.code for question in plan.questions] == ["conditional_format"] * is_question
+    if is_question:
         assert "(A2:C4)" in plan.questions[0].ask
         assert plan.questions[0].choices == ("take",)
         taken = _plan(data, Answers(hidden_rows="take"))
