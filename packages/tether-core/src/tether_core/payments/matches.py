@@ -355,6 +355,13 @@ def collect_same_item(debit: Collected, other: Collected) -> bool:
 
     The rule of `elsewhere`, for debits that have come through all the same: one was thought to have failed when the other was made.
 
+    Args:
+        debit: The one.
+        other: Another one of the same account.
+
+    Returns:
+        Whether; the order does not matter.
+
     >>> from datetime import UTC
     >>> from tether_core.payments.same_debit import key_of
     >>> march = Collected(1, 1, key_of("RE-007", None, None), "2026-03", datetime(2026, 3, 2, tzinfo=UTC))
