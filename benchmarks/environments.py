@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["PEERS", "NotInstalled", "node_modules", "programs"]
+__all__ = ["PEERS", "NotInstalled", "node_modules", "programs", "require_debian"]
 
 PEERS = Path(__file__).parent / "peers"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tether-benchmarks"
@@ -50,6 +50,18 @@ def node_modules(peer: str) -> Path:
         _run(npm, "install", "--prefix", str(place), "--ignore-scripts", "--no-audit", "--no-fund")
         _complete(place)
     return place / "node_modules"
+
+
+def require_debian(*packages: str) -> None:
+    """See that packages of Debian are installed; raises `NotInstalled`."""
+    found = subprocess.run(
+        ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}\n", *packages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.stdout.split() != ["ii"] * len(packages):
+        raise NotInstalled(f"apt-get install {' '.join(packages)}")
 
 
 def _place(peer: str, pins: Path) -> tuple[Path, bool]:

@@ -14,7 +14,7 @@ from tether_sandbox.services.program import Program
 from tether_sandbox.services.server import free_port
 
 from benchmarks.environment import Environment
-from benchmarks.environments import PEERS, node_modules, programs
+from benchmarks.environments import PEERS, node_modules, programs, require_debian
 
 __all__ = ["ALL", "Running", "Variant"]
 
@@ -68,6 +68,9 @@ class Variant(msgspec.Struct, frozen=True):
         here = PEERS / self.name
         if self.kind != "peer":
             return here, Path(), {"PYTHONPATH": str(PEERS.parents[1])}
+        if (here / "webhook.php").exists():
+            require_debian("php-fpm", "php-cli", "php-redis", "php-pgsql", "nginx-light")
+            return here, Path(), {}
         if (here / "package.json").exists():
             return here, Path(), {"NODE_PATH": str(node_modules(self.name)), "NODE_ENV": "production"}
         return here, programs(self.name), {"PYTHONPATH": str(here), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -130,5 +133,13 @@ ALL = (
         "node {here}/server.js {port}",
         "node {here}/worker.js",
         ("llen", "bull:notifications:wait"),
+    ),
+    Variant(
+        "php_redis",
+        "PHP-FPM, nginx, a queue in Redis",
+        "peer",
+        "{here}/serve.sh {port}",
+        "{here}/work.sh",
+        ("llen", "notifications"),
     ),
 )
