@@ -186,6 +186,7 @@ _PLAIN: Final = {
     "fingerprint_key": """
         recorded share hold record replace is_unused samples open supersede begin debtors_after former_accounts rekey_former_accounts lock_attempts rekey_debtors rekey_attempts entries_of merge_entry end_merged advance unmatched rekeyings
     """,
+    "accounts/account_pauses": "pauses",
     "accounts/gateway_accounts": """
         enable rows
     """,
@@ -487,6 +488,13 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "count_max": 10_000,
         },
         "none configured": {"keys": [], "accounts": [], "count_max": 10_000, "reads_max": 25_000},
+    },
+    "accounts/gateway_identities.open_by_account": {
+        "": {"accounts": ["default", "second"], "count_max": 10_000, "reads_max": 25_000}
+    },
+    **{
+        f"accounts/account_pauses.{name}": {"": {"account": "second", "paused_by": "x", "reason": "x"}}
+        for name in ("share", "hold", "is_paused", "pause", "resume")
     },
     "blacklist.lock_disputed": {"entry": {"account": False}, "account": {"account": True}},
     "blacklist.forgive": {"entry": {"account": False}, "account": {"account": True}},

@@ -220,6 +220,13 @@ def _operates(tether: _Tether) -> None:
     tether("queues", "retry-all", "--reason", "a test", code=2)  # nobody agreed
     assert "Nothing is submitted again" in tether("queues", "retry-all", "--reason", "a test", "--yes")
     tether("queues", "pause", "no/such", "--reason", "x", code=2)
+    assert (
+        tether.json("accounts", "pause", "default", "--reason", "they asked for it")["paused_by"] == "tests"
+    )
+    assert "they asked for it" in tether("accounts", "list")
+    assert tether.json("accounts", "list")[0]["passwords"] == 1
+    tether("accounts", "resume", "default")
+    tether("accounts", "pause", "no-such", "--reason", "x", code=2)
     assert len(tether.json("workers", "list")["workers"]) == 1
 
     figure = tether.json("figures", "by", "total")["groups"][0]
@@ -344,7 +351,7 @@ def _structs() -> list[tuple[str, type[msgspec.Struct]]]:
 
     subjects = (
         "uploads billing payments refunds inquiry_orders notifications blacklist reconciliation health "
-        "operation figures people debtors"
+        "operation accounts figures people debtors"
     ).split()
     modules = [importlib.import_module(f"tether_client.{name}") for name in subjects]
     return [(name, getattr(module, name)) for module in modules for name in module.__all__]

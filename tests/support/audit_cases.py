@@ -232,6 +232,15 @@ CASES: Final[dict[str, Call]] = {
         {"json": WHY},
         after="POST /api/schedules/{schedule_id:int}/resume",
     ),
+    "POST /api/gateway-accounts/{name:str}/pause": Call(
+        "/api/gateway-accounts/default/pause", "account.paused", ("account", "default"), {"json": WHY}
+    ),
+    "POST /api/gateway-accounts/{name:str}/resume": Call(
+        "/api/gateway-accounts/default/resume",
+        "account.resumed",
+        ("account", "default"),
+        after="POST /api/gateway-accounts/{name:str}/pause",
+    ),
     "POST /api/queues/{name:str}/pause": Call(
         "/api/queues/billing/pause", "queue.paused", ("queue", "billing"), {"json": WHY}
     ),

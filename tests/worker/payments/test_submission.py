@@ -20,10 +20,12 @@ from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_i
 from tether_sandbox.services.server import free_port
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing, blacklist
+from tether_stores.accounts import account_pauses
 from tether_stores.accounts.gateway_accounts import GatewayAccount, new_key, put
 from tether_stores.blacklist import ManualEntry
 from tether_stores.limits import Limiter, current_status
 from tether_stores.payments import billing_run_counts
+from tether_stores.postgres import transaction
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, pause_account, plan_chunk, try_again
@@ -46,6 +48,7 @@ RULES = Rules(lease_s=75, not_found_grace_s=900)
 PERMIT = Permit(go=True, generation=0)
 OPTIONS = RunOptions()
 STARTS = count(1_000, 1_000)
+_WAITING = "select count(*) from pg_locks where not granted"
 
 
 @pytest.fixture(scope="module")
@@ -584,6 +587,36 @@ async def test_a_paused_run_sends_nothing(
     assert await pause_account(pool, "default", reason="tests", now=clock.now) == 1
     assert await submission(deps) == 0
     assert {attempt.submission_count for attempt in await attempts(conn, run_id)} == {0}
+
+
+async def test_a_paused_account_submits_nothing_until_it_is_resumed(
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """The acquirer calls: nothing more may go out with this account, whichever run or claim is on its way."""
+    run_id = await make(*owed(3))
+    opened = await deps.gateways.get("default")
+    assert opened is not None
+    async with transaction(pool) as pausing:
+        await account_pauses.pause(pausing, "default", paused_by="ada", reason="the acquirer", now=clock.now)
+        # A claim that began before the pause is confirmed waits for it, and then finds it.
+        late = asyncio.create_task(
+            claim(
+                deps,
+                run_id,
+                account=(await deps.gateways.accounts())["default"],
+                identity=opened.identity,
+                permit=PERMIT,
+                limit=3,
+            )
+        )
+        while not late.done() and not (await (await conn.execute(_WAITING)).fetchone() or (0,))[0]:
+            await asyncio.wait([late], timeout=0.01)
+    assert await late == ([], 0)
+    assert await submission(deps) == 0
+    assert {attempt.submission_count for attempt in await attempts(conn, run_id)} == {0}
+    async with transaction(pool) as resuming:
+        await account_pauses.resume(resuming, "default")
+    assert await submission(deps) == 3
 
 
 async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(

@@ -17,6 +17,7 @@ from tether_core.payments.submission import Rules
 from tether_core.reconciliation.differences import Difference
 from tether_core.refunds import refund as refund_rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
+from tether_stores.accounts import account_pauses
 from tether_stores.boot_clock import BootClock
 from tether_stores.limits import Limiter
 from tether_stores.notifications import webhook_events
@@ -202,6 +203,22 @@ async def test_a_refund_is_asked_for_and_its_news_move_the_debit(world: World) -
     assert world.refunds(own_id) == 1
     assert await world.facts() == ["refund.status_changed", "attempt.status_changed"]
     assert not await inquiring_refunds(world.inquiry_deps).has_pending()
+
+
+async def test_an_order_of_a_paused_account_waits(world: World) -> None:
+    """Money that leaves an account which the acquirer is looking at cannot be called back."""
+    await world.debit("gb-paused")
+    own_id = await world.order(1)
+    async with world.deps.pool.connection() as conn:
+        await account_pauses.pause(
+            conn, "default", paused_by="ada", reason="the acquirer asked", now=world.now
+        )
+    assert not await submitting_refunds(world.deps).has_pending()
+    assert await submit_refunds(world.deps) == 0
+    assert world.refunds(own_id) == 0
+    async with world.deps.pool.connection() as conn:
+        await account_pauses.resume(conn, "default")
+    assert await submit_refunds(world.deps) == 1
 
 
 async def test_a_void_cancels_todays_debit(world: World) -> None:

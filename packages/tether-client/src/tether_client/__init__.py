@@ -10,8 +10,8 @@ with Client("https://tether.example", api_key=key) as tether:
 ```
 
 `Client` has a method for each route, and the structs that these return are in the module of their subject: `uploads`, `billing`,
-`payments`, `refunds`, `inquiry_orders`, `notifications`, `blacklist`, `debtors`, `reconciliation`, `figures`, `operation`, `people`, `events`
-and `health`. Fields that a newer
+`payments`, `refunds`, `inquiry_orders`, `notifications`, `blacklist`, `debtors`, `reconciliation`, `figures`, `operation`, `accounts`, `people`,
+`events` and `health`. Fields that a newer
 Tether adds are ignored. Names of states are plain texts for the same reason. `errors` says what can go wrong.
 """
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from tether_client import __version__
 from tether_client.command import (
+    accounts,
     blacklist,
     bulk,
     completion,
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         recurring,
         figures,
         operation,
+        accounts,
         smoke,
         people,
         events,

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from tether_client import events
+from tether_client.accounts import AccountPause, AccountResponse
 from tether_client.billing import Preview, RunDetail, RunOrder, RunResponse
 from tether_client.blacklist import Lifted, ListedEntry
 from tether_client.bulk_orders import BulkItem, BulkOrder, BulkOrderDetail, BulkPreview
@@ -148,6 +149,18 @@ class Client:
     def clear_queue(self, name: str, *, reason: str) -> Cleared:
         """Remove the wake-ups of a queue; no work is lost by that."""
         return self._post(f"/api/queues/{_part(name)}/clear", {"reason": reason}, Cleared)
+
+    def gateway_accounts(self) -> list[AccountResponse]:
+        """Gateway accounts: limits, circuit breaker, open submissions, pauses."""
+        return self._get("/api/gateway-accounts", list[AccountResponse])
+
+    def pause_account(self, name: str, *, reason: str) -> AccountPause:
+        """Submit nothing more with a gateway account, on all nodes; inquiries and notifications go on."""
+        return self._post(f"/api/gateway-accounts/{_part(name)}/pause", {"reason": reason}, AccountPause)
+
+    def resume_account(self, name: str) -> AccountPause:
+        """Submit with a gateway account again; returns the pause that ended."""
+        return self._post(f"/api/gateway-accounts/{_part(name)}/resume", None, AccountPause)
 
     def workers(self) -> Workers:
         """Supervisors and workers that live."""

@@ -37,6 +37,8 @@ Fact: TypeAlias = str | int | float | bool | None
 Action: TypeAlias = Literal[
     "account.disabled",
     "account.enabled",
+    "account.paused",
+    "account.resumed",
     "account.stored",
     "api_key.created",
     "api_key.revoked",

@@ -120,8 +120,8 @@ where finished_at is null
 order by id;
 
 -- submittable --
--- The runs that have a debit to submit now. Returns id, account: one row per run, oldest first. One index lookup per run,
--- independent of the number of attempts.
+-- The runs that have a debit to submit now, without those of paused accounts. Returns id, account: one row per run, oldest first.
+-- One index lookup per run, independent of the number of attempts.
 select r.id, r.account
 from billing_runs r
 cross join lateral (
@@ -130,7 +130,7 @@ cross join lateral (
     order by a.canary desc, a.submit_at, a.id  -- the index's own order: any other plan would read submitted debits
     limit 1
 ) ready
-where r.state in ('canary', 'running')
+where r.state in ('canary', 'running') and not exists (select from account_pauses p where p.account = r.account)
 order by r.id;
 
 -- cancelled_unsent --

@@ -30,7 +30,6 @@ from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
 
 from tether_web import (
-    accounts,
     audit,
     billing,
     blacklist,
@@ -46,6 +45,7 @@ from tether_web import (
     subscribers,
     vop,
 )
+from tether_web.accounts import credentials, gateway_accounts
 from tether_web.console import routes as console
 from tether_web.events import stream
 from tether_web.events.feed import Feed
@@ -187,7 +187,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "settings": settings,
                 }
             )
-            await stack.enter_async_context(accounts.refreshed(app.state, pool, settings=settings))
+            await stack.enter_async_context(credentials.refreshed(app.state, pool, settings=settings))
             for warning in (*settings.warnings, *await redis.warnings(cache)):
                 _log.error(warning)
             with contextlib.suppress(Unavailable):  # checked again where the key is used
@@ -230,6 +230,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             bulk_orders.ROUTER,
             differences.ROUTER,
             *queues.ROUTERS,
+            gateway_accounts.ROUTER,
             audit.ROUTER,
             *users.ROUTERS,
             api_keys.ROUTER,

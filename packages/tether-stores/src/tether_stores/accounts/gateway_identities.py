@@ -14,11 +14,13 @@ from tether_stores.rows import fetch_all
 
 __all__ = [
     "COUNT_MAX",
+    "AccountCalls",
     "OpenCalls",
     "Unresolved",
     "configured",
     "counts",
     "diagnostics",
+    "open_by_account",
     "open_calls",
     "recent",
     "record",
@@ -49,6 +51,21 @@ class OpenCalls(msgspec.Struct, frozen=True):
     account: str
     key: str
     name: str | None
+    count: int
+    since_at: datetime
+
+
+class AccountCalls(msgspec.Struct, frozen=True):
+    """
+    Submissions of an account without a final result.
+
+    Attributes:
+        account: The gateway account.
+        count: Debits, refunds and voids; `COUNT_MAX` and more where there are that many.
+        since_at: When the oldest of them was submitted.
+    """
+
+    account: str
     count: int
     since_at: datetime
 
@@ -146,6 +163,13 @@ async def open_calls(conn: Connection, *, accounts: Collection[GatewayAccount]) 
         "count_max": COUNT_MAX,
     }
     return await fetch_all(conn, _SQL["open_calls"], known, into=OpenCalls)
+
+
+async def open_by_account(conn: Connection, *, accounts: Collection[str]) -> dict[str, AccountCalls]:
+    """The submissions without a final result of n accounts; an account without any is excluded."""
+    wanted = {"accounts": sorted(accounts), "count_max": COUNT_MAX}
+    found = await fetch_all(conn, _SQL["open_by_account"], wanted, into=AccountCalls)
+    return {item.account: item for item in found}
 
 
 async def unresolved(conn: Connection, *, limit: int) -> list[Unresolved]:

@@ -126,6 +126,43 @@ where given.account <> all(%(accounts)s) or (one.key <> '*' and one.key <> all(%
 group by given.account, one.key, i.name
 order by given.account, one.key;
 
+-- open_by_account --
+-- Submissions without a final result, one row an account that has any: account, how many (%(count_max)s debits and as many orders at most),
+-- and since when the oldest of these. Imported ones were submitted by another system and are not counted.
+select given.account, sum(given.count)::bigint as count, min(given.since_at) as since_at
+from (
+    select wanted.account, open.count, open.since_at
+    from unnest(%(accounts)s::text[]) as wanted (account)
+    cross join lateral (
+        select count(*), min(first.submitted_at) as since_at
+        from (
+            select a.submitted_at
+            from billing_attempts a
+            where
+                a.payment_stage in (10, 20, 30) and a.dispute_stage = 0 and a.submitted_to is not null
+                and a.account = wanted.account
+            order by a.account, a.submitted_to, a.submitted_at
+            limit %(count_max)s
+        ) first
+    ) open
+    union all
+    select wanted.account, open.count, open.since_at
+    from unnest(%(accounts)s::text[]) as wanted (account)
+    cross join lateral (
+        select count(*), min(first.submitted_at) as since_at
+        from (
+            select g.submitted_at
+            from refunds g
+            where g.payment_stage in (10, 20, 30) and g.submitted_to is not null and g.account = wanted.account
+            order by g.account, g.submitted_to, g.submitted_at
+            limit %(count_max)s
+        ) first
+    ) open
+) given
+where given.count > 0
+group by given.account
+order by given.account;
+
 -- unresolved --
 -- Submissions of unknown outcome about which "not found" does not count, oldest first. Up to %(limit)s rows: kind, id, the
 -- debit's id, account, transaction_id, since when, and the names of the identities they went to, with their keys

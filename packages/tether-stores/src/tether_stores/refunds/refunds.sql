@@ -49,8 +49,11 @@ order by id desc
 limit %(limit)s;
 
 -- submittable --
--- The accounts that have an order to submit now. One row per account.
-select distinct account from refunds where submit_at <= %(now)s order by account;
+-- The accounts that have an order to submit now and are not paused. One row per account.
+select distinct g.account
+from refunds g
+where g.submit_at <= %(now)s and not exists (select from account_pauses p where p.account = g.account)
+order by g.account;
 
 -- lock_debits --
 -- Lock the debits of n orders, before the orders. In the order of their ids, as everywhere.

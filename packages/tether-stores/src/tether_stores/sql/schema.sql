@@ -1454,6 +1454,14 @@ create table workers (
     constraint workers_state_known check (state in ('running', 'stopping')),
     constraint workers_memory_counted check (memory_bytes >= 0)
 );
+-- Gateway accounts with which nothing is submitted now (tether_stores.accounts.account_pauses).
+create table account_pauses (
+    account text primary key,
+    paused_by text not null,
+    reason text not null,
+    paused_at timestamptz not null,
+    constraint account_pauses_reason_given check (reason <> '')
+);
 create table queue_pauses (
     queue text primary key,
     paused_by text not null,

@@ -38,6 +38,7 @@ SUBJECTS: Final[dict[str, tuple[Permission, Permission]]] = {
     "due-items": ("view", "billing"),
     "events": ("view", "view"),
     "figures": ("view", "view"),
+    "gateway-accounts": ("view", "billing"),
     "inquiries": ("view", "reconciliation"),
     "layout-answers": ("view", "uploads"),
     "mandates": ("view", "billing"),

@@ -28,7 +28,7 @@ from tether_core.sepa_text import Characters
 from tether_core.target_calendar import bank_day
 from tether_stores import billing as billing_store
 from tether_stores import events, fingerprint_key
-from tether_stores.accounts import gateway_identities
+from tether_stores.accounts import account_pauses, gateway_identities
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.billing import Owing, Run
 from tether_stores.payments import billing_run_counts, submissions
@@ -93,7 +93,10 @@ async def claim(
     async with transaction(deps.pool) as conn:
         if deps.watch is not None and not await deps.watch.holds(conn):
             return [], 0  # the database may have gone back; the next look comes after the next probe
-        if not await _has_key(conn, deps.fingerprint_key, now=now):
+        if not (
+            await account_pauses.may_submit(conn, account.name)
+            and await _has_key(conn, deps.fingerprint_key, now=now)
+        ):
             return [], 0
         run = await billing_store.share(conn, run_id)
         if run is None or run.state not in billing_run.SUBMITTING:

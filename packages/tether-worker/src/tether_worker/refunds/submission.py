@@ -31,7 +31,7 @@ from tether_core.payments.gateway_identity import GatewayIdentity
 from tether_core.payments.submission import Rules
 from tether_core.refunds import refund
 from tether_stores import holds
-from tether_stores.accounts import gateway_identities
+from tether_stores.accounts import account_pauses, gateway_identities
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.refunds import refunds
@@ -156,6 +156,8 @@ async def _claim(
     now = deps.clock()
     async with transaction(deps.pool) as conn:
         if deps.watch is not None and not await deps.watch.holds(conn):
+            return [], 0
+        if not await account_pauses.may_submit(conn, account.name):
             return [], 0
         rows = await refunds.ready(conn, account.name, now=now, limit=limit)
         heard = await holds.of_refunds(conn, [row.refund.debit.id for row in rows], now=now)
