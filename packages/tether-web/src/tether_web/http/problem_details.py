@@ -138,7 +138,8 @@ def _tether_error(request: Request[Any, Any, Any], exc: TetherError) -> Response
         run = f"/api/billing-runs/{exc.run_id}"
         headers = {"Link": f'<{run}>; rel="related"'}
         return problem_response(status, detail=str(exc), code=exc.code, headers=headers, related=run)
-    return problem_response(status, detail=str(exc), code=exc.code, headers=headers)
+    errors = [{"field": exc.field, "text": exc.why}] if isinstance(exc, InvalidRequest) and exc.field else []
+    return problem_response(status, detail=str(exc), code=exc.code, errors=errors, headers=headers)
 
 
 def _http_error(request: Request[Any, Any, Any], exc: HTTPException) -> Response[bytes]:
