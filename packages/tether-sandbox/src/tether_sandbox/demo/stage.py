@@ -160,4 +160,6 @@ _FAST = {
     "EMP_RATE_LIMIT": "200",
     "RECONCILIATION_RATE_LIMIT": "100",
     "TETHER_WORKER_POOLS": "local",
+    # The receiver of events is on this machine.
+    "TETHER_SUBSCRIBER_NETWORKS": "127.0.0.1",
 }
