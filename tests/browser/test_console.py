@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ from tether_core.emp.notification import FORM
 from tether_core.testing import form_body
 from tether_sandbox.demo.debits import debtors_csv
 from tether_sandbox.demo.files import upload_file
+from tether_sandbox.services.server import free_port
 from tether_sandbox.services.waiting import until
 from tether_sandbox.settings import PASSWORD
 from tether_web.console.listings import LISTINGS
-from tether_web.console.pages import MENU
+from tether_web.console.menu import MENU
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -38,6 +40,30 @@ def billed(stage: Stage) -> int:
 
     until(finished, what="the run to end", timeout_s=60)
     return int(run["id"])
+
+
+@pytest.fixture(scope="session")
+def enrolled(stage: Stage) -> str:
+    """The page of a collection plan whose debtors are enrolled, and due in some weeks."""
+    upload = upload_file(stage, "club.csv", debtors_csv(random.Random(3)))["upload"]
+    plan = stage.api.post("/api/collection-plans", json={"name": "Members"}).raise_for_status().json()
+    today = datetime.now(UTC).date()
+    order = {
+        "upload_id": upload["id"],
+        "first_due_on": str(today + timedelta(days=16)),
+        "mandate_signed_on": str(today - timedelta(days=9)),
+    }
+    path = f"/api/collection-plans/{plan['id']}/schedules"
+    assert stage.api.post(path, json=order).raise_for_status().json()["enrolled"] > 100
+    return f"/collection-plans/{plan['id']}"
+
+
+@pytest.fixture(scope="session")
+def subscribed(stage: Stage) -> str:
+    """The page of a subscriber that does not answer, and gets everything that is stored."""
+    new = {"name": "books", "url": f"http://127.0.0.1:{free_port()}/", "after": 0}
+    added = stage.api.post("/api/subscribers", json=new).raise_for_status().json()["subscriber"]
+    return f"/subscribers/{added['id']}"
 
 
 def _paths(stage: Stage, run: int, parked: int) -> list[str]:
@@ -64,12 +90,30 @@ def _paths(stage: Stage, run: int, parked: int) -> list[str]:
     ]
 
 
+def _tried(stage: Stage, subscriber: str) -> int:
+    """A delivery to the subscriber that was tried; gives its number."""
+
+    def tried() -> int:
+        items = stage.api.get(f"/api{subscriber}/deliveries").json()["items"]
+        return next((int(item["id"]) for item in items if item["tries"]), 0)
+
+    return until(tried, what="a delivery to be tried", timeout_s=60)
+
+
 def test_every_page_fits_two_widths_and_has_no_barrier(
-    page: Page, chromium: Browser, stage: Stage, billed: int, parked: int
+    page: Page, chromium: Browser, stage: Stage, billed: int, parked: int, enrolled: str, subscribed: str
 ) -> None:
     """A table that pushes the page wide cannot be read on a phone; a field without a label is nothing to a screen reader."""
     wrong = []
-    for path in _paths(stage, billed, parked):
+    recurring = [
+        enrolled,
+        f"{enrolled}/due-items",
+        f"{enrolled}/schedules?status=active",
+        "/schedules/1",
+        "/mandates/1",
+    ]
+    outgoing = [subscribed, f"{subscribed}/deliveries", f"/deliveries/{_tried(stage, subscribed)}"]
+    for path in [*_paths(stage, billed, parked), *recurring, *outgoing]:
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})
             response = page.goto(path)
@@ -98,7 +142,7 @@ def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, 
     # Nobody reloads: the page follows what happens, and says that the file was read.
     expect(page.locator("#live")).to_contain_text("completed", timeout=20_000)
     page.reload()
-    page.get_by_label("Due item, e.g.").fill("2027-01")
+    page.get_by_label("Due item", exact=True).fill("2027-01")
     page.get_by_role("button", name="See what it would do").click()
     expect(page.get_by_text("Nothing was ordered.")).to_be_visible()
     page.get_by_role("button", name="Order the run").click()
@@ -140,6 +184,47 @@ def test_a_notification_is_found_and_replayed_by_keyboard(page: Page, parked: in
     expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
 
 
+def test_a_plan_is_added_and_debtors_are_enrolled_by_keyboard(page: Page, stage: Stage) -> None:
+    """Who cannot use a mouse adds a plan, sees who would be enrolled and what it will collect, and pauses it."""
+    upload = upload_file(stage, "choir.csv", debtors_csv(random.Random(4)))["upload"]
+    page.goto("/collection-plans")
+    page.get_by_text("Add a collection plan").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Name", exact=True).focus()
+    page.keyboard.type("Choir")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("The collection plan was added.")
+    page.get_by_label("Upload", exact=True).fill(str(upload["id"]))
+    due_on = datetime.now(UTC).date() + timedelta(days=16)
+    page.get_by_label("First due date").fill(str(due_on))
+    page.get_by_label("Mandates signed on").fill(str(due_on - timedelta(days=30)))
+    page.get_by_role("button", name="See who would be enrolled").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Nothing was stored.")).to_be_visible()
+    page.get_by_role("button", name="Enrol", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("The debtors have their schedules.")
+    expect(page.locator("[data-plot] canvas")).to_be_visible()
+    page.get_by_label("Why? Nothing of it is made").focus()
+    page.keyboard.type("the bank is closed")
+    page.keyboard.press("Enter")
+    expect(page.locator("#live")).to_contain_text("the bank is closed")
+
+
+def test_the_menu_folds_on_a_phone(page: Page) -> None:
+    """Eighteen pages as links above each page would fill the screen of a phone before anything is read."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/")
+    entry = page.get_by_role("link", name="Gateway accounts")
+    expect(entry).not_to_be_visible()
+    page.get_by_role("button", name="Menu").focus()
+    page.keyboard.press("Enter")
+    entry.click()
+    page.wait_for_url("**/gateway-accounts")
+    expect(page.get_by_role("heading", name="default")).to_be_visible()
+    expect(entry).not_to_be_visible()
+
+
 def test_a_figure_is_drawn_and_leads_to_its_rows(page: Page, billed: int) -> None:
     """A number that nobody can open is a number that nobody believes."""
     assert billed
@@ -173,24 +258,29 @@ def test_everything_that_matches_is_previewed_and_inquired(page: Page, billed: i
     expect(page.get_by_role("region", name="Results")).to_contain_text("done")
 
 
-def test_a_second_person_sees_a_change_within_seconds(page: Page, chromium: Browser, stage: Stage) -> None:
+def test_a_second_person_on_another_node_sees_a_change(
+    page: Page, chromium: Browser, stage: Stage, enrolled: str
+) -> None:
     """Two people who work on one list must not order the same thing twice because one of them looks at yesterday."""
-    context = chromium.new_context(base_url=stage.url, storage_state=page.context.storage_state())
+    port = free_port()
+    other_node = f"http://127.0.0.1:{port}"
+    stage.start("tether-web", "--port", str(port)).await_url(f"{other_node}/ready")
+    context = chromium.new_context(base_url=other_node, storage_state=page.context.storage_state())
     other = context.new_page()
-    other.goto("/blacklist")
-    expect(other.get_by_text("Seen by the other")).not_to_be_visible()
-    page.goto("/blacklist")
-    page.get_by_text("Add an entry").click()
-    page.get_by_label("Name").first.fill("Seen by the other")
-    page.get_by_role("button", name="Add").click()
-    expect(page.get_by_role("status")).to_contain_text("The entry was added.")
-    other.reload()
-    expect(other.get_by_text("Seen by the other")).to_be_visible()
+    other.goto(f"{enrolled}/schedules")
+    row = other.locator("#live tr").filter(has=other.locator("a[href='/schedules/1']"))
+    expect(row).to_contain_text("active")
+    page.goto("/schedules/1")
+    page.get_by_label("Why? Nothing of it is made").fill("moves")
+    page.get_by_role("button", name="Pause the schedule").click()
+    expect(page.get_by_role("status")).to_contain_text("The schedule is changed.")
+    # Nobody reloads: an event reaches the other node, and its page follows.
+    expect(row).to_contain_text("paused", timeout=30_000)
     context.close()
 
 
 def test_pictures_of_the_main_pages(
-    page: Page, billed: int, parked: int, request: pytest.FixtureRequest
+    page: Page, billed: int, parked: int, enrolled: str, request: pytest.FixtureRequest
 ) -> None:
     """The pictures of the docs show the console as it is; `--shots` takes them anew."""
     for name, path in (
@@ -198,6 +288,8 @@ def test_pictures_of_the_main_pages(
         ("run", f"/runs/{billed}"),
         ("payments", f"/payments?run={billed}"),
         ("figures", "/figures?by=day"),
+        ("plan", enrolled),
+        ("gateway-accounts", "/gateway-accounts"),
         ("notification", f"/notifications/{parked}"),
     ):
         page.goto(path)

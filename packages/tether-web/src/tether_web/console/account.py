@@ -12,7 +12,7 @@ from tether_core.people.sign_in import Step
 from tether_stores.people import second_factor, users
 from tether_stores.postgres import connection
 
-from tether_web.console import formats
+from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
 from tether_web.console.listings import Column, Listing
 from tether_web.console.pages import Asked, Key, rendered, table
@@ -233,7 +233,7 @@ async def remove_second_factor(request: Asked) -> Template | Redirect:
         await steps.remove_second_factor(request.app.state, request.auth, code=code)
     except TetherError as exc:
         return await _refused(request, exc)
-    return Redirect("/account", status_code=HTTP_303_SEE_OTHER)
+    return Redirect("/account?done=no_second_factor", status_code=HTTP_303_SEE_OTHER)
 
 
 @post("/sign-out", include_in_schema=False)
@@ -261,7 +261,7 @@ async def _people(request: Asked, *, status: int = 200, **context: Any) -> Templ
         users=table(found, _USERS),
         keys=table(keys, _KEYS),
         roles=ROLES,
-        **{"secret": None, "secret_of": None, **context},
+        **{"secret": None, "secret_of": None, "hint": "", **context},
     )
 
 
@@ -271,36 +271,37 @@ async def people(request: Asked) -> Template:
     return await _people(request)
 
 
-def _accounts(form: dict[str, str]) -> list[str] | None:
-    return [name.strip() for name in form.get("accounts", "").split(",") if name.strip()] or None
-
-
 @post("/people/users", include_in_schema=False)
 async def add_user(request: Asked) -> Template:
     """Create a user, and show the temporary password once."""
-    form = await _form(request)
+    form = await forms.given(request)
     body = {
         "name": form.get("name", ""),
         "role": form.get("role", ""),
-        "accounts": _accounts(form),
+        "accounts": forms.names(form.get("accounts", "")),
         "reason": form.get("reason", ""),
     }
     try:
         made = await call(request, "POST", "/api/users", body=body)
     except Failed as exc:
         return await _people(request, status=exc.status, problem={"detail": exc.detail, "errors": exc.errors})
-    return await _people(request, secret=made["password"], secret_of=made["user"]["name"])
+    return await _people(
+        request,
+        secret=made["password"],
+        secret_of=made["user"]["name"],
+        hint="It is temporary: the user sets another one at the first sign-in.",
+    )
 
 
 @post("/people/keys", include_in_schema=False)
 async def add_key(request: Asked) -> Template:
     """Create a key, and show it once."""
-    form = await _form(request)
+    form = await forms.given(request)
     expires_on = form.get("expires_on", "")
     body = {
         "name": form.get("name", ""),
         "role": form.get("role", ""),
-        "accounts": _accounts(form),
+        "accounts": forms.names(form.get("accounts", "")),
         "expires_at": f"{expires_on}T00:00:00Z" if expires_on else None,
         "reason": form.get("reason", ""),
     }
@@ -308,13 +309,18 @@ async def add_key(request: Asked) -> Template:
         made = await call(request, "POST", "/api/api-keys", body=body)
     except Failed as exc:
         return await _people(request, status=exc.status, problem={"detail": exc.detail, "errors": exc.errors})
-    return await _people(request, secret=made["secret"], secret_of=made["key"]["name"])
+    return await _people(
+        request,
+        secret=made["secret"],
+        secret_of=made["key"]["name"],
+        hint="Give it to the program as TETHER_API_KEY; only its digest is stored here.",
+    )
 
 
 @post("/people/keys/revoke", include_in_schema=False)
 async def revoke_key(request: Asked) -> Template | Redirect:
     """Revoke a key."""
-    form = await _form(request)
+    form = await forms.given(request)
     key = form.get("key", "")
     if not (key.isascii() and key.isdigit()):
         return await _people(request, status=422, problem={"detail": "Give the number of the key."})
@@ -322,7 +328,7 @@ async def revoke_key(request: Asked) -> Template | Redirect:
         await call(request, "DELETE", f"/api/api-keys/{key}", query={"reason": form.get("reason", "")})
     except Failed as exc:
         return await _people(request, status=exc.status, problem={"detail": exc.detail})
-    return Redirect("/people", status_code=HTTP_303_SEE_OTHER)
+    return Redirect("/people?done=key_revoked", status_code=HTTP_303_SEE_OTHER)
 
 
 @get("/people/{key:int}", include_in_schema=False)
@@ -357,24 +363,26 @@ async def _person(request: Asked, key: int, *, status: int = 200, **context: Any
 @post("/people/{key:int}/change", include_in_schema=False)
 async def change_person(request: Asked, key: Key) -> Template | Redirect:
     """Change role and accounts, disable or enable."""
-    form = await _form(request)
+    form = await forms.given(request)
     body = {
         "role": form.get("role", ""),
-        "accounts": _accounts(form),
+        "accounts": forms.names(form.get("accounts", "")),
         "enabled": form.get("enabled") == "on",
         "reason": form.get("reason", ""),
     }
     try:
         await call(request, "PATCH", f"/api/users/{key}", body=body)
     except Failed as exc:
-        return await _person(request, key, status=exc.status, problem={"detail": exc.detail})
-    return Redirect(f"/people/{key}", status_code=HTTP_303_SEE_OTHER)
+        return await _person(
+            request, key, status=exc.status, problem={"detail": exc.detail, "errors": exc.errors}
+        )
+    return Redirect(f"/people/{key}?done=person_changed", status_code=HTTP_303_SEE_OTHER)
 
 
 @post("/people/{key:int}/reset", include_in_schema=False)
 async def reset_person(request: Asked, key: Key) -> Template:
     """Give a temporary password, and show it once."""
-    form = await _form(request)
+    form = await forms.given(request)
     body = {"second_factor": form.get("second_factor") == "on", "reason": form.get("reason", "")}
     try:
         made = await call(request, "POST", f"/api/users/{key}/reset", body=body)

@@ -1,60 +1,24 @@
 """What the console's forms do: each sends one order to the API, and goes on to the page that shows its result."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Final
 
 from litestar import post
 from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
-from tether_core import money
 from tether_core.debtor_edits import FIELDS
-from tether_core.errors import InvalidAmount
 
-from tether_web.console import formats
+from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call, send
-from tether_web.console.pages import Asked, Key, rendered, shown_again
+from tether_web.console.pages import BY_PAGE, Asked, Key, list_page, rendered, shown_again
 
 __all__ = ["HANDLERS"]
 
 
 def _gone_on(path: str, done: str) -> Redirect:
     return Redirect(f"{path}?done={done}", status_code=HTTP_303_SEE_OTHER)
-
-
-async def _form(request: Asked) -> dict[str, str]:
-    return dict(await _fields(request))
-
-
-async def _fields(request: Asked) -> list[tuple[str, str]]:
-    """The fields of a form; a field of several choices comes once for each."""
-    form = await request.form()
-    return [(name, value.strip()) for name, value in form.multi_items() if isinstance(value, str)]
-
-
-def _whole(text: str) -> int:
-    """
-    A whole number of a form, such as a limit or the number of a row.
-
-    Raises:
-        Failed: when it is none; a limit that is dropped or guessed debits more people than its writer allowed.
-    """
-    if not (text.isascii() and text.isdigit()):
-        raise Failed(422, "Write limits and numbers of rows as whole numbers, e.g. 250.")
-    return int(text)
-
-
-def _minor(text: str) -> int:
-    """
-    An amount of euros, in cents.
-
-    Raises:
-        Failed: when it is none. "1.000" is none: it could be one euro or a thousand.
-    """
-    try:
-        return money.parse(text.replace(",", "."), currency="EUR").amount_minor
-    except InvalidAmount as exc:
-        raise Failed(422, "Write the amount in euros without groups of thousands, e.g. 1000.50.") from exc
 
 
 # Where the API takes an answer, by the part of `tether_core.spreadsheet.plan.Answers` that a question names.
@@ -85,7 +49,9 @@ def _answers(fields: list[tuple[str, str]]) -> dict[str, Any]:
         elif name == "encoding":
             body["encoding"] = value
         else:
-            body.setdefault("formats", {})[name] = _whole(value) if name == "header_row" else value
+            body.setdefault("formats", {})[name] = (
+                forms.whole(value, field=name) if name == "header_row" else value
+            )
     return body
 
 
@@ -95,9 +61,7 @@ async def upload(request: Asked) -> Template | Redirect:
     try:
         answer = await send(request, "/api/uploads")
     except Failed as exc:
-        return rendered(
-            request, "problem", status=exc.status, title="Not uploaded", problem={"detail": exc.detail}
-        )
+        return await list_page(request, BY_PAGE["/uploads"], failed=exc)
     return _gone_on(f"/uploads/{answer['id']}", "known" if answer.get("note") else "uploaded")
 
 
@@ -105,7 +69,7 @@ async def upload(request: Asked) -> Template | Redirect:
 async def answers(request: Asked, key: Key) -> Template | Redirect:
     """Answer the questions of an upload: each field has the name of the answer that its question wants."""
     try:
-        body = _answers(await _fields(request))
+        body = _answers(await forms.pairs(request))
         await call(request, "POST", f"/api/uploads/{key}/answers", body=body)
     except Failed as exc:
         return await shown_again(request, "/uploads", key, exc)
@@ -115,7 +79,7 @@ async def answers(request: Asked, key: Key) -> Template | Redirect:
 @post("/uploads/{key:int}/withdraw", include_in_schema=False)
 async def withdraw(request: Asked, key: Key) -> Template | Redirect:
     """Withdraw an upload."""
-    form = await _form(request)
+    form = await forms.given(request)
     try:
         await call(request, "DELETE", f"/api/uploads/{key}", query={"reason": form.get("reason", "")})
     except Failed as exc:
@@ -125,16 +89,16 @@ async def withdraw(request: Asked, key: Key) -> Template | Redirect:
 
 # How the fields of an order that are numbers are read.
 _READ: Final[dict[str, Callable[[str], float]]] = {
-    "count_max": _whole,
-    "amount_max_minor": _minor,
-    "canary_share": lambda text: _whole(text) / 100,
+    "count_max": partial(forms.whole, field="count_max"),
+    "amount_max_minor": partial(forms.minor, field="amount_max_minor"),
+    "canary_share": lambda text: forms.whole(text, field="canary_share") / 100,
 }
 
 
 @post("/uploads/{key:int}/billing", include_in_schema=False)
 async def bill(request: Asked, key: Key) -> Template | Redirect:
     """Order a billing run, or show what it would do."""
-    form = await _form(request)
+    form = await forms.given(request)
     is_dry_run = form.get("what") == "dry_run"
     headers = {} if is_dry_run else {"Idempotency-Key": form.get("order_key", "")}
     try:
@@ -176,13 +140,25 @@ async def steer_run(request: Asked, key: Key, action: Annotated[str, Parameter()
         return await shown_again(
             request, "/runs", key, Failed(404, "A run can be paused, resumed or cancelled.")
         )
-    form = await _form(request)
+    form = await forms.given(request)
     body = {"reason": form.get("reason", "")} if action == "pause" else None
     try:
         await call(request, "POST", f"/api/billing-runs/{key}/{action}", body=body)
     except Failed as exc:
         return await shown_again(request, "/runs", key, exc)
     return _gone_on(f"/runs/{key}", _RUN_ACTIONS[action])
+
+
+@post("/payments/{key:int}/inquire", include_in_schema=False)
+async def inquire(request: Asked, key: Key) -> Template | Redirect:
+    """Ask the gateway for the status of a payment now."""
+    form = await forms.given(request)
+    body = {"reason": form.get("reason", "")}
+    try:
+        await call(request, "POST", f"/api/billing-attempts/{key}/inquiry", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/payments", key, exc)
+    return _gone_on(f"/payments/{key}", "inquired")
 
 
 @post("/payments/{key:int}/{action:str}", include_in_schema=False)
@@ -192,7 +168,7 @@ async def return_money(request: Asked, key: Key, action: Annotated[str, Paramete
         return await shown_again(
             request, "/payments", key, Failed(404, "A payment can be refunded or voided.")
         )
-    form = await _form(request)
+    form = await forms.given(request)
     try:
         await call(
             request,
@@ -209,7 +185,7 @@ async def return_money(request: Asked, key: Key, action: Annotated[str, Paramete
 @post("/debtors/{key:int}/edit", include_in_schema=False)
 async def edit_debtor(request: Asked, key: Key) -> Template | Redirect:
     """Edit a debtor: of the fields, those that differ from what the page showed."""
-    form = await _form(request)
+    form = await forms.given(request)
     try:
         changes: dict[str, str | int | None] = {
             name: form[name] or None
@@ -217,9 +193,9 @@ async def edit_debtor(request: Asked, key: Key) -> Template | Redirect:
             if name in form and form[name] != form.get(f"was_{name}", "")
         }
         if form.get("amount", "") != form.get("was_amount", ""):
-            changes["amount_minor"] = _minor(form["amount"])
+            changes["amount_minor"] = forms.minor(form["amount"], field="amount")
         body = {
-            "version": _whole(form.get("version", "")),
+            "version": forms.whole(form.get("version", ""), field="version"),
             "reason": form.get("reason", ""),
             "changes": changes,
             "collect": form.get("collect") == "on",
@@ -243,21 +219,19 @@ async def replay(request: Asked, key: Key) -> Template | Redirect:
 @post("/blacklist", include_in_schema=False)
 async def block(request: Asked) -> Template | Redirect:
     """Add an entry."""
-    form = await _form(request)
+    form = await forms.given(request)
     body = {name: form[name] for name in ("iban", "name", "email", "reason", "note") if form.get(name)}
     try:
         entry = await call(request, "POST", "/api/blacklist", body=body)
     except Failed as exc:
-        return rendered(
-            request, "problem", status=exc.status, title="Not added", problem={"detail": exc.detail}
-        )
+        return await list_page(request, BY_PAGE["/blacklist"], failed=exc)
     return _gone_on(f"/blacklist/{entry['id']}", "added")
 
 
 @post("/blacklist/{key:int}/lift", include_in_schema=False)
 async def lift(request: Asked, key: Key) -> Template | Redirect:
     """Lift an entry."""
-    form = await _form(request)
+    form = await forms.given(request)
     try:
         await call(request, "DELETE", f"/api/blacklist/{key}", query={"reason": form.get("reason", "")})
     except Failed as exc:
@@ -268,7 +242,7 @@ async def lift(request: Asked, key: Key) -> Template | Redirect:
 @post("/differences/{key:int}/acknowledge", include_in_schema=False)
 async def acknowledge(request: Asked, key: Key) -> Template | Redirect:
     """Say that a person has looked at a difference."""
-    form = await _form(request)
+    form = await forms.given(request)
     body = {"reason": form.get("reason", ""), "order_again": form.get("order_again") == "on"}
     try:
         await call(request, "POST", f"/api/reconciliation-differences/{key}/acknowledge", body=body)
@@ -283,6 +257,7 @@ HANDLERS: Final = [
     withdraw,
     bill,
     steer_run,
+    inquire,
     return_money,
     edit_debtor,
     replay,

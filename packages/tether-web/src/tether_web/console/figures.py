@@ -1,12 +1,11 @@
 """The page of figures: sums with a trend, ageing curves, exposure."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
 from typing import Any, Final, get_args
 from urllib.parse import urlencode
 
-import msgspec
 from litestar import get
 from litestar.response import Template
 from tether_core.figures import PRICE_BANDS, Basis, By
@@ -14,6 +13,7 @@ from tether_core.figures import PRICE_BANDS, Basis, By
 from tether_web.console import formats
 from tether_web.console.api import Failed, call, part
 from tether_web.console.pages import Asked, rendered
+from tether_web.console.plots import epochs, plot, units
 from tether_web.console.recent_figures import written
 
 __all__ = ["HANDLERS"]
@@ -132,13 +132,13 @@ async def _trend(
             date.fromisoformat(row["key"] if len(row["key"]) == 10 else f"{row['key']}-01") for row in rows
         ]
         plots.append(
-            _plot(
+            plot(
                 f"Collected, returned and net in {currency}",
-                _epochs(days),
+                epochs(days),
                 {
-                    "Collected": [_units(row["collected"]["amount_minor"], currency) for row in rows],
-                    "Returned": [_units(row["returned"]["amount_minor"], currency) for row in rows],
-                    "Net": [_units(row["net_minor"], currency) for row in rows],
+                    "Collected": [units(row["collected"]["amount_minor"], currency) for row in rows],
+                    "Returned": [units(row["returned"]["amount_minor"], currency) for row in rows],
+                    "Net": [units(row["net_minor"], currency) for row in rows],
                 },
                 is_time=True,
             )
@@ -166,7 +166,7 @@ async def _ageing(request: Asked, chosen: Mapping[str, str]) -> list[dict[str, A
         found.append(
             {
                 "currency": currency,
-                "plot": _plot(
+                "plot": plot(
                     f"Part of the collected money that was left, by age in days, in {currency}",
                     ages,
                     {name: [points.get(age) for age in ages] for name, points in shares.items()},
@@ -201,11 +201,11 @@ def _exposed(page: Mapping[str, Any]) -> dict[str, Any]:
     for currency in sorted({row["currency"] for row in page["days"]}):
         days = [row for row in page["days"] if row["currency"] == currency]
         plots.append(
-            _plot(
+            plot(
                 f"Money that may still go back in the coming days, in {currency}",
-                _epochs([date.fromisoformat(row["day"]) for row in days]),
+                epochs([date.fromisoformat(row["day"]) for row in days]),
                 {
-                    formats.title(kind): [_units(row[f"{kind}_minor"], currency) for row in days]
+                    formats.title(kind): [units(row[f"{kind}_minor"], currency) for row in days]
                     for kind in ("returnable", "refundable", "unauthorised")
                 },
                 is_time=True,
@@ -216,22 +216,6 @@ def _exposed(page: Mapping[str, Any]) -> dict[str, Any]:
         "uploads": [exposed(row) for row in page["uploads"][:20]],
         "plots": plots,
     }
-
-
-def _plot(
-    title: str, x: Sequence[float], series: Mapping[str, Sequence[float | None]], *, is_time: bool
-) -> dict[str, Any]:
-    """What `static/figures.js` draws."""
-    drawn = {"x": x, "names": list(series), "series": list(series.values()), "is_time": is_time}
-    return {"title": title, "data": msgspec.json.encode(drawn).decode()}
-
-
-def _units(amount_minor: int, currency: str) -> float:
-    return float(formats.decimal(amount_minor, currency))
-
-
-def _epochs(days: Sequence[date]) -> list[float]:
-    return [datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() for day in days]
 
 
 HANDLERS: Final = [figures]

@@ -23,17 +23,23 @@ Tone: TypeAlias = Literal["good", "bad", "waiting", "plain"]
 # How a state is coloured, by its word in the API. A word that is missing here is shown without a colour.
 _TONES: Final[dict[str, Tone]] = {
     **dict.fromkeys(
-        "approved completed done finished applied processed ok accepted refunded voided resolved".split(),
+        """
+        approved completed done finished applied processed ok accepted refunded voided resolved
+        active closed delivered given ordered clear
+        """.split(),
         "good",
     ),
     **dict.fromkeys(
-        "chargebacked error declined failed parked paused open contradicted conflicting rejected unknown refused".split(),
+        """
+        chargebacked error declined failed parked paused open contradicted conflicting rejected unknown refused
+        disabled given_up missed revoked
+        """.split(),
         "bad",
     ),
     **dict.fromkeys(
         """
         ready sending pending pending_async in_progress received waiting reading planning running screening queued
-        needs_answer planned
+        needs_answer planned half_open made working confirming canary examining
         """.split(),
         "waiting",
     ),

@@ -1,9 +1,19 @@
 """The lists of the console, as values: the API route they show, their filters and their columns."""
 
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
+from tether_core.audit import ACTIONS
+from tether_core.billing.run import RunState
 from tether_core.bulk_orders import BulkAction
+from tether_core.notifications.inbox import InboxState
+from tether_core.payments.attempt import AttemptState
+from tether_core.reconciliation.differences import DifferenceKind, DifferenceState
+from tether_core.recurring.pre_notification import NoticeState
+from tether_core.recurring.schedule import ScheduleState
+from tether_core.refunds.refund import RefundState
+from tether_core.screening.verdicts import RULES
+from tether_core.uploads.upload import UploadState
 
 __all__ = ["LISTINGS", "Column", "Filter", "Listing"]
 
@@ -35,13 +45,17 @@ class Filter(msgspec.Struct, frozen=True):
         name: The parameter.
         title: The label.
         choices: The values there are, where they are few.
-        kind: The type of the input field.
+        kind: What is typed: "since" is a day where the API takes a time, its first moment by UTC.
     """
 
     name: str
     title: str
     choices: tuple[str, ...] = ()
-    kind: Literal["text", "number", "date", "datetime-local"] = "text"
+    kind: Literal["text", "number", "date", "since"] = "text"
+
+    def parameter(self, value: str) -> str:
+        """What the API gets for a value of the form."""
+        return f"{value}T00:00:00Z" if self.kind == "since" and len(value) == _DAY_LENGTH else value
 
 
 class Listing(msgspec.Struct, frozen=True):
@@ -58,6 +72,8 @@ class Listing(msgspec.Struct, frozen=True):
         empty: What to say where nothing matches.
         has_forms: Whether the route counts what matches, and writes it as a file.
         bulk: What can be done to everything that matches.
+        above: A template that stands above the list, such as a form.
+        back: Path and title of the page to which the list belongs.
     """
 
     page: str
@@ -69,9 +85,18 @@ class Listing(msgspec.Struct, frozen=True):
     empty: str = "Nothing matches."
     has_forms: bool = False
     bulk: tuple[BulkAction, ...] = ()
+    above: str = ""
+    back: tuple[str, str] | None = None
 
 
+_DAY_LENGTH: Final = len("2026-03-02")
 _AMOUNT: Final = Column("amount_minor", "Amount", "money")
+
+
+def _state_of(states: Any) -> Filter:
+    """The filter by state of a list whose states are the words of a `Literal`."""
+    return Filter("status", "State", get_args(states))
+
 
 LISTINGS: Final = (
     Listing(
@@ -90,9 +115,10 @@ LISTINGS: Final = (
             Column("added_by", "By"),
             Column("created_at", "Received", "time"),
         ),
-        (Filter("status", "State"),),
+        (_state_of(UploadState),),
         empty="No file was uploaded yet. Choose one above.",
         bulk=("withdraw",),
+        above="_upload_form.html",
     ),
     Listing(
         "/runs",
@@ -110,7 +136,7 @@ LISTINGS: Final = (
             Column("created_by", "By"),
             Column("created_at", "Ordered", "time"),
         ),
-        (Filter("status", "State"), Filter("upload", "Upload", kind="number")),
+        (_state_of(RunState), Filter("upload", "Upload", kind="number")),
         empty="No run was ordered yet. Open an upload to bill it.",
         has_forms=True,
     ),
@@ -131,8 +157,8 @@ LISTINGS: Final = (
             Column("updated_at", "Changed", "time"),
         ),
         (
-            Filter("status", "State"),
-            Filter("reason_code", "Reason code"),
+            _state_of(AttemptState),
+            Filter("reason_code", "Reason code, e.g. AC04"),
             Filter("upload", "Upload", kind="number"),
             Filter("run", "Run", kind="number"),
             Filter("debtor", "Debtor", kind="number"),
@@ -141,9 +167,9 @@ LISTINGS: Final = (
             Filter("transaction_id", "Transaction id"),
             Filter("amount_min_minor", "Amount from (cents)", kind="number"),
             Filter("amount_max_minor", "Amount to (cents)", kind="number"),
-            Filter("created_from", "Made from, e.g. 2026-03-02T00:00:00Z"),
-            Filter("created_to", "Made before"),
-            Filter("country", "Country"),
+            Filter("created_from", "Made from (UTC day)", kind="since"),
+            Filter("created_to", "Made before (UTC day)", kind="since"),
+            Filter("country", "Country, e.g. DE"),
             Filter("bank", "Bank (BIC)"),
         ),
         has_forms=True,
@@ -164,8 +190,8 @@ LISTINGS: Final = (
             Column("ordered_by", "By"),
             Column("created_at", "Ordered", "time"),
         ),
-        (Filter("status", "State"),),
-        empty="No money was returned on order.",
+        (_state_of(RefundState),),
+        empty="No refund or void was ordered. Open a payment to return its money.",
         has_forms=True,
     ),
     Listing(
@@ -187,7 +213,7 @@ LISTINGS: Final = (
             Filter("name", "Name begins with"),
             Filter("reference", "Reference begins with"),
             Filter("iban_tail", "IBAN ends with"),
-            Filter("verdict", "Verdict"),
+            Filter("verdict", "Verdict", ("clear", *RULES)),
             Filter("upload", "Upload", kind="number"),
         ),
         has_forms=True,
@@ -208,7 +234,8 @@ LISTINGS: Final = (
             Column("account", "Account"),
             Column("received_at", "Received", "time"),
         ),
-        (Filter("status", "State"), Filter("unique_id", "Unique id")),
+        (_state_of(InboxState), Filter("unique_id", "Unique id")),
+        empty="Nothing matches. The gateway reports here once debits are submitted.",
         has_forms=True,
         bulk=("replay",),
     ),
@@ -229,15 +256,16 @@ LISTINGS: Final = (
             Column("lifted_at", "Lifted", "time"),
         ),
         (
-            Filter("which", "Which"),
+            Filter("which", "Which", ("live", "ended", "all")),
             Filter("reason", "Reason code"),
-            Filter("source", "Source"),
+            Filter("source", "Source", ("chargeback", "manual", "import")),
             Filter("name", "Name"),
             Filter("email", "E-mail"),
         ),
-        empty="Nobody is on the blacklist.",
+        empty="Nobody is on the blacklist. Returned debits add entries by themselves; add one by hand above.",
         has_forms=True,
         bulk=("lift",),
+        above="_blacklist_form.html",
     ),
     Listing(
         "/differences",
@@ -254,8 +282,77 @@ LISTINGS: Final = (
             Column("text", "Meaning"),
             Column("first_seen_at", "Since", "time"),
         ),
-        (Filter("kind", "Kind"), Filter("status", "State")),
+        (Filter("kind", "Kind", get_args(DifferenceKind)), _state_of(DifferenceState)),
         empty="The books agree.",
+        back=("/reconciliation", "Reconciliation"),
+    ),
+    Listing(
+        "/collection-plans",
+        "/api/collection-plans",
+        "Recurring collection",
+        "Collection plans, newest first: debits that repeat, such as a membership. Each debtor of a plan has a schedule under a mandate.",
+        (
+            Column("id", "Plan", "link"),
+            Column("name", "Name"),
+            Column("state", "State", "state"),
+            Column("state_reason", "Because"),
+            Column("account", "Account"),
+            Column("created_by", "By"),
+            Column("created_at", "Added", "time"),
+        ),
+        (_state_of(ScheduleState),),
+        empty="There is no collection plan yet. Add one above, then enrol the debtors of an upload.",
+        has_forms=True,
+        above="_plan_form.html",
+    ),
+    Listing(
+        "/mandates",
+        "/api/mandates",
+        "Mandates",
+        "What debtors have signed, newest first.",
+        (
+            Column("id", "Mandate", "link"),
+            Column("reference", "Reference"),
+            Column("state", "State", "state"),
+            Column("kind", "Kind"),
+            Column("debtor_id", "Debtor", "link", "/debtors"),
+            Column("iban_masked", "For the account"),
+            Column("signed_on", "Signed on"),
+            Column("last_used_on", "Last used on"),
+            Column("uses", "Debits", "number"),
+            Column("account", "Gateway account"),
+        ),
+        (Filter("account", "Gateway account"),),
+        empty="There is no mandate yet. Enrolling debtors in a collection plan makes them.",
+        has_forms=True,
+        above="_mandate_form.html",
+        back=("/collection-plans", "Recurring collection"),
+    ),
+    Listing(
+        "/pre-notifications",
+        "/api/pre-notifications",
+        "Pre-notifications",
+        "What debtors must be told before a debit, oldest first. Download the list, send it, and record that it was given.",
+        (
+            Column("id", "Notice", "number"),
+            Column("status", "State", "state"),
+            Column("debtor_id", "Debtor", "link", "/debtors"),
+            Column("name", "Name"),
+            Column("due_on", "Debited on"),
+            Column("give_on", "Give until"),
+            _AMOUNT,
+            Column("given_at", "Given", "time"),
+            Column("given_by", "By"),
+        ),
+        (
+            _state_of(NoticeState),
+            Filter("upload", "Upload", kind="number"),
+            Filter("give_until", "To be given until", kind="date"),
+        ),
+        empty="No pre-notification waits. They are made some days before each due date of a plan with notice days.",
+        has_forms=True,
+        above="_notices_form.html",
+        back=("/collection-plans", "Recurring collection"),
     ),
     Listing(
         "/bulk-orders",
@@ -292,10 +389,13 @@ LISTINGS: Final = (
         ),
         (
             Filter("actor", "Who"),
-            Filter("action", "Action"),
-            Filter("subject", "What"),
+            Filter("action", "Action", ACTIONS),
+            Filter("subject", "What, e.g. run"),
             Filter("subject_id", "Id"),
+            Filter("from", "From (UTC day)", kind="since"),
+            Filter("to", "Before (UTC day)", kind="since"),
         ),
-        empty="Nobody did anything yet.",
+        empty="Nothing matches. Every action of a person or a program is listed here.",
+        has_forms=True,
     ),
 )

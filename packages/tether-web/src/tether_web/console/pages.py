@@ -17,12 +17,25 @@ from tether_core.bulk_orders import filters_of
 from tether_core.errors import InvalidRequest
 from tether_core.events import NAMES
 
-from tether_web.console import formats
+from tether_web.console import formats, forms, menu, payments, standstill
 from tether_web.console.api import Failed, call, part
 from tether_web.console.listings import LISTINGS, Column, Listing
 from tether_web.console.recent_figures import recent
 
-__all__ = ["HANDLERS", "HEADERS", "MENU", "Asked", "Key", "rendered", "shown_again"]
+__all__ = [
+    "BY_PAGE",
+    "HANDLERS",
+    "HEADERS",
+    "Asked",
+    "Key",
+    "facts",
+    "list_page",
+    "not_shown",
+    "rendered",
+    "rows_of",
+    "shown_again",
+    "table",
+]
 
 Asked: TypeAlias = Request[Any, Any, Any]
 Key = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
@@ -33,23 +46,6 @@ HEADERS: Final = {
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "referrer-policy": "same-origin",
 }
-MENU: Final = (
-    ("/", "Overview"),
-    ("/uploads", "Uploads"),
-    ("/runs", "Runs"),
-    ("/payments", "Payments"),
-    ("/refunds", "Refunds"),
-    ("/debtors", "Debtors"),
-    ("/notifications", "Notifications"),
-    ("/blacklist", "Blacklist"),
-    ("/reconciliation", "Reconciliation"),
-    ("/figures", "Figures"),
-    ("/bulk-orders", "Bulk orders"),
-    ("/queues", "Queues and workers"),
-    ("/events", "Events"),
-    ("/audit", "Audit"),
-    ("/people", "People and keys"),
-)
 # The notice after an action, shown on the next page; the URL has its key, not its text.
 DONE: Final = {
     "password": "The password was changed. Your other sessions ended.",
@@ -72,25 +68,44 @@ DONE: Final = {
     "acknowledged": "The difference was acknowledged.",
     "bulk": "The order was placed; this page shows how far it is.",
     "stopped": "The order was stopped; what was done stays done.",
+    "inquired": "The inquiry was ordered. Its result comes within seconds.",
+    "account_paused": "The gateway account is paused. Nothing more is submitted with it.",
+    "account_resumed": "The gateway account is resumed. Submissions go on within seconds.",
+    "subscriber_changed": "The subscriber is changed.",
+    "subscriber_removed": "The subscriber is removed. Nothing more is sent to it.",
+    "deliveries_replayed": "The replay was ordered. Each event is sent again with its former id.",
+    "delivery_replayed": "The event is sent again within seconds.",
+    "plan_added": "The collection plan was added. Enrol debtors of an upload now.",
+    "plan_changed": "The collection plan is changed.",
+    "enrolled": "The debtors have their schedules.",
+    "schedule_changed": "The schedule is changed.",
+    "due_item_changed": "The due item is changed.",
+    "mandate_added": "The mandate was added.",
+    "mandate_changed": "The mandate is changed.",
+    "notices_given": "The pre-notifications are recorded as given, with your name and the time.",
+    "person_changed": "The user is changed.",
+    "key_revoked": "The key is revoked. It opens nothing any more.",
+    "no_second_factor": "The second factor was removed.",
 }
 
 
 def rendered(request: Asked, template: str, *, status: int = 200, **context: Any) -> Template:
     """A page, with the menu and what was done before it."""
     path = request.scope["path"]
+    problem = context.get("problem") or {}
     return Template(
         f"{template}.html",
         context={
-            "menu": [
-                {"path": at, "title": title, "is_current": at == path or (at != "/" and path.startswith(at))}
-                for at, title in MENU
-            ],
+            "menu": menu.shown(path),
+            # The answer to a form cannot be fetched again by its address.
+            "is_answer": request.scope["method"] == "POST",  # type: ignore[typeddict-item]
             "holder": request.scope.get("user"),
             "version": __version__,
             "event_types": " ".join(NAMES),
             "done": DONE.get(request.query_params.get("done", "")),
             "order_key": secrets.token_urlsafe(18),
             "problem": None,
+            "refused": forms.refused(request, problem.get("errors", ())) if status >= 400 else None,
             **context,
         },
         status_code=status,
@@ -165,12 +180,14 @@ _PAGES: Final = {
     "run_id": "/runs",
     "upload_id": "/uploads",
     "webhook_event_id": "/notifications",
+    "collection_plan_id": "/collection-plans",
 }
 # What needs a person: the title, the console's list, the API's list, and the state that is counted.
 _NEEDS: Final = (
     ("Uploads that wait for an answer", "/uploads", "/api/uploads", "needs_answer"),
     ("Runs that are paused", "/runs", "/api/billing-runs", "paused"),
     ("Notifications that need a person", "/notifications", "/api/webhook-events", "parked"),
+    ("Notifications that the gateway contradicts", "/notifications", "/api/webhook-events", "contradicted"),
     ("Differences of the books", "/differences", "/api/reconciliation-differences", "open"),
 )
 _NEEDS_MAX: Final = 10
@@ -179,46 +196,74 @@ BY_PAGE: Final = {listing.page: listing for listing in LISTINGS}
 
 def _lists(listing: Listing) -> HTTPRouteHandler:
     async def listed(request: Asked) -> Template:
-        known = {entry.name for entry in listing.filters}
-        chosen = {name: value for name, value in request.query_params.items() if name in known and value}
-        cursor = request.query_params.get("cursor")
-        try:
-            page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})
-            problem, status = None, 200
-        except Failed as exc:
-            page, problem, status = {"items": [], "next": None}, exc, exc.status
-        following = urlencode({**chosen, "cursor": page["next"]}) if page["next"] else None
-        is_counted = listing.has_forms and bool(chosen) and problem is None
-        count = await part(request, listing.api, {**chosen, "format": "count"}) if is_counted else None
-        return rendered(
-            request,
-            "list",
-            status=status,
-            title=listing.title,
-            about=listing.about,
-            page=listing.page,
-            filters=[
-                {"name": f.name, "title": f.title, "kind": f.kind, "value": chosen.get(f.name, "")}
-                for f in listing.filters
-            ],
-            is_filtered=bool(chosen),
-            count=count
-            and {
-                "text": f"{'More than ' if count['more'] else ''}{count['count']:,}",
-                "amounts": [
-                    formats.money(amount, currency) for currency, amount in count["amounts_minor"].items()
-                ],
-            },
-            csv=f"{listing.api}?{urlencode({**chosen, 'format': 'csv'})}" if listing.has_forms else None,
-            bulk=bulk_actions(listing, chosen),
-            filter_query=urlencode(chosen),
-            table=table(page["items"], listing),
-            next=following,
-            problem=problem and {"detail": problem.detail},
-        )
+        return await list_page(request, listing)
 
     listed.__name__ = f"list_{listing.page[1:]}"
     return get(listing.page, include_in_schema=False)(listed)
+
+
+async def list_page(request: Asked, listing: Listing, *, failed: Failed | None = None) -> Template:
+    """
+    A page of a list, with its filters and what can be done to everything that matches.
+
+    Args:
+        request: With filters and cursor in its query.
+        listing: Which list.
+        failed: Why a form of the page was refused.
+    """
+    chosen = {
+        entry.name: entry.parameter(value)
+        for entry in listing.filters
+        if (value := request.query_params.get(entry.name, "").strip())
+    }
+    cursor = request.query_params.get("cursor")
+    try:
+        page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})
+    except Failed as exc:
+        page, failed = {"items": [], "next": None}, failed or exc
+    is_counted = listing.has_forms and bool(chosen) and failed is None
+    count = await part(request, listing.api, {**chosen, "format": "count"}) if is_counted else None
+    return rendered(
+        request,
+        "list",
+        status=failed.status if failed else 200,
+        title=listing.title,
+        about=listing.about,
+        page=listing.page,
+        back=listing.back,
+        above=listing.above,
+        filters=[
+            {
+                "name": entry.name,
+                "title": entry.title,
+                "kind": "date" if entry.kind == "since" else entry.kind,
+                "choices": entry.choices,
+                "value": chosen.get(entry.name, "")[: 10 if entry.kind == "since" else None],
+            }
+            for entry in listing.filters
+        ],
+        is_filtered=bool(chosen),
+        is_first_page=cursor is None,
+        count=count
+        and {
+            "text": f"{'More than ' if count['more'] else ''}{count['count']:,}",
+            "amounts": [
+                formats.money(amount, currency) for currency, amount in count["amounts_minor"].items()
+            ],
+        },
+        csv=f"{listing.api}?{urlencode({**chosen, 'format': 'csv'})}" if listing.has_forms else None,
+        bulk=bulk_actions(listing, chosen),
+        filter_query=urlencode(chosen),
+        items=page["items"],
+        table=table(page["items"], listing),
+        next=urlencode({**chosen, "cursor": page["next"]}) if page["next"] else None,
+        problem=failed and {"detail": failed.detail, "errors": failed.errors},
+    )
+
+
+def not_shown(request: Asked, failed: Failed, *, title: str = "Not shown") -> Template:
+    """A page that says why there is nothing to show."""
+    return rendered(request, "problem", status=failed.status, title=title, problem={"detail": failed.detail})
 
 
 def bulk_actions(listing: Listing, chosen: Mapping[str, str]) -> list[dict[str, str]]:
@@ -238,15 +283,20 @@ async def overview(request: Asked) -> Template:
     """What happened today, what waits, and what needs a person."""
     today = request.app.state.clock()
     week = {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()}
-    figures, ready, books, latest, runs, heard, *needs = await asyncio.gather(
+    figures, ready, books, stopped, latest, runs, heard, *counted = await asyncio.gather(
         recent(request),
         part(request, "/ready"),
         part(request, "/api/completeness", week),
-        _rows(request, "/api/uploads", {"limit": 5}),
-        _rows(request, "/api/billing-runs", {"limit": 5}),
-        _rows(request, "/api/webhook-events", {"limit": 10}),
-        *(_rows(request, api, {"status": status, "limit": _NEEDS_MAX}) for _, _, api, status in _NEEDS),
+        standstill.found(request),
+        rows_of(request, "/api/uploads", {"limit": 5}),
+        rows_of(request, "/api/billing-runs", {"limit": 5}),
+        rows_of(request, "/api/webhook-events", {"limit": 10}),
+        *(rows_of(request, api, {"status": status, "limit": _NEEDS_MAX}) for _, _, api, status in _NEEDS),
     )
+    needs = [
+        {"title": title, "page": f"{page}?status={status}", "count": _count(rows)}
+        for (title, page, _, status), rows in zip(_NEEDS, counted, strict=True)
+    ]
     return rendered(
         request,
         "overview",
@@ -254,10 +304,9 @@ async def overview(request: Asked) -> Template:
         figures=figures,
         ready=ready,
         books=books,
-        needs=[
-            {"title": title, "page": f"{page}?status={status}", "count": _count(rows)}
-            for (title, page, _, status), rows in zip(_NEEDS, needs, strict=True)
-        ],
+        needs=[need for need in needs if need["count"] != "0"],
+        stopped=stopped,
+        at_rest=[need for need in needs if need["count"] == "0"],
         uploads=table(latest, BY_PAGE["/uploads"]),
         runs=table(runs, BY_PAGE["/runs"]),
         notifications=table(heard, BY_PAGE["/notifications"]),
@@ -271,7 +320,7 @@ def _count(rows: list[Any] | None) -> str:
     return f"{len(rows)}+" if len(rows) == _NEEDS_MAX else str(len(rows))
 
 
-async def _rows(request: Asked, path: str, query: Mapping[str, Any] | None = None) -> list[Any] | None:
+async def rows_of(request: Asked, path: str, query: Mapping[str, Any] | None = None) -> list[Any] | None:
     """The rows of one page of a list; `None` where they could not be read."""
     found = await part(request, path, query)
     rows: list[Any] | None = found["items"] if isinstance(found, dict) else found
@@ -281,8 +330,8 @@ async def _rows(request: Asked, path: str, query: Mapping[str, Any] | None = Non
 async def _upload(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/uploads/{key}")
     preview = await part(request, f"/api/uploads/{key}/preview")
-    problems = await _rows(request, f"/api/uploads/{key}/problems", {"limit": 50})
-    runs = await _rows(request, f"/api/uploads/{key}/billing")
+    problems = await rows_of(request, f"/api/uploads/{key}/problems", {"limit": 50})
+    runs = await rows_of(request, f"/api/uploads/{key}/billing")
     upload = detail["upload"]
     return {
         "title": f"Upload {key}: {upload['filename']}",
@@ -303,7 +352,7 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
 
 async def _run(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/billing-runs/{key}")
-    payments = await _rows(request, "/api/billing-attempts", {"run": key, "limit": 25})
+    payments = await rows_of(request, "/api/billing-attempts", {"run": key, "limit": 25})
     run = detail["run"]
     return {
         "title": f"Billing run {key}",
@@ -331,15 +380,34 @@ async def _run(request: Asked, key: int) -> dict[str, Any]:
 async def _payment(request: Asked, key: int) -> dict[str, Any]:
     attempt = await call(request, "GET", f"/api/billing-attempts/{key}")
     exposure = await part(request, f"/api/billing-attempts/{key}/exposure")
-    refunds = await _rows(request, f"/api/billing-attempts/{key}/refunds")
-    outside = await _rows(request, f"/api/billing-attempts/{key}/gateway-refunds")
+    refunds = await rows_of(request, f"/api/billing-attempts/{key}/refunds")
+    outside = await rows_of(request, f"/api/billing-attempts/{key}/gateway-refunds")
     heard = (
-        await _rows(request, "/api/webhook-events", {"unique_id": attempt["unique_id"]})
+        await rows_of(request, "/api/webhook-events", {"unique_id": attempt["unique_id"]})
         if attempt["unique_id"]
         else []
     )
-    lines = await _rows(request, "/api/reconciliation-differences", {"attempt_id": key})
+    lines = await rows_of(request, "/api/reconciliation-differences", {"attempt_id": key})
+    actions = await rows_of(request, "/api/audit", {"subject": "attempt", "subject_id": key})
     return {
+        "meaning": payments.meaning(attempt),
+        "returned": payments.returned(attempt),
+        "timeline": payments.timeline(
+            attempt,
+            heard=heard or (),
+            refunds=refunds or (),
+            differences=lines or (),
+            actions=actions or (),
+        ),
+        "can_inquire": attempt["submission_count"] > 0,
+        "orders": [
+            {
+                "kind": kind,
+                "allowed": exposure is None or exposure[f"{kind}able"],
+                "why": exposure[f"{kind}able_why"] if exposure else "",
+            }
+            for kind in ("refund", "void")
+        ],
         "title": f"Payment {key}",
         "attempt": attempt,
         "amount": formats.money(attempt["amount_minor"], attempt["currency"]),
@@ -387,7 +455,7 @@ def _editable(debtor: dict[str, Any], name: str) -> str:
 
 async def _debtor(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/debtors/{key}")
-    payments = await _rows(request, "/api/billing-attempts", {"debtor": key})
+    payments = await rows_of(request, "/api/billing-attempts", {"debtor": key})
     listed = detail["debtor"]["debtor"]
     return {
         "title": f"Debtor {key}",
@@ -514,7 +582,7 @@ async def reconciliation(request: Asked) -> Template:
         problem, status = None, 200
     except Failed as exc:
         books, problem, status = None, {"detail": exc.detail}, exc.status
-    lines = await _rows(request, "/api/reconciliation-differences", {"status": "open"})
+    lines = await rows_of(request, "/api/reconciliation-differences", {"status": "open"})
     return rendered(
         request,
         "reconciliation",

@@ -9,7 +9,7 @@ from litestar.params import PathParameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
-from tether_web.console import formats
+from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
 from tether_web.console.pages import Asked, rendered
 
@@ -27,8 +27,8 @@ async def shown(request: Asked) -> Template:
 @post("/queues/{name:str}/pause", include_in_schema=False)
 async def pause(request: Asked, name: Name) -> Template | Redirect:
     """Pause a queue."""
-    form = await request.form()
-    return await _done(request, f"/api/queues/{name}/pause", {"reason": str(form.get("reason", ""))})
+    form = await forms.given(request)
+    return await _done(request, f"/api/queues/{name}/pause", {"reason": form.get("reason", "")})
 
 
 @post("/queues/{name:str}/resume", include_in_schema=False)

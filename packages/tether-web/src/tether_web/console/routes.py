@@ -15,7 +15,17 @@ from litestar.template import TemplateConfig
 from tether_core.people.sign_in import Step
 from typing_extensions import override
 
-from tether_web.console import account, actions, bulk_orders, figures, pages, queues
+from tether_web.console import (
+    account,
+    actions,
+    bulk_orders,
+    figures,
+    gateway_accounts,
+    pages,
+    queues,
+    recurring,
+    subscribers,
+)
 from tether_web.http import sessions
 from tether_web.http.auth import address_of
 
@@ -117,6 +127,9 @@ ROUTERS: Final = [
             *bulk_orders.HANDLERS,
             *actions.HANDLERS,
             *queues.HANDLERS,
+            *gateway_accounts.HANDLERS,
+            *recurring.HANDLERS,
+            *subscribers.HANDLERS,
             *account.PEOPLE,
         ],
         middleware=[_SignedIn],

@@ -13,9 +13,22 @@
   local(document);
 
   // A page that may change is fetched again when something happened, at most once a second, and never while it is hidden.
-  const live = document.getElementById("live");
+  // The answer to a form stays as it is.
+  const live = document.body.dataset.answer ? null : document.getElementById("live");
   const tail = document.getElementById("tail");
   let waiting = false;
+  // In another state a page has other forms. It is shown anew, unless somebody is writing in one of them.
+  const changed = () => {
+    if (!document.activeElement?.matches("input, select, textarea")) { location.replace(location.pathname); return; }
+    const note = document.createElement("p");
+    const link = document.createElement("a");
+    note.className = "notice waiting";
+    note.setAttribute("role", "status");
+    link.href = location.pathname;
+    link.textContent = "Show the page anew";
+    note.append("This changed while you were writing. ", link);
+    document.querySelector("h1").after(note);
+  };
   const refresh = () => {
     if (!live || waiting || document.hidden) return;
     waiting = true;
@@ -23,8 +36,10 @@
       waiting = false;
       const shown = document.getElementById("live");
       if (shown.contains(document.activeElement)) return; // somebody reads it by keyboard
+      const before = shown.dataset.state;
       await htmx.ajax("GET", location.href, { source: shown, target: "#live", select: "#live", swap: "outerMorph" });
       local(document);
+      if (document.getElementById("live")?.dataset.state !== before) changed();
     }, 700 + Math.random() * 300);
   };
 

@@ -1,0 +1,87 @@
+"""
+Forms: what a person typed, read strictly, and kept for the page that says what is wrong with it.
+
+A form that is refused is shown again with its values, and each error beside its field.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from litestar import Request
+from tether_core import money
+from tether_core.errors import InvalidAmount
+
+from tether_web.console.api import Failed
+
+__all__ = ["given", "minor", "names", "pairs", "refused", "whole"]
+
+# Where the scope of a request keeps what was typed; the scope is of one request alone.
+_TYPED: Final = "tether.typed"
+# A longer value is not written into the page again.
+_KEPT_MAX: Final = 2_000
+
+
+async def pairs(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
+    """The fields of a form without blanks around their values; a field of several choices comes once for each."""
+    form = await request.form()
+    found = [(name, value.strip()) for name, value in form.multi_items() if isinstance(value, str)]
+    typed = {name: value for name, value in found if len(value) <= _KEPT_MAX}
+    request.scope[_TYPED] = typed  # type: ignore[literal-required] # a key of our own
+    return found
+
+
+async def given(request: Request[Any, Any, Any]) -> dict[str, str]:
+    """The fields of a form by name, without blanks around their values."""
+    return dict(await pairs(request))
+
+
+def refused(request: Request[Any, Any, Any], errors: Sequence[dict[str, str]]) -> dict[str, Any] | None:
+    """
+    What was typed into a form that is refused, for the templates.
+
+    Args:
+        request: Of the form.
+        errors: The API's, each with its field: "iban", or "options.notice_days".
+
+    Returns:
+        The path of the form, its values and its errors by field; `None` where nothing was typed.
+    """
+    typed = request.scope.get(_TYPED)
+    if not typed:
+        return None
+    beside = {error["field"].rpartition(".")[2]: error["text"] for error in errors}
+    return {"at": request.scope["path"], "typed": typed, "errors": beside}
+
+
+def whole(text: str, *, field: str) -> int:
+    """
+    A whole number of a form, such as a limit or the number of a row.
+
+    Raises:
+        Failed: when it is none; a limit that is dropped or guessed debits more people than its writer allowed.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise _failed(field, "Write limits and numbers of rows as whole numbers, e.g. 250.")
+    return int(text)
+
+
+def minor(text: str, *, field: str) -> int:
+    """
+    An amount of euros, in cents.
+
+    Raises:
+        Failed: when it is none. "1.000" is none: it could be one euro or a thousand.
+    """
+    try:
+        return money.parse(text.replace(",", "."), currency="EUR").amount_minor
+    except InvalidAmount as exc:
+        raise _failed(field, "Write the amount in euros without groups of thousands, e.g. 1000.50.") from exc
+
+
+def names(text: str) -> list[str] | None:
+    """Names with commas between them, such as gateway accounts; `None` for none."""
+    return [name.strip() for name in text.split(",") if name.strip()] or None
+
+
+def _failed(field: str, text: str) -> Failed:
+    return Failed(422, text, [{"field": field, "text": text}])
