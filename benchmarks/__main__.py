@@ -17,6 +17,7 @@ from benchmarks import (
     profile,
     soak,
     stages,
+    streams,
     webhooks,
 )
 
@@ -31,6 +32,7 @@ _ALL = {
     "plans": plans,
     "soak": soak,
     "stages": stages,
+    "streams": streams,
     "chaos": chaos,
     "overload": overload,
     "fuzz": fuzz,
