@@ -342,6 +342,10 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
         if upload["size_bytes"]
         else 100,
         "counts": upload["row_counts"],
+        "counted": {
+            name: f"{upload['row_counts'][name]:,}"
+            for name in ("rows", "stored", "excluded", "refused", "warnings")
+        },
         "amount": formats.money(upload["row_counts"]["amount_minor"], "EUR"),
         "facts": facts(upload, "id filename state added_by created_at started_at finished_at failure"),
         "preview": preview,
@@ -368,13 +372,23 @@ async def _run(request: Asked, key: int) -> dict[str, Any]:
             {
                 "title": name,
                 "tone": formats.tone(name),
-                "count": found["count"],
+                "count": f"{found['count']:,}",
                 "amount": formats.money(found["amount_minor"], "EUR"),
             }
             for name, found in detail["states"].items()
         ],
+        "progress": _progress(detail),
         "payments": table(payments, BY_PAGE["/payments"]),
     }
+
+
+def _progress(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """How many debits of a run are over, as a sentence and as a share in percent."""
+    steps = {name: step["count"] for name, step in detail["steps"].items()}
+    total, ended = sum(steps.values()), steps.get("ended", 0)
+    left = ", ".join(f"{count:,} {name}" for name, count in steps.items() if name != "ended" and count)
+    text = f"{ended:,} of {total:,} debits have an answer{f' ({left})' if left else ''}." if total else ""
+    return {"text": text, "share": round(100 * ended / total) if total else 0}
 
 
 async def _payment(request: Asked, key: int) -> dict[str, Any]:

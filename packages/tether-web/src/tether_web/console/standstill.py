@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from litestar import Request
+from litestar.status_codes import HTTP_403_FORBIDDEN
 
-from tether_web.console.api import part
+from tether_web.console.api import Failed, call
 
 __all__ = ["found"]
 
@@ -15,18 +16,23 @@ async def found(request: Request[Any, Any, Any]) -> list[dict[str, str]]:
     """
     What stands still, for the overview: what it is, why, and the page where a person lets it go on.
 
-    What could not be read is named as such, because it is not the same as nothing.
+    What could not be read is named as such, because it is not the same as nothing; what the person may not see is left out.
     """
     queues, accounts, subscribers = await asyncio.gather(
-        part(request, "/api/queues"),
-        part(request, "/api/gateway-accounts"),
-        part(request, "/api/subscribers"),
+        *(_rows(request, f"/api/{name}") for name in ("queues", "gateway-accounts", "subscribers"))
     )
     return [
         *_read(queues, "Queues", "/queues", _queues),
         *_read(accounts, "Gateway accounts", "/gateway-accounts", _accounts),
         *_read(subscribers, "Subscribers", "/subscribers", _subscribers),
     ]
+
+
+async def _rows(request: Request[Any, Any, Any], path: str) -> Any:
+    try:
+        return await call(request, "GET", path)
+    except Failed as exc:
+        return [] if exc.status == HTTP_403_FORBIDDEN else None
 
 
 def _read(
