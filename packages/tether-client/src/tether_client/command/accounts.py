@@ -58,8 +58,8 @@ class _Row:
 
     def __init__(self, account: AccountResponse) -> None:
         self._account = account
-        pause = account.paused
-        self.paused_by, self.reason = (pause.paused_by, pause.reason) if pause else (None, None)
+        self.paused_by = account.paused and account.paused.paused_by
+        self.reason = account.paused and account.paused.reason
         self.breaker = account.status.breaker
         self.calls, self.failures = account.status.calls, account.status.failures
         self.state = _state(account)

@@ -141,8 +141,8 @@ async def steer_run(request: Asked, key: Key, action: Annotated[str, Parameter()
             request, "/runs", key, Failed(404, "A run can be paused, resumed or cancelled.")
         )
     form = await forms.given(request)
-    body = {"reason": form.get("reason", "")} if action == "pause" else None
     try:
+        body = {"reason": forms.why(form)} if action == "pause" else None
         await call(request, "POST", f"/api/billing-runs/{key}/{action}", body=body)
     except Failed as exc:
         return await shown_again(request, "/runs", key, exc)
@@ -153,8 +153,8 @@ async def steer_run(request: Asked, key: Key, action: Annotated[str, Parameter()
 async def inquire(request: Asked, key: Key) -> Template | Redirect:
     """Ask the gateway for the status of a payment now."""
     form = await forms.given(request)
-    body = {"reason": form.get("reason", "")}
     try:
+        body = {"reason": forms.why(form)}
         await call(request, "POST", f"/api/billing-attempts/{key}/inquiry", body=body)
     except Failed as exc:
         return await shown_again(request, "/payments", key, exc)

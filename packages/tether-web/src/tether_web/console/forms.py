@@ -4,7 +4,7 @@ Forms: what a person typed, read strictly, and kept for the page that says what 
 A form that is refused is shown again with its values, and each error beside its field.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from litestar import Request
@@ -13,10 +13,12 @@ from tether_core.errors import InvalidAmount
 
 from tether_web.console.api import Failed
 
-__all__ = ["given", "minor", "names", "pairs", "refused", "whole"]
+__all__ = ["given", "minor", "names", "pairs", "refused", "whole", "why"]
 
 # Where the scope of a request keeps what was typed; the scope is of one request alone.
 _TYPED: Final = "tether.typed"
+# A whole account number is on no page.
+_NOT_KEPT: Final = frozenset({"iban"})
 # A longer value is not written into the page again.
 _KEPT_MAX: Final = 2_000
 
@@ -25,8 +27,8 @@ async def pairs(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
     """The fields of a form without blanks around their values; a field of several choices comes once for each."""
     form = await request.form()
     found = [(name, value.strip()) for name, value in form.multi_items() if isinstance(value, str)]
-    typed = {name: value for name, value in found if len(value) <= _KEPT_MAX}
-    request.scope[_TYPED] = typed  # type: ignore[literal-required] # a key of our own
+    typed = {name: value for name, value in found if name not in _NOT_KEPT and len(value) <= _KEPT_MAX}
+    request.scope[_TYPED] = typed  # type: ignore[typeddict-unknown-key] # a key of our own
     return found
 
 
@@ -76,6 +78,19 @@ def minor(text: str, *, field: str) -> int:
         return money.parse(text.replace(",", "."), currency="EUR").amount_minor
     except InvalidAmount as exc:
         raise _failed(field, "Write the amount in euros without groups of thousands, e.g. 1000.50.") from exc
+
+
+def why(form: Mapping[str, str]) -> str:
+    """
+    The reason that a person gives for an action.
+
+    Raises:
+        Failed: where there is none.
+    """
+    reason = form.get("reason", "")
+    if not reason:
+        raise _failed("reason", "Say why; it is stored.")
+    return reason
 
 
 def names(text: str) -> list[str] | None:

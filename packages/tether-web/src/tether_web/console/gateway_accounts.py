@@ -32,8 +32,11 @@ async def shown(request: Asked) -> Template:
 @post("/gateway-accounts/{name:str}/pause", include_in_schema=False)
 async def pause(request: Asked, name: Name) -> Template | Redirect:
     """Submit nothing more with an account."""
-    form = await forms.given(request)
-    return await _done(request, name, "pause", {"reason": form.get("reason", "")})
+    try:
+        body = {"reason": forms.why(await forms.given(request))}
+    except Failed as exc:
+        return await _page(request, failed=exc)
+    return await _done(request, name, "pause", body)
 
 
 @post("/gateway-accounts/{name:str}/resume", include_in_schema=False)

@@ -98,7 +98,7 @@ def rendered(request: Asked, template: str, *, status: int = 200, **context: Any
         context={
             "menu": menu.shown(path),
             # The answer to a form cannot be fetched again by its address.
-            "is_answer": request.scope["method"] == "POST",  # type: ignore[typeddict-item]
+            "is_answer": request.scope["method"] == "POST",
             "holder": request.scope.get("user"),
             "version": __version__,
             "event_types": " ".join(NAMES),

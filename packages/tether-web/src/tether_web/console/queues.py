@@ -27,8 +27,11 @@ async def shown(request: Asked) -> Template:
 @post("/queues/{name:str}/pause", include_in_schema=False)
 async def pause(request: Asked, name: Name) -> Template | Redirect:
     """Pause a queue."""
-    form = await forms.given(request)
-    return await _done(request, f"/api/queues/{name}/pause", {"reason": form.get("reason", "")})
+    try:
+        body = {"reason": forms.why(await forms.given(request))}
+    except Failed as exc:
+        return await _page(request, failed=exc)
+    return await _done(request, f"/api/queues/{name}/pause", body)
 
 
 @post("/queues/{name:str}/resume", include_in_schema=False)

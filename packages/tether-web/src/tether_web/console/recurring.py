@@ -458,7 +458,7 @@ async def _take(
     """Order a step of a thing, with the reason of its form; `Failed` for a step that it does not have."""
     if step not in steps:
         raise Failed(404, f"There are these steps: {', '.join(sorted(steps))}.")
-    body = None if step == "resume" else {"reason": form.get("reason", ""), **(more or {})}
+    body = None if step == "resume" else {"reason": forms.why(form), **(more or {})}
     await call(request, "POST", f"{api}/{key}/{step}", body=body)
 
 
