@@ -354,4 +354,5 @@ def _structs() -> list[tuple[str, type[msgspec.Struct]]]:
         "operation accounts figures people debtors"
     ).split()
     modules = [importlib.import_module(f"tether_client.{name}") for name in subjects]
-    return [(name, getattr(module, name)) for module in modules for name in module.__all__]
+    found = [(name, getattr(module, name)) for module in modules for name in module.__all__]
+    return [(name, struct) for name, struct in found if issubclass(struct, msgspec.Struct)]

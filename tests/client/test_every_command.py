@@ -113,7 +113,7 @@ def test_a_node_that_is_away_is_said_by_every_command(
     members: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A command that writes half an answer, or ends with 0, lets a script go on as if all were well."""
-    monkeypatch.setattr("tether_client.client._WAITS_S", ())
+    monkeypatch.setattr("tether_client.connection._WAITS_S", ())
     environ = {
         "XDG_CONFIG_HOME": str(tmp_path),
         "TETHER_URL": f"http://127.0.0.1:{free_port()}",

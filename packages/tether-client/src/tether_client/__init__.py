@@ -9,10 +9,10 @@ with Client("https://tether.example", api_key=key) as tether:
     run = tether.order_run(upload.id, RunOrder(due_item="2026-03"))
 ```
 
-`Client` has a method for each route, and the structs that these return are in the module of their subject: `uploads`, `billing`,
-`payments`, `refunds`, `inquiry_orders`, `notifications`, `blacklist`, `debtors`, `reconciliation`, `figures`, `operation`, `accounts`, `people`,
-`events` and `health`. Fields that a newer
-Tether adds are ignored. Names of states are plain texts for the same reason. `errors` says what can go wrong.
+`Client` has a method for each route. The methods and structs of a subject are in its module: `uploads`, `billing`, `payments`, `refunds`,
+`inquiry_orders`, `notifications`, `blacklist`, `bulk_orders`, `debtors`, `reconciliation`, `recurring`, `figures`, `subscribers`, `operation`,
+`accounts`, `people`, `events` and `health`. Fields that a newer Tether adds are ignored. Names of states are plain texts for the same reason. `connection`
+makes the requests, and `errors` says what can go wrong.
 """
 
 from tether_client.billing import RunOrder

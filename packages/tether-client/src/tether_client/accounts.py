@@ -1,12 +1,14 @@
 """Gateway accounts."""
 
 from datetime import datetime
+from urllib.parse import quote
 
 import msgspec
 
 from tether_client.billing import CurrentStatus
+from tether_client.connection import Connection
 
-__all__ = ["AccountPause", "AccountResponse"]
+__all__ = ["AccountPause", "AccountResponse", "AccountRoutes"]
 
 
 class AccountPause(msgspec.Struct, frozen=True):
@@ -65,3 +67,20 @@ class AccountResponse(msgspec.Struct, frozen=True, kw_only=True):
     status: CurrentStatus
     open_calls: int
     open_since_at: datetime | None
+
+
+class AccountRoutes(Connection):
+    """Routes of gateway accounts."""
+
+    def gateway_accounts(self) -> list[AccountResponse]:
+        """Gateway accounts: limits, circuit breaker, open submissions, pauses."""
+        return self._get("/api/gateway-accounts", list[AccountResponse])
+
+    def pause_account(self, name: str, *, reason: str) -> AccountPause:
+        """Submit nothing more with a gateway account, on all nodes; inquiries and notifications go on."""
+        path = f"/api/gateway-accounts/{quote(name, safe='')}/pause"
+        return self._post(path, {"reason": reason}, AccountPause)
+
+    def resume_account(self, name: str) -> AccountPause:
+        """Submit with a gateway account again; returns the pause that ended."""
+        return self._post(f"/api/gateway-accounts/{quote(name, safe='')}/resume", None, AccountPause)

@@ -1,11 +1,16 @@
 """Billing runs: their options, previews and progress."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from tether_client.connection import Connection, given, polled
+from tether_client.pages import Page
+
 __all__ = [
+    "BillingRoutes",
     "CurrentStatus",
     "DebitTotal",
     "Eligibility",
@@ -19,6 +24,8 @@ __all__ = [
     "RunResponse",
     "Warned",
 ]
+
+_ENDED: Final = frozenset({"finished", "cancelled", "paused"})
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -319,3 +326,67 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     debit_min_minor: int | msgspec.UnsetType = msgspec.UNSET
     debit_max_minor: int | msgspec.UnsetType = msgspec.UNSET
     usage: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class BillingRoutes(Connection):
+    """Routes of billing runs."""
+
+    def preview_run(self, upload_id: int, order: RunOrder, *, limit: int = 100) -> Preview:
+        """What a run of an upload would do; nothing is changed."""
+        body = {**msgspec.to_builtins(order), "dry_run": True}
+        return self._post(f"/api/uploads/{upload_id}/billing", body, Preview, params={"limit": limit})
+
+    def order_run(
+        self, upload_id: int, order: RunOrder, *, idempotency_key: str | None = None
+    ) -> RunResponse:
+        """Order a billing run of an upload. The same *idempotency_key* gives the same run."""
+        body = msgspec.to_builtins(order)
+        return self._order(f"/api/uploads/{upload_id}/billing", body, RunResponse, idempotency_key)
+
+    def runs(
+        self,
+        *,
+        status: str | None = None,
+        upload: int | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[RunResponse]:
+        """Billing runs, newest first."""
+        return self._get("/api/billing-runs", Page[RunResponse], **given(locals()))
+
+    def run(self, run_id: int) -> RunDetail:
+        """One run and its progress."""
+        return self._get(f"/api/billing-runs/{run_id}", RunDetail)
+
+    def pause_run(self, run_id: int, *, reason: str) -> RunResponse:
+        """Pause a run: after the response no further submission begins."""
+        return self._post(f"/api/billing-runs/{run_id}/pause", {"reason": reason}, RunResponse)
+
+    def resume_run(self, run_id: int) -> RunResponse:
+        """Go on with a paused run."""
+        return self._post(f"/api/billing-runs/{run_id}/resume", None, RunResponse)
+
+    def cancel_run(self, run_id: int) -> RunResponse:
+        """End a run: what was not submitted stays so."""
+        return self._post(f"/api/billing-runs/{run_id}/cancel", None, RunResponse)
+
+    def await_run(
+        self,
+        run_id: int,
+        *,
+        timeout_s: float = 86_400,
+        on_progress: Callable[[RunDetail], None] = lambda _run: None,
+    ) -> RunDetail:
+        """
+        Wait until a run is finished, cancelled or paused.
+
+        Raises:
+            Unavailable: when that takes longer than *timeout_s*.
+        """
+
+        def look() -> RunDetail | None:
+            found = self.run(run_id)
+            on_progress(found)
+            return found if found.run.state in _ENDED else None
+
+        return polled(look, timeout_s=timeout_s, what=f"run {run_id} to end")

@@ -1,10 +1,19 @@
 """Blacklist entries."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-__all__ = ["Lifted", "ListedEntry"]
+from tether_client.connection import Connection
+from tether_client.pages import Page
+
+__all__ = [
+    "BlacklistRoutes",
+    "Lifted",
+    "ListedEntry",
+]
 
 
 class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,3 +79,36 @@ class Lifted(ListedEntry, frozen=True, kw_only=True):
     unforgiven: int
     still_held_by: list[int]
     explanation: str
+
+
+class BlacklistRoutes(Connection):
+    """Routes of the blacklist."""
+
+    def blacklist(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[ListedEntry]:
+        """
+        Blacklist entries, newest first.
+
+        Args:
+            filters: Any of which ("live", "ended", "all"), action, source, reason, name, email.
+        """
+        return self._get("/api/blacklist", Page[ListedEntry], **{**filters, "cursor": cursor, "limit": limit})
+
+    def add_to_blacklist(self, entry: Mapping[str, Any]) -> ListedEntry:
+        """
+        Add an entry; an equal one that exists is returned.
+
+        Args:
+            entry: One of iban, name, email; and any of action ("hold", "block"), reason, note, expires_at.
+        """
+        return self._post("/api/blacklist", entry, ListedEntry)
+
+    def lift_from_blacklist(self, entry_id: int, *, reason: str, forgives: str | None = None) -> Lifted:
+        """
+        Lift an entry.
+
+        Args:
+            reason: Why; a block needs one.
+            forgives: "entry", "disputes" (the default) or "account".
+        """
+        query = {"reason": reason} if forgives is None else {"reason": reason, "forgives": forgives}
+        return self._delete(f"/api/blacklist/{entry_id}", Lifted, **query)

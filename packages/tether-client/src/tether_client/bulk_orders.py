@@ -1,10 +1,21 @@
 """Bulk orders: one action for everything that matches the filter of a list."""
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import msgspec
 
-__all__ = ["BulkItem", "BulkOrder", "BulkOrderDetail", "BulkPreview", "BulkTotal"]
+from tether_client.connection import Connection, given, polled
+from tether_client.pages import Page
+
+__all__ = [
+    "BulkItem",
+    "BulkOrder",
+    "BulkOrderDetail",
+    "BulkOrderRoutes",
+    "BulkPreview",
+    "BulkTotal",
+]
 
 
 class BulkOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,3 +109,74 @@ class BulkOrderDetail(msgspec.Struct, frozen=True, kw_only=True):
 
     order: BulkOrder
     totals: list[BulkTotal]
+
+
+class BulkOrderRoutes(Connection):
+    """Routes of bulk orders."""
+
+    def preview_bulk_order(self, action: str, filters: Mapping[str, str]) -> BulkPreview:
+        """
+        What an action would do to everything that matches; nothing is changed.
+
+        Args:
+            action: "replay", "inquire", "void", "refund", "lift" or "withdraw".
+            filters: The parameters of the list, such as {"run": "7"}.
+        """
+        body = {"action": action, "filters": filters, "dry_run": True}
+        return self._post("/api/bulk-orders", body, BulkPreview)
+
+    def order_bulk(
+        self,
+        action: str,
+        filters: Mapping[str, str],
+        *,
+        reason: str,
+        previewed: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> BulkOrder:
+        """
+        Do one thing to everything that matches.
+
+        Args:
+            action: As for the preview.
+            filters: As for the preview.
+            reason: Why.
+            previewed: Of the preview: rows that began to match later are not part of the order.
+        """
+        body = {"action": action, "filters": filters, "reason": reason, "previewed": previewed}
+        return self._order("/api/bulk-orders", body, BulkOrder, idempotency_key)
+
+    def bulk_orders(self, *, cursor: str | None = None, limit: int = 50) -> Page[BulkOrder]:
+        """Bulk orders, newest first."""
+        return self._get("/api/bulk-orders", Page[BulkOrder], **given(locals()))
+
+    def bulk_order(self, bulk_order_id: int) -> BulkOrderDetail:
+        """One bulk order with its progress."""
+        return self._get(f"/api/bulk-orders/{bulk_order_id}", BulkOrderDetail)
+
+    def bulk_order_items(
+        self, bulk_order_id: int, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[BulkItem]:
+        """The rows of a bulk order with their results, the newest row first."""
+        query = {"cursor": cursor, "limit": limit}
+        return self._get(f"/api/bulk-orders/{bulk_order_id}/items", Page[BulkItem], **query)
+
+    def stop_bulk_order(self, bulk_order_id: int) -> BulkOrder:
+        """End a bulk order behind the batch under way."""
+        return self._post(f"/api/bulk-orders/{bulk_order_id}/stop", None, BulkOrder)
+
+    def await_bulk_order(
+        self,
+        bulk_order_id: int,
+        *,
+        timeout_s: float = 3_600.0,
+        on_progress: Callable[[BulkOrderDetail], None] = lambda _: None,
+    ) -> BulkOrderDetail:
+        """A bulk order once it has ended."""
+
+        def look() -> BulkOrderDetail | None:
+            detail = self.bulk_order(bulk_order_id)
+            on_progress(detail)
+            return None if detail.order.state == "working" else detail
+
+        return polled(look, timeout_s=timeout_s, what=f"bulk order {bulk_order_id}")

@@ -1,13 +1,19 @@
 """Debtors, as their files have them and as they were edited."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
+
+from tether_client.connection import Connection
+from tether_client.pages import Page
 
 __all__ = [
     "DebtorChange",
     "DebtorDetail",
     "DebtorResponse",
+    "DebtorRoutes",
     "EditResponse",
     "EditWarning",
     "ListedDebtor",
@@ -226,3 +232,40 @@ class EditResponse(msgspec.Struct, frozen=True):
     verdict_before: str
     warnings: list[EditWarning]
     debtor: DebtorResponse
+
+
+class DebtorRoutes(Connection):
+    """Routes of debtors."""
+
+    def debtors(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[ListedDebtor]:
+        """
+        Debtors, newest first.
+
+        Args:
+            filters: Any of upload, verdict, name, reference, iban_tail, sort.
+        """
+        return self._get("/api/debtors", Page[ListedDebtor], **{**filters, "cursor": cursor, "limit": limit})
+
+    def debtor(self, debtor_id: int) -> DebtorResponse:
+        """One debtor, with warnings and edits."""
+        return self._get(f"/api/debtors/{debtor_id}", DebtorResponse)
+
+    def edit_debtor(
+        self,
+        debtor_id: int,
+        changes: Mapping[str, str | int | None],
+        *,
+        version: int,
+        reason: str,
+        collect: bool = False,
+    ) -> EditResponse:
+        """
+        Edit a debtor, and screen it again.
+
+        Args:
+            changes: Field to its new value, `None` for none; amounts in minor units.
+            version: The debtor's, for which the edit was made.
+            collect: Whether it is collected where screening leaves that to a person.
+        """
+        body = {"version": version, "reason": reason, "changes": dict(changes), "collect": collect}
+        return self._patch(f"/api/debtors/{debtor_id}", body, EditResponse)

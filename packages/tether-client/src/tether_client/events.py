@@ -6,7 +6,13 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Event", "decoded"]
+from tether_client.connection import Connection
+
+__all__ = [
+    "Event",
+    "EventRoutes",
+    "decoded",
+]
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -40,3 +46,18 @@ def decoded(lines: Iterable[str]) -> Iterator[Event]:
     for line in lines:
         if line.startswith("data:"):
             yield msgspec.json.decode(line.removeprefix("data:"), type=Event)
+
+
+class EventRoutes(Connection):
+    """The route of the event stream."""
+
+    def follow_events(self, *, after: int | None = None, types: list[str] | None = None) -> Iterator[Event]:
+        """
+        Events as they happen, until the stream ends: after half an hour, or when its node stops.
+
+        Args:
+            after: The id of the last event that is known; 0 for all stored events, `None` for new ones only.
+            types: Only events of these types, such as "attempt.status_changed"; `None` for all.
+        """
+        # A comment comes every 15 seconds, so a longer silence is a dead connection.
+        yield from decoded(self._lines("/api/events", silence_max_s=60.0, type=types or None, after=after))

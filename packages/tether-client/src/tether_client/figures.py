@@ -1,8 +1,11 @@
 """Sums of money: by a dimension, by age, and what may still go back."""
 
 from datetime import date
+from typing import Any
 
 import msgspec
+
+from tether_client.connection import Connection, given
 
 __all__ = [
     "Ageing",
@@ -13,6 +16,7 @@ __all__ = [
     "ExposureSum",
     "Figure",
     "FigurePage",
+    "FigureRoutes",
     "Total",
 ]
 
@@ -174,3 +178,28 @@ class ExposurePage(msgspec.Struct, frozen=True):
     totals: list[ExposureSum]
     uploads: list[ExposureSum]
     days: list[ExposureDay]
+
+
+class FigureRoutes(Connection):
+    """Routes of sums of money."""
+
+    def figures(self, by: str = "total", *, basis: str = "cohort", **filters: Any) -> FigurePage:
+        """
+        Collected, returned, refunded and net, by a dimension.
+
+        Args:
+            by: Such as "day", "country", "reason_code" or "upload".
+            basis: "cohort" or "cash".
+            filters: Any of from, to, account, currency, country, bank, price_band, upload, run.
+        """
+        return self._get("/api/figures", FigurePage, **{**filters, "by": by, "basis": basis})
+
+    def ageing(self, upload_id: int) -> AgeingPage:
+        """What was left of an upload's money at each age, beside earlier uploads."""
+        return self._get("/api/figures/ageing", AgeingPage, upload=upload_id)
+
+    def exposed(
+        self, *, upload: int | None = None, account: str | None = None, days: int = 90
+    ) -> ExposurePage:
+        """Money that may still go back, in all, by upload and by day."""
+        return self._get("/api/figures/exposure", ExposurePage, **given(locals()))

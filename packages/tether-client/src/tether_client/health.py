@@ -2,7 +2,12 @@
 
 import msgspec
 
-__all__ = ["Readiness"]
+from tether_client.connection import Connection
+
+__all__ = [
+    "HealthRoutes",
+    "Readiness",
+]
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,3 +40,12 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     oldest_waiting_s: float | None
     fingerprint_key: str | None
     refused: str | None
+
+
+class HealthRoutes(Connection):
+    """Routes of a node itself."""
+
+    def readiness(self) -> Readiness:
+        """Whether this node can record notifications, and which services answer. Needs no key."""
+        # 503 has the same body: it says what does not answer.
+        return self._probe("/ready", Readiness, allowed=503)

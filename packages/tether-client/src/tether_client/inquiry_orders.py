@@ -4,7 +4,12 @@ from datetime import datetime
 
 import msgspec
 
-__all__ = ["InquiryOrder"]
+from tether_client.connection import Connection
+
+__all__ = [
+    "InquiryOrder",
+    "InquiryOrderRoutes",
+]
 
 
 class InquiryOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,3 +42,28 @@ class InquiryOrder(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     inquired: int
     given_up: int
+
+
+class InquiryOrderRoutes(Connection):
+    """Routes of orders for status inquiries."""
+
+    def inquire(
+        self,
+        scope: str,
+        subject_id: int,
+        *,
+        reason: str,
+        what: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> InquiryOrder:
+        """
+        Inquire the status of debits at the gateway now.
+
+        Args:
+            scope: "payment", "run" or "upload".
+            subject_id: Of the payment, run or upload.
+            what: Of a run or an upload: "open" (the default) or "submitted".
+        """
+        folder = {"payment": "billing-attempts", "run": "billing-runs", "upload": "uploads"}[scope]
+        body = {"reason": reason} if what is None else {"reason": reason, "what": what}
+        return self._order(f"/api/{folder}/{subject_id}/inquiry", body, InquiryOrder, idempotency_key)

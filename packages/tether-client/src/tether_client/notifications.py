@@ -1,10 +1,22 @@
 """Notifications of the gateway, as they are stored."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-__all__ = ["EventDetail", "ReplayChange", "ReplayEffect", "ReplayPreview", "ReportedStatus", "WebhookEvent"]
+from tether_client.connection import Connection, given
+from tether_client.pages import Page
+
+__all__ = [
+    "EventDetail",
+    "NotificationRoutes",
+    "ReplayChange",
+    "ReplayEffect",
+    "ReplayPreview",
+    "ReportedStatus",
+    "WebhookEvent",
+]
 
 
 class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,3 +162,30 @@ class ReplayPreview(msgspec.Struct, frozen=True, kw_only=True):
 
     now: ReplayEffect
     confirmed: ReplayEffect | None
+
+
+class NotificationRoutes(Connection):
+    """Routes of stored notifications."""
+
+    def notifications(
+        self,
+        *,
+        status: str | None = None,
+        unique_id: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[WebhookEvent]:
+        """Notifications of the gateway, newest first."""
+        return self._get("/api/webhook-events", Page[WebhookEvent], **given(locals()))
+
+    def notification(self, event_id: int) -> EventDetail:
+        """One notification with its fields."""
+        return self._get(f"/api/webhook-events/{event_id}", EventDetail)
+
+    def preview_replay(self, event_id: int) -> ReplayPreview:
+        """What a replay of a notification would change; nothing is changed."""
+        return self._get(f"/api/webhook-events/{event_id}/replay-preview", ReplayPreview)
+
+    def replay_notification(self, event_id: int) -> dict[str, Any]:
+        """Process a notification again."""
+        return self._post(f"/api/webhook-events/{event_id}/replay", None, dict[str, Any])

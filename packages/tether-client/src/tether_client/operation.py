@@ -1,13 +1,17 @@
 """Queues, workers and stores in operation."""
 
 from datetime import datetime
+from urllib.parse import quote
 
 import msgspec
+
+from tether_client.connection import Connection
 
 __all__ = [
     "Activity",
     "Cleared",
     "ListedQueue",
+    "OperationRoutes",
     "Pause",
     "PoolStatus",
     "PostgresStatus",
@@ -278,3 +282,39 @@ class StoreStatus(msgspec.Struct, frozen=True):
     postgres: PostgresStatus | None
     redis: RedisStatus | None
     read_at: datetime
+
+
+class OperationRoutes(Connection):
+    """Routes of queues, workers and stores."""
+
+    def queues(self) -> list[ListedQueue]:
+        """Queues: what waits, who serves them, and whether they are paused."""
+        return self._get("/api/queues", list[ListedQueue])
+
+    def pause_queue(self, name: str, *, reason: str) -> Pause:
+        """Pause a queue on all nodes: what is in progress ends, nothing else begins."""
+        return self._post(f"/api/queues/{quote(name, safe='')}/pause", {"reason": reason}, Pause)
+
+    def resume_queue(self, name: str) -> Pause:
+        """Go on with a queue; returns the pause that ended."""
+        return self._post(f"/api/queues/{quote(name, safe='')}/resume", None, Pause)
+
+    def retry_queue(self, name: str, *, reason: str) -> Retried:
+        """Try again now what waits for its next try; never submits a debit."""
+        return self._post(f"/api/queues/{quote(name, safe='')}/retry", {"reason": reason}, Retried)
+
+    def clear_queue(self, name: str, *, reason: str) -> Cleared:
+        """Remove the wake-ups of a queue; no work is lost by that."""
+        return self._post(f"/api/queues/{quote(name, safe='')}/clear", {"reason": reason}, Cleared)
+
+    def workers(self) -> Workers:
+        """Supervisors and workers that live."""
+        return self._get("/api/workers", Workers)
+
+    def restart_workers(self, *, reason: str) -> RestartResponse:
+        """Restart all workers; those of a supervisor one after the other."""
+        return self._post("/api/workers/restart", {"reason": reason}, RestartResponse)
+
+    def store_status(self) -> StoreStatus:
+        """Connections, memory and wake-ups of Postgres and Redis."""
+        return self._get("/api/store-status", StoreStatus)

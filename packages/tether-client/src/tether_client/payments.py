@@ -1,10 +1,18 @@
 """Billing attempts, here: payments."""
 
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
 
-__all__ = ["ExposureResponse", "ListedAttempt"]
+from tether_client.connection import Connection
+from tether_client.pages import Page
+
+__all__ = [
+    "ExposureResponse",
+    "ListedAttempt",
+    "PaymentRoutes",
+]
 
 
 class ListedAttempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,3 +95,25 @@ class ExposureResponse(msgspec.Struct, frozen=True, kw_only=True):
     retry_on: date | None
     retry_why: str | None
     refunded_and_charged_back: bool
+
+
+class PaymentRoutes(Connection):
+    """Routes of billing attempts."""
+
+    def payments(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[ListedAttempt]:
+        """
+        Billing attempts, newest first.
+
+        Args:
+            filters: As in docs/guides/attempts.md, such as `status="chargebacked"`, `upload=7` or `created_from=...`.
+        """
+        query = {**filters, "cursor": cursor, "limit": limit}
+        return self._get("/api/billing-attempts", Page[ListedAttempt], **query)
+
+    def payment(self, attempt_id: int) -> ListedAttempt:
+        """One billing attempt."""
+        return self._get(f"/api/billing-attempts/{attempt_id}", ListedAttempt)
+
+    def exposure(self, attempt_id: int) -> ExposureResponse:
+        """Until when a payment can be returned, refunded or voided."""
+        return self._get(f"/api/billing-attempts/{attempt_id}/exposure", ExposureResponse)

@@ -1,9 +1,13 @@
 """Users, API keys, and the audit of what they do."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
+
+from tether_client.connection import Connection
+from tether_client.pages import Page
 
 __all__ = [
     "ApiKey",
@@ -11,6 +15,7 @@ __all__ = [
     "KeyWithSecret",
     "ListedUser",
     "Me",
+    "PeopleRoutes",
     "UserWithPassword",
 ]
 
@@ -153,3 +158,73 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     change: str
+
+
+class PeopleRoutes(Connection):
+    """Routes of users, API keys and the audit."""
+
+    def me(self) -> Me:
+        """Who this key is, and what it may do."""
+        return self._get("/api/me", Me)
+
+    def audit(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[AuditEntry]:
+        """
+        Actions of people and programs, newest first.
+
+        Args:
+            filters: Any of actor, action, subject, subject_id, from, to.
+        """
+        return self._get("/api/audit", Page[AuditEntry], **{**filters, "cursor": cursor, "limit": limit})
+
+    def users(self) -> list[ListedUser]:
+        """Users by name."""
+        return self._get("/api/users", list[ListedUser])
+
+    def add_user(
+        self, name: str, *, role: str, accounts: Sequence[str] | None = None, reason: str = ""
+    ) -> UserWithPassword:
+        """Create a user; the temporary password is in the answer only."""
+        body = {"name": name, "role": role, "accounts": accounts, "reason": reason}
+        return self._post("/api/users", body, UserWithPassword)
+
+    def change_user(self, user_id: int, *, reason: str = "", **changes: Any) -> ListedUser:
+        """
+        Change a user.
+
+        Args:
+            changes: Any of role, accounts (`None` for all) and enabled.
+        """
+        body = {**changes, "reason": reason}
+        return self._patch(f"/api/users/{user_id}", body, ListedUser)
+
+    def reset_user(self, user_id: int, *, second_factor: bool = False, reason: str = "") -> UserWithPassword:
+        """Give a user a new temporary password; with *second_factor* remove the second factor too."""
+        body = {"second_factor": second_factor, "reason": reason}
+        return self._post(f"/api/users/{user_id}/reset", body, UserWithPassword)
+
+    def api_keys(self) -> list[ApiKey]:
+        """API keys, newest first, without those of the environment."""
+        return self._get("/api/api-keys", list[ApiKey])
+
+    def add_api_key(
+        self,
+        name: str,
+        *,
+        role: str,
+        accounts: Sequence[str] | None = None,
+        expires_at: str | None = None,
+        reason: str = "",
+    ) -> KeyWithSecret:
+        """Create an API key; the secret is in the answer only."""
+        body = {
+            "name": name,
+            "role": role,
+            "accounts": accounts,
+            "expires_at": expires_at,
+            "reason": reason,
+        }
+        return self._post("/api/api-keys", body, KeyWithSecret)
+
+    def revoke_api_key(self, key_id: int, *, reason: str = "") -> ApiKey:
+        """Revoke an API key; it ends at once."""
+        return self._delete(f"/api/api-keys/{key_id}", ApiKey, reason=reason)

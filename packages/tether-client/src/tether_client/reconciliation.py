@@ -1,10 +1,17 @@
 """Differences between the gateway's records and Tether's."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-__all__ = ["DifferenceLine"]
+from tether_client.connection import Connection, given
+from tether_client.pages import Page
+
+__all__ = [
+    "DifferenceLine",
+    "ReconciliationRoutes",
+]
 
 
 class DifferenceLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,3 +57,39 @@ class DifferenceLine(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_reason: str | None
     text: str = ""
     action: str = ""
+
+
+class ReconciliationRoutes(Connection):
+    """Routes of reconciliation."""
+
+    def differences(
+        self,
+        *,
+        kind: str | None = None,
+        attempt_id: int | None = None,
+        status: str = "open",
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[DifferenceLine]:
+        """Reconciliation differences; *status* is "open" or "all"."""
+        return self._get("/api/reconciliation-differences", Page[DifferenceLine], **given(locals()))
+
+    def difference(self, line_id: int) -> DifferenceLine:
+        """One reconciliation difference."""
+        return self._get(f"/api/reconciliation-differences/{line_id}", DifferenceLine)
+
+    def acknowledge_difference(
+        self, line_id: int, *, reason: str, order_again: bool = False
+    ) -> DifferenceLine:
+        """
+        Close a difference with what was found.
+
+        Args:
+            order_again: For a refund that failed later: it did not happen, so the debit may be refunded again.
+        """
+        body = {"reason": reason, "order_again": order_again}
+        return self._post(f"/api/reconciliation-differences/{line_id}/acknowledge", body, DifferenceLine)
+
+    def completeness(self, *, from_on: str | None = None, to_on: str | None = None) -> dict[str, Any]:
+        """Whether Tether has everything that the gateway's reports of some days list; days as 2026-03-02, yesterday without."""
+        return self._get("/api/completeness", dict[str, Any], **{"from": from_on, "to": to_on})

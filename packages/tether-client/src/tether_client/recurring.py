@@ -1,9 +1,13 @@
 """Recurring collection: mandates, collection plans, schedules, due items, pre-notifications."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
 import msgspec
+
+from tether_client.connection import Connection, given
+from tether_client.pages import Page
 
 __all__ = [
     "CollectionPlan",
@@ -14,6 +18,7 @@ __all__ = [
     "MandateRow",
     "NoticeResponse",
     "PlanDetail",
+    "RecurringRoutes",
     "Schedule",
     "ScheduleDetail",
 ]
@@ -289,3 +294,117 @@ class GivenResponse(msgspec.Struct, frozen=True):
     """
 
     given: int
+
+
+class RecurringRoutes(Connection):
+    """Routes of recurring collection."""
+
+    def mandates(
+        self, *, account: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[MandateRow]:
+        """Mandates, newest first."""
+        return self._get("/api/mandates", Page[MandateRow], **given(locals()))
+
+    def mandate(self, mandate_id: int) -> MandateRow:
+        """One mandate."""
+        return self._get(f"/api/mandates/{mandate_id}", MandateRow)
+
+    def add_mandate(self, debtor_id: int, *, reference: str, signed_on: str, **more: str) -> MandateRow:
+        """
+        Add a mandate of a debtor, for the account that the debtor has now.
+
+        Args:
+            signed_on: A day such as "2026-03-02".
+            more: Any of kind ("recurrent", "one_off") and account.
+        """
+        body = {**more, "debtor_id": debtor_id, "reference": reference, "signed_on": signed_on}
+        return self._post("/api/mandates", body, MandateRow)
+
+    def amend_mandate(self, mandate_id: int, *, signed_on: str, reason: str) -> MandateRow:
+        """The debtor has signed for the account that the debtor has now."""
+        body = {"signed_on": signed_on, "reason": reason}
+        return self._post(f"/api/mandates/{mandate_id}/amend", body, MandateRow)
+
+    def cancel_mandate(self, mandate_id: int, *, reason: str) -> MandateRow:
+        """End a mandate, and the schedules that use it."""
+        return self._post(f"/api/mandates/{mandate_id}/cancel", {"reason": reason}, MandateRow)
+
+    def plans(
+        self, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[CollectionPlan]:
+        """Collection plans, newest first."""
+        return self._get("/api/collection-plans", Page[CollectionPlan], **given(locals()))
+
+    def plan(self, plan_id: int) -> PlanDetail:
+        """One collection plan, and what waits to be collected."""
+        return self._get(f"/api/collection-plans/{plan_id}", PlanDetail)
+
+    def pause_plan(self, plan_id: int, *, reason: str) -> CollectionPlan:
+        """After the response nothing of the plan is made, ordered or submitted."""
+        return self._post(f"/api/collection-plans/{plan_id}/pause", {"reason": reason}, CollectionPlan)
+
+    def resume_plan(self, plan_id: int) -> CollectionPlan:
+        """Go on with a paused plan; due dates that passed meanwhile are missed."""
+        return self._post(f"/api/collection-plans/{plan_id}/resume", None, CollectionPlan)
+
+    def end_plan(self, plan_id: int, *, reason: str) -> CollectionPlan:
+        """End a plan with all its schedules; open due items are waived."""
+        return self._post(f"/api/collection-plans/{plan_id}/end", {"reason": reason}, CollectionPlan)
+
+    def forecast(self, plan_id: int, *, days: int = 90) -> Forecast:
+        """What the next days are expected to collect; nothing is changed."""
+        return self._get(f"/api/collection-plans/{plan_id}/forecast", Forecast, days=days)
+
+    def schedules(
+        self, plan_id: int, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Schedule]:
+        """The schedules of a plan, newest first."""
+        query = {"status": status, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/collection-plans/{plan_id}/schedules", Page[Schedule], **query)
+
+    def schedule(self, schedule_id: int) -> ScheduleDetail:
+        """One schedule with its mandate and its due items."""
+        return self._get(f"/api/schedules/{schedule_id}", ScheduleDetail)
+
+    def pause_schedule(self, schedule_id: int, *, reason: str) -> Schedule:
+        """After the response nothing of the schedule is made, ordered or submitted."""
+        return self._post(f"/api/schedules/{schedule_id}/pause", {"reason": reason}, Schedule)
+
+    def resume_schedule(self, schedule_id: int) -> Schedule:
+        """Go on with a paused schedule; due dates that passed meanwhile are left out."""
+        return self._post(f"/api/schedules/{schedule_id}/resume", None, Schedule)
+
+    def end_schedule(self, schedule_id: int, *, reason: str) -> Schedule:
+        """End a schedule; open due items are waived."""
+        return self._post(f"/api/schedules/{schedule_id}/end", {"reason": reason}, Schedule)
+
+    def due_items(
+        self, plan_id: int, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[DueItem]:
+        """The due items of a plan, newest first."""
+        query = {"status": status, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/collection-plans/{plan_id}/due-items", Page[DueItem], **query)
+
+    def recover_due_item(self, due_item_id: int, *, reason: str) -> DueItem:
+        """Collect a missed due item."""
+        return self._post(f"/api/due-items/{due_item_id}/recover", {"reason": reason}, DueItem)
+
+    def waive_due_item(self, due_item_id: int, *, reason: str) -> DueItem:
+        """Do not collect an open due item."""
+        return self._post(f"/api/due-items/{due_item_id}/waive", {"reason": reason}, DueItem)
+
+    def pre_notifications(
+        self,
+        *,
+        status: str | None = None,
+        upload: int | None = None,
+        give_until: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[NoticeResponse]:
+        """Pre-notifications, oldest first; *status* is "made", "given" or "withdrawn"."""
+        return self._get("/api/pre-notifications", Page[NoticeResponse], **given(locals()))
+
+    def give_pre_notifications(self, ids: Sequence[int]) -> GivenResponse:
+        """State that pre-notifications were given to their debtors; at most 10,000."""
+        return self._post("/api/pre-notifications/give", {"ids": ids}, GivenResponse)

@@ -5,8 +5,16 @@ from datetime import datetime
 import msgspec
 
 from tether_client.billing import DebitTotal
+from tether_client.connection import Connection
 
-__all__ = ["ListedRefund", "NotVoided", "RunVoid", "RunVoidDetail", "RunVoidPreview"]
+__all__ = [
+    "ListedRefund",
+    "NotVoided",
+    "RefundRoutes",
+    "RunVoid",
+    "RunVoidDetail",
+    "RunVoidPreview",
+]
 
 
 class ListedRefund(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,3 +138,38 @@ class RunVoidDetail(msgspec.Struct, frozen=True, kw_only=True):
     judged: DebitTotal
     voids: dict[str, DebitTotal]
     refused: list[NotVoided]
+
+
+class RefundRoutes(Connection):
+    """Routes of refunds and voids."""
+
+    def refunds_of(self, attempt_id: int) -> list[ListedRefund]:
+        """The refunds and voids of a payment."""
+        return self._get(f"/api/billing-attempts/{attempt_id}/refunds", list[ListedRefund])
+
+    def refund(
+        self, attempt_id: int, *, usage: str | None = None, idempotency_key: str | None = None
+    ) -> ListedRefund:
+        """Order the refund of a payment; *usage* is the text on the debtor's bank statement."""
+        body = {} if usage is None else {"usage": usage}
+        return self._order(f"/api/billing-attempts/{attempt_id}/refund", body, ListedRefund, idempotency_key)
+
+    def void(
+        self, attempt_id: int, *, usage: str | None = None, idempotency_key: str | None = None
+    ) -> ListedRefund:
+        """Order the void of a payment that was submitted today."""
+        body = {} if usage is None else {"usage": usage}
+        return self._order(f"/api/billing-attempts/{attempt_id}/void", body, ListedRefund, idempotency_key)
+
+    def preview_run_void(self, run_id: int, *, reason: str) -> RunVoidPreview:
+        """What voiding a run would do; nothing is changed."""
+        body = {"reason": reason, "dry_run": True}
+        return self._post(f"/api/billing-runs/{run_id}/void", body, RunVoidPreview)
+
+    def void_run(self, run_id: int, *, reason: str, idempotency_key: str | None = None) -> RunVoid:
+        """Order the void of all debits of a run that can still be voided."""
+        return self._order(f"/api/billing-runs/{run_id}/void", {"reason": reason}, RunVoid, idempotency_key)
+
+    def run_void(self, void_id: int) -> RunVoidDetail:
+        """An order to void a run, with its progress."""
+        return self._get(f"/api/run-voids/{void_id}", RunVoidDetail)

@@ -1,10 +1,23 @@
 """Subscribers, and what was delivered to them."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
-__all__ = ["Delivery", "DeliveryDetail", "Replay", "Subscriber", "SubscriberWithSecret", "Try"]
+from tether_client.connection import Connection
+from tether_client.pages import Page
+
+__all__ = [
+    "Delivery",
+    "DeliveryDetail",
+    "Replay",
+    "Subscriber",
+    "SubscriberRoutes",
+    "SubscriberWithSecret",
+    "Try",
+]
 
 
 class Subscriber(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,3 +168,92 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     created_at: datetime
     finished_at: datetime | None
+
+
+class SubscriberRoutes(Connection):
+    """Routes of subscribers and deliveries."""
+
+    def subscribers(self) -> list[Subscriber]:
+        """Other systems to which events are sent, by name."""
+        return self._get("/api/subscribers", list[Subscriber])
+
+    def subscriber(self, subscriber_id: int) -> Subscriber:
+        """One subscriber, with how much waits for it."""
+        return self._get(f"/api/subscribers/{subscriber_id}", Subscriber)
+
+    def add_subscriber(
+        self,
+        name: str,
+        url: str,
+        *,
+        types: Sequence[str] | None = None,
+        accounts: Sequence[str] | None = None,
+        after: int | None = None,
+        reason: str = "",
+    ) -> SubscriberWithSecret:
+        """
+        Add a subscriber; its secret is in the answer only.
+
+        Args:
+            url: https, and a public address.
+            types: The events it gets; `None` for all.
+            accounts: The gateway accounts whose events it gets; `None` for all.
+            after: The event after which it begins, 0 for all stored ones; `None` for new ones only.
+        """
+        body = {
+            "name": name,
+            "url": url,
+            "types": types,
+            "accounts": accounts,
+            "after": after,
+            "reason": reason,
+        }
+        return self._post("/api/subscribers", body, SubscriberWithSecret)
+
+    def pause_subscriber(self, subscriber_id: int, *, reason: str = "") -> Subscriber:
+        """Send nothing more for now; its events wait."""
+        return self._post(f"/api/subscribers/{subscriber_id}/pause", {"reason": reason}, Subscriber)
+
+    def activate_subscriber(self, subscriber_id: int, *, reason: str = "") -> Subscriber:
+        """Go on after a pause, or after Tether disabled it."""
+        return self._post(f"/api/subscribers/{subscriber_id}/activate", {"reason": reason}, Subscriber)
+
+    def rotate_subscriber(
+        self, subscriber_id: int, *, overlap_hours: int = 24, reason: str = ""
+    ) -> SubscriberWithSecret:
+        """Make a new secret; the former one signs too for *overlap_hours*, 0 to 336."""
+        body = {"overlap_hours": overlap_hours, "reason": reason}
+        return self._post(f"/api/subscribers/{subscriber_id}/rotate", body, SubscriberWithSecret)
+
+    def replay_subscriber(self, subscriber_id: int, *, reason: str = "", **chosen: Any) -> Replay:
+        """
+        Send a range of events again, with the same ids.
+
+        Args:
+            chosen: One of after and since, at most one of up_to and until, and types.
+        """
+        body = {**chosen, "reason": reason}
+        return self._post(f"/api/subscribers/{subscriber_id}/replay", body, Replay)
+
+    def remove_subscriber(self, subscriber_id: int, *, reason: str = "") -> None:
+        """Remove a subscriber; nothing more is sent to it, and its secrets are deleted."""
+        self._answered("DELETE", f"/api/subscribers/{subscriber_id}", params={"reason": reason})
+
+    def subscriber_deliveries(
+        self, subscriber_id: int, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Delivery]:
+        """Deliveries to a subscriber, newest first; *status* is "waiting", "delivered" or "given_up"."""
+        query = {"state": status, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/subscribers/{subscriber_id}/deliveries", Page[Delivery], **query)
+
+    def deliveries_of_event(self, event_id: int) -> list[Delivery]:
+        """Which subscribers got an event."""
+        return self._get("/api/deliveries", list[Delivery], event_id=event_id)
+
+    def delivery(self, delivery_id: int) -> DeliveryDetail:
+        """One delivery with its tries."""
+        return self._get(f"/api/deliveries/{delivery_id}", DeliveryDetail)
+
+    def replay_delivery(self, delivery_id: int, *, reason: str = "") -> DeliveryDetail:
+        """Send a delivery again, now."""
+        return self._post(f"/api/deliveries/{delivery_id}/replay", {"reason": reason}, DeliveryDetail)

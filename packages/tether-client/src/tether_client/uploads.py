@@ -1,9 +1,15 @@
 """Uploads: files of debtors, how they are read, and what came of their rows."""
 
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, Final
 
 import msgspec
+
+from tether_client.connection import Connection, given, polled
+from tether_client.errors import Refused
+from tether_client.pages import Page
 
 __all__ = [
     "Answers",
@@ -19,8 +25,11 @@ __all__ = [
     "Upload",
     "UploadDetail",
     "UploadResponse",
+    "UploadRoutes",
     "Withdrawal",
 ]
+
+_READ: Final = frozenset({"completed", "failed", "needs_answer", "withdrawn"})
 
 
 class RowCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -359,3 +368,93 @@ class UploadResponse(msgspec.Struct, frozen=True, kw_only=True):
     upload: Upload
     links: Links
     note: str | None = None
+
+
+class _Counted:
+    """A file that reports how much of it was read."""
+
+    def __init__(self, file: BinaryIO, size_bytes: int, on_sent: Callable[[int, int], None]) -> None:
+        self._file, self._size, self._on_sent = file, size_bytes, on_sent
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._on_sent(self._file.tell(), self._size)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+class UploadRoutes(Connection):
+    """Routes of uploads."""
+
+    def add_upload(
+        self,
+        file: Path,
+        *,
+        fields: Mapping[str, str] | None = None,
+        on_sent: Callable[[int, int], None] = lambda _sent, _size: None,
+    ) -> UploadResponse:
+        """
+        Upload a file of debtors. The same bytes with the same answers are the same upload.
+
+        Args:
+            file: CSV, XLSX, XLS, XLSB or ODS.
+            fields: Further parts of the form, such as `{"dry_run": "true"}`; see docs/guides/uploads.md.
+            on_sent: Called with the bytes sent so far and the size of the file.
+        """
+        try:
+            size = file.stat().st_size
+            with file.open("rb") as opened:
+                part = _Counted(opened, size, on_sent)
+                files = {"file": (file.name, part, "application/octet-stream")}
+                return self._post("/api/uploads", None, UploadResponse, data=fields, files=files)
+        except OSError as exc:
+            raise Refused(f"{file} cannot be read: {exc.strerror}.") from None
+
+    def uploads(
+        self, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page[Upload]:
+        """Uploads, newest first."""
+        return self._get("/api/uploads", Page[Upload], **given(locals()))
+
+    def upload(self, upload_id: int) -> UploadDetail:
+        """One upload with its plan and questions."""
+        return self._get(f"/api/uploads/{upload_id}", UploadDetail)
+
+    def answer_upload(self, upload_id: int, answers: Mapping[str, Any]) -> UploadResponse:
+        """
+        Answer the questions of an upload, or read a failed one again.
+
+        Args:
+            answers: Any of mapping, formats, encoding, collect, keep_columns, screening, remember.
+        """
+        return self._post(f"/api/uploads/{upload_id}/answers", answers, UploadResponse)
+
+    def withdraw_upload(self, upload_id: int, *, reason: str) -> UploadDetail:
+        """Withdraw an upload of which nothing was submitted."""
+        return self._delete(f"/api/uploads/{upload_id}", UploadDetail, reason=reason)
+
+    def await_upload(
+        self,
+        upload_id: int,
+        *,
+        timeout_s: float = 3_600,
+        on_progress: Callable[[Upload], None] = lambda _upload: None,
+    ) -> UploadDetail:
+        """
+        Wait until an upload is read, needs an answer, has failed or was withdrawn.
+
+        Raises:
+            Unavailable: when that takes longer than *timeout_s*.
+        """
+
+        def look() -> UploadDetail | None:
+            found = self.upload(upload_id)
+            on_progress(found.upload)
+            return found if found.upload.state in _READ else None
+
+        return polled(look, timeout_s=timeout_s, what=f"upload {upload_id} to be read")
