@@ -40,7 +40,7 @@ SUBJECTS = {
     refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits retention workers queues store_status bulk_orders monitoring
     """.split(),
     "tether_web": """
-    http accounts audit people queues events subscribers order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing recurring refunds figures bulk_orders
+    http accounts limits audit people queues events subscribers order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing recurring refunds figures bulk_orders
     monitoring health openapi console app
     """.split(),
     "tether_worker": """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from litestar.exceptions import ValidationException
 from tether_core.errors import InvalidRequest
-from tether_web.billing import RunOrder
+from tether_web.billing.orders import RunOrder
 from tether_web.http.json_body import decode, wrong_fields
 from tether_web.inquiry_orders import Inquiry
 from tether_web.uploads.form import AnswersBody

@@ -31,7 +31,6 @@ from tether_stores.settings import Settings
 
 from tether_web import (
     audit,
-    billing,
     blacklist,
     bulk_orders,
     debtors,
@@ -46,6 +45,7 @@ from tether_web import (
     vop,
 )
 from tether_web.accounts import credentials, gateway_accounts
+from tether_web.billing import orders, refusals, runs
 from tether_web.console import routes as console
 from tether_web.events import stream
 from tether_web.events.feed import Feed
@@ -217,7 +217,9 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             *subscribers.ROUTERS,
             uploads.ROUTER,
             layout_answers.ROUTER,
-            *billing.ROUTERS,
+            orders.ROUTER,
+            *runs.ROUTERS,
+            refusals.ROUTER,
             collection_plans.ROUTER,
             *schedules.ROUTERS,
             mandates.ROUTER,

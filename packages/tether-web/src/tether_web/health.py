@@ -20,7 +20,7 @@ from tether_stores.accounts import gateway_identities
 from tether_stores.notifications import event_lists, excess_deliveries, webhook_events
 from tether_stores.postgres import Pool, SchemaBehind, connection, reading
 
-from tether_web import billing, monitoring, queues
+from tether_web import limits, monitoring, queues
 from tether_web.http.metrics import (
     CONTENT_TYPE_LATEST,
     DATABASE_EPOCH,
@@ -263,7 +263,7 @@ _REFRESHED: Final[tuple[tuple[frozenset[str], Callable[[State], Coroutine[Any, A
         _count_inbox,
     ),
     (frozenset(), _see_stores),
-    (billing.OBSERVED, billing.observe),
+    (limits.OBSERVED, limits.observe),
     (monitoring.OBSERVED, monitoring.observe),
     (monitoring.OBSERVED_MONEY, monitoring.observe_money),
     (queues.OBSERVED, queues.observe),

@@ -16,14 +16,17 @@ import binascii
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
+from litestar.params import Parameter
 from tether_core.errors import InvalidRequest
 
 __all__ = [
     "LIMIT",
     "LIMIT_MAX",
+    "Cursor",
+    "Limit",
     "Page",
     "decode_cursor",
     "decode_timed_cursor",
@@ -36,6 +39,9 @@ T = TypeVar("T")
 
 LIMIT = 50
 LIMIT_MAX = 500
+# The query parameters `cursor` and `limit` of a list.
+Cursor = Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)]
+Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")]
 _INVALID: Final = "is not a cursor of this list; start again without it"
 # A time in microseconds and a row id; 18 digits exceed every time that Postgres can store.
 _TIMED: Final = re.compile(rb"at:([0-9]{1,16}):([0-9]{1,18})")

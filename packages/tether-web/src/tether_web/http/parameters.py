@@ -20,15 +20,34 @@ tether_core.errors.InvalidRequest: note: Remove the characters that cannot be pr
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+import msgspec
 from litestar import Request
 from litestar.exceptions import ValidationException
-from litestar.params import HeaderParameter
+from litestar.params import HeaderParameter, Parameter
 from litestar.typing import FieldDefinition
 from tether_core.errors import InvalidRequest
 
-__all__ = ["WORD", "ZERO_BYTE", "aware", "check_query", "choices_of", "named", "printable", "sentence"]
+__all__ = [
+    "ID_MAX",
+    "WORD",
+    "ZERO_BYTE",
+    "BodyId",
+    "Id",
+    "aware",
+    "check_query",
+    "choices_of",
+    "named",
+    "printable",
+    "sentence",
+]
+
+# The largest value of a `bigint` column.
+ID_MAX: Final = 2**63 - 1
+# The id of a row: in a path or a query, and in a body.
+Id = Annotated[int, Parameter(ge=1, le=ID_MAX)]
+BodyId = Annotated[int, msgspec.Meta(ge=1, le=ID_MAX)]
 
 _NUMBERS: Final = {"int": "a whole number", "float": "a number"}
 _KINDS: Final = _NUMBERS | {

@@ -27,7 +27,7 @@ from tether_stores.refunds.run_voids import RunVoid, VoidedDebit
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
-from tether_web.billing import DebitTotal
+from tether_web.billing.runs import DebitTotal
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
 from tether_web.http.parameters import printable

@@ -1,0 +1,1 @@
+"""Billing runs: order, preview, follow, control, release."""
