@@ -40,14 +40,13 @@ from tether_web.http.pagination import (
     encode_timed_cursor,
     page,
 )
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 from tether_web.http.permissions import require_role
 from tether_web.http.scopes import require_account
 from tether_web.order_keys import KeyHeader
 
 __all__ = ["ROUTER", "BulkOrderDetail", "BulkOrderRequest", "BulkPreview"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 # A preview judges so many rows at most, and says that there are more.
 PREVIEW_MAX: Final = 10_000

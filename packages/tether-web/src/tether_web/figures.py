@@ -41,6 +41,7 @@ from tether_stores.figures import Filters
 from tether_stores.postgres import reading
 
 from tether_web.http.file_response import disposition
+from tether_web.http.parameters import BIGINT_MAX
 from tether_web.http.table_export import as_csv
 
 __all__ = ["ROUTER", "AgeingPage", "ExposurePage", "FigurePage"]
@@ -56,7 +57,7 @@ Account: TypeAlias = Annotated[
     str | None, Parameter(description="Only debits of this gateway account.", max_length=352)
 ]
 Upload: TypeAlias = Annotated[
-    int | None, Parameter(ge=1, le=2**63 - 1, description="Only debits of the billing runs of this upload.")
+    int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only debits of the billing runs of this upload.")
 ]
 
 
@@ -145,13 +146,13 @@ async def by_dimension(  # one argument a filter
         int | None,
         Parameter(
             ge=0,
-            le=2**63 - 1,
+            le=BIGINT_MAX,
             description="Only debits of the price band that begins with this amount, in minor units.",
         ),
     ] = None,
     upload: Upload = None,
     run: Annotated[
-        int | None, Parameter(ge=1, le=2**63 - 1, description="Only debits of this billing run.")
+        int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only debits of this billing run.")
     ] = None,
     form: Form = "json",
 ) -> Response[Any]:
@@ -189,7 +190,7 @@ async def by_dimension(  # one argument a filter
 @get("/ageing", summary="The ageing curve of an upload beside those of earlier uploads")
 async def ageing_of(
     state: State,
-    upload: Annotated[int, Parameter(ge=1, le=2**63 - 1, description="The upload.")],
+    upload: Annotated[int, Parameter(ge=1, le=BIGINT_MAX, description="The upload.")],
 ) -> AgeingPage:
     """
     What was left of the collected money at each age, for the upload and up to five earlier ones that were billed.

@@ -22,12 +22,11 @@ from tether_stores.telemetry import logger
 from tether_web import order_keys
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 from tether_web.order_keys import KeyHeader
 
 __all__ = ["ROUTERS", "Inquiry"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _NAMES: Final[dict[Scope, str]] = {"attempt": "billing attempt", "run": "billing run", "upload": "upload"}
 _log = logger("inquiries")

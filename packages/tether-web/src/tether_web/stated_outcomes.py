@@ -11,7 +11,7 @@ import msgspec
 from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.stated_outcomes import StatedOutcome, Statement, statement
 from tether_stores import audit, stated_outcomes
@@ -21,10 +21,10 @@ from tether_stores.stated_outcomes import Closed, KeptStatement
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
+from tether_web.http.parameters import Id
 
 __all__ = ["ROUTERS", "SeenOutcome"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 _log = logger("stated_outcomes")
 
 

@@ -48,17 +48,16 @@ from tether_stores.telemetry import logger
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import aware, printable
+from tether_web.http.parameters import BIGINT_MAX, Id, aware, printable
 from tether_web.people.users import Accounts, limited_to
 
 __all__ = ["ROUTERS", "DeliveryDetail", "SubscriberWithSecret"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 Reason = Annotated[str, msgspec.Meta(max_length=500, description="Why; stored in the audit.")]
 Types = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=100)]
 _Url = Annotated[str, msgspec.Meta(max_length=2_000)]
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
-_EventId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_EventId = Annotated[int, msgspec.Meta(ge=0, le=BIGINT_MAX)]
 
 # Each has its own slots in each worker.
 _SUBSCRIBERS_MAX: Final = 50
@@ -489,7 +488,7 @@ async def deliveries_of(
 @get("/", summary="Deliveries of an event")
 async def of_event(
     state: State,
-    event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1, description="The id of the event.")],
+    event_id: Annotated[int, Parameter(ge=1, le=BIGINT_MAX, description="The id of the event.")],
 ) -> list[Delivery]:
     """Which subscribers got an event; at most a hundred."""
     async with reading(state.pool) as conn:

@@ -15,10 +15,9 @@ from tether_stores.vop import ListedCheck
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.parameters import Id
 
 __all__ = ["ROUTER", "VopChecks", "VopRequested"]
-
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 
 class VopRequested(msgspec.Struct, frozen=True):

@@ -34,7 +34,7 @@ from tether_web.billing.refusals import Refusals, refusals
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
-from tether_web.http.parameters import ID_MAX, Id, printable
+from tether_web.http.parameters import BIGINT_MAX, Id, printable
 
 __all__ = ["ROUTERS", "DebitTotal", "RunDetail", "RunResponse", "response", "wake_worker"]
 
@@ -147,7 +147,9 @@ async def of_upload(state: State, upload_id: Id) -> list[RunResponse]:
 async def listed(
     state: State,
     status: Annotated[RunState | None, Parameter(description="Only runs in this state.")] = None,
-    upload: Annotated[int | None, Parameter(ge=1, le=ID_MAX, description="Only runs of this upload.")] = None,
+    upload: Annotated[
+        int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only runs of this upload.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",

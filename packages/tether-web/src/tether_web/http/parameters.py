@@ -30,7 +30,7 @@ from litestar.typing import FieldDefinition
 from tether_core.errors import InvalidRequest
 
 __all__ = [
-    "ID_MAX",
+    "BIGINT_MAX",
     "WORD",
     "ZERO_BYTE",
     "BodyId",
@@ -44,10 +44,10 @@ __all__ = [
 ]
 
 # The largest value of a `bigint` column.
-ID_MAX: Final = 2**63 - 1
+BIGINT_MAX: Final = 2**63 - 1
 # The id of a row: in a path or a query, and in a body.
-Id = Annotated[int, Parameter(ge=1, le=ID_MAX)]
-BodyId = Annotated[int, msgspec.Meta(ge=1, le=ID_MAX)]
+Id = Annotated[int, Parameter(ge=1, le=BIGINT_MAX)]
+BodyId = Annotated[int, msgspec.Meta(ge=1, le=BIGINT_MAX)]
 
 _NUMBERS: Final = {"int": "a whole number", "float": "a number"}
 _KINDS: Final = _NUMBERS | {

@@ -4,12 +4,9 @@
 The rows are read under the locks that applying takes, so the preview is about one moment; the transaction is rolled back.
 """
 
-from typing import Annotated
-
 from litestar import Router, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
 from tether_core.emp.notification import Notification, decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.reconciliation.gateway_refunds import reference_of
@@ -19,13 +16,13 @@ from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Connection, transaction
 from tether_stores.refunds import refunds
 
+from tether_web.http.parameters import Id
+
 __all__ = ["ROUTER"]
 
 
 @get("/replay-preview", summary="What a replay of a notification would change; nothing is changed")
-async def replay_preview(
-    state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-) -> ReplayPreview:
+async def replay_preview(state: State, event_id: Id) -> ReplayPreview:
     """Refused in the states in which a replay is. Where the gateway is inquired first, `confirmed` has the effect of its confirmation."""
     async with transaction(state.pool) as conn, conn.transaction(force_rollback=True):
         found = await event_lists.by_id(conn, event_id)

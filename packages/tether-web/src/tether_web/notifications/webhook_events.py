@@ -21,7 +21,8 @@ from tether_stores.retention import archives
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
+from tether_web.http.parameters import Id
 
 __all__ = ["ROUTER", "EventDetail", "ReportedStatus"]
 
@@ -75,8 +76,8 @@ async def listed(
     unique_id: Annotated[
         str | None, Parameter(description="Only those of this id of the gateway.", max_length=255)
     ] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page of the inbox."""
@@ -96,7 +97,7 @@ async def listed(
 
 
 @get("/{event_id:int}", summary="One notification, with its fields")
-async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> EventDetail:
+async def detail(state: State, event_id: Id) -> EventDetail:
     """One notification; personal fields are masked."""
     async with reading(state.pool) as conn:
         found = await event_lists.by_id(conn, event_id)
@@ -134,9 +135,7 @@ async def detail(state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63
     status_code=202,
     summary="Replay a parked or contradicted notification",
 )
-async def replay(
-    request: ApiRequest, state: State, event_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-) -> dict[str, Any]:
+async def replay(request: ApiRequest, state: State, event_id: Id) -> dict[str, Any]:
     """A parked notification restarts its retry schedule; a contradicted one is inquired again."""
     now = state.clock()
     async with transaction(state.pool) as conn:

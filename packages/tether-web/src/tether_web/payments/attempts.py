@@ -23,11 +23,11 @@ from tether_web.http.pagination import (
     encode_cursor,
     encode_timed_cursor,
 )
-from tether_web.http.parameters import aware
+from tether_web.http.parameters import BIGINT_MAX, Id, aware
 
 __all__ = ["ROUTER"]
 
-Amount = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
+Amount = Annotated[int, Parameter(ge=0, le=BIGINT_MAX)]
 
 
 @get(
@@ -45,14 +45,14 @@ async def listed(  # one argument a filter
         str | None, Parameter(description="Only the attempt with this transaction id.", max_length=255)
     ] = None,
     debtor: Annotated[
-        int | None, Parameter(ge=1, le=2**63 - 1, description="Only attempts of this debtor.")
+        int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only attempts of this debtor.")
     ] = None,
     run: Annotated[
-        int | None, Parameter(ge=1, le=2**63 - 1, description="Only attempts of this billing run.")
+        int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only attempts of this billing run.")
     ] = None,
     upload: Annotated[
         int | None,
-        Parameter(ge=1, le=2**63 - 1, description="Only attempts of the billing runs of this upload."),
+        Parameter(ge=1, le=BIGINT_MAX, description="Only attempts of the billing runs of this upload."),
     ] = None,
     account: Annotated[
         str | None, Parameter(description="Only attempts of this gateway account.", max_length=32)
@@ -66,10 +66,11 @@ async def listed(  # one argument a filter
     ] = None,
     amount_min_minor: Annotated[
         int | None,
-        Parameter(ge=0, le=2**63 - 1, description="Of at least this amount, in whole minor units."),
+        Parameter(ge=0, le=BIGINT_MAX, description="Of at least this amount, in whole minor units."),
     ] = None,
     amount_max_minor: Annotated[
-        int | None, Parameter(ge=0, le=2**63 - 1, description="Of at most this amount, in whole minor units.")
+        int | None,
+        Parameter(ge=0, le=BIGINT_MAX, description="Of at most this amount, in whole minor units."),
     ] = None,
     created_from: Annotated[
         datetime | None, Parameter(description="Created at this time or later; the list is ordered by it.")
@@ -146,7 +147,7 @@ def _before(cursor: str | None, *, lead: Lead) -> tuple[datetime | None, int] | 
 
 
 @get("/{attempt_id:int}", summary="One billing attempt")
-async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ListedAttempt:
+async def detail(state: State, attempt_id: Id) -> ListedAttempt:
     """One attempt."""
     async with reading(state.pool) as conn:
         found = await billing_attempts.by_id(conn, attempt_id)

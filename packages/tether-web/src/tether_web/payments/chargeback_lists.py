@@ -24,12 +24,13 @@ from tether_stores.postgres import Connection, Pool, reading
 
 from tether_web.http.file_response import disposition
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor
+from tether_web.http.parameters import BIGINT_MAX
 from tether_web.http.table_export import as_csv
 
 __all__ = ["ROUTER", "ChargebackCodes"]
 
 Upload = Annotated[
-    int | None, Parameter(ge=1, le=2**63 - 1, description="Only debits of the billing runs of this upload.")
+    int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only debits of the billing runs of this upload.")
 ]
 Account = Annotated[str | None, Parameter(description="Only debits of this gateway account.", max_length=32)]
 

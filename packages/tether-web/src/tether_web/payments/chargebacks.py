@@ -6,7 +6,7 @@ import msgspec
 from litestar import Router, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_stores import audit
 from tether_stores.payments import forgiven_disputes
@@ -15,7 +15,7 @@ from tether_stores.postgres import transaction
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 
 __all__ = ["ROUTER", "Forgiveness"]
 
@@ -37,7 +37,7 @@ class Forgiveness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def forgive(
     request: ApiRequest,
     state: State,
-    attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    attempt_id: Id,
     data: JSONBody[Forgiveness],
 ) -> Forgiven:
     """

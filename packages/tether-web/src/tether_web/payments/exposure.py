@@ -1,13 +1,11 @@
 """`GET /api/billing-attempts/{id}/exposure`: until when a debit can be returned, and whether it can be refunded or voided."""
 
 from datetime import date
-from typing import Annotated
 
 import msgspec
 from litestar import Router, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
 from tether_core.holds import refund_hold
 from tether_core.payments.returns import settles_on
 from tether_core.refunds import refund
@@ -15,6 +13,8 @@ from tether_core.target_calendar import bank_day, exposure
 from tether_stores import holds
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import reading
+
+from tether_web.http.parameters import Id
 
 __all__ = ["ROUTER", "ExposureResponse"]
 
@@ -59,7 +59,7 @@ class ExposureResponse(msgspec.Struct, frozen=True):
 
 
 @get("/", summary="Until when a debit can be returned, refunded or voided")
-async def detail(state: State, attempt_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ExposureResponse:
+async def detail(state: State, attempt_id: Id) -> ExposureResponse:
     """The limits of the SEPA scheme for one debit."""
     async with reading(state.pool) as conn:
         found = await billing_attempts.exposed(conn, attempt_id)

@@ -20,12 +20,11 @@ from tether_stores.postgres import reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import aware
+from tether_web.http.parameters import Id, aware
 from tether_web.people.users import Accounts, limited_to
 
 __all__ = ["ROUTER", "KeyWithSecret", "NewKey"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _LISTED_MAX: Final = 1_000
 _log = logger("api_keys")

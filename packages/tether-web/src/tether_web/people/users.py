@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response, Router, get, patch, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.people.roles import TABLE, Permission, Role, require_accounts, require_name
@@ -19,10 +19,10 @@ from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
+from tether_web.http.parameters import Id
 
 __all__ = ["ROUTERS", "Accounts", "ListedUser", "Me", "NewUser", "UserWithPassword", "limited_to"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 # Names of gateway accounts, as a request lists them.
 Accounts = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=100)], ...], msgspec.Meta(max_length=100)]
 Reason = Annotated[str, msgspec.Meta(max_length=500, description="Why; stored in the audit.")]

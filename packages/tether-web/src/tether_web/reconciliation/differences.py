@@ -22,11 +22,10 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import BIGINT_MAX, Id, printable
 
 __all__ = ["OBSERVED", "ROUTER", "Acknowledgement", "observe"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _OPEN: Final = Gauge(
     "tether_reconciliation_differences",
@@ -56,7 +55,7 @@ async def listed(
     state: State,
     kind: Annotated[DifferenceKind | None, Parameter(description="Only lines of this kind.")] = None,
     attempt_id: Annotated[
-        int | None, Parameter(ge=1, le=2**63 - 1, description="Only lines about this debit.")
+        int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only lines about this debit.")
     ] = None,
     status: Annotated[
         Literal["open", "all"], Parameter(description="`all` includes acknowledged and resolved lines.")

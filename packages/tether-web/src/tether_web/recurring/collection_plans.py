@@ -46,8 +46,16 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.pagination import (
+    LIMIT,
+    Cursor,
+    Limit,
+    Page,
+    decode_cursor,
+    encode_cursor,
+    page,
+)
+from tether_web.http.parameters import BodyId, Id, printable
 
 __all__ = [
     "ROUTER",
@@ -60,9 +68,6 @@ __all__ = [
     "why",
 ]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
-Cursor = Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)]
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")]
 
 _CHUNK: Final = 1_000
 # Debtors that one order looks at; the next order continues.
@@ -132,11 +137,11 @@ class EnrolOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         cursor: `next` of the order before, to continue with the debtors after those.
     """
 
-    upload_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    upload_id: BodyId
     first_due_on: date
     last_due_on: date | None = None
     mandate_signed_on: date | None = None
-    debtor_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
+    debtor_id: BodyId | None = None
     dry_run: bool = False
     cursor: Annotated[str, msgspec.Meta(max_length=100)] | None = None
 

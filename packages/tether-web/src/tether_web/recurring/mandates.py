@@ -33,13 +33,12 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
+from tether_web.http.parameters import BodyId, Id, printable
 from tether_web.recurring.collection_plans import WhyRequest, why
 
 __all__ = ["ROUTER", "AmendRequest", "MandateOrder"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 _MISSING: Final = "There is no such mandate"
 
 _log = logger("recurring")
@@ -57,7 +56,7 @@ class MandateOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         account: The gateway account.
     """
 
-    debtor_id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+    debtor_id: BodyId
     reference: Annotated[str, msgspec.Meta(min_length=1, max_length=35)]
     signed_on: date
     kind: MandateKind = "recurrent"
@@ -121,8 +120,8 @@ async def add(request: ApiRequest, state: State, data: JSONBody[MandateOrder]) -
 async def listed(
     state: State,
     account: Annotated[str | None, Parameter(max_length=32, description="Only of this account.")] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page of mandates; whether a debtor's account was changed is shown by the mandate alone."""

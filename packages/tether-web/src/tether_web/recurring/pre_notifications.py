@@ -27,11 +27,11 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
+from tether_web.http.parameters import BIGINT_MAX, BodyId, Id
 
 __all__ = ["ROUTERS", "GiveRequest", "GivenResponse", "NoticeResponse"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 _log = logger("recurring")
 
 
@@ -83,7 +83,7 @@ class GiveRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     ids: Annotated[
-        tuple[Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)], ...],
+        tuple[BodyId, ...],
         msgspec.Meta(min_length=1, max_length=10_000),
     ]
 
@@ -103,12 +103,12 @@ class GivenResponse(msgspec.Struct, frozen=True):
 async def listed(
     state: State,
     status: Annotated[NoticeState | None, Parameter(description="Only in this state, e.g. made.")] = None,
-    upload: Annotated[int | None, Parameter(ge=1, le=2**63 - 1, description="Only of this upload.")] = None,
+    upload: Annotated[int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only of this upload.")] = None,
     give_until: Annotated[
         date | None, Parameter(description="Only those that must be given by this day.")
     ] = None,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """The list for a mailing: names and addresses, text and days."""

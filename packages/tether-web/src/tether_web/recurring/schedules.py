@@ -12,13 +12,13 @@ POST /api/due-items/{id}/waive      do not collect an open due item
 """
 
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 from litestar import Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import Action, facts
 from tether_core.recurring import due_dates
 from tether_core.recurring import schedule as rules
@@ -34,11 +34,11 @@ from tether_stores.recurring.schedules import Schedule
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
+from tether_web.http.parameters import Id
 from tether_web.recurring.collection_plans import WhyRequest, why
 
 __all__ = ["ROUTERS", "ScheduleDetail"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 _ITEMS: Final = 200
 _MISSING: Final = "There is no such schedule"
 _ITEM_MISSING: Final = "There is no such due item"

@@ -35,12 +35,11 @@ from tether_web import order_keys
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 from tether_web.order_keys import KeyHeader
 
 __all__ = ["ROUTERS", "RefundOrder", "require_account"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _STEPS: Final[dict[RefundKind, str]] = {"refund": "refunded", "void": "voided"}
 _log = logger("refunds")

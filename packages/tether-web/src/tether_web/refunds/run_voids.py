@@ -30,13 +30,12 @@ from tether_web import order_keys
 from tether_web.billing.runs import DebitTotal
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 from tether_web.order_keys import KeyHeader
 from tether_web.refunds.refunds import require_account
 
 __all__ = ["ROUTERS", "RunVoidDetail", "RunVoidOrder", "RunVoidPreview"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _CHUNK: Final = 1_000
 _log = logger("run_voids")

@@ -1,11 +1,10 @@
 """Answers that are kept for later files of the same layout: `GET /api/layout-answers`, and `DELETE` for one of them."""
 
-from typing import Annotated, Final
+from typing import Final
 
 from litestar import Router, delete, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import Parameter
 from tether_stores import audit
 from tether_stores.postgres import reading, transaction
 from tether_stores.telemetry import logger
@@ -13,10 +12,10 @@ from tether_stores.uploads import uploads
 from tether_stores.uploads.uploads import LayoutAnswer
 
 from tether_web.http.auth import ApiRequest
+from tether_web.http.parameters import Id
 
 __all__ = ["ROUTER"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _log = logger("uploads")
 

@@ -31,6 +31,7 @@ from tether_stores.uploads.problems import ListedProblem
 
 from tether_web.http.file_response import disposition
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page
+from tether_web.http.parameters import Id
 from tether_web.http.table_export import as_csv, as_xlsx
 
 __all__ = ["problems"]
@@ -47,7 +48,7 @@ _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 )
 async def problems(
     state: State,
-    upload_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    upload_id: Id,
     form: Annotated[
         Literal["json", "csv", "xlsx"],
         QueryParameter(name="format", description="A list by cursor, or a file to correct and upload again."),

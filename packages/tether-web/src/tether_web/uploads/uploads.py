@@ -50,13 +50,12 @@ from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import byte_range, disposition, matches
 from tether_web.http.multipart import Received, receive
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 from tether_web.uploads import problems as uploads_problems
 from tether_web.uploads.form import AnswersBody, flag, json_part, read_answers, word_lists
 
 __all__ = ["ROUTER", "Links", "PreviewResponse", "UploadDetail", "UploadResponse"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 _log = logger("uploads")
 
