@@ -40,7 +40,8 @@ from tether_core.emp.responses import GatewayAnswer
 from tether_core.events import AttemptStatusChanged, Event, RefundChargedBack
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
-from tether_core.reconciliation.differences import Difference, amount_named
+from tether_core.reconciliation.comparison import amount_named
+from tether_core.reconciliation.differences import Difference
 from tether_core.reconciliation.report_records import REFUNDS
 from tether_core.refunds.refund import RefundKind
 

@@ -11,9 +11,9 @@ from tether_core.payments.attempt import Attempt
 from tether_core.payments.matches import Collected, collect_same_item
 from tether_core.payments.same_debit import key_of
 from tether_core.reconciliation import differences
+from tether_core.reconciliation.debit_review import DebitFacts
 from tether_core.reconciliation.differences import (
     KINDS,
-    DebitFacts,
     Difference,
     DifferenceKind,
     DifferenceState,

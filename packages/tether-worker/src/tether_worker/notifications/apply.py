@@ -30,7 +30,7 @@ from tether_core.notifications.inbox import (
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Decision, Policy, decide, listed
 from tether_core.payments.submission import Submission
-from tether_core.reconciliation import differences
+from tether_core.reconciliation import comparison
 from tether_core.reconciliation.differences import Difference
 from tether_core.reconciliation.gateway_refunds import kind_of, reference_of
 from tether_core.refunds import refund
@@ -268,10 +268,10 @@ def _refund_differences(
     found = list[Difference | None]()
     if ours.state in {"approved", "refunded"} and (believed or row.confirmation is not None):
         step = stages.meaning(status, event=None, error_code=code)
-        found.append(differences.refund_failed(order.debit.id, refund_id=ours.id, kind=order.kind, step=step))
+        found.append(comparison.refund_failed(order.debit.id, refund_id=ours.id, kind=order.kind, step=step))
     if believed:
         found.append(
-            differences.refund_amount(
+            comparison.refund_amount(
                 order.debit.id,
                 refund_id=ours.id,
                 kind=order.kind,

@@ -3,11 +3,11 @@ Reconciliation differences: the review of debits that changed, and what reports 
 
 ```text
 outbox, in order ─► debits that changed ─┐
-debits in order of ids, slowly ──────────┼─► facts of each ─► differences.review ─► open or resolve lines: one commit
+debits in order of ids, slowly ──────────┼─► facts of each ─► debit_review.review ─► open or resolve lines: one commit
 debits that nobody can inquire about ────┘
 ```
 
-Rules are in `tether_core.reconciliation.differences`. The review follows the outbox and comes after the commit of what it looks at, so two
+Rules are in `tether_core.reconciliation`: `differences`, `debit_review`, `comparison`. The review follows the outbox and comes after the commit of what it looks at, so two
 debits of one due item that are approved at the same time in two transactions are both visible to the second one. It
 holds its position while it works: one worker reviews at a time, and another continues where a dead one stopped.
 """
@@ -32,8 +32,8 @@ from tether_core.events import (
 from tether_core.money import Money
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Confirmation, Decision
-from tether_core.reconciliation import differences as rules
-from tether_core.reconciliation.differences import BY_STATE, REVIEWED, Difference
+from tether_core.reconciliation import comparison, debit_review
+from tether_core.reconciliation.differences import BY_STATE, REVIEWED, Difference, resolved_by, sentence
 from tether_core.reconciliation.report_records import ReportRecord
 from tether_stores import events, stated_outcomes
 from tether_stores.events import Horizon, Tip
@@ -95,7 +95,7 @@ def reviewing(pool: Pool, *, clock: Callable[[], datetime], hours: float) -> Seq
 
     async def walk() -> None:
         async with connection(pool) as conn:
-            left = rules.walk_size(await differences.last_id(conn), hours=hours)
+            left = debit_review.walk_size(await differences.last_id(conn), hours=hours)
         while left > 0:
             limit = min(left, _WALK_MAX)
             if await review_all(pool, now=clock(), limit=limit) < limit:
@@ -174,7 +174,7 @@ async def review(conn: Connection, attempt_ids: Iterable[int], *, now: datetime)
             for debit_facts in await differences.facts(conn, sorted(others))
         }
         lines = await differences.unresolved(conn, sorted(facts))
-    found = [difference for fact in facts.values() for difference in rules.review(fact, now=now)]
+    found = [difference for fact in facts.values() for difference in debit_review.review(fact, now=now)]
     holds = {(item.attempt_id, item.kind, item.subject) for item in found}
     over = [
         line.id
@@ -182,7 +182,7 @@ async def review(conn: Connection, attempt_ids: Iterable[int], *, now: datetime)
         if line.attempt_id in facts
         and (
             (line.kind in REVIEWED and (line.attempt_id, line.kind, line.subject) not in holds)
-            or rules.resolved_by(line.kind, theirs=line.theirs, state=facts[line.attempt_id].attempt.state)
+            or resolved_by(line.kind, theirs=line.theirs, state=facts[line.attempt_id].attempt.state)
         )
     ]
     # Lines that hold and are known stay as they are: a walk along all debits writes nothing where nothing is new.
@@ -223,18 +223,20 @@ async def find_in_notifications(
     found = list(also)
     maybe_new = list[Heard]()
     for entry in heard:
-        found += rules.of_notification(
+        found += comparison.of_notification(
             entry.attempt, entry.notification, decided=entry.decided, confirmation=entry.confirmation
         )
-        if rules.may_be_new_dispute(entry.attempt, entry.notification, decided=entry.decided):
+        if comparison.may_be_new_dispute(entry.attempt, entry.notification, decided=entry.decided):
             maybe_new.append(entry)
     if maybe_new:
         found += await _new_disputes(conn, maybe_new)
-    against = [entry for entry in heard if rules.may_contradict_statement(entry.attempt, entry.notification)]
+    against = [
+        entry for entry in heard if comparison.may_contradict_statement(entry.attempt, entry.notification)
+    ]
     if against:
         stated = await stated_outcomes.latest(conn, sorted({item.attempt.id for item in against}))
         found += [
-            rules.statement_contradicted(
+            comparison.statement_contradicted(
                 item.attempt,
                 stated=stated[item.attempt.id],
                 theirs=item.notification.event or item.notification.status,
@@ -255,10 +257,10 @@ async def _new_disputes(conn: Connection, maybe_new: Sequence[Heard]) -> list[Di
             for row in stored.get(heard.notification.id, [])
             if row.id != heard.row_id
         ]
-        if rules.is_new_dispute(heard.notification, earlier):
+        if comparison.is_new_dispute(heard.notification, earlier):
             known = [debit.chargeback_id for debit in earlier if debit.chargeback_id is not None]
             found.append(
-                rules.charged_back_again(
+                comparison.charged_back_again(
                     heard.attempt, dispute_id=heard.notification.chargeback_id, known=known
                 )
             )
@@ -291,7 +293,7 @@ async def compare_report(conn: Connection, records: Sequence[ReportRecord], *, n
         step = stages.meaning(
             notification.status, event=notification.event, error_code=notification.error_code
         )
-        compared = rules.compare(attempt, step, changed_at=debit.changed_at, now=now)
+        compared = comparison.compare(attempt, step, changed_at=debit.changed_at, now=now)
         known = [line for line in lines if line.attempt_id == attempt.id]
         if compared == "agrees":
             over += [line.id for line in known]
@@ -303,7 +305,7 @@ async def compare_report(conn: Connection, records: Sequence[ReportRecord], *, n
                 for line in known
                 if line.kind == compared.kind == "state_differs" and line.subject != compared.subject
             ]
-        money = rules.amount_named(
+        money = comparison.amount_named(
             attempt,
             amount_text=notification.fields.get("amount"),
             amount_minor=notification.amount_minor,
@@ -335,8 +337,8 @@ async def compare_refunds(conn: Connection, records: Sequence[GatewayAnswer], *,
         if record is None:
             continue
         step = stages.meaning(record.status, event=None, error_code=record.code)
-        failed = rules.refund_failed(refund.attempt_id, refund_id=refund.id, kind=refund.kind, step=step)
-        money = rules.refund_amount(
+        failed = comparison.refund_failed(refund.attempt_id, refund_id=refund.id, kind=refund.kind, step=step)
+        money = comparison.refund_amount(
             refund.attempt_id,
             refund_id=refund.id,
             kind=refund.kind,
@@ -355,7 +357,7 @@ def show(lines: Sequence[DifferenceLine]) -> None:
     if not lines:
         console.print("no reconciliation differences are open")
     for line in lines:
-        words = rules.sentence(line.kind, attempt_id=line.attempt_id, ours=line.ours, theirs=line.theirs)
+        words = sentence(line.kind, attempt_id=line.attempt_id, ours=line.ours, theirs=line.theirs)
         console.print(f"{line.id}  {line.kind}  since {line.first_seen_at:%Y-%m-%d %H:%M}")
         console.print(f"    {words}", markup=False)
         console.print(f"    {line.action}", markup=False)
