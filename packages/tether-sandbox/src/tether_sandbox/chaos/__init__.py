@@ -3,7 +3,9 @@ The chaos test: the whole system under load and faults, with a conservation chec
 
 - `stage` is the environment: two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis, an object store;
 - `faults` is the table of faults;
-- `run` sends notifications, injects faults drawn from a seed, measures each recovery, and checks the result;
+- `sender` sends notifications, and `files` sends and bills files;
+- `injection` injects faults drawn from a seed, and measures each recovery;
+- `run` runs all of these, and checks the result: `report`;
 - `command` is its command line, `tether-sandbox chaos`.
 
 The proxy is nginx and the pooler is pgBouncer if they are installed. Without nginx a small relay does what is needed here: it
@@ -11,7 +13,8 @@ tries the other node. Without pgBouncer the programs connect to Postgres directl
 """
 
 from tether_sandbox.chaos.faults import FAULTS, Fault
-from tether_sandbox.chaos.run import ChaosReport, Recovery, run_chaos
+from tether_sandbox.chaos.report import ChaosReport, Recovery
+from tether_sandbox.chaos.run import run_chaos
 from tether_sandbox.chaos.stage import Stage, staged
 
 __all__ = ["FAULTS", "ChaosReport", "Fault", "Recovery", "Stage", "run_chaos", "staged"]

@@ -11,7 +11,8 @@ from tether_core.errors import InvalidRequest
 from tether_stores.command_line import number, whole
 
 from tether_sandbox.chaos.faults import FAULTS
-from tether_sandbox.chaos.run import ChaosReport, Recovery, run_chaos
+from tether_sandbox.chaos.report import ChaosReport, Recovery
+from tether_sandbox.chaos.run import run_chaos
 
 __all__ = ["add_arguments", "run"]
 
