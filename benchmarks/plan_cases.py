@@ -121,7 +121,7 @@ EXEMPT: Final[Mapping[str, str]] = {
         "of migrations, which read no table of Tether",
     ),
     **dict.fromkeys(
-        ("database_epoch.server", "database_epoch.server_closed"), "asks the server about itself"
+        ("database_epoch/watch.server", "database_epoch/watch.server_closed"), "asks the server about itself"
     ),
     "subscribers/subscribers.hold_to_add": "a lock without a table",
     **dict.fromkeys(
@@ -171,8 +171,11 @@ _PLAIN: Final = {
     "reconciliation/completeness": """
         contradicted
     """,
-    "database_epoch": """
-        newest history tokens hold hold_alone pulse end_current to_review reviewed inquire_attempts_anew inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current durability
+    "database_epoch/watch": """
+        newest history tokens hold hold_alone pulse end_current durability
+    """,
+    "database_epoch/lost_history": """
+        to_review reviewed inquire_attempts_anew inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current
     """,
     "debtors": """
         guard exclude forget_dry_run by_id excluded
@@ -498,8 +501,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "blacklist.lock_disputed": {"entry": {"account": False}, "account": {"account": True}},
     "blacklist.forgive": {"entry": {"account": False}, "account": {"account": True}},
-    "database_epoch.begin": {"": {"reason": "other system"}},
-    "database_epoch.unfinished_attempts": {
+    "database_epoch/watch.begin": {"": {"reason": "other system"}},
+    "database_epoch/lost_history.unfinished_attempts": {
         "": {"after": 0, "to": 10_000, "reads_max": 25_000},
         "of the upload that is billed": {
             "after": lambda rows: rows * 6 // 10,
@@ -507,7 +510,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "reads_max": 25_000,
         },
     },
-    "database_epoch.unfinished_orders": {"": {"after": 0, "to": 10_000, "reads_max": 25_000}},
+    "database_epoch/lost_history.unfinished_orders": {"": {"after": 0, "to": 10_000, "reads_max": 25_000}},
     "debtors.exclude_dry_run_rows": {"": {"rows": _SPREAD}},
     "debtors.store_dry_run_rows": {
         "a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}

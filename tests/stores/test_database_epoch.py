@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from tether_core.errors import StoreUnreachable
-from tether_stores import database_epoch
-from tether_stores.database_epoch import Watch
+from tether_stores.database_epoch.watch import Watch, durability_warnings
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool, transaction
 from tether_stores.redis import open_redis
@@ -253,19 +252,19 @@ async def test_a_confirmation_lasts_a_second(
     await item.probe(pool)
     assert item.history is not None
     now_s = monotonic()
-    monkeypatch.setattr("tether_stores.database_epoch.monotonic", lambda: now_s + 1.1)
+    monkeypatch.setattr("tether_stores.database_epoch.watch.monotonic", lambda: now_s + 1.1)
     assert item.history is None
 
 
 async def test_settings_that_lose_commits_are_named(database_url: str, pool: Pool) -> None:
     """With durability turned off, for example after a load test, a crash loses acknowledged notifications."""
     async with pool.connection() as conn:
-        before = await database_epoch.warnings(conn)
+        before = await durability_warnings(conn)
         fsync = await (await conn.execute("show fsync")).fetchone()
     assert ["fsync" in warning for warning in before] == [True] * (fsync == ("off",))
     async with (
         open_pool(f"{database_url}?options=-csynchronous_commit%3Doff", name="tests", max_size=1) as unsafe,
         unsafe.connection() as conn,
     ):
-        (warning,) = [text for text in await database_epoch.warnings(conn) if text not in before]
+        (warning,) = [text for text in await durability_warnings(conn) if text not in before]
     assert "synchronous_commit" in warning

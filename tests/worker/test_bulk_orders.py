@@ -13,7 +13,7 @@ from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.seed import seed
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import bulk_orders
-from tether_stores.database_epoch import Watch
+from tether_stores.database_epoch.watch import Watch
 from tether_stores.postgres import open_pool, transaction
 from tether_stores.settings import Settings
 from tether_worker.bulk_orders import BulkDeps, bulk_batch

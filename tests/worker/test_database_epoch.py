@@ -16,9 +16,10 @@ from tether_core.payments.submission import Rules
 from tether_core.payments.transaction_ids import transaction_id
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing, database_epoch
+from tether_stores import billing
 from tether_stores.boot_clock import BootClock
-from tether_stores.database_epoch import Watch
+from tether_stores.database_epoch import lost_history
+from tether_stores.database_epoch.watch import Watch
 from tether_stores.limits import Limiter
 from tether_stores.postgres import transaction
 from tether_stores.redis import open_redis
@@ -276,7 +277,7 @@ async def test_a_large_review_goes_on_where_it_was_left(world: World) -> None:
     assert chunks == 2
     assert [state for state, *_ in await world.states()] == ["unknown"] * 25
     async with world.pool.connection() as conn:
-        epoch = await database_epoch.current(conn)
+        epoch = await lost_history.current(conn)
     assert epoch is not None
     assert (epoch.number, epoch.submissions, epoch.reviewed_at) == (2, 25, world.now)
 

@@ -16,7 +16,7 @@ import redis as plain
 from tether_core.errors import StoreUnreachable
 from tether_core.notifications.lookaside import Traffic
 from tether_stores import redis
-from tether_stores.database_epoch import Watch
+from tether_stores.database_epoch.watch import Watch
 from tether_stores.jobs.queue import open_wake_up_queue
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import open_pool

@@ -13,8 +13,9 @@ from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import Columns, Debtor, Problem, Rules
 from tether_core.target_calendar import bank_day
 
-from tether_stores import billing, database_epoch, debtors, events, fingerprint_key, vop
+from tether_stores import billing, debtors, events, fingerprint_key, vop
 from tether_stores.banks import bank_bic
+from tether_stores.database_epoch import lost_history
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
@@ -119,7 +120,7 @@ async def edit(
         key: `TETHER_FINGERPRINT_KEY`.
         policy: How strictly to screen.
         rules: The operator's limits.
-        epoch_holds: Whether this process has not noticed that the database went back (`tether_stores.database_epoch.Watch`).
+        epoch_holds: Whether this process has not noticed that the database went back (`tether_stores.database_epoch.watch.Watch`).
 
     Returns:
         What was done, or `None` where there is no such debtor.
@@ -176,7 +177,7 @@ async def _require_editable(
 ) -> None:
     values = {"debtor_id": debtor_id, "limit": _PAYMENTS_MAX}
     payments = await fetch_all(conn, _SQL["payments"], values, into=Payment)
-    epoch = await database_epoch.current(conn)
+    epoch = await lost_history.current(conn)
     # After the database went back, a debtor without a debit may have had one in the lost history.
     reviewing = not epoch_holds or (epoch is not None and epoch.reviewed_at is None)
     rules_of_edits.require_editable(debtor_id, payments, upload_state=upload_state, reviewing=reviewing)

@@ -28,7 +28,7 @@ from tether_core.subscribers.addresses import networks
 from tether_stores import redis
 from tether_stores.boot_clock import boot_clock
 from tether_stores.clock import SharedClock
-from tether_stores.database_epoch import Watch
+from tether_stores.database_epoch.watch import Watch
 from tether_stores.fingerprint_key import observe_at_start
 from tether_stores.jobs.queue import WakeUpQueue, open_wake_up_queue
 from tether_stores.limits import Limiter

@@ -23,7 +23,7 @@ from tether_core.jobs import BULK
 from tether_stores import audit, blacklist, bulk_orders, inquiry_orders
 from tether_stores.accounts import gateway_accounts
 from tether_stores.bulk_orders import Judged, Taken
-from tether_stores.database_epoch import Watch
+from tether_stores.database_epoch.watch import Watch
 from tether_stores.notifications import webhook_events
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.refunds import orders, refunds

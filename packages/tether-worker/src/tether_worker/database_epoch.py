@@ -6,7 +6,7 @@ the watch begins an epoch ─► review, chunk by chunk: ready, submitting, unkn
                           └► the gateway's reports of the lost days are fetched again
 ```
 
-Nothing is claimed before the review has ended (`tether_stores.database_epoch.Watch.holds`). What is made later for
+Nothing is claimed before the review has ended (`tether_stores.database_epoch.watch.Watch.holds`). What is made later for
 older rows may have been made, and submitted, by the lost history under the same id: it begins as an inquiry too.
 """
 
@@ -17,8 +17,8 @@ from typing import Final
 import msgspec
 from tether_core.database_epoch import lost_days
 from tether_core.refunds import refund
-from tether_stores import database_epoch
-from tether_stores.database_epoch import Review
+from tether_stores.database_epoch import lost_history
+from tether_stores.database_epoch.lost_history import Review
 from tether_stores.postgres import Connection, Pool, transaction
 from tether_stores.refunds import refunds
 from tether_stores.telemetry import logger
@@ -60,13 +60,13 @@ async def review(pool: Pool, *, now: datetime, limit: int = _CHUNK) -> bool:
         Unavailable: when Postgres is away; nothing was reviewed.
     """
     async with transaction(pool) as conn:
-        found = await database_epoch.to_review(conn)
+        found = await lost_history.to_review(conn)
         if found is None:
             return False
-        attempts = await database_epoch.unfinished_attempts(
+        attempts = await lost_history.unfinished_attempts(
             conn, after=found.attempts_reviewed_to, to=found.attempts_to, limit=limit
         )
-        orders = await database_epoch.unfinished_orders(
+        orders = await lost_history.unfinished_orders(
             conn, after=found.orders_reviewed_to, to=found.orders_to, limit=limit
         )
         count = await inquire_attempts(conn, attempts, at=found.began_at, now=now)
@@ -77,7 +77,7 @@ async def review(pool: Pool, *, now: datetime, limit: int = _CHUNK) -> bool:
             orders_reviewed_to=orders[-1] if len(orders) == limit else found.orders_to,
         )
         left = _is_left(further)
-        await database_epoch.reviewed(conn, further, submissions=count, reviewed_at=None if left else now)
+        await lost_history.reviewed(conn, further, submissions=count, reviewed_at=None if left else now)
     _log.warning(
         "submissions reviewed",
         epoch=found.number,
@@ -97,7 +97,7 @@ async def _inquire_orders(conn: Connection, ids: Sequence[int], *, at: datetime,
     rows = await refunds.locked(conn, ids)
     before = [row.refund for row in rows.values()]
     await write(conn, before, [refund.lose_history(item, at=at) for item in before], now=now)
-    await database_epoch.inquire_orders_anew(conn, list(rows))
+    await lost_history.inquire_orders_anew(conn, list(rows))
     return len(rows)
 
 
@@ -110,12 +110,12 @@ def want_lost_days(deps: InquiryDeps) -> PeriodicTask:
             return
         now = deps.clock()
         async with transaction(deps.pool) as conn:
-            lost = await database_epoch.lists_to_want(conn)
+            lost = await lost_history.lists_to_want(conn)
             if lost is None:
                 return
             days = lost_days(lost.since, until=lost.until)
             wanted = await want(conn, accounts, days, now=now)
-            await database_epoch.lists_wanted(conn, lost, now=now)
+            await lost_history.lists_wanted(conn, lost, now=now)
         _log.warning("lost days due for report fetches", epoch=lost.number, reports=wanted, days=len(days))
 
     return PeriodicTask("want_lost_days", 5, run)

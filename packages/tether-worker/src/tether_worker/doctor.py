@@ -25,8 +25,9 @@ from tether_core import __version__
 from tether_core.errors import TetherError
 from tether_core.fingerprint_key import REASONS
 from tether_core.scaling import parse_pools
-from tether_stores import database_epoch, fingerprint_key, migrate, objects, queues, redis, workers
+from tether_stores import fingerprint_key, migrate, objects, queues, redis, workers
 from tether_stores.clock import timestamp
+from tether_stores.database_epoch.watch import durability_warnings
 from tether_stores.postgres import Connection, connection, open_pool
 from tether_stores.settings import Settings, described
 
@@ -145,7 +146,7 @@ async def _postgres(settings: Settings, *, own_clock: Callable[[], datetime]) ->
                 text = f"{len(pending)} migrations are pending, the first is {pending[0]}. Run tether-worker migrate."
                 return [Finding("postgres", "wrong", text)]
             found = [Finding("postgres", "well", "it answers, and has the tables of this version")]
-            found += [Finding("postgres", "wrong", text) for text in await database_epoch.warnings(conn)]
+            found += [Finding("postgres", "wrong", text) for text in await durability_warnings(conn)]
             found += await _rows(conn, settings)
     except TetherError as exc:
         return [Finding("postgres", "wrong", str(exc))]

@@ -14,8 +14,9 @@ from tether_core.events import Event
 from tether_core.payments import submission, transaction_ids
 from tether_core.payments.gateway_identity import EVERY
 from tether_core.refunds import refund
-from tether_stores import database_epoch, events
-from tether_stores.database_epoch import LatestTry
+from tether_stores import events
+from tether_stores.database_epoch import lost_history
+from tether_stores.database_epoch.lost_history import LatestTry
 from tether_stores.payments import submissions
 from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection, connection, transaction
@@ -41,10 +42,10 @@ async def inquire_first(conn: Connection, *, run_id: int, debtor_ids: Sequence[i
     Returns:
         How many these were.
     """
-    bounds = await database_epoch.bounds(conn)
+    bounds = await lost_history.bounds(conn)
     if bounds is None or not bounds.debtors_to or not debtor_ids:
         return 0
-    ids = await database_epoch.made_again(
+    ids = await lost_history.made_again(
         conn, run_id=run_id, debtor_ids=debtor_ids, debtors_to=bounds.debtors_to
     )
     return await inquire_attempts(conn, ids, at=bounds.began_at, now=now)
@@ -66,7 +67,7 @@ async def inquire_attempts(conn: Connection, ids: Sequence[int], *, at: datetime
     rows = await submissions.locked(conn, ids)
     afters = [submission.lose_history(row.submission, at=at) for row in rows.values()]
     await submissions.write(conn, [Written(after.submission) for after in afters], now=now)
-    await database_epoch.inquire_attempts_anew(conn, list(rows))
+    await lost_history.inquire_attempts_anew(conn, list(rows))
     facts: list[tuple[int | None, Event]] = [(None, fact) for after in afters for fact in after.events]
     await events.append(conn, facts, now=now)
     return len(rows)
@@ -88,7 +89,7 @@ async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> li
     if not absent:
         return list(replies)
     async with connection(deps.pool) as conn:
-        latest = {latest_try.id: latest_try for latest_try in await database_epoch.latest_tries(conn, absent)}
+        latest = {latest_try.id: latest_try for latest_try in await lost_history.latest_tries(conn, absent)}
     return [
         await _checked(deps, reply, latest[reply.row.id])
         if reply.heard == "not_found" and reply.row.id in latest

@@ -10,10 +10,12 @@ from tether_core.database_epoch import REASONS, Reason
 from tether_core.fingerprint_key import REASONS as REASONS_OF_KEY
 from tether_core.fingerprint_key import KeyState
 from tether_core.money import Money
-from tether_stores import billing, database_epoch, fingerprint_key, queues, workers
+from tether_stores import billing, fingerprint_key, queues, workers
 from tether_stores.accounts import gateway_accounts, gateway_identities
 from tether_stores.accounts.gateway_identities import Unresolved
 from tether_stores.clock import timestamp
+from tether_stores.database_epoch import lost_history
+from tether_stores.database_epoch.watch import durability_warnings
 from tether_stores.limits import CurrentStatus, current_status
 from tether_stores.notifications import event_lists, excess_deliveries
 from tether_stores.payments import billing_attempts, submissions
@@ -145,8 +147,8 @@ async def status(settings: Settings) -> Status:
         submitting, ready = await submissions.counts(conn)
         runs = await billing.unfinished(conn)
         orders = await refunds.counts(conn)
-        epoch = await database_epoch.current(conn)
-        warnings = await database_epoch.warnings(conn)
+        epoch = await lost_history.current(conn)
+        warnings = await durability_warnings(conn)
         known = await gateway_accounts.all_accounts(conn, settings=settings)
         calls = await gateway_identities.open_calls(conn, accounts=known.values())
         unresolved = await gateway_identities.unresolved(conn, limit=_UNRESOLVED_MAX)

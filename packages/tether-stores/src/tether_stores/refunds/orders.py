@@ -10,7 +10,8 @@ from datetime import datetime
 from tether_core.refunds import refund
 from tether_core.refunds.refund import RefundKind
 
-from tether_stores import database_epoch, events
+from tether_stores import events
+from tether_stores.database_epoch import lost_history
 from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection
 from tether_stores.refunds import refunds
@@ -53,7 +54,7 @@ async def place(
 
 async def _inquire_first(conn: Connection, refund_id: int, *, attempt_id: int, now: datetime) -> None:
     """Have a new order inquired before it is submitted, where a lost history may have submitted it under the same id."""
-    bounds = await database_epoch.bounds(conn)
+    bounds = await lost_history.bounds(conn)
     if bounds is None or attempt_id > bounds.attempts_to:
         return
     row = (await refunds.locked(conn, [refund_id]))[refund_id]

@@ -8,7 +8,8 @@ from tether_core.billing import run as billing_run
 from tether_core.uploads import upload
 from tether_core.uploads.withdrawal import Submissions, require_withdrawable
 
-from tether_stores import billing, database_epoch
+from tether_stores import billing
+from tether_stores.database_epoch import lost_history
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_one
@@ -66,7 +67,7 @@ async def withdraw(
         withdrawn_by: Who wants it.
         reason: Why.
         now: The current time.
-        epoch_holds: Whether this process has not noticed that the database went back (`tether_stores.database_epoch.Watch`).
+        epoch_holds: Whether this process has not noticed that the database went back (`tether_stores.database_epoch.watch.Watch`).
 
     Returns:
         What was done, or `None` where there is no such upload.
@@ -121,7 +122,7 @@ async def _submissions(conn: Connection, values: dict[str, int]) -> Submissions:
     assert row is not None
     submitted, uncertain = row
     # After the database went back, a debit that looks ready may have been submitted by the lost history.
-    epoch = await database_epoch.current(conn)
+    epoch = await lost_history.current(conn)
     return Submissions(
         submitted=min(submitted, _COUNTED_MAX),
         uncertain=min(uncertain, _COUNTED_MAX),

@@ -38,7 +38,8 @@ from tether_core.jobs import WEBHOOKS
 from tether_core.notifications import lookaside
 from tether_core.notifications.identity import Delivery
 from tether_core.notifications.lookaside import Policy, Traffic
-from tether_stores import database_epoch, redis
+from tether_stores import redis
+from tether_stores.database_epoch.watch import is_history
 from tether_stores.jobs.queue import WakeUpQueue, wake
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
@@ -212,7 +213,7 @@ class Inbox:
         """Whether Postgres confirms in time that it is in *history*; otherwise the row is inserted."""
         try:
             async with asyncio.timeout(_HISTORY_MAX_S), connection(self._history_pool) as conn:
-                return await database_epoch.is_history(conn, history)
+                return await is_history(conn, history)
         except (StoreUnreachable, TimeoutError):
             return False
 

@@ -15,7 +15,7 @@ from tether_core.errors import GatewaySilent
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules
 from tether_stores.accounts.gateway_accounts import GatewayAccount
-from tether_stores.database_epoch import Watch
+from tether_stores.database_epoch.watch import Watch
 from tether_stores.limits import Limiter
 from tether_stores.postgres import Pool
 
