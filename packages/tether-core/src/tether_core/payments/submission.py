@@ -83,14 +83,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer
-from tether_core.errors import CredentialsRejected, GatewaySilent, IllegalStep, NotSubmitted
-from tether_core.events import AmountMismatched, AttemptStatusChanged, Event
+from tether_core.errors import GatewaySilent, IllegalStep, NotSubmitted
+from tether_core.events import AttemptStatusChanged, Event
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN
 from tether_core.payments.not_found import FirstAnswer, Inquiry, judge
+from tether_core.payments.submission_answer import Reading, configuration_error, read
 
 __all__ = [
     "CAUSES",
@@ -170,7 +170,6 @@ UNRESOLVED: Final = ("too_early", "not_found_elsewhere", "contradicted")
 
 EXCLUDED: Final = "excluded"
 ABSENT: Final = "460"
-CREDENTIALS: Final = "110"
 # The wait after a call that submitted nothing; twice as long each time, up to five minutes.
 _REST_S: Final = 1.0
 _REST_MAX_S: Final = 300.0
@@ -331,7 +330,7 @@ def record(
     Returns:
         What to write, and why.
     """
-    reading = _read(submission.attempt, answer)
+    reading = read(submission.attempt, answer)
     if number != submission.submission_count:
         # An answer to an older call can show that the gateway has the debit; that it refused that call says nothing.
         has_it = reading.stage is not None and reading.stage not in {stages.ERROR, stages.DECLINED}
@@ -442,8 +441,8 @@ def resolve(
     if answer is None or (answer.unique_id is None and answer.code == ABSENT):
         return _absent(submission, inquired_at=inquired_at, inquiry=inquiry, rules=rules)
     if answer.unique_id is None:
-        return After(submission, "no_word", pause_reason=_at_fault(answer))
-    reading = _read(submission.attempt, answer, known_there=True)
+        return After(submission, "no_word", pause_reason=configuration_error(answer))
+    reading = read(submission.attempt, answer, known_there=True)
     if reading.stage is None:
         attempt = _with_id(submission.attempt, reading.unique_id)
         return After(msgspec.structs.replace(submission, attempt=attempt), reading.cause, reading.events)
@@ -472,83 +471,10 @@ def exclude(submission: Submission, *, reason: str) -> After:
     return After(after, "excluded", _moved(submission.attempt, attempt, cause=reason))
 
 
-# --- reading an answer -----------------------------------------------------------------------------------------------
-
-
-class _Reading(msgspec.Struct, frozen=True):
-    """What an answer says: how far the payment has come, or why nobody knows."""
-
-    cause: str
-    stage: int | None = None
-    unique_id: str | None = None
-    why: str | None = None
-    events: tuple[Event, ...] = ()
-
-
-def _read(attempt: Attempt, answer: GatewayAnswer | GatewaySilent, *, known_there: bool = False) -> _Reading:
-    if isinstance(answer, GatewaySilent):
-        return _read_silence(answer)
-    other = _read_other(attempt, answer)
-    if other is not None:
-        return other
-    step = stages.meaning(answer.status, event=None)
-    if step is None or step.track == "none":
-        return _Reading("unknown_status", unique_id=answer.unique_id)
-    if step.track == "dispute":
-        # Only what was collected can be disputed; the dispute itself comes with its own notification and reason.
-        return _Reading("answered", stages.APPROVED, answer.unique_id)
-    if answer.status == "error" or (step.stage == stages.ERROR and answer.code):
-        return _read_error(answer, known_there=known_there)
-    return _Reading("answered", step.stage, answer.unique_id)
-
-
-def _read_silence(silent: GatewaySilent) -> _Reading:
-    if isinstance(silent, NotSubmitted):
-        return _Reading("throttled" if silent.cause == "throttled" else "not_submitted")
-    if isinstance(silent, CredentialsRejected):
-        return _Reading("credentials", why=f"{silent.why}: {codes.error_meaning(CREDENTIALS).text}")
-    return _Reading("silent")
-
-
-def _read_other(attempt: Attempt, answer: GatewayAnswer) -> _Reading | None:
-    if answer.transaction_id not in {None, attempt.transaction_id}:
-        return _Reading("other_payment")
-    if attempt.unique_id and answer.unique_id not in {None, attempt.unique_id}:
-        return _Reading("other_payment")
-    if answer.amount_minor not in {None, attempt.amount_minor} or answer.currency not in {
-        None,
-        attempt.currency,
-    }:
-        differs = AmountMismatched(attempt.id, attempt.amount_minor, answer.amount_minor or 0)
-        return _Reading("other_amount", events=(differs,))
-    return None
-
-
-def _read_error(answer: GatewayAnswer, *, known_there: bool) -> _Reading:
-    if answer.code is None:
-        return _Reading("unclear", unique_id=answer.unique_id)  # an error without a cause refuses nothing
-    meaning = codes.error_meaning(answer.code)
-    if meaning.outcome == "refused":
-        if meaning.who == "us" and answer.unique_id is None:
-            return _Reading("rejected", why=f"{answer.code}: {meaning.text}")
-        return _Reading("answered", stages.ERROR, answer.unique_id)
-    if known_there and meaning.outcome in {"unknown", "may_exist"}:
-        return _Reading("answered", stages.UNKNOWN_TO_GATEWAY, answer.unique_id)
-    return _Reading("may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=answer.unique_id)
-
-
-def _at_fault(answer: GatewayAnswer) -> str | None:
-    meaning = codes.error_meaning(answer.code) if answer.code else None
-    return f"{answer.code}: {meaning.text}" if meaning is not None and meaning.who == "us" else None
-
-
-# --- writing it down -------------------------------------------------------------------------------------------------
-
-
 def _answered(
     submission: Submission,
     answer: GatewayAnswer | GatewaySilent,
-    reading: _Reading,
+    reading: Reading,
     *,
     keep_lease: bool = False,
 ) -> After:

@@ -1,0 +1,106 @@
+"""
+What an answer of the gateway says about a debit that was submitted: how far the payment has come, or why nobody knows.
+
+No answer is no refusal, and a rejected merchant configuration is no refusal of the debit; `tether_core.payments.submission` says what follows.
+"""
+
+import msgspec
+
+from tether_core.emp import codes
+from tether_core.emp.responses import GatewayAnswer
+from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted
+from tether_core.events import AmountMismatched, Event
+from tether_core.payments import stages
+from tether_core.payments.attempt import Attempt
+
+__all__ = ["Reading", "configuration_error", "read"]
+
+_CREDENTIALS = "110"
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """
+    What an answer says.
+
+    Attributes:
+        cause: A key of `tether_core.payments.submission.CAUSES`.
+        stage: How far the payment has come; `None` where nobody knows.
+        unique_id: The gateway's id of it, where the answer names one.
+        why: What is wrong with the merchant configuration; `None` where nothing is.
+        events: Facts to announce.
+    """
+
+    cause: str
+    stage: int | None = None
+    unique_id: str | None = None
+    why: str | None = None
+    events: tuple[Event, ...] = ()
+
+
+def read(attempt: Attempt, answer: GatewayAnswer | GatewaySilent, *, known_there: bool = False) -> Reading:
+    """
+    Read an answer to a call or a status inquiry.
+
+    Args:
+        attempt: The debit.
+        answer: The answer, or that there was none.
+        known_there: Whether it answers a status inquiry, so that the gateway has the payment.
+
+    Returns:
+        What it says; the stage is `None` for an answer about another payment or another amount.
+    """
+    if isinstance(answer, GatewaySilent):
+        return _read_silence(answer)
+    other = _read_other(attempt, answer)
+    if other is not None:
+        return other
+    step = stages.meaning(answer.status, event=None)
+    if step is None or step.track == "none":
+        return Reading("unknown_status", unique_id=answer.unique_id)
+    if step.track == "dispute":
+        # Only what was collected can be disputed; the dispute itself comes with its own notification and reason.
+        return Reading("answered", stages.APPROVED, answer.unique_id)
+    if answer.status == "error" or (step.stage == stages.ERROR and answer.code):
+        return _read_error(answer, known_there=known_there)
+    return Reading("answered", step.stage, answer.unique_id)
+
+
+def _read_silence(silent: GatewaySilent) -> Reading:
+    if isinstance(silent, NotSubmitted):
+        return Reading("throttled" if silent.cause == "throttled" else "not_submitted")
+    if isinstance(silent, CredentialsRejected):
+        return Reading("credentials", why=f"{silent.why}: {codes.error_meaning(_CREDENTIALS).text}")
+    return Reading("silent")
+
+
+def _read_other(attempt: Attempt, answer: GatewayAnswer) -> Reading | None:
+    if answer.transaction_id not in {None, attempt.transaction_id}:
+        return Reading("other_payment")
+    if attempt.unique_id and answer.unique_id not in {None, attempt.unique_id}:
+        return Reading("other_payment")
+    if answer.amount_minor not in {None, attempt.amount_minor} or answer.currency not in {
+        None,
+        attempt.currency,
+    }:
+        differs = AmountMismatched(attempt.id, attempt.amount_minor, answer.amount_minor or 0)
+        return Reading("other_amount", events=(differs,))
+    return None
+
+
+def _read_error(answer: GatewayAnswer, *, known_there: bool) -> Reading:
+    if answer.code is None:
+        return Reading("unclear", unique_id=answer.unique_id)  # an error without a cause refuses nothing
+    meaning = codes.error_meaning(answer.code)
+    if meaning.outcome == "refused":
+        if meaning.who == "us" and answer.unique_id is None:
+            return Reading("rejected", why=f"{answer.code}: {meaning.text}")
+        return Reading("answered", stages.ERROR, answer.unique_id)
+    if known_there and meaning.outcome in {"unknown", "may_exist"}:
+        return Reading("answered", stages.UNKNOWN_TO_GATEWAY, answer.unique_id)
+    return Reading("may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=answer.unique_id)
+
+
+def configuration_error(answer: GatewayAnswer) -> str | None:
+    """What an answer says is wrong with the merchant configuration, or `None`."""
+    meaning = codes.error_meaning(answer.code) if answer.code else None
+    return f"{answer.code}: {meaning.text}" if meaning is not None and meaning.who == "us" else None
