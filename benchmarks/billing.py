@@ -24,7 +24,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 import psycopg
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_sandbox.gateway import Setup, Simulator, running
 from tether_sandbox.seed import made_up_iban, seed
 from tether_sandbox.services.program import Program

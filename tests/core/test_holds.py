@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tether_core import retry
-from tether_core.billing.eligibility import PASSING, Candidate, RunOptions, judge
+from tether_core.billing.eligibility import PASSING, Candidate, judge
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import IllegalStep
 from tether_core.holds import Heard, refund_hold
 from tether_core.payments import stages, submission

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_core.emp.notification import FORM
 from tether_core.payments.attempt import Policy
 from tether_core.spreadsheet import Answers

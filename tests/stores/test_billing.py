@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from tether_core.billing import auto_pause
-from tether_core.billing.eligibility import RunOptions, judge
+from tether_core.billing.eligibility import judge
 from tether_core.billing.overrides import Override
 from tether_core.billing.refunded_before import Refund
+from tether_core.billing.run_options import RunOptions
 from tether_core.payments.matches import Elsewhere
 from tether_core.vop import Score
 from tether_sandbox.uploads import Owed, seed_upload

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tether_core import iban
-from tether_core.billing.eligibility import RunOptions, judge
+from tether_core.billing.eligibility import judge
+from tether_core.billing.run_options import RunOptions
 from tether_core.blacklist import Dispute, same_dispute
 from tether_core.emp.notification import FORM, decode
 from tether_core.notifications.identity import identify

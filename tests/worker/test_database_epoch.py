@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules

@@ -14,7 +14,8 @@ import msgspec
 import psycopg
 import pytest
 from tether_core import iban
-from tether_core.billing.eligibility import RunOptions, judge
+from tether_core.billing.eligibility import judge
+from tether_core.billing.run_options import RunOptions
 from tether_core.blacklist import Entry
 from tether_core.fingerprint_key import FingerprintKeyRefused, check_value
 from tether_core.limits.circuit_breaker import Permit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing

@@ -22,7 +22,9 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 from tether_core.billing import eligibility
-from tether_core.billing.eligibility import Candidate, RunOptions, Totals
+from tether_core.billing.eligibility import Candidate
+from tether_core.billing.planning import Totals, plan
+from tether_core.billing.run_options import RunOptions
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted
@@ -209,7 +211,7 @@ class World:
     def plan(self) -> None:
         """A run over all debtors, as a person may start at any time."""
         candidates = [self.candidate(debtor) for debtor in range(len(IBANS))]
-        decided = eligibility.plan(candidates, options=OPTIONS, so_far=Totals())
+        decided = plan(candidates, options=OPTIONS, so_far=Totals())
         for choice in decided.choices:
             if choice.verdict.billable:
                 self.add(choice.candidate.debtor_id, retry_of=None)

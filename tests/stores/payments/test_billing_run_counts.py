@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tether_core.billing.auto_pause import RunCounts
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_core.payments.attempt import state_of
 from tether_core.payments.submission import Submission
 from tether_sandbox.gateway import scripted_iban

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from tether_core import iban
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.payments import submission
 from tether_sandbox.uploads import Owed, seed_upload

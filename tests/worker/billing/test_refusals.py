@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import psycopg
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import billing

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tether_core.billing.eligibility import RunOptions, judge
+from tether_core.billing.eligibility import judge
 from tether_core.billing.overrides import Override
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules

@@ -145,7 +145,7 @@ async def test_a_blocked_account_is_skipped_and_one_on_hold_is_postponed(series:
 
 async def test_an_ordinary_run_leaves_debtors_with_a_schedule_out(series: Series) -> None:
     """A list that is billed by hand beside its plan would charge each member twice a month."""
-    from tether_core.billing.eligibility import RunOptions
+    from tether_core.billing.run_options import RunOptions
     from tether_stores import billing
     from tether_worker.billing.runs import plan_chunk
 

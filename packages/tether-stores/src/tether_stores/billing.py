@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.billing.debit_request import Payer
-from tether_core.billing.eligibility import Candidate, RunOptions
+from tether_core.billing.eligibility import Candidate
 from tether_core.billing.overrides import Override, of_debtors
 from tether_core.billing.refunded_before import Refund
 from tether_core.billing.run import Ordered, RunState
+from tether_core.billing.run_options import RunOptions
 from tether_core.blacklist import email_key, name_key
 from tether_core.payments.matches import EarlierDebit, elsewhere
 from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of

@@ -32,11 +32,10 @@ The order of the rules is from "never billable" to "billable later":
 | `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
 | `not_notified` | a pre-notification is required, and was not given, or not in time, or states another amount |
 | `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
-| `count_cap` `amount_cap` | the run has as many debits, or as much money, as it may |
 
 The rules run twice: when a run is planned, and again just before each debit is submitted, so that an account that was blacklisted in between
 is not debited. A **try again** after a return (`again`) was decided by the reason of that return (`tether_core.payments.returns`), so the
-rules about that return do not stop it.
+rules about that return do not stop it. The caps of a run are checked by `tether_core.billing.planning`.
 
 Source: European Payments Council, EPC016-06 (address outside the EEA, currency, reach); the rest is practice.
 
@@ -45,99 +44,33 @@ Source: European Payments Council, EPC016-06 (address outside the EEA, currency,
 'billable'
 >>> judge(msgspec.structs.replace(anna, listed="hold", listed_reason="MD06"), options=RunOptions())
 Eligibility(code='held', text='The account is on hold (MD06); a person can lift that.')
->>> planned = plan([anna, anna], options=RunOptions(count_max=1))
->>> [choice.verdict.code for choice in planned.choices], planned.so_far
-(['billable', 'count_cap'], Totals(count=1, amount_minor=1000))
->>> RunOptions(canary_share=2.0)
-Traceback (most recent call last):
-    ...
-tether_core.errors.InvalidRequest: canary_share is a share from 0 to 1.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from hashlib import blake2b
-from ipaddress import ip_address
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Iterator
+from typing import Final, Literal
 
 import msgspec
 
 from tether_core import iban as ibans
 from tether_core import vop
 from tether_core.billing import refunded_before
+from tether_core.billing.run_options import RunOptions
 from tether_core.blacklist import Listing, policy_for
-from tether_core.errors import InvalidIban, InvalidRequest
+from tether_core.errors import InvalidIban
 from tether_core.money import Money
 from tether_core.payments.attempt import AttemptState
-from tether_core.payments.due_items import DUE_ITEM
 from tether_core.payments.matches import Elsewhere, Match
 from tether_core.screening import verdicts as verdicts_rules
 
 __all__ = [
+    "BILLABLE",
     "PASSING",
     "VERDICTS",
     "Candidate",
-    "Choice",
     "Eligibility",
-    "PlannedChunk",
-    "RunOptions",
-    "Totals",
     "judge",
-    "plan",
     "verdicts",
 ]
-
-_Positive = Annotated[int, msgspec.Meta(ge=1, le=10**15)]
-
-
-class RunOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """
-    The options of a billing run, chosen by a person and stored with the run.
-
-    Attributes:
-        due_item: What is owed, e.g. "once" or "2026-03": each debtor pays each item once.
-        count_max: Debits at most; `None` for no cap.
-        amount_max_minor: Money at most, whole minor units; `None` for no cap.
-        canary_share: Share of the debits that is sent first and has to go well before the rest follows; 0 for none.
-        debit_min_minor: Least amount of one debit; below ten cents the fee is more.
-        debit_max_minor: Largest amount of one debit.
-        lifetime_max_minor: What one account may pay in all, pending debits included.
-        tries_max: How often one item may be tried by runs.
-        recent_days: Days for which a try for another upload prevents a debit of the account; 0 for no such window.
-        vop_score_min: Least score of the check before billing (`tether_core.vop`); `None` where none is demanded.
-        usage: The text on the debtor's statement; the debtor's reference follows it.
-        merchant_name: The creditor's name on the statement; `None` for the terminal's own.
-        remote_ip: The address from which the debtors agreed; some terminals demand one.
-        notice_days: Days before a debit by which the debtor must have been notified of it; `None` where no pre-notification is required.
-        after_chargeback: Whether accounts are billed that charged a debit back before. The blacklist holds all the same.
-    """
-
-    due_item: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] = "once"
-    count_max: _Positive | None = None
-    amount_max_minor: _Positive | None = None
-    canary_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-    debit_min_minor: _Positive = 10
-    debit_max_minor: _Positive | None = None
-    lifetime_max_minor: _Positive | None = None
-    tries_max: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
-    recent_days: Annotated[int, msgspec.Meta(ge=0, le=3_650)] = 7
-    vop_score_min: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
-    usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Collection"
-    merchant_name: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] | None = None
-    remote_ip: Annotated[str, msgspec.Meta(max_length=45)] | None = None
-    notice_days: Annotated[int, msgspec.Meta(ge=1, le=60)] | None = None
-    after_chargeback: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse invalid options."""
-        if not DUE_ITEM.fullmatch(self.due_item):
-            raise InvalidRequest("give 1 to 32 of a-z, 0-9, point and hyphen, e.g. 2026-03", field="due_item")
-        if not 0.0 <= self.canary_share <= 1.0:
-            raise InvalidRequest("is a share from 0 to 1", field="canary_share")
-        if self.remote_ip is not None:
-            try:
-                ip_address(self.remote_ip)
-            except ValueError:
-                raise InvalidRequest("give an IPv4 or IPv6 address", field="remote_ip") from None
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -509,100 +442,6 @@ def verdicts(candidate: Candidate, *, options: RunOptions) -> Iterator[Eligibili
         text = None if code in candidate.set_aside else rule(candidate, options)
         if text is not None:
             yield Eligibility(code, text)
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """
-    What a run has planned so far.
-
-    Attributes:
-        count: Debits.
-        amount_minor: Their money, whole minor units.
-    """
-
-    count: int = 0
-    amount_minor: int = 0
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """
-    What is decided about one candidate.
-
-    Attributes:
-        candidate: Whom it is about.
-        verdict: Whether to bill.
-        canary: Whether this debit is among the first share of the run.
-        reasons: All verdicts against it; the verdict is the first.
-    """
-
-    candidate: Candidate
-    verdict: Eligibility
-    canary: bool = False
-    reasons: tuple[Eligibility, ...] = ()
-
-
-class PlannedChunk(msgspec.Struct, frozen=True):
-    """
-    What is decided about some candidates of a run.
-
-    Attributes:
-        choices: One per candidate, in order.
-        so_far: The run's totals with these.
-    """
-
-    choices: tuple[Choice, ...]
-    so_far: Totals
-
-
-def plan(
-    candidates: Sequence[Candidate],
-    *,
-    options: RunOptions,
-    so_far: Totals = Totals(),  # noqa: B008 - a frozen value, so sharing it is safe
-) -> PlannedChunk:
-    """
-    Decide whom of some candidates a run bills, within its caps.
-
-    Args:
-        candidates: n candidates, in the order of their rows; it decides who still fits under a cap.
-        options: Of the run.
-        so_far: What the run has planned before these.
-
-    Returns:
-        n choices, and the totals with them.
-    """
-    choices = list[Choice]()
-    # Two debtors of one run may share an account: what the first is about to pay counts for the second.
-    paying = dict[str, int]()
-    for candidate in candidates:
-        account = ibans.compact(candidate.iban)
-        known = msgspec.structs.replace(candidate, paid_minor=candidate.paid_minor + paying.get(account, 0))
-        reasons = tuple(verdicts(known, options=options))
-        verdict = reasons[0] if reasons else _capped(candidate, options=options, so_far=so_far)
-        canary = False
-        if verdict.billable:
-            canary = options.canary_share > 0 and (so_far.count == 0 or _drawn(candidate, options=options))
-            so_far = Totals(so_far.count + 1, so_far.amount_minor + candidate.amount_minor)
-            paying[account] = paying.get(account, 0) + candidate.amount_minor
-        choices.append(Choice(candidate, verdict, canary, reasons))
-    return PlannedChunk(tuple(choices), so_far)
-
-
-def _capped(candidate: Candidate, *, options: RunOptions, so_far: Totals) -> Eligibility:
-    if options.count_max is not None and so_far.count >= options.count_max:
-        return Eligibility("count_cap", f"The run has its {options.count_max} debits.")
-    cap = options.amount_max_minor
-    if cap is not None and so_far.amount_minor + candidate.amount_minor > cap:
-        return Eligibility("amount_cap", f"The run would take more than {_money(cap, candidate)}.")
-    return BILLABLE
-
-
-def _drawn(candidate: Candidate, *, options: RunOptions) -> bool:
-    # Spread over the whole file, since files are sorted by something; the same for every planner and at any time.
-    result = blake2b(
-        f"{candidate.debtor_id} {options.due_item}".encode(), digest_size=8, person=b"canary"
-    ).digest()
-    return int.from_bytes(result, "big") < options.canary_share * 2**64
 
 
 def _mild(code: str) -> bool:

@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 import msgspec
 
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import InvalidRequest
 from tether_core.recurring import pre_notification
 from tether_core.recurring.due_dates import Interval

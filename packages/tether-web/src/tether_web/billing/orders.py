@@ -16,9 +16,10 @@ from litestar.params import JSONBody, Parameter
 from tether_core import iban
 from tether_core.audit import facts
 from tether_core.billing import eligibility
-from tether_core.billing.eligibility import RunOptions, Totals
 from tether_core.billing.overrides import Override, require_known, require_reason
+from tether_core.billing.planning import Choice, Totals, plan
 from tether_core.billing.run import require_new
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import IllegalStep, InvalidRequest, OrderedBefore
 from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.jobs import PLAN
@@ -65,7 +66,7 @@ class RunOrder(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
     An order for a billing run.
 
-    In addition to `tether_core.billing.eligibility.RunOptions`:
+    In addition to `tether_core.billing.run_options.RunOptions`:
 
     Attributes:
         account: The gateway account.
@@ -261,7 +262,7 @@ async def _preview(
         with_notices=options.notice_days is not None,
     ):
         last = owing[-1].candidate.debtor_id
-        planned = eligibility.plan([debtor.candidate for debtor in owing], options=options, so_far=so_far)
+        planned = plan([debtor.candidate for debtor in owing], options=options, so_far=so_far)
         so_far = planned.so_far
         canaries += sum(choice.canary for choice in planned.choices)
         skipped.update(choice.verdict.code for choice in planned.choices if not choice.verdict.billable)
@@ -287,7 +288,7 @@ async def _preview(
     )
 
 
-def _previewed(choice: eligibility.Choice) -> PreviewedDebtor:
+def _previewed(choice: Choice) -> PreviewedDebtor:
     item, verdict = choice.candidate, choice.verdict
     return PreviewedDebtor(
         item.debtor_id,

@@ -16,9 +16,9 @@ from litestar.params import JSONBody, Parameter
 from tether_core.audit import Action, facts
 from tether_core.billing import auto_pause, dual_control
 from tether_core.billing import run as billing_run
-from tether_core.billing.eligibility import RunOptions
 from tether_core.billing.overrides import Override
 from tether_core.billing.run import RunCause, RunState
+from tether_core.billing.run_options import RunOptions
 from tether_core.errors import Unavailable
 from tether_core.jobs import PLAN, SUBMIT, Job
 from tether_stores import audit, billing, limits

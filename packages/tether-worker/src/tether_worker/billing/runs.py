@@ -15,7 +15,7 @@ import msgspec
 from tether_core import iban
 from tether_core.billing import auto_pause, dual_control
 from tether_core.billing import run as billing_run
-from tether_core.billing.eligibility import Totals, plan
+from tether_core.billing.planning import Totals, plan
 from tether_core.events import Event
 from tether_core.jobs import PLAN
 from tether_core.payments import submission

@@ -14,7 +14,7 @@ from tether_core import retry
 from tether_core.billing import auto_pause, eligibility
 from tether_core.billing import run as billing_run
 from tether_core.billing.debit_request import debit
-from tether_core.billing.eligibility import RunOptions
+from tether_core.billing.run_options import RunOptions
 from tether_core.emp.requests import Debit, sdd_init_recurring_sale, sdd_recurring_sale, sdd_sale
 from tether_core.errors import Rejected
 from tether_core.events import Event

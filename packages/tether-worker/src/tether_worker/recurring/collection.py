@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from tether_core.billing import dual_control
 from tether_core.billing import run as billing_run
-from tether_core.billing.eligibility import Choice, Totals, plan
+from tether_core.billing.planning import Choice, Totals, plan
 from tether_core.errors import Contradicted
 from tether_core.events import DueItemStatusChanged, Event
 from tether_core.recurring import due_item, mandate
