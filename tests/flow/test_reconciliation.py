@@ -21,7 +21,7 @@ from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, runni
 from tether_sandbox.services.server import free_port
 from tether_stores.boot_clock import boot_clock
 from tether_worker.gateway import client as calls
-from tether_worker.gateway.client import Account, Gateway, open_gateway
+from tether_worker.gateway.connections import Account, Gateway, open_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

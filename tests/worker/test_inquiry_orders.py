@@ -18,7 +18,7 @@ from tether_sandbox.gateway import Setup, Simulator, StatusChange, running, scri
 from tether_stores import inquiry_orders
 from tether_stores.boot_clock import BootClock
 from tether_worker.gateway import client as calls
-from tether_worker.gateway.client import Account, open_gateway
+from tether_worker.gateway.connections import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.inquiry_orders import inquire_ordered, inquiring_ordered
 from tether_worker.notifications.apply import ApplyDeps, apply_batch

@@ -10,7 +10,7 @@ from tether_core.emp import requests, responses
 from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, NotSubmitted
 from tether_sandbox.gateway import SCRIPTS, Faults, Setup, Simulator, StatusChange, running, scripted_iban
 from tether_worker.gateway import client as calls
-from tether_worker.gateway.client import Account, Gateway, open_gateway
+from tether_worker.gateway.connections import Account, Gateway, open_gateway
 
 SETUP = Setup(result_after_s=3600, hidden_s=3600, slow_s=0.05)  # results come when a test settles, not before
 ACCOUNT = Account("default", "", SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=1.0)

@@ -14,7 +14,8 @@ from tether_core.emp import requests
 from tether_core.errors import GatewaySilent, NotSubmitted
 from tether_sandbox.services.server import free_port
 from tether_worker.gateway import client as calls
-from tether_worker.gateway.client import Account, Gateway, open_gateway
+from tether_worker.gateway import connections
+from tether_worker.gateway.connections import Account, Calls, Gateway, open_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -168,7 +169,7 @@ async def _endless(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
     ],
 )
 async def test_a_call_that_fails_leaves_a_client_that_submits(
-    server: Server, gateway: Gateway, play: Play, phase: calls.Replaced
+    server: Server, gateway: Gateway, play: Play, phase: connections.Replaced
 ) -> None:
     """A connection that is kept after such a call answers nothing any more, and takes the next debits with it."""
     server.play = [play, play]
@@ -274,13 +275,13 @@ async def test_a_process_stopped_while_it_connects_submits_nothing() -> None:
 async def test_a_request_whose_time_is_over_is_not_written(server: Server, gateway: Gateway) -> None:
     """The last check stands before the first byte, where no scheduling of the event loop comes in between."""
     before = server.received
-    call = calls._Call(is_submission=True)
+    call = connections.CallProgress(is_submission=True)
     call.end_s = 0.0
     with pytest.raises(Exception) as caught:
-        await calls._posted(
+        await connections._posted(
             gateway.session, f"{gateway.account.url}/process/terminal", b"<payment_transaction/>", call=call
         )
-    assert calls._cause(caught.value, call=call) == "too_late"
+    assert connections._cause(caught.value, call=call) == "too_late"
     assert (call.replaced, call.submitted) == ("before_request", False)
     assert (await calls.sale(gateway, _debit())).unique_id == "44177a21"
     assert server.requests == 2
@@ -367,12 +368,12 @@ async def test_every_call_is_timed_by_what_it_was_and_what_came_back(server: Ser
         seen.append((call, outcome))
 
     async with _at(server) as account:
-        async with open_gateway(account, calls=calls.Calls(observe=observe)) as gateway:
+        async with open_gateway(account, calls=Calls(observe=observe)) as gateway:
             await calls.sale(gateway, _debit())
             with contextlib.suppress(GatewaySilent):
                 await calls.reconcile(gateway, transaction_id="t-1")
         away = msgspec.structs.replace(account, url="http://127.0.0.1:1")
-        async with open_gateway(away, calls=calls.Calls(observe=observe)) as gateway:
+        async with open_gateway(away, calls=Calls(observe=observe)) as gateway:
             with pytest.raises(NotSubmitted):
                 await calls.sale(gateway, _debit())
     assert seen == [("submission", "answered"), ("inquiry", "answered"), ("submission", "not_submitted")]

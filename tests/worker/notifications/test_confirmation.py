@@ -20,7 +20,7 @@ from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, runni
 from tether_sandbox.gateway.api import Adopted
 from tether_stores.notifications import confirmations, webhook_events
 from tether_stores.notifications.webhook_events import Recording
-from tether_worker.gateway.client import Account, open_gateway
+from tether_worker.gateway.connections import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.notifications.confirmation import confirm, confirming

@@ -25,7 +25,7 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.redis import open_redis
 from tether_worker.gateway import client as calls
-from tether_worker.gateway.client import Account, open_gateway
+from tether_worker.gateway.connections import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, limited
 from tether_worker.jobs.leases import LEASE_S
 from tether_worker.notifications.apply import ApplyDeps, apply_batch

@@ -22,7 +22,7 @@ from tether_stores import holds
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import gateway_refunds
-from tether_worker.gateway.client import Account, open_gateway
+from tether_worker.gateway.connections import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.reconciliation.differences import review_all

@@ -26,7 +26,7 @@ from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.completeness import draw_up
 from tether_stores.reconciliation.report_fetches import Reading
-from tether_worker.gateway.client import Account, open_gateway
+from tether_worker.gateway.connections import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.notifications.confirmation import confirm

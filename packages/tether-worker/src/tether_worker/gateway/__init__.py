@@ -1,1 +1,1 @@
-"""The gateway client: one for each account, with its connections."""
+"""Calls of the gateway: connections, the requests that go over them, and the accounts of this process."""

@@ -21,7 +21,7 @@ from tether_stores.postgres import Pool, connection
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.client import Account, Call, CallOutcome, Calls, Gateway, open_gateway
+from tether_worker.gateway.connections import Account, Call, CallOutcome, Calls, Gateway, open_gateway
 
 __all__ = ["Gateways", "ObserveCall", "open_gateways"]
 

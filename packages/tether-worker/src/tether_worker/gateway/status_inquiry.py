@@ -26,8 +26,8 @@ from tether_stores.payments.inquiries import InquiryRow
 from tether_stores.postgres import Pool
 
 from tether_worker.gateway import client as calls
-from tether_worker.gateway.client import Gateway
 from tether_worker.gateway.clients import Gateways
+from tether_worker.gateway.connections import Gateway
 
 __all__ = [
     "QUESTIONS_MAX",

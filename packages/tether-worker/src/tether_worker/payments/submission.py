@@ -29,6 +29,7 @@ from tether_stores.telemetry import logger
 
 from tether_worker.billing.runs import pause_if_refused
 from tether_worker.gateway import client
+from tether_worker.gateway.connections import Gateway
 from tether_worker.jobs.run import Work
 from tether_worker.payments.call_limits import WAIT_MAX_S, Allowance, SubmissionDeps, allow_calls
 from tether_worker.payments.claim import Claim, claim
@@ -215,7 +216,7 @@ async def _rest(calls: set[asyncio.Task[None]], wait_s: float) -> None:
         await asyncio.sleep(wait_s)
 
 
-async def _submit(opened: client.Gateway, item: Claim) -> GatewayAnswer:
+async def _submit(opened: Gateway, item: Claim) -> GatewayAnswer:
     debit, until_s = item.debit, item.begin_until_s
     if item.request.kind == "first":
         return await client.init_recurring_sale(opened, debit, begin_until_s=until_s)
@@ -233,7 +234,7 @@ async def _submit(opened: client.Gateway, item: Claim) -> GatewayAnswer:
     return await client.sale(opened, debit, begin_until_s=until_s)
 
 
-async def _call(opened: client.Gateway, item: Claim, results: asyncio.Queue[CallResult | None]) -> None:
+async def _call(opened: Gateway, item: Claim, results: asyncio.Queue[CallResult | None]) -> None:
     answer: GatewayAnswer | GatewaySilent
     try:
         # This process may have been stopped since the claim, and the lease may have expired: the client refuses then.

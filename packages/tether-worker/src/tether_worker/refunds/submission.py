@@ -39,6 +39,7 @@ from tether_stores.refunds.refunds import Row
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway import client
+from tether_worker.gateway.connections import Gateway
 from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.jobs.run import Work
 from tether_worker.payments.call_limits import (
@@ -190,13 +191,11 @@ async def _claim(
     return calls, len(rows) - len(calls)
 
 
-async def _call(
-    opened: client.Gateway, call: _Call, answers: dict[int, GatewayAnswer | GatewaySilent]
-) -> None:
+async def _call(opened: Gateway, call: _Call, answers: dict[int, GatewayAnswer | GatewaySilent]) -> None:
     answers[call.order.id] = await _answer(opened, call)
 
 
-async def _answer(opened: client.Gateway, call: _Call) -> GatewayAnswer | GatewaySilent:
+async def _answer(opened: Gateway, call: _Call) -> GatewayAnswer | GatewaySilent:
     """The gateway's answer, or that there was none."""
     debit, order = call.row.refund.debit, call.order
     assert debit.unique_id is not None  # else it had been excluded
