@@ -159,8 +159,11 @@ _PLAIN: Final = {
     "payments/billing_run_counts": """
         add begin share of_upload release
     """,
-    "billing": """
-        add hold_upload ordered by_id hold share of_plan hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts elsewhere upload_state other_items unreleased_amount
+    "billing/billing_runs": """
+        add hold_upload ordered by_id hold share of_plan hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts upload_state unreleased_amount
+    """,
+    "billing/candidates": """
+        elsewhere other_items
     """,
     "blacklist": """
         add disputes_of link link_imported expire lifted_among lift widen remaining by_id active_entry names_any names_among names_listed
@@ -659,8 +662,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "unknown": {"payment_stages": [10]},
         "nothing unknown is due": {"payment_stages": [10], "silent_since": _LONG_AGO, "now": _LONG_AGO},
     },
-    "billing.change": {"": {"skipped": b"{}", "state": "finished", "finished_at": _LONG_AGO}},
-    "billing.owing": {
+    "billing/billing_runs.change": {"": {"skipped": b"{}", "state": "finished", "finished_at": _LONG_AGO}},
+    "billing/candidates.owing": {
         "the first of an upload": {"ids": None, "after": 0},
         "the next of an upload": {"ids": None, "after": lambda rows: rows * 8 // 10},
         "debtors by id": {"upload_id": None},

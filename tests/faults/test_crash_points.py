@@ -22,7 +22,8 @@ from tether_sandbox.gateway import Payment, Setup, Simulator, encode, running, s
 from tether_sandbox.seed import made_up_iban, seed
 from tether_sandbox.settings import ENVIRONMENT
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing, objects
+from tether_stores import objects
+from tether_stores.billing import billing_runs
 from tether_stores.objects import open_objects
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import ConnectionLost, open_pool
@@ -257,7 +258,7 @@ async def test_a_worker_dies_at_every_boundary_of_sending(
         now = datetime.now(UTC)
         upload_id, debtors = seed_upload(database_url, owed, now=now)
         async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
-            await billing.add(
+            await billing_runs.add(
                 conn,
                 upload_id=upload_id,
                 account="default",

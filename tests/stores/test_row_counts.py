@@ -6,7 +6,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tether_stores import billing, row_counts
+from tether_stores import row_counts
+from tether_stores.billing import billing_runs
 from tether_stores.notifications import event_lists, excess_deliveries
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import transaction
@@ -88,14 +89,14 @@ async def _agree(conn: Connection) -> None:
             """,
             run_id=run_id,
         )
-        progresss = await billing.progress(conn, run_id)
+        progresss = await billing_runs.progress(conn, run_id)
         assert [
             tuple(getattr(progress, name) for name in progress.__struct_fields__) for progress in progresss
         ] == steps
-        found = await billing.returns_of_upload(conn, run_id, excluded=["AC04"])
+        found = await billing_runs.returns_of_upload(conn, run_id, excluded=["AC04"])
         assert [found] == await _rows(conn, COUNTED.replace("%(where)s", f"run_id = {run_id}"))
     since = NOW - timedelta(days=20)
-    found = await billing.returns_of_account(conn, "default", since=since, excluded=["AC04"])
+    found = await billing_runs.returns_of_account(conn, "default", since=since, excluded=["AC04"])
     assert [found] == await _rows(
         conn, COUNTED.replace("%(where)s", "created_at >= date_trunc('day', %(since)s, 'UTC')"), since=since
     )

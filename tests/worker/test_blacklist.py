@@ -18,7 +18,8 @@ from tether_core.payments.attempt import Policy
 from tether_core.screening.verdicts import Policy as Screening
 from tether_core.testing import form_body
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing, blacklist, debtors
+from tether_stores import blacklist, debtors
+from tether_stores.billing.candidates import load_owing
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.payments import forgiven_disputes
@@ -95,7 +96,7 @@ async def verdict_of_a_new_upload(pool: Pool, account: str) -> str:
 async def billing_verdict(conn: Connection, database_url: str, account: str) -> str:
     """What planning says of such a debtor."""
     upload_id, _ = seed_upload(database_url, [Owed(account, 1000)], now=LATER)
-    (owing,) = await billing.owing(conn, due_item="once", now=LATER, limit=1, upload_id=upload_id)
+    (owing,) = await load_owing(conn, due_item="once", now=LATER, limit=1, upload_id=upload_id)
     return judge(owing.candidate, options=RunOptions()).code
 
 

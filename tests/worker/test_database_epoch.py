@@ -16,7 +16,7 @@ from tether_core.payments.submission import Rules
 from tether_core.payments.transaction_ids import transaction_id
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing
+from tether_stores.billing import billing_runs
 from tether_stores.boot_clock import BootClock
 from tether_stores.database_epoch import lost_history
 from tether_stores.database_epoch.watch import Watch
@@ -70,7 +70,7 @@ class World:
         await self.conn.execute(f"alter table debtors alter column id restart with {next(ACCOUNTS) * 100}")
         owed = [Owed(_iban(next(ACCOUNTS)), 1_000 + n) for n in range(debtors)]
         upload_id, _ = seed_upload(self.url, owed, now=self.now)
-        run_id = await billing.add(
+        run_id = await billing_runs.add(
             self.conn,
             upload_id=upload_id,
             account="default",

@@ -25,8 +25,10 @@ from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.uploads.upload import content_key, object_key
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing, blacklist, fingerprint_key, objects
+from tether_stores import blacklist, fingerprint_key, objects
 from tether_stores.accounts.gateway_accounts import GatewayAccount
+from tether_stores.billing import billing_runs
+from tether_stores.billing.candidates import load_owing
 from tether_stores.blacklist import CausedEntry, ManualEntry
 from tether_stores.objects import open_objects
 from tether_stores.postgres import transaction
@@ -120,7 +122,7 @@ async def send(deps: Intake, conn: Connection, *accounts: str, dry_run: bool = F
 
 async def ordered(conn: Connection, upload_id: int) -> int:
     """Order a run; gives its id."""
-    return await billing.add(
+    return await billing_runs.add(
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
 
@@ -271,7 +273,7 @@ async def test_rekeying_changes_all_that_can_be_changed_and_lists_the_rest(
     assert (kept.ordered_by, kept.reason, kept.unmatched, kept.finished_at is None) == (
         "ada", "there was none", 1, False,
     )  # fmt: skip
-    owing = await billing.owing(conn, due_item="another", now=NOW, limit=9, upload_id=upload_id, after=0)
+    owing = await load_owing(conn, due_item="another", now=NOW, limit=9, upload_id=upload_id, after=0)
     verdicts = [judge(debtor.candidate, options=RunOptions()).code for debtor in owing]
     assert sorted(verdicts) == [*["billable"] * 5, "blocked", "held"]
     assert await ask(conn, "select state from billing_runs where id = %s", run_id) == [("running",)]

@@ -10,7 +10,7 @@ import pytest
 from tether_core.billing.run_options import RunOptions
 from tether_core.errors import StoreUnreachable
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing
+from tether_stores.billing import billing_runs
 from tether_stores.limits import Limiter
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
@@ -130,7 +130,7 @@ async def test_runs_and_gateways_are_shown(
     now = datetime.now(UTC)
     upload_id, _ = seed_upload(database_url, [Owed("DE89370400440532013000", 1000)], now=now)
     settings = Settings.from_env(environment | {"EMP_API_URL": "http://127.0.0.1:9"})
-    await billing.add(
+    await billing_runs.add(
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=now
     )
     async with open_pool(database_url, name="tests", max_size=1) as pool:

@@ -13,7 +13,8 @@ from tether_core.payments.attempt import state_of
 from tether_core.payments.submission import Submission
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing
+from tether_stores.billing import billing_runs
+from tether_stores.billing.candidates import load_owing
 from tether_stores.payments import billing_attempts, billing_run_counts, submissions
 from tether_stores.payments.submissions import Try, Written
 from tether_stores.postgres import transaction
@@ -31,10 +32,10 @@ async def planned(conn: Connection, database_url: str, debtors: int, *, canaries
     """An upload and a run with an attempt for each debtor."""
     owed = [Owed(scripted_iban(number), 1000) for number in range(debtors)]
     upload_id, _ = seed_upload(database_url, owed, now=NOW)
-    run_id = await billing.add(
+    run_id = await billing_runs.add(
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
-    owing = await billing.owing(conn, due_item="once", now=NOW, limit=100, upload_id=upload_id)
+    owing = await load_owing(conn, due_item="once", now=NOW, limit=100, upload_id=upload_id)
     tries = [
         Try(
             item.candidate.debtor_id, f"t-{item.candidate.debtor_id}", 1000, "EUR", item.iban_fingerprint, "DE", 1,

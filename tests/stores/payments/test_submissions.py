@@ -12,7 +12,7 @@ from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.payments import submission
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing
+from tether_stores.billing import billing_runs
 from tether_stores.payments import submissions
 from tether_stores.payments.submissions import Row, Try, Written
 from tether_stores.postgres import transaction
@@ -29,7 +29,7 @@ FINGERPRINT = iban.fingerprint(IBAN)
 async def run_id(conn: Connection, database_url: str) -> int:
     """A run with four debits, the third of them a canary."""
     upload_id, ids = seed_upload(database_url, [Owed(IBAN, 1000)] * 4, now=NOW)
-    made = await billing.add(
+    made = await billing_runs.add(
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
     tries = [

@@ -9,7 +9,7 @@ import psycopg
 from tether_core.billing.run_options import RunOptions
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing
+from tether_stores.billing import billing_runs
 
 if TYPE_CHECKING:
     from tether_sandbox.services.program import Launch
@@ -22,7 +22,7 @@ async def test_refusals_are_released_from_a_terminal(
     """At night there is a terminal and no key of the API; the run must say who let it go on all the same."""
     now = datetime.now(UTC)
     upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(0), 1000)], now=now)
-    run_id = await billing.add(
+    run_id = await billing_runs.add(
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=now
     )
     await conn.execute(

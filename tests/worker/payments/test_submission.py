@@ -20,9 +20,11 @@ from tether_core.sepa_text import Characters
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
 from tether_sandbox.services.server import free_port
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing, blacklist
+from tether_stores import blacklist
 from tether_stores.accounts import account_pauses
 from tether_stores.accounts.gateway_accounts import GatewayAccount, new_key, put
+from tether_stores.billing import billing_runs
+from tether_stores.billing.candidates import load_owing
 from tether_stores.blacklist import ManualEntry
 from tether_stores.limits import Limiter, current_status
 from tether_stores.payments import billing_run_counts
@@ -121,7 +123,7 @@ def make(database_url: str, conn: Connection, clock: Clock) -> Make:
             await conn.execute(f"alter table debtors alter column id restart with {start}")
             start = 0
         upload_id, _ = seed_upload(database_url, owed, now=clock.now)
-        run_id = await billing.add(
+        run_id = await billing_runs.add(
             conn, upload_id=upload_id, account=account, options=options, created_by="tests", now=clock.now
         )
         if plan:
@@ -183,10 +185,10 @@ async def claim_all(deps: SubmissionDeps, conn: Connection, run_id: int) -> tupl
 async def test_a_run_plans_each_debtor_once(pool: Pool, conn: Connection, make: Make, clock: Clock) -> None:
     """Were a second run over the same debtors to plan them again, they would be debited twice."""
     first = await make(*owed(5))
-    run = await billing.by_id(conn, first)
+    run = await billing_runs.by_id(conn, first)
     assert run is not None
     assert (run.state, run.planned_count, run.planned_amount_minor) == ("running", 5, 5010)
-    again = await billing.add(
+    again = await billing_runs.add(
         conn,
         upload_id=run.upload_id,
         account="default",
@@ -196,7 +198,7 @@ async def test_a_run_plans_each_debtor_once(pool: Pool, conn: Connection, make: 
     )
     while await plan_chunk(pool, now=clock.now):
         pass
-    second = await billing.by_id(conn, again)
+    second = await billing_runs.by_id(conn, again)
     assert second is not None
     assert (second.planned_count, second.skipped) == (0, {"under_way": 5})
 
@@ -206,9 +208,9 @@ async def test_two_planners_at_once_make_one_attempt_each(
 ) -> None:
     """Two runs planned at the same time see the same free debtors; only the table can tell them apart."""
     first = await make(*owed(40), plan=False)
-    run = await billing.by_id(conn, first)
+    run = await billing_runs.by_id(conn, first)
     assert run is not None
-    await billing.add(
+    await billing_runs.add(
         conn,
         upload_id=run.upload_id,
         account="default",
@@ -224,7 +226,7 @@ async def test_two_planners_at_once_make_one_attempt_each(
     await asyncio.gather(planner(), planner(), planner())
     cursor = await conn.execute("select count(*), count(distinct debtor_id) from billing_attempts")
     assert await cursor.fetchone() == (40, 40)
-    runs = await billing.of_upload(conn, run.upload_id)
+    runs = await billing_runs.of_upload(conn, run.upload_id)
     assert sum(item.planned_count for item in runs) == 40
     assert sum(sum(item.skipped.values()) for item in runs) == 40
 
@@ -246,7 +248,7 @@ async def test_a_small_run_does_not_wait_for_a_large_one(
 async def test_caps_and_canaries_hold_across_chunks(conn: Connection, make: Make) -> None:
     """A cap that is counted per chunk is no cap, and a person who asked for ten debits gets hundreds."""
     run_id = await make(*owed(9, amount_minor=1000), options=RunOptions(count_max=4, canary_share=0.01))
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.planned_count, run.skipped) == ("canary", 4, {"count_cap": 5})
     assert [attempt.canary for attempt in await attempts(conn, run_id)].count(True) == 1
@@ -377,7 +379,7 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
         pass
     await submission(deps)
     sent = await attempts(conn, run_id)
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     if when == "submission":
         assert [debit.not_submitted_reason for debit in sent] == [
@@ -390,7 +392,7 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
         assert run.skipped == {"blacklisted_name": 1, "blacklisted_email": 1}
     assert [simulator.debited(transaction_id=debit.transaction_id) for debit in sent][-2:] == [1, 1]
     assert sum(simulator.debited(transaction_id=debit.transaction_id) for debit in sent) == 2
-    judged = await billing.owing(conn, due_item="again", now=deps.clock(), limit=10, upload_id=run.upload_id)
+    judged = await load_owing(conn, due_item="again", now=deps.clock(), limit=10, upload_id=run.upload_id)
     assert [judge(debtor.candidate, options=RunOptions(recent_days=0)).text for debtor in judged] == [
         "The debtor's name is blocked (MANUAL); a person can lift that entry of the blacklist.",
         "The debtor's e-mail address is on hold (MD06); a person can lift that entry of the blacklist.",
@@ -405,7 +407,7 @@ async def test_what_was_refunded_is_not_collected_again(
     """A debtor whose debit we voided is debited again by the next order; only a person's reason may do that."""
     first = await make(*(Owed(scripted_iban(script), 1000) for script in (0, 1, 24)))
     await submission(deps)
-    run = await billing.by_id(conn, first)
+    run = await billing_runs.by_id(conn, first)
     assert run is not None
     voided, refunded, declined = await attempts(conn, first)
     for row_id, stage, state in (
@@ -418,14 +420,14 @@ async def test_what_was_refunded_is_not_collected_again(
         )
 
     async def again(**order: Any) -> Any:
-        run_id = await billing.add(
+        run_id = await billing_runs.add(
             conn, upload_id=run.upload_id, account="default", options=RunOptions(**order.pop("options", {})), created_by="tests",
             now=clock.now, again=True, **order,
         )  # fmt: skip
         while await plan_chunk(pool, now=clock.now):
             pass
         await submission(deps)
-        return await billing.by_id(conn, run_id)
+        return await billing_runs.by_id(conn, run_id)
 
     second = await again()
     assert (second.planned_count, second.skipped) == (1, {"refunded_before": 2})
@@ -458,19 +460,19 @@ async def test_one_debit_of_two_uploads_is_planned_once(
     """Two people hand in one list, and both bill it: nobody may be debited by the second."""
     first = await make(*owed(3))
     second = await make(*owed(3))
-    run = await billing.by_id(conn, second)
+    run = await billing_runs.by_id(conn, second)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"waiting_elsewhere": 3})
     await submission(deps)
     third = await make(*owed(3))
-    run = await billing.by_id(conn, third)
+    run = await billing_runs.by_id(conn, third)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"under_way": 3})
     await conn.execute("update billing_attempts set payment_stage = 60, state = 'approved'")
     fourth = await make(*owed(3), options=RunOptions(due_item="2026-04", recent_days=0), plan=False)
     await set_aside(conn, fourth, "waiting_elsewhere")
     await plan_all(deps)
-    run = await billing.by_id(conn, fourth)
+    run = await billing_runs.by_id(conn, fourth)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"repeated": 3})  # another name for what may be one debt
     assert len(await attempts(conn, first)) == 3
@@ -485,7 +487,7 @@ async def test_other_debits_of_an_account_are_billed(
     second = await make(*[msgspec.structs.replace(item, amount_minor=2500) for item in owed(3)], plan=False)
     await conn.execute("update debtors set reference = 'Ben' where reference is null")
     await plan_all(deps)
-    run = await billing.by_id(conn, second)
+    run = await billing_runs.by_id(conn, second)
     assert run is not None
     assert (run.planned_count, run.skipped) == (3, {})
 
@@ -547,7 +549,7 @@ async def test_screening_is_judged_when_it_matters(
             (rule, json.dumps(kept), at),
         )
     await plan_all(deps)
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert (run.planned_count, run.skipped) == (3, {"screened_out": 2})
 
@@ -628,7 +630,7 @@ async def test_a_wrong_password_ends_no_debit_and_pauses_the_run(
     async with _opened(pool, environment, simulator, clock, EMP_API_PASSWORD="mistyped") as deps:
         called = await submission(deps)
     assert 1 <= called < 200
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.paused_from) == ("paused", "running")
     assert "110" in str(run.pause_reason)
@@ -662,9 +664,9 @@ async def test_two_runs_over_one_upload_planned_and_sent_by_three_nodes(
 ) -> None:
     """Two people order the same upload at the same time, and any worker plans and submits: no debtor pays twice."""
     first = await make(*owed(150), plan=False)
-    run = await billing.by_id(conn, first)
+    run = await billing_runs.by_id(conn, first)
     assert run is not None
-    second = await billing.add(
+    second = await billing_runs.add(
         conn, upload_id=run.upload_id, account="default", options=OPTIONS, created_by="tests", now=clock.now
     )
 
@@ -691,11 +693,11 @@ async def test_a_password_that_changes_while_a_run_is_sent_costs_a_pause(
             await submission(deps)
         assert {attempt.state for attempt in await attempts(conn, run_id)} == {"pending"}
         async with _opened(pool, environment, rotated, clock, EMP_API_PASSWORD="new") as deps:
-            run = await billing.by_id(conn, run_id)
+            run = await billing_runs.by_id(conn, run_id)
             assert run is not None
             assert run.state == "paused"
             resumed = msgspec.structs.replace(run, state="running", pause_reason=None, paused_from=None)
-            await billing.change(conn, resumed, now=clock.now)
+            await billing_runs.change(conn, resumed, now=clock.now)
             clock.now += timedelta(seconds=RULES.back_s + 1)
             while await submission(deps):
                 pass
@@ -709,7 +711,7 @@ async def test_an_answer_about_another_payment_is_not_believed(
 ) -> None:
     """An id of the gateway that is stored already must not settle a second debit, nor stop the others' answers."""
     run_id = await make(*owed(2))
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     account = (await deps.gateways.accounts())["default"]
     opened = await deps.gateways.get("default")
@@ -826,7 +828,7 @@ async def test_a_login_page_pauses_the_run_and_refuses_nothing(
     run_id = await make(*owed(3))
     await submission(deps)
     assert {attempt.state for attempt in await attempts(conn, run_id)} == {"unknown"}
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert run.state == "paused"
     assert "EMP_API_PASSWORD" in (run.pause_reason or "")
@@ -985,12 +987,12 @@ async def test_the_rest_follows_canaries_that_went_well(
     assert await submission(deps) == 0
     periodic_task = auto_pause_runs(pool, clock=clock)
     await periodic_task.do()
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert run.state == "running"
     assert await submission(deps) == 40 - canaries
     await periodic_task.do()
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.finished_at) == ("finished", clock.now)
 
@@ -1002,7 +1004,7 @@ async def test_canaries_that_fail_stop_the_rest(
     run_id = await make(*owed(40, script=2), options=RunOptions(canary_share=0.1))
     await submission(deps)
     await auto_pause_runs(pool, clock=clock).do()
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.paused_from) == ("paused", "canary")
     assert "declined" in str(run.pause_reason)
@@ -1019,7 +1021,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
     sent = await attempts(conn, run_id)
     submitted = sum(debit.submission_count for debit in sent)
     assert 20 <= submitted <= 20 + 2 * CALLS_MAX
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert (run.state, run.paused_from) == ("paused", "running")
     assert "declined" in str(run.pause_reason)
@@ -1031,7 +1033,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
         (clock.now,),
     )
     await auto_pause_runs(deps.pool, clock=clock).do()
-    second = await billing.add(
+    second = await billing_runs.add(
         conn,
         upload_id=run.upload_id,
         account="default",
@@ -1043,7 +1045,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
     while await plan_chunk(deps.pool, now=clock.now):
         pass
     assert await submission(deps) == 0
-    stopped = await billing.by_id(conn, second)
+    stopped = await billing_runs.by_id(conn, second)
     assert stopped is not None
     assert (stopped.state, f"run {run_id}" in str(stopped.pause_reason)) == ("paused", True)
     assert sum(attempt.submission_count for attempt in await attempts(conn, second)) == 0
@@ -1066,7 +1068,7 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
     assert await resumed() == 0
     # A day later it is another list.
     clock.now += timedelta(hours=24)
-    third = await billing.add(
+    third = await billing_runs.add(
         conn,
         upload_id=run.upload_id,
         account="default",
@@ -1086,7 +1088,7 @@ async def test_some_refusals_among_many_debits_stop_nobody(
     """Refusals arrive immediately and results late: counted against results alone, every large run would pause."""
     run_id = await make(*[item for _ in range(30) for item in (*owed(9), *owed(1, script=2))])
     await submission(deps)
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     assert run.state == "running"
     assert sum(attempt.submission_count for attempt in await attempts(conn, run_id)) == 300
@@ -1099,7 +1101,7 @@ async def test_the_next_batch_waits_for_answers_that_are_not_recorded(
 ) -> None:
     """A database that is slow to record would let the whole list out before the first refusal is known."""
     run_id = await make(*owed(200, script=2))
-    run = await billing.by_id(conn, run_id)
+    run = await billing_runs.by_id(conn, run_id)
     assert run is not None
     async with conn.transaction():
         await conn.execute("select 1 from billing_run_counts where run_id = %s for share", (run_id,))
@@ -1135,7 +1137,7 @@ async def test_returns_warn_and_then_pause(
 
     async def moved() -> tuple[str, bool]:
         await periodic_task.do()
-        run = await billing.by_id(conn, run_id)
+        run = await billing_runs.by_id(conn, run_id)
         assert run is not None
         return run.state, run.warning is not None
 

@@ -146,11 +146,11 @@ async def test_a_blocked_account_is_skipped_and_one_on_hold_is_postponed(series:
 async def test_an_ordinary_run_leaves_debtors_with_a_schedule_out(series: Series) -> None:
     """A list that is billed by hand beside its plan would charge each member twice a month."""
     from tether_core.billing.run_options import RunOptions
-    from tether_stores import billing
+    from tether_stores.billing import billing_runs
     from tether_worker.billing.runs import plan_chunk
 
     await series.begin(debtors=2, first_due_on=date(2026, 6, 20))
-    run_id = await billing.add(
+    run_id = await billing_runs.add(
         series.conn,
         upload_id=series.upload_id,
         account="default",
@@ -160,6 +160,6 @@ async def test_an_ordinary_run_leaves_debtors_with_a_schedule_out(series: Series
     )
     while await plan_chunk(series.pool, now=series.clock.now):
         pass
-    run = await billing.by_id(series.conn, run_id)
+    run = await billing_runs.by_id(series.conn, run_id)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"scheduled": 2})

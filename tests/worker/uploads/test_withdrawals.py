@@ -21,8 +21,9 @@ from tether_core.uploads.upload import content_key, object_key, step
 from tether_core.uploads.withdrawal import NotWithdrawable
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing, objects
+from tether_stores import objects
 from tether_stores.accounts.gateway_accounts import GatewayAccount
+from tether_stores.billing import billing_runs
 from tether_stores.objects import open_objects
 from tether_stores.postgres import transaction
 from tether_stores.settings import Settings
@@ -110,7 +111,7 @@ async def read_all(intake: Intake) -> None:
 
 async def order(conn: Connection, upload_id: int) -> int:
     """Order a run; gives its id."""
-    return await billing.add(
+    return await billing_runs.add(
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
 
@@ -231,7 +232,7 @@ async def test_a_claim_and_a_withdrawal_at_once_wait_for_each_other(
 
     if first == "claim":
         async with transaction(pool) as holder:
-            await billing.share(holder, run_id)
+            await billing_runs.share(holder, run_id)
             withdrawing = asyncio.create_task(withdraw(pool, upload_id))
             await eventually(has_pending, what="the withdrawal to wait for the claim")
             await holder.execute(

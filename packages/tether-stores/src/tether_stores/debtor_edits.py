@@ -13,8 +13,9 @@ from tether_core.screening.verdicts import Policy
 from tether_core.spreadsheet import Columns, Debtor, Problem, Rules
 from tether_core.target_calendar import bank_day
 
-from tether_stores import billing, debtors, events, fingerprint_key, vop
+from tether_stores import debtors, events, fingerprint_key, vop
 from tether_stores.banks import bank_bic
+from tether_stores.billing import billing_runs
 from tether_stores.database_epoch import lost_history
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -136,7 +137,7 @@ async def edit(
     if found is None:
         return None
     upload_id = found[0]
-    state = None if upload_id is None else await billing.hold_upload(conn, upload_id)
+    state = None if upload_id is None else await billing_runs.hold_upload(conn, upload_id)
     held = await fetch_one(conn, _SQL["hold"], {"debtor_id": debtor_id}, into=_held)
     assert held is not None, "debtors are not deleted"
     current = await version(conn, debtor_id)
@@ -185,7 +186,7 @@ async def _require_editable(
 
 async def obstacle(conn: Connection, debtor_id: int, *, upload_id: int | None) -> str | None:
     """Why a debtor cannot be edited now, as a sentence; `None` where it can."""
-    state = None if upload_id is None else await billing.upload_state(conn, upload_id)
+    state = None if upload_id is None else await billing_runs.upload_state(conn, upload_id)
     try:
         await _require_editable(conn, debtor_id, upload_state=state and state[0], epoch_holds=True)
     except NotEditable as exc:

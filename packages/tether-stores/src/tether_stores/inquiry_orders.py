@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 from tether_core.inquiry_orders import EXPIRES_AFTER, INQUIRED_MAX, Inquired, Scope, require_inquirable
 
-from tether_stores import billing
+from tether_stores.billing import billing_runs
 from tether_stores.payments.inquiries import InquiryTable
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -138,9 +138,9 @@ async def order(
 
 async def _exists(conn: Connection, scope: Scope, subject_id: int) -> bool:
     if scope == "run":
-        return await billing.by_id(conn, subject_id) is not None
+        return await billing_runs.by_id(conn, subject_id) is not None
     if scope == "upload":
-        return await billing.upload_state(conn, subject_id) is not None
+        return await billing_runs.upload_state(conn, subject_id) is not None
     row = await (await conn.execute(_SQL["submitted"], {"attempt_id": subject_id})).fetchone()
     if row is not None:
         require_inquirable(is_submitted=bool(row[0]))

@@ -35,8 +35,8 @@ from tether_core.figures import (
 from tether_core.money import Money
 from tether_core.spreadsheet.cells import neutralise
 from tether_core.target_calendar import bank_day
-from tether_stores import billing
 from tether_stores import figures as stored
+from tether_stores.billing import billing_runs
 from tether_stores.figures import Filters
 from tether_stores.postgres import reading
 
@@ -198,7 +198,7 @@ async def ageing_of(
     The age counts from the submission of a debit. A curve ends at the age of the upload's latest debits.
     """
     async with reading(state.pool) as conn:
-        if await billing.upload_state(conn, upload) is None:
+        if await billing_runs.upload_state(conn, upload) is None:
             raise NotFoundException("There is no such upload")
         ids = await stored.earlier_uploads(conn, upload, limit=EARLIER_MAX + 1)
         moved, submitted_to = await stored.moved(conn, ids)
@@ -225,7 +225,7 @@ async def exposure(
     """
     today = bank_day(state.clock())
     async with reading(state.pool) as conn:
-        if upload is not None and await billing.upload_state(conn, upload) is None:
+        if upload is not None and await billing_runs.upload_state(conn, upload) is None:
             raise NotFoundException("There is no such upload")
         money = await stored.open_money(
             conn,

@@ -9,7 +9,8 @@ from litestar.params import Parameter
 from tether_core.audit import facts
 from tether_core.errors import IllegalStep
 from tether_core.vop import Result
-from tether_stores import audit, billing, vop
+from tether_stores import audit, vop
+from tether_stores.billing import billing_runs
 from tether_stores.postgres import reading, transaction
 from tether_stores.vop import ListedCheck
 
@@ -66,7 +67,7 @@ async def request(
     """The worker makes the checks; `GET` of this route has the progress."""
     now = state.clock()
     async with transaction(state.pool) as conn:
-        found = await billing.hold_upload(conn, upload_id)
+        found = await billing_runs.hold_upload(conn, upload_id)
         if found is not None and found[0] == "withdrawn":
             raise IllegalStep("upload", state="withdrawn", step="checked")
         once_more = await vop.request_again(conn, upload_id, now=now) if again else 0

@@ -10,9 +10,10 @@ from tether_core.database_epoch import REASONS, Reason
 from tether_core.fingerprint_key import REASONS as REASONS_OF_KEY
 from tether_core.fingerprint_key import KeyState
 from tether_core.money import Money
-from tether_stores import billing, fingerprint_key, queues, workers
+from tether_stores import fingerprint_key, queues, workers
 from tether_stores.accounts import gateway_accounts, gateway_identities
 from tether_stores.accounts.gateway_identities import Unresolved
+from tether_stores.billing import billing_runs
 from tether_stores.clock import timestamp
 from tether_stores.database_epoch import lost_history
 from tether_stores.database_epoch.watch import durability_warnings
@@ -145,7 +146,7 @@ async def status(settings: Settings) -> Status:
         _, excess = await excess_deliveries.counts(conn)
         attempts = await billing_attempts.states(conn)
         submitting, ready = await submissions.counts(conn)
-        runs = await billing.unfinished(conn)
+        runs = await billing_runs.unfinished(conn)
         orders = await refunds.counts(conn)
         epoch = await lost_history.current(conn)
         warnings = await durability_warnings(conn)

@@ -8,7 +8,7 @@ from tether_core.billing import run as billing_run
 from tether_core.uploads import upload
 from tether_core.uploads.withdrawal import Submissions, require_withdrawable
 
-from tether_stores import billing
+from tether_stores.billing import billing_runs
 from tether_stores.database_epoch import lost_history
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -132,12 +132,12 @@ async def _submissions(conn: Connection, values: dict[str, int]) -> Submissions:
 
 
 async def _cancel(conn: Connection, run_id: int, *, now: datetime) -> bool:
-    run = await billing.hold(conn, run_id)
+    run = await billing_runs.hold(conn, run_id)
     if run is None or run.finished_at is not None:
         return False
     state = billing_run.step(run.state, "cancelled", paused_from=run.paused_from)
     after = msgspec.structs.replace(run, state=state, pause_reason=None, paused_from=None, finished_at=now)
-    await billing.change(conn, after, now=now)
+    await billing_runs.change(conn, after, now=now)
     return True
 
 

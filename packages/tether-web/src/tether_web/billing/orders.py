@@ -25,8 +25,10 @@ from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.jobs import PLAN
 from tether_core.payments import due_items
 from tether_core.payments.due_items import Warned
-from tether_stores import audit, billing, fingerprint_key
+from tether_stores import audit, fingerprint_key
 from tether_stores.accounts import gateway_accounts
+from tether_stores.billing import billing_runs
+from tether_stores.billing.candidates import load_owing, other_items
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.telemetry import logger
 
@@ -163,7 +165,7 @@ async def order(
     key = await order_keys.read(request)
     if data.dry_run:
         async with connection(state.pool) as conn:
-            _require_billable(await billing.upload_state(conn, upload_id))
+            _require_billable(await billing_runs.upload_state(conn, upload_id))
             await _require_key(conn, state)
             await _require_account(conn, state, data.account)
             after = decode_cursor(cursor) or 0
@@ -172,7 +174,7 @@ async def order(
             )
             try:
                 require_new(
-                    await billing.ordered(conn, upload_id), due_item=options.due_item, again=data.again
+                    await billing_runs.ordered(conn, upload_id), due_item=options.due_item, again=data.again
                 )
             except OrderedBefore as exc:
                 preview = msgspec.structs.replace(preview, ordered_before=str(exc))
@@ -182,11 +184,11 @@ async def order(
         if (before := await order_keys.find(conn, key)) is not None:
             return before
         # This lock serialises two orders for one upload, and an order and a withdrawal.
-        _require_billable(await billing.hold_upload(conn, upload_id))
+        _require_billable(await billing_runs.hold_upload(conn, upload_id))
         await _require_key(conn, state)
         await _require_account(conn, state, data.account)
-        require_new(await billing.ordered(conn, upload_id), due_item=options.due_item, again=data.again)
-        run_id = await billing.add(
+        require_new(await billing_runs.ordered(conn, upload_id), due_item=options.due_item, again=data.again)
+        run_id = await billing_runs.add(
             conn,
             upload_id=upload_id,
             account=data.account,
@@ -197,7 +199,7 @@ async def order(
             again=data.again,
             overrides=overrides,
         )
-        run = await billing.by_id(conn, run_id)
+        run = await billing_runs.by_id(conn, run_id)
         assert run is not None
         await audit.record(
             conn,
@@ -251,7 +253,7 @@ async def _preview(
     so_far, last, canaries = Totals(), 0, 0
     skipped, debtors = Counter[str](), list[PreviewedDebtor]()
     others = dict[str, tuple[int, int]]()
-    while owing := await billing.owing(
+    while owing := await load_owing(
         conn,
         due_item=options.due_item,
         now=now,
@@ -267,7 +269,7 @@ async def _preview(
         canaries += sum(choice.canary for choice in planned.choices)
         skipped.update(choice.verdict.code for choice in planned.choices if not choice.verdict.billable)
         billed = [choice.candidate.debtor_id for choice in planned.choices if choice.verdict.billable]
-        for item, count, amount_minor in await billing.other_items(conn, billed, due_item=options.due_item):
+        for item, count, amount_minor in await other_items(conn, billed, due_item=options.due_item):
             before = others.get(item, (0, 0))
             others[item] = (before[0] + count, before[1] + amount_minor)
         wanted = (choice for choice in planned.choices if choice.candidate.debtor_id > after)

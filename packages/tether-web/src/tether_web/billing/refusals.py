@@ -11,7 +11,8 @@ from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.billing import auto_pause
 from tether_core.errors import InvalidRequest
-from tether_stores import audit, billing
+from tether_stores import audit
+from tether_stores.billing import billing_runs
 from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import transaction
 from tether_stores.telemetry import logger
@@ -71,7 +72,7 @@ async def release(
     if not reason.strip():
         raise InvalidRequest("say why; it is stored with the runs", field="reason")
     async with transaction(state.pool) as conn:
-        if await billing.upload_state(conn, upload_id) is None:
+        if await billing_runs.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
         now = state.clock()
         released = await billing_run_counts.release(conn, upload_id, by=request.user, reason=reason, now=now)

@@ -21,8 +21,9 @@ from tether_core.billing.run import RunCause, RunState
 from tether_core.billing.run_options import RunOptions
 from tether_core.errors import Unavailable
 from tether_core.jobs import PLAN, SUBMIT, Job
-from tether_stores import audit, billing, limits
-from tether_stores.billing import Run
+from tether_stores import audit, limits
+from tether_stores.billing import billing_runs
+from tether_stores.billing.billing_runs import Run
 from tether_stores.jobs.queue import wake
 from tether_stores.limits import CurrentStatus
 from tether_stores.payments import billing_run_counts
@@ -134,9 +135,9 @@ class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def of_upload(state: State, upload_id: Id) -> list[RunResponse]:
     """At most a hundred runs."""
     async with reading(state.pool) as conn:
-        if await billing.upload_state(conn, upload_id) is None:
+        if await billing_runs.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
-        return [response(run) for run in await billing.of_upload(conn, upload_id)]
+        return [response(run) for run in await billing_runs.of_upload(conn, upload_id)]
 
 
 @get(
@@ -158,7 +159,7 @@ async def listed(
 
     async def load(cursor: str | None, limit: int) -> Page[RunResponse]:
         async with reading(state.pool) as conn:
-            runs = await billing.listed(
+            runs = await billing_runs.listed(
                 conn, state=status, upload_id=upload, before_id=decode_cursor(cursor), limit=limit + 1
             )
         shown = [response(run) for run in runs]
@@ -171,10 +172,10 @@ async def listed(
 async def detail(state: State, run_id: Id) -> RunDetail:
     """The run, its debits by step and by state, and the limits of its gateway account."""
     async with reading(state.pool) as conn:
-        run = await billing.by_id(conn, run_id)
+        run = await billing_runs.by_id(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
-        progress = await billing.progress(conn, run_id)
+        progress = await billing_runs.progress(conn, run_id)
         refused = refusals(await _counts(conn, run))
     steps, states = dict[str, DebitTotal](), dict[str, DebitTotal]()
     for some in progress:
@@ -200,7 +201,7 @@ async def pause(request: ApiRequest, state: State, run_id: Id, data: JSONBody[Pa
 async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
     """A run that waits for a second person is released, by another person than who ordered it. The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and other shares pause the run again only if they grow."""
     async with connection(state.pool) as conn:
-        run = await billing.by_id(conn, run_id)
+        run = await billing_runs.by_id(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
         seen = await _bad_share(conn, run, now=state.clock())
@@ -254,12 +255,12 @@ async def _change(
 ) -> RunResponse:
     now = state.clock()
     async with transaction(state.pool) as conn:
-        run = await billing.hold(conn, run_id)
+        run = await billing_runs.hold(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
         after_step = billing_run.step(run.state, cause, paused_from=run.paused_from)
         changed = msgspec.structs.replace(run, state=after_step, **fields(run))
-        await billing.change(conn, changed, now=now)
+        await billing_runs.change(conn, changed, now=now)
         if releases:
             await billing_run_counts.release(
                 conn, run.upload_id, by=request.user, reason=f"Run {run_id} was resumed.", now=now
@@ -275,7 +276,7 @@ async def _change(
             after=facts(state=changed.state, pause_reason=changed.pause_reason),
             now=now,
         )
-        after = await billing.by_id(conn, run_id)
+        after = await billing_runs.by_id(conn, run_id)
     assert after is not None
     _log.info("run changed", run_id=run_id, cause=cause, run_state=after.state)
     return response(after)
@@ -294,8 +295,8 @@ async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
     own = await _counts(conn, run)
     counts = auto_pause.Counts(
         (own.canaries_answered, own.canaries_refused),
-        await billing.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED),
-        await billing.returns_of_account(conn, run.account, since=since, excluded=auto_pause.EXCLUDED),
+        await billing_runs.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED),
+        await billing_runs.returns_of_account(conn, run.account, since=since, excluded=auto_pause.EXCLUDED),
     )
     return max(look.share for look in auto_pause.looks(counts))
 

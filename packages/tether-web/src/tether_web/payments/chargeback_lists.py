@@ -17,7 +17,7 @@ from litestar.response import Stream
 from tether_core.blacklist import policy_for
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import neutralise
-from tether_stores import billing
+from tether_stores.billing import billing_runs
 from tether_stores.payments import chargebacks
 from tether_stores.payments.chargebacks import Chargeback
 from tether_stores.postgres import Connection, Pool, reading
@@ -182,7 +182,7 @@ def _code(reason_code: str) -> str:
 
 
 async def _require_upload(conn: Connection, upload: int | None) -> None:
-    if upload is not None and await billing.upload_state(conn, upload) is None:
+    if upload is not None and await billing_runs.upload_state(conn, upload) is None:
         raise NotFoundException("There is no such upload")
 
 

@@ -33,8 +33,9 @@ from tether_core.recurring.due_item import DueItemState
 from tether_core.recurring.enrolment import require_dates
 from tether_core.recurring.schedule import ScheduleCause, ScheduleState
 from tether_core.target_calendar import bank_day
-from tether_stores import audit, billing
+from tether_stores import audit
 from tether_stores.accounts import gateway_accounts
+from tether_stores.billing import billing_runs
 from tether_stores.people.scopes import accounts_of
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.recurring import changes, collection_plans, due_items, enrolment, schedules
@@ -514,7 +515,7 @@ async def _require_account(conn: Connection, request: ApiRequest, state: State, 
 async def _require_upload(conn: Connection, request: ApiRequest, upload_id: int) -> None:
     """Refuse an upload that is not read, and one of other accounts than the caller's."""
     own = request.auth.accounts
-    found = await billing.hold_upload(conn, upload_id)
+    found = await billing_runs.hold_upload(conn, upload_id)
     if found is not None and own is not None:
         of = await accounts_of(conn, "upload", upload_id)
         found = found if of and of <= set(own) else None

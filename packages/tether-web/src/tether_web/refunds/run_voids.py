@@ -18,8 +18,9 @@ from tether_core.errors import InvalidRequest, Unavailable
 from tether_core.holds import refund_hold
 from tether_core.jobs import VOID_RUNS
 from tether_core.refunds.run_voids import VOID_REFUSALS, VoidRefusalCode, judge, require_voidable
-from tether_stores import audit, billing, holds
-from tether_stores.billing import Run
+from tether_stores import audit, holds
+from tether_stores.billing import billing_runs
+from tether_stores.billing.billing_runs import Run
 from tether_stores.jobs.queue import wake
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.refunds import run_voids
@@ -130,7 +131,7 @@ async def void(
     key = await order_keys.read(request)
     if data.dry_run:
         async with reading(state.pool) as conn:
-            run = await billing.by_id(conn, run_id)
+            run = await billing_runs.by_id(conn, run_id)
             if run is None:
                 raise NotFoundException("There is no such billing run")
             preview = await _preview(conn, run, state=state)
@@ -138,7 +139,7 @@ async def void(
     async with transaction(state.pool) as conn:
         if (before := await order_keys.find(conn, key)) is not None:
             return before
-        run = await billing.hold(conn, run_id)
+        run = await billing_runs.hold(conn, run_id)
         if run is None:
             raise NotFoundException("There is no such billing run")
         active = await run_voids.working(conn, run_id)
@@ -175,7 +176,7 @@ async def void(
 async def of_run(state: State, run_id: Id) -> list[RunVoid]:
     """At most a hundred orders; at most one is active."""
     async with reading(state.pool) as conn:
-        if await billing.by_id(conn, run_id) is None:
+        if await billing_runs.by_id(conn, run_id) is None:
             raise NotFoundException("There is no such billing run")
         return await run_voids.of_run(conn, run_id)
 
@@ -188,7 +189,7 @@ async def detail(state: State, void_id: Id) -> RunVoidDetail:
         if order is None:
             raise NotFoundException("There is no such order to void a run")
         found = await run_voids.progress(conn, void_id)
-        planned = await billing.progress(conn, order.run_id)
+        planned = await billing_runs.progress(conn, order.run_id)
     voids, refused = dict[str, DebitTotal](), dict[VoidRefusalCode, DebitTotal]()
     for some in found:
         if some.refused is not None:

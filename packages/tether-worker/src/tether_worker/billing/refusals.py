@@ -15,7 +15,8 @@ from typing import Any
 from tether_core.audit import facts
 from tether_core.billing.auto_pause import RunCounts
 from tether_core.errors import InvalidRequest
-from tether_stores import audit, billing
+from tether_stores import audit
+from tether_stores.billing import billing_runs
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.payments import billing_run_counts
@@ -49,7 +50,7 @@ async def release(settings: Settings, upload_id: int, *, by: str, reason: str) -
         open_pool(settings.database_url, name="tether-refusals", max_size=1) as pool,
         transaction(pool) as conn,
     ):
-        if await billing.upload_state(conn, upload_id) is None:
+        if await billing_runs.upload_state(conn, upload_id) is None:
             raise InvalidRequest("there is no such upload", field="UPLOAD")
         now = await timestamp(conn)
         released = await billing_run_counts.release(conn, upload_id, by=by, reason=reason, now=now)

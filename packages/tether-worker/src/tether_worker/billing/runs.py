@@ -23,9 +23,11 @@ from tether_core.payments.submission import Rules
 from tether_core.payments.transaction_ids import transaction_id
 from tether_core.reconciliation.differences import open_debits
 from tether_core.target_calendar import bank_day
-from tether_stores import billing, events
+from tether_stores import events
 from tether_stores import fingerprint_key as key_store
-from tether_stores.billing import Owing, Run
+from tether_stores.billing import billing_runs
+from tether_stores.billing.billing_runs import Run
+from tether_stores.billing.candidates import Owing, load_owing
 from tether_stores.payments import billing_run_counts, submissions
 from tether_stores.payments.submissions import Try, Written
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -78,7 +80,7 @@ def planning(
 
     async def has_pending() -> bool:
         async with connection(pool) as conn:
-            return await billing.to_plan(conn)
+            return await billing_runs.to_plan(conn)
 
     return Work(PLAN, batch, has_pending)
 
@@ -106,12 +108,12 @@ async def plan_chunk(
         FingerprintKeyRefused: when the key is not the database's; the run waits.
     """
     async with transaction(pool) as conn:
-        run = await billing.hold_to_plan(conn)
+        run = await billing_runs.hold_to_plan(conn)
         if run is None:
             return 0
         if fingerprint_key is not None:
             await key_store.require(conn, fingerprint_key, now=now)
-        owing = await billing.owing(
+        owing = await load_owing(
             conn,
             due_item=run.due_item,
             now=now,
@@ -125,7 +127,7 @@ async def plan_chunk(
             canaries = run.options.canary_share > 0 and run.planned_count > 0
             cause: billing_run.RunCause = "planned with canaries" if canaries else "planned"
             run = msgspec.structs.replace(run, state=billing_run.step(run.state, cause))
-            amount_minor = await billing.unreleased_amount(conn, run)
+            amount_minor = await billing_runs.unreleased_amount(conn, run)
             reason = dual_control.pause_reason(amount_minor, limit_minor=dual_control_minor)
             if reason is not None and run.planned_count:
                 run = msgspec.structs.replace(
@@ -135,13 +137,13 @@ async def plan_chunk(
                     pause_reason=reason,
                     awaits_release=True,
                 )
-            await billing.change(conn, run, now=now)
+            await billing_runs.change(conn, run, now=now)
             await billing_run_counts.begin(conn, run.id)
             if run.planned_count >= _STOCK_MIN:
                 await submissions.analyze(conn)
             _log.info("run planned", run_id=run.id, debits=run.planned_count, run_state=run.state)
             return 1
-        await billing.change(conn, await _planned(conn, run, owing, now=now), now=now)
+        await billing_runs.change(conn, await _planned(conn, run, owing, now=now), now=now)
     return len(owing)
 
 
@@ -216,19 +218,19 @@ async def pause_account(pool: Pool, account: str, *, reason: str, now: datetime)
         How many were paused.
     """
     async with connection(pool) as conn:
-        active = [run.id for run in await billing.live(conn) if run.account == account]
+        active = [run.id for run in await billing_runs.live(conn) if run.account == account]
     return sum([await _pause(pool, run_id, reason=reason, now=now) for run_id in active])
 
 
 async def _pause(pool: Pool, run_id: int, *, reason: str, now: datetime) -> bool:
     async with transaction(pool) as conn:
-        run = await billing.hold(conn, run_id)
+        run = await billing_runs.hold(conn, run_id)
         if run is None or run.state not in billing_run.SUBMITTING:
             return False
         paused = msgspec.structs.replace(
             run, state=billing_run.step(run.state, "paused"), pause_reason=reason, paused_from=run.state
         )
-        await billing.change(conn, paused, now=now)
+        await billing_runs.change(conn, paused, now=now)
     _log.error("run paused; a person resumes it", run_id=run_id, why=reason)
     return True
 
@@ -241,7 +243,7 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
         Whether it was paused.
     """
     async with transaction(pool) as conn:
-        run = await billing.hold(conn, run_id)
+        run = await billing_runs.hold(conn, run_id)
         if run is None or run.state not in billing_run.SUBMITTING:
             return False
         counts = await billing_run_counts.of_upload(conn, run.upload_id)
@@ -255,7 +257,7 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
             pause_reason=excerpt.text,
             paused_from=run.state,
         )
-        await billing.change(conn, paused, now=now)
+        await billing_runs.change(conn, paused, now=now)
     _log_change(run, paused)
     return True
 
@@ -295,10 +297,10 @@ def auto_pause_runs(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTas
         now = clock()
         async with connection(pool) as conn:
             await submissions.unschedule_ended(conn, now=now)
-            active = await billing.live(conn)
-            cancelled = await billing.cancelled_unsent(conn)
+            active = await billing_runs.live(conn)
+            cancelled = await billing_runs.cancelled_unsent(conn)
             accounts = {
-                account: await billing.returns_of_account(
+                account: await billing_runs.returns_of_account(
                     conn,
                     account,
                     since=now - timedelta(days=auto_pause.ACCOUNT_DAYS),
@@ -316,14 +318,14 @@ def auto_pause_runs(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTas
 
 async def _advance(pool: Pool, run_id: int, *, of_account: tuple[int, int], now: datetime) -> None:
     async with transaction(pool) as conn:
-        run = await billing.hold(conn, run_id)
+        run = await billing_runs.hold(conn, run_id)
         if run is None or run.state not in billing_run.SUBMITTING:
             return
         counts = await billing_run_counts.of_upload(conn, run.upload_id)
         own = next(
             (run_counts for run_counts in counts if run_counts.run_id == run_id), auto_pause.RunCounts(run_id)
         )
-        returned = await billing.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED)
+        returned = await billing_runs.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED)
         gauges = auto_pause.Counts((own.canaries_answered, own.canaries_refused), returned, of_account)
         look = auto_pause.worst(
             (
@@ -340,14 +342,14 @@ async def _advance(pool: Pool, run_id: int, *, of_account: tuple[int, int], now:
                 pause_reason=look.text,
                 paused_from=run.state,
             )
-        elif run.state == "canary" and not await billing.canaries_open(conn, run_id):
+        elif run.state == "canary" and not await billing_runs.canaries_open(conn, run_id):
             after = msgspec.structs.replace(after, state=billing_run.step(run.state, "canaries went well"))
-        elif run.state == "running" and not await billing.open_attempts(conn, run_id):
+        elif run.state == "running" and not await billing_runs.open_attempts(conn, run_id):
             after = msgspec.structs.replace(
                 after, state=billing_run.step(run.state, "all ended"), finished_at=now
             )
         if after != run:
-            await billing.change(conn, after, now=now)
+            await billing_runs.change(conn, after, now=now)
     _log_change(run, after)
 
 
@@ -385,12 +387,12 @@ def try_again(
 
 
 async def _try_again(conn: Connection, due: submissions.DueAgain, *, now: datetime) -> int:
-    run = await billing.hold(conn, due.run_id)
+    run = await billing_runs.hold(conn, due.run_id)
     if run is None:
         return 0
     ids = [due.debtor_id]
     amounts = None if run.collection_plan_id is None else await due_items.amounts(conn, run.id, ids)
-    owing = await billing.owing(
+    owing = await load_owing(
         conn, due_item=due.due_item, now=now, limit=1, ids=ids, without=[], amounts=amounts
     )
     if not owing:
@@ -407,7 +409,7 @@ async def _try_again(conn: Connection, due: submissions.DueAgain, *, now: dateti
         is_scheduled=amounts is not None,
     )
     await inquire_first(conn, run_id=run.id, debtor_ids=[debtor_id for debtor_id, _ in made], now=now)
-    await billing.change(conn, msgspec.structs.replace(run, state=state, finished_at=None), now=now)
+    await billing_runs.change(conn, msgspec.structs.replace(run, state=state, finished_at=None), now=now)
     return len(made)
 
 

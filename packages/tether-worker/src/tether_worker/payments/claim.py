@@ -26,11 +26,12 @@ from tether_core.payments.submission import Rules
 from tether_core.recurring.series import Request
 from tether_core.sepa_text import Characters
 from tether_core.target_calendar import bank_day
-from tether_stores import billing as billing_store
 from tether_stores import events, fingerprint_key
 from tether_stores.accounts import account_pauses, gateway_identities
 from tether_stores.accounts.gateway_accounts import GatewayAccount
-from tether_stores.billing import Owing, Run
+from tether_stores.billing import billing_runs
+from tether_stores.billing.billing_runs import Run
+from tether_stores.billing.candidates import Owing, load_owing
 from tether_stores.payments import billing_run_counts, submissions
 from tether_stores.payments.submissions import Row, Written
 from tether_stores.postgres import Connection, transaction
@@ -98,7 +99,7 @@ async def claim(
             and await _has_key(conn, deps.fingerprint_key, now=now)
         ):
             return [], 0
-        run = await billing_store.share(conn, run_id)
+        run = await billing_runs.share(conn, run_id)
         if run is None or run.state not in billing_run.SUBMITTING:
             return [], 0
         # From here on a transaction that records a refusal waits for this claim, and every later claim sees what it recorded.
@@ -114,7 +115,7 @@ async def claim(
         # Another run may be claiming the same debit, made of a row of another upload.
         await submissions.lock_accounts(conn, {row.submission.attempt.iban_fingerprint for row in rows})
         of_schedules = await scheduled(conn, run, [row.debtor_id for row in rows], now=now)
-        owing = await billing_store.owing(
+        owing = await load_owing(
             conn,
             due_item=run.due_item,
             now=now,

@@ -22,8 +22,8 @@ from time import monotonic
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent
 from tether_core.jobs import SUBMIT
-from tether_stores import billing as billing_store
 from tether_stores.accounts.gateway_accounts import GatewayAccount
+from tether_stores.billing import billing_runs
 from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
 
@@ -57,7 +57,7 @@ def submitting(deps: SubmissionDeps) -> Work:
         if deps.stopping.is_set():
             return False
         async with connection(deps.pool) as conn:
-            return bool(await billing_store.submittable(conn, now=deps.clock()))
+            return bool(await billing_runs.submittable(conn, now=deps.clock()))
 
     return Work(SUBMIT, batch, has_pending)
 
@@ -155,7 +155,7 @@ async def _begin(
         How many rows were handled, and for how many seconds to wait where none; `None` where waiting cannot help.
     """
     async with connection(deps.pool) as conn:
-        waiting = await billing_store.submittable(conn, now=deps.clock())
+        waiting = await billing_runs.submittable(conn, now=deps.clock())
     accounts = await deps.gateways.accounts()
     begun, waits_s = 0, list[float]()
     for name in dict.fromkeys(account for _, account in waiting):

@@ -9,7 +9,7 @@ from tether_core.recurring import mandate, series
 from tether_core.recurring.schedule import COMPLETED
 from tether_core.recurring.series import First, Request
 from tether_core.target_calendar import bank_day
-from tether_stores.billing import Run
+from tether_stores.billing.billing_runs import Run
 from tether_stores.postgres import Connection
 from tether_stores.recurring import collection_plans, due_items
 from tether_stores.recurring.due_items import Claimed

@@ -18,9 +18,11 @@ from tether_core.events import DueItemStatusChanged, Event
 from tether_core.recurring import due_item, mandate
 from tether_core.recurring.due_item import DueItemState
 from tether_core.target_calendar import add_target_days, bank_day, is_open
-from tether_stores import billing, events
+from tether_stores import events
 from tether_stores import fingerprint_key as key_store
-from tether_stores.billing import Owing, Run
+from tether_stores.billing import billing_runs
+from tether_stores.billing.billing_runs import Run
+from tether_stores.billing.candidates import Owing, load_owing
 from tether_stores.payments import billing_run_counts, submissions
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.recurring import (
@@ -209,12 +211,12 @@ class _Order:
         """Judge items, and make the debits of those that may be billed; returns how many."""
         if not items:
             return 0
-        state = await billing.upload_state(self.conn, self.group.upload_id)
+        state = await billing_runs.upload_state(self.conn, self.group.upload_id)
         if state is None or state[0] == "withdrawn":
             self.skipped |= {item.id: "upload_withdrawn" for item in items}
             return 0
         by_debtor = {item.debtor_id: item for item in items}
-        owing = await billing.owing(
+        owing = await load_owing(
             self.conn,
             due_item=self.group.due_item,
             now=self.now,
@@ -267,7 +269,7 @@ class _Order:
         )
         debtor_ids = [debtor_id for debtor_id, _ in made]
         await inquire_first(self.conn, run_id=run.id, debtor_ids=debtor_ids, now=self.now)
-        await billing.change(
+        await billing_runs.change(
             self.conn,
             msgspec.structs.replace(
                 await self._under_dual_control(run, added_minor=sum(amount for _, amount in made)),
@@ -324,13 +326,13 @@ class _Order:
 
     async def _run(self) -> Run:
         """The group's run, locked, in a state in which it takes debits."""
-        run = await billing.of_plan(
+        run = await billing_runs.of_plan(
             self.conn, self.plan.id, upload_id=self.group.upload_id, due_item=self.group.due_item
         )
         if run is not None:
             state = billing_run.step(run.state, "tried again")
             return msgspec.structs.replace(run, state=state, finished_at=None)
-        run_id = await billing.add(
+        run_id = await billing_runs.add(
             self.conn,
             upload_id=self.group.upload_id,
             account=self.plan.account,
@@ -340,7 +342,7 @@ class _Order:
             collection_plan_id=self.plan.id,
         )
         await billing_run_counts.begin(self.conn, run_id)
-        run = await billing.hold(self.conn, run_id)
+        run = await billing_runs.hold(self.conn, run_id)
         assert run is not None
         return msgspec.structs.replace(run, state=billing_run.step(run.state, "planned"))
 

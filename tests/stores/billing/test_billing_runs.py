@@ -16,8 +16,9 @@ from tether_core.billing.run_options import RunOptions
 from tether_core.payments.matches import Elsewhere
 from tether_core.vop import Score
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import billing
-from tether_stores.billing import Owing, Progress
+from tether_stores.billing import billing_runs
+from tether_stores.billing.billing_runs import Progress
+from tether_stores.billing.candidates import Owing, load_owing
 from tether_stores.payments import submissions
 from tether_stores.payments.submissions import Try
 from tether_stores.postgres import transaction
@@ -31,7 +32,7 @@ ANNA = Owed("DE89370400440532013000", 1000, "Anna Schmidt")
 
 async def run_of(conn: Connection, upload_id: int, **options: Any) -> int:
     """A run that is to be planned."""
-    return await billing.add(
+    return await billing_runs.add(
         conn,
         upload_id=upload_id,
         account="default",
@@ -58,7 +59,7 @@ async def tried(conn: Connection, run_id: int, debtor: Owing, *, now: datetime =
 async def facts(conn: Connection, upload_id: int | None, **more: Any) -> list[Owing]:
     """What is known of an upload's debtors."""
     given: dict[str, Any] = {"due_item": "once", "now": NOW, "limit": 10, "upload_id": upload_id} | more
-    return await billing.owing(conn, **given)
+    return await load_owing(conn, **given)
 
 
 async def test_a_debtor_of_whom_nothing_is_known(conn: Connection, database_url: str) -> None:
@@ -275,16 +276,16 @@ async def test_a_pause_waits_for_claims_and_keeps_out_later_ones(pool: Pool, dat
 
     async def pause() -> None:
         async with transaction(pool) as conn:
-            run = await billing.hold(conn, run_id)
+            run = await billing_runs.hold(conn, run_id)
             assert run is not None
             order.append("paused")
             paused = msgspec.structs.replace(run, state="paused", pause_reason="x", paused_from="running")
-            await billing.change(conn, paused, now=NOW)
+            await billing_runs.change(conn, paused, now=NOW)
 
     async with transaction(pool) as conn:
-        assert await billing.share(conn, run_id) is not None
+        assert await billing_runs.share(conn, run_id) is not None
         async with transaction(pool) as other:  # two workers may claim at once
-            assert await billing.share(other, run_id) is not None
+            assert await billing_runs.share(other, run_id) is not None
         pausing = asyncio.create_task(pause())
         async with pool.connection() as looking:
             while True:
@@ -297,7 +298,7 @@ async def test_a_pause_waits_for_claims_and_keeps_out_later_ones(pool: Pool, dat
     await pausing
     assert order == ["claimed", "paused"]
     async with transaction(pool) as conn:
-        run = await billing.share(conn, run_id)
+        run = await billing_runs.share(conn, run_id)
         assert run is not None
         assert (run.state, run.paused_from) == ("paused", "running")
 
@@ -320,15 +321,15 @@ async def test_gauges_count_what_they_say(conn: Connection, database_url: str) -
     ]
     for item, changes in zip(debtors, columns, strict=True):
         await tried(conn, run_id, item, **changes)
-    assert await billing.canaries_open(conn, run_id)
-    assert await billing.returns_of_upload(conn, upload_id, excluded=auto_pause.EXCLUDED) == (3, 2)
+    assert await billing_runs.canaries_open(conn, run_id)
+    assert await billing_runs.returns_of_upload(conn, upload_id, excluded=auto_pause.EXCLUDED) == (3, 2)
     since = NOW - timedelta(days=1)
-    account = billing.returns_of_account
+    account = billing_runs.returns_of_account
     assert await account(conn, "default", since=since, excluded=auto_pause.EXCLUDED) == (3, 2)
     assert await account(conn, "default", since=NOW + timedelta(days=1), excluded=[]) == (0, 0)
     assert await account(conn, "second", since=since, excluded=[]) == (0, 0)
-    assert await billing.open_attempts(conn, run_id)
-    progress = await billing.progress(conn, run_id)
+    assert await billing_runs.open_attempts(conn, run_id)
+    progress = await billing_runs.progress(conn, run_id)
     assert Progress("unknown", "unknown", True, 1, 1000) in progress
     assert Progress("pending", "ready", False, 1, 1000) in progress
     assert sum(some.count for some in progress) == 9
@@ -350,5 +351,5 @@ async def test_only_runs_that_may_send_are_found(
     await conn.execute(
         "update billing_runs set state = %s, pause_reason = %s, paused_from = %s", (state, *reason)
     )
-    assert await billing.submittable(conn, now=NOW) == [(run_id, "default")] * found
-    assert await billing.submittable(conn, now=NOW - timedelta(seconds=1)) == []
+    assert await billing_runs.submittable(conn, now=NOW) == [(run_id, "default")] * found
+    assert await billing_runs.submittable(conn, now=NOW - timedelta(seconds=1)) == []

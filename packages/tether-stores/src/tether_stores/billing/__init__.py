@@ -1,0 +1,1 @@
+"""Billing runs, and the debtors whom they may bill."""
