@@ -282,7 +282,13 @@ _PLAIN: Final = {
         take prune
     """,
     "uploads/uploads": """
-        record same turn due_one take counted decide remember remembered layout_answers forget answer by_id first_at preview
+        record same counted decide answer by_id first_at preview
+    """,
+    "uploads/turns": """
+        turn due_one take
+    """,
+    "uploads/layout_answers": """
+        remember remembered listed forget
     """,
     "vop": """
         claim checked deferred due scores forget request_one
@@ -535,13 +541,20 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "reconciliation/differences.advance": {"": {"name": "outbox"}},
     "payments/submissions.write": {"": {"submission_count": [1] * 100}},
     **{
-        f"uploads/uploads.{name}": {"": {"lease": "worker", "id": 5, "state": "completed", "took_s": 1.0}}
-        for name in ("hold", "planned", "recount", "screened", "end", "release")
+        f"uploads/{name}": {"": {"lease": "worker", "id": 5, "state": "completed", "took_s": 1.0}}
+        for name in (
+            "turns.hold",
+            "turns.release",
+            "uploads.planned",
+            "uploads.recount",
+            "uploads.screened",
+            "uploads.end",
+        )
     },
     "uploads/problems.warn": {"": {"rows": _SPREAD}},
     "uploads/uploads.count_warnings": {"": {"lease": "worker", "id": 5}},
-    "uploads/uploads.waiting": {"": {"each": 20}},
-    "uploads/uploads.due": {
+    "uploads/turns.waiting": {"": {"each": 20}},
+    "uploads/turns.due": {
         "any": {"left_max_bytes": None, "read_max_s": None},
         "short": {"left_max_bytes": 262_144, "read_max_s": 3.0},
     },

@@ -14,7 +14,7 @@ from tether_core.uploads.problems import KeptCounts
 from tether_core.uploads.upload import RowCounts, content_key
 from tether_stores.postgres import transaction
 from tether_stores.queries import load
-from tether_stores.uploads import uploads
+from tether_stores.uploads import turns, uploads
 from tether_stores.uploads.uploads import Recording
 
 from tests.support.clock import NOON
@@ -47,7 +47,7 @@ def other(key: str, **changes: object) -> Recording:
 async def taken(conn: Connection, *, lease: str = "mine") -> int:
     """Put a file stored and take it."""
     upload_id, _ = await uploads.record(conn, FILE, now=NOON)
-    await uploads.take(conn, upload_id, state="examining", lease=lease, until=SOON, now=NOON)
+    await turns.take(conn, upload_id, state="examining", lease=lease, until=SOON, now=NOON)
     return upload_id
 
 
@@ -71,10 +71,10 @@ async def test_the_same_content_is_stored_once(conn: Connection, pool: Pool) -> 
         assert (await uploads.record(conn, again, now=NOON))[1]
 
 
-async def due_first(conn: Connection, *, now: datetime) -> uploads.Due | None:
+async def due_first(conn: Connection, *, now: datetime) -> turns.Due | None:
     """Lock the first upload that waits and that no other worker is just taking."""
-    for waiting in sorted((await uploads.waiting(conn, now=now)).uploads, key=lambda item: item.id):
-        if due := await uploads.due_one(conn, waiting.id, now=now):
+    for waiting in sorted((await turns.waiting(conn, now=now)).uploads, key=lambda item: item.id):
+        if due := await turns.due_one(conn, waiting.id, now=now):
             return due
     return None
 
@@ -98,7 +98,7 @@ async def test_no_sender_hides_another(conn: Connection) -> None:
     )
     single = (await uploads.record(conn, msgspec.structs.replace(FILE, added_by="zoo"), now=SOON))[0]
     await conn.execute("update uploads set turn_at = %s where object_key in ('k7', 'k8')", [NOON])
-    queued = await uploads.waiting(conn, now=SOON)
+    queued = await turns.waiting(conn, now=SOON)
     keys = {waiting.size_bytes for waiting in queued.uploads if waiting.sender == "shop"}
     assert keys == {*range(20_000 - 20, 20_000), *range(10_000, 10_020)}
     assert [waiting.id for waiting in queued.uploads if waiting.sender == "zoo"] == [single]
@@ -115,14 +115,14 @@ async def test_an_upload_is_due_again_when_its_lease_ends(conn: Connection) -> N
     """A worker that died cannot give anything back."""
     upload_id = await taken(conn)
     assert await due_first(conn, now=SOON - timedelta(seconds=1)) is None
-    assert not await uploads.due(conn, now=SOON, older_than_s=1)
-    assert await uploads.due(conn, now=SOON + timedelta(seconds=1), older_than_s=1)
+    assert not await turns.due(conn, now=SOON, older_than_s=1)
+    assert await turns.due(conn, now=SOON + timedelta(seconds=1), older_than_s=1)
     found = await due_first(conn, now=SOON)
     assert found is not None
     assert (found.id, found.state, found.claims, found.position, found.plan) == (
         upload_id, "examining", 1, Position(), None,
     )  # fmt: skip
-    assert await uploads.hold(conn, upload_id, lease="mine", until=SOON + timedelta(seconds=9))
+    assert await turns.hold(conn, upload_id, lease="mine", until=SOON + timedelta(seconds=9))
     assert await due_first(conn, now=SOON) is None
 
 
@@ -130,7 +130,7 @@ async def test_without_the_lease_nothing_can_be_written(conn: Connection) -> Non
     """Another worker has taken over; what the first one says now must not undo what the second has done."""
     upload_id = await taken(conn)
     excerpt = Preview(PLAN, ())
-    assert not await uploads.hold(conn, upload_id, lease="theirs", until=SOON)
+    assert not await turns.hold(conn, upload_id, lease="theirs", until=SOON)
     assert not await uploads.planned(
         conn, upload_id, state="reading", excerpt=excerpt, lease="theirs", now=NOON
     )
@@ -139,7 +139,7 @@ async def test_without_the_lease_nothing_can_be_written(conn: Connection) -> Non
         lease="theirs", until=SOON, now=NOON,
     )  # fmt: skip
     assert not await uploads.end(conn, upload_id, state="completed", failure=None, lease="theirs", now=NOON)
-    await uploads.release(conn, upload_id, lease="theirs", due_at=NOON, blameless=True)
+    await turns.release(conn, upload_id, lease="theirs", due_at=NOON, blameless=True)
     found = await uploads.by_id(conn, upload_id)
     assert found is not None
     assert (found.upload.state, found.upload.row_counts, found.plan) == ("examining", RowCounts(), None)
@@ -161,7 +161,7 @@ async def test_chunks_add_up_and_the_last_position_stays(conn: Connection) -> No
             conn, upload_id, row_counts=row_counts, position=position, notes=["n\0"] * number, kept=KeptCounts(), bytes_read=number * 10,
             lease="mine", until=SOON, now=NOON,
         )  # fmt: skip
-    await uploads.release(conn, upload_id, lease="mine", due_at=NOON, blameless=True)
+    await turns.release(conn, upload_id, lease="mine", due_at=NOON, blameless=True)
     due = await due_first(conn, now=NOON)
     found = await uploads.by_id(conn, upload_id)
     assert due is not None
@@ -202,7 +202,7 @@ async def test_a_failure_keeps_its_reason_and_ends_the_lease(conn: Connection) -
 async def test_a_claim_that_is_to_blame_counts(conn: Connection) -> None:
     """Five times in a row and the file is given up; a database that was away is not the file's fault."""
     upload_id = await taken(conn)
-    await uploads.release(conn, upload_id, lease="mine", due_at=NOON, blameless=False)
+    await turns.release(conn, upload_id, lease="mine", due_at=NOON, blameless=False)
     found = await due_first(conn, now=NOON)
     assert found is not None
     assert found.claims == 1

@@ -28,7 +28,7 @@ from tether_stores import blacklist, debtors, objects
 from tether_stores.blacklist import ManualEntry
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
-from tether_stores.uploads import uploads
+from tether_stores.uploads import layout_answers, turns, uploads
 from tether_worker.uploads import chunks
 from tether_worker.uploads.intake import Intake, intake, read_one
 from tether_worker.uploads.reader import Limits
@@ -120,7 +120,9 @@ class Desk:
             for subject, answer in answers.items():
                 days_min = days_ago_min(found.repeats, today=self.now.date())
                 kept = Remembered(subject, answer, days_min, "ada", self.now)
-                await uploads.remember(self.conn, kept, layout=layout_key(found.plan), upload_id=upload_id)
+                await layout_answers.remember(
+                    self.conn, kept, layout=layout_key(found.plan), upload_id=upload_id
+                )
         assert await uploads.decide(
             self.conn, upload_id, before="needs_answer", after="reading", answers=given, now=self.now
         )
@@ -511,9 +513,9 @@ async def test_a_lease_that_ran_out_is_taken_over(desk: Desk) -> None:
     upload_id = await desk.send(table(*rows_of(DE)))
     work = intake(desk.deps)
     async with desk.deps.pool.connection() as conn, conn.transaction():
-        due = await uploads.due_one(conn, upload_id, now=desk.now)
+        due = await turns.due_one(conn, upload_id, now=desk.now)
         assert due is not None
-        await uploads.take(
+        await turns.take(
             conn,
             due.id,
             state="examining",
@@ -714,7 +716,7 @@ async def test_two_workers_that_choose_the_same_upload_read_two(desk: Desk) -> N
     """Both look at the same list; who is second must take the next one and not wait."""
     first, second = await desk.send(_list(0, 2)), await desk.send(_list(100, 2))
     async with desk.deps.pool.connection() as conn, conn.transaction():
-        assert await uploads.due_one(conn, first, now=desk.now) is not None
+        assert await turns.due_one(conn, first, now=desk.now) is not None
         assert await read_one(desk.deps) == 1
         assert await read_one(desk.deps) == 0
     assert (await desk.detail(second)).upload.state == "completed"
@@ -1078,8 +1080,8 @@ async def test_an_answer_kept_for_a_layout_holds_for_debits_as_old_as_those(desk
     (result,) = [decision for decision in third.plan.decisions if decision.about == "collected_before"]
     assert "for a file of this layout" in result.why
     await collected(desk, third.upload.id)
-    (kept,) = await uploads.layout_answers(desk.conn, limit=9)
-    assert await uploads.forget(desk.conn, kept.id, by="ada", now=desk.now)
+    (kept,) = await layout_answers.listed(desk.conn, limit=9)
+    assert await layout_answers.forget(desk.conn, kept.id, by="ada", now=desk.now)
     desk.now += timedelta(days=28)
     fourth = await desk.read(monthly(2, reference="M{}"))
     assert fourth.upload.state == "needs_answer"

@@ -11,7 +11,7 @@ from tether_core.spreadsheet.cells import excerpt
 from tether_stores import mandates
 from tether_stores.postgres import Connection
 from tether_stores.uploads import problems, uploads
-from tether_stores.uploads.uploads import Due
+from tether_stores.uploads.turns import Due
 
 from tether_worker.jobs.leases import LeaseLost
 

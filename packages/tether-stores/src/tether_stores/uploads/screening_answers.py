@@ -11,7 +11,7 @@ from tether_core.target_calendar import bank_day
 from tether_core.uploads.upload import step
 
 from tether_stores.postgres import Connection
-from tether_stores.uploads import uploads
+from tether_stores.uploads import layout_answers, uploads
 from tether_stores.uploads.uploads import Detail
 
 __all__ = ["decide", "is_asked", "waiting"]
@@ -75,4 +75,4 @@ async def decide(
         groups = questions.of_subject(found.repeats, subject)
         days_min = questions.days_ago_min(groups, today=bank_day(now))
         kept = Remembered(subject, answer, days_min, by, now)
-        await uploads.remember(conn, kept, layout=questions.layout_key(plan), upload_id=upload_id)
+        await layout_answers.remember(conn, kept, layout=questions.layout_key(plan), upload_id=upload_id)

@@ -5,54 +5,37 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from tether_core.screening.questions import Answer, Answered, Remembered, RepeatGroup
+from tether_core.screening.questions import Answered, RepeatGroup
 from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet import Answers, Plan, Position, Preview
 from tether_core.uploads.problems import KeptCounts
-from tether_core.uploads.turns import SHORT_BYTES, SHORT_S, Slot, Waiting
 from tether_core.uploads.upload import RowCounts, UploadState
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all, fetch_one, fetch_value
+from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "Detail",
-    "Due",
-    "LayoutAnswer",
-    "Queued",
     "Recording",
-    "Turn",
     "Upload",
     "advance",
     "answer",
     "by_id",
     "count_warnings",
     "decide",
-    "due",
-    "due_one",
     "end",
-    "forget",
-    "hold",
-    "layout_answers",
+    "first_at",
     "listed",
     "planned",
     "preview",
     "record",
     "recount",
     "referenced",
-    "release",
-    "remember",
-    "remembered",
     "screened",
-    "take",
-    "turn",
-    "waiting",
 ]
 
 _SQL: Final = load("uploads/uploads")
-# Of each sender; no rule looks further than that.
-_WAITING_EACH: Final = 20
 _encode: Final = msgspec.json.encode
 
 
@@ -81,42 +64,6 @@ class Recording(msgspec.Struct, frozen=True):
     dry_run: bool
     forced: bool
     added_by: str
-
-
-class Due(msgspec.Struct, frozen=True):
-    """
-    An upload with work left, as the worker sees it; the columns of the query `due_one`.
-
-    Attributes:
-        plan: How it is read, once that is settled.
-        position: How far it was read.
-        rows_read: Rows that have their outcome.
-        notes: Sentences about the whole file, so far.
-        claims: How often it was taken since its last progress.
-        screened_at: When all its rows were screened; `None` while some may be left to read.
-        screening_answers: What was answered about its rows.
-        row_counts: Of its rows so far: those of `rows_read`, without warnings, amounts and verdicts.
-        kept: How many of its problems are stored.
-    """
-
-    id: int
-    object_key: str
-    filename: str
-    size_bytes: int
-    sha256: bytes
-    state: UploadState
-    created_at: datetime
-    answers: Answers
-    dry_run: bool
-    plan: Plan | None
-    position: Position
-    rows_read: int
-    notes: list[str]
-    claims: int
-    screened_at: datetime | None
-    screening_answers: dict[Subject, Answered]
-    row_counts: RowCounts
-    kept: KeptCounts
 
 
 class Upload(msgspec.Struct, frozen=True):
@@ -158,36 +105,6 @@ class Upload(msgspec.Struct, frozen=True):
     listed: KeptCounts
 
 
-class Queued(msgspec.Struct, frozen=True):
-    """
-    The waiting uploads, in the form of `tether_core.uploads.turns`.
-
-    Attributes:
-        uploads: Of each sender the oldest and the smallest.
-        turns: Sender to the time at which its last turn began.
-    """
-
-    uploads: list[Waiting]
-    turns: dict[str, datetime]
-
-
-class Turn(msgspec.Struct, frozen=True):
-    """
-    How an upload waits; the columns of the query `turn`.
-
-    Attributes:
-        due_at: From when on it is to be read; `None` where nothing is left to read.
-        is_held: Whether a worker reads it now.
-        bytes_read: How far it was read.
-        is_planned: Whether it had a turn before.
-    """
-
-    due_at: datetime | None
-    is_held: bool
-    bytes_read: int
-    is_planned: bool
-
-
 class Detail(msgspec.Struct, frozen=True):
     """
     An upload with all that was decided.
@@ -215,29 +132,6 @@ class Detail(msgspec.Struct, frozen=True):
     screening_answers: dict[Subject, Answered]
     file_removed_at: datetime | None
     problems_removed_at: datetime | None
-
-
-class LayoutAnswer(msgspec.Struct, frozen=True):
-    """
-    An answer kept for files of a layout, for people.
-
-    Attributes:
-        id: Its number, by which it can be forgotten.
-        subject: What it is about.
-        answer: Take the rows, or leave them out.
-        days_min: It takes no rows whose imported debits are more recent than this, some days left aside.
-        upload_id: For which it was given.
-        answered_by: Who gave it.
-        answered_at: When.
-    """
-
-    id: int
-    subject: Subject
-    answer: Answer
-    days_min: int
-    upload_id: int
-    answered_by: str
-    answered_at: datetime
 
 
 def _upload(**columns: Any) -> Upload:
@@ -283,36 +177,6 @@ def _detail(
     )
 
 
-def _due(
-    *,
-    sha256: bytes,
-    answers: str,
-    plan: str | None,
-    position: str | None,
-    notes: str,
-    screening_answers: str,
-    kept_problems: str,
-    problem_counts: str,
-    **columns: Any,
-) -> Due:
-    row_counts = RowCounts(
-        rows=columns["rows_read"],
-        **{name: columns.pop(name) for name in ("stored", "excluded", "refused", "skipped")},
-        problems=_read(problem_counts, dict[str, int]),
-    )
-    return Due(
-        sha256=bytes(sha256),
-        answers=_read(answers, Answers),
-        plan=None if plan is None else _read(plan, Plan),
-        position=Position() if position is None else _read(position, Position),
-        notes=_read(notes, list[str]),
-        screening_answers=_read(screening_answers, dict[Subject, Answered]),
-        row_counts=row_counts,
-        kept=_read(kept_problems, KeptCounts),
-        **columns,
-    )
-
-
 def _read(text: str, kind: Any) -> Any:
     return msgspec.json.decode(text, type=kind)
 
@@ -341,50 +205,6 @@ async def record(conn: Connection, recording: Recording, *, now: datetime) -> tu
         if row := await (await conn.execute(_SQL["same"], values)).fetchone():
             return row[0], False
     raise AssertionError("an upload with this content is neither new nor stored")
-
-
-async def waiting(conn: Connection, *, now: datetime) -> Queued:
-    """The uploads that wait for a turn: of each sender the oldest and the smallest, so that nobody's uploads hide another's."""
-    rows = await fetch_all(conn, _SQL["waiting"], {"now": now, "each": _WAITING_EACH}, into=dict[str, Any])
-    turns = {row["sender"]: row.pop("turn_at") for row in rows}
-    return Queued(
-        [Waiting(**row) for row in rows], {sender: at for sender, at in turns.items() if at is not None}
-    )
-
-
-async def turn(conn: Connection, upload_id: int, *, now: datetime) -> Turn | None:
-    """How an upload waits, or `None` where there is none."""
-    return await fetch_one(conn, _SQL["turn"], {"id": upload_id, "now": now}, into=Turn)
-
-
-async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | None:
-    """
-    Lock an upload that is to be read.
-
-    Args:
-        conn: Inside the transaction that will `take` it.
-        upload_id: Which.
-        now: The current time.
-
-    Returns:
-        The upload, or `None` when it is not due any more, or another worker is just taking it.
-    """
-    return await fetch_one(conn, _SQL["due_one"], {"id": upload_id, "now": now}, into=_due)
-
-
-async def take(
-    conn: Connection, upload_id: int, *, state: UploadState, lease: str, until: datetime, now: datetime
-) -> None:
-    """Lease the upload that this transaction has locked until a time; its turn begins."""
-    await conn.execute(
-        _SQL["take"], {"id": upload_id, "state": state, "lease": lease, "until": until, "now": now}
-    )
-
-
-async def hold(conn: Connection, upload_id: int, *, lease: str, until: datetime) -> bool:
-    """Renew a lease; whether the lease was still held."""
-    values = {"id": upload_id, "lease": lease, "until": until}
-    return await (await conn.execute(_SQL["hold"], values)).fetchone() is not None
 
 
 async def planned(
@@ -599,44 +419,6 @@ async def decide(
     return await (await conn.execute(_SQL["decide"], values)).fetchone() is not None
 
 
-async def remember(conn: Connection, kept: Remembered, *, layout: bytes, upload_id: int) -> None:
-    """
-    Keep an answer for files of a layout, in place of the one that was kept.
-
-    Args:
-        conn: Inside the transaction that writes the answer.
-        kept: The answer.
-        layout: From `tether_core.screening.questions.layout_key`.
-        upload_id: For which it was given.
-    """
-    values = {
-        "layout": layout,
-        "subject": kept.subject,
-        "answer": kept.answer,
-        "days_min": kept.days_min,
-        "upload_id": upload_id,
-        "by": kept.answered_by,
-        "now": kept.answered_at,
-    }
-    await conn.execute(_SQL["remember"], values)
-
-
-async def remembered(conn: Connection, *, layout: bytes) -> list[Remembered]:
-    """The answers kept for a layout."""
-    return await fetch_all(conn, _SQL["remembered"], {"layout": layout}, into=Remembered)
-
-
-async def layout_answers(conn: Connection, *, limit: int) -> list[LayoutAnswer]:
-    """Up to *limit* kept answers, newest first."""
-    return await fetch_all(conn, _SQL["layout_answers"], {"limit": limit}, into=LayoutAnswer)
-
-
-async def forget(conn: Connection, answer_id: int, *, by: str, now: datetime) -> bool:
-    """Keep an answer no longer; whether it was kept."""
-    values = {"id": answer_id, "by": by, "now": now}
-    return await (await conn.execute(_SQL["forget"], values)).fetchone() is not None
-
-
 async def end(
     conn: Connection,
     upload_id: int,
@@ -673,24 +455,6 @@ async def end(
         "took_s": took_s,
     }
     return await (await conn.execute(_SQL["end"], values)).fetchone() is not None
-
-
-async def release(
-    conn: Connection, upload_id: int, *, lease: str, due_at: datetime, blameless: bool, took_s: float = 0.0
-) -> None:
-    """
-    Give an upload back, to be taken again at a time.
-
-    Args:
-        conn: Any connection.
-        upload_id: Which.
-        lease: Ours; it ends.
-        due_at: From when on it waits again.
-        blameless: Whether it is not the file that stopped us.
-        took_s: How long this turn took, in seconds.
-    """
-    values = {"id": upload_id, "lease": lease, "due_at": due_at, "blameless": blameless, "took_s": took_s}
-    await conn.execute(_SQL["release"], values)
 
 
 async def answer(
@@ -730,18 +494,6 @@ async def answer(
         "now": now,
     }
     return await (await conn.execute(_SQL["answer"], values)).fetchone() is not None
-
-
-async def due(conn: Connection, *, now: datetime, older_than_s: float = 0, slot: Slot = "any") -> bool:
-    """Whether an upload for this slot has been due for longer than *older_than_s* seconds."""
-    left_max_bytes, read_max_s = (SHORT_BYTES, SHORT_S) if slot == "short" else (None, None)
-    values = {
-        "now": now,
-        "older_than_s": older_than_s,
-        "left_max_bytes": left_max_bytes,
-        "read_max_s": read_max_s,
-    }
-    return await fetch_value(conn, _SQL["due"], values, into=bool)
 
 
 async def listed(conn: Connection, *, limit: int, before: int | None, state: str | None) -> list[Upload]:

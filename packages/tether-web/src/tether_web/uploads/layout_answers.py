@@ -8,8 +8,8 @@ from litestar.exceptions import NotFoundException
 from tether_stores import audit
 from tether_stores.postgres import reading, transaction
 from tether_stores.telemetry import logger
-from tether_stores.uploads import uploads
-from tether_stores.uploads.uploads import LayoutAnswer
+from tether_stores.uploads import layout_answers
+from tether_stores.uploads.layout_answers import LayoutAnswer
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.parameters import Id
@@ -24,7 +24,7 @@ _log = logger("uploads")
 async def kept_answers(state: State) -> list[LayoutAnswer]:
     """At most a thousand."""
     async with reading(state.pool) as conn:
-        return await uploads.layout_answers(conn, limit=1_000)
+        return await layout_answers.listed(conn, limit=1_000)
 
 
 @delete("/{answer_id:int}", status_code=204, summary="Delete a stored answer for files of a layout")
@@ -32,7 +32,7 @@ async def forget_answer(request: ApiRequest, state: State, answer_id: Id) -> Non
     """The next file of the layout raises the question again; earlier decisions stay."""
     now = state.clock()
     async with transaction(state.pool) as conn:
-        if not await uploads.forget(conn, answer_id, by=request.user, now=now):
+        if not await layout_answers.forget(conn, answer_id, by=request.user, now=now):
             raise NotFoundException("There is no such answer, or it was deleted already")
         await audit.record(
             conn,

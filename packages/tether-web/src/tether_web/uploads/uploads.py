@@ -42,7 +42,7 @@ from tether_stores.jobs.queue import wake
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
 from tether_stores.telemetry import logger
-from tether_stores.uploads import screening_answers, uploads, withdrawals
+from tether_stores.uploads import screening_answers, turns, uploads, withdrawals
 from tether_stores.uploads.uploads import Recording, Upload
 from tether_stores.uploads.withdrawals import Withdrawal
 
@@ -370,10 +370,10 @@ async def _detail(conn: Connection, upload_id: int, *, now: datetime) -> UploadD
 
 async def _place(conn: Connection, upload_id: int, *, now: datetime) -> tuple[int | None, str]:
     """How many uploads are read before one that waits, and why it waits."""
-    turn = await uploads.turn(conn, upload_id, now=now)
+    turn = await turns.turn(conn, upload_id, now=now)
     if turn is None or turn.due_at is None or turn.is_held:
         return None, ""
-    queued = await uploads.waiting(conn, now=now)
+    queued = await turns.waiting(conn, now=now)
     place = ahead(queued.uploads, upload_id, turns=queued.turns, now=now)
     return place, waits_reason(
         place, due_at=turn.due_at, is_held=turn.is_held, was_begun=turn.is_planned, now=now

@@ -26,8 +26,8 @@ from tether_core.uploads.upload import step
 from tether_stores import debtors
 from tether_stores.debtors import SharedAccountRow
 from tether_stores.postgres import Connection, Pool, connection, transaction
-from tether_stores.uploads import uploads
-from tether_stores.uploads.uploads import Due
+from tether_stores.uploads import layout_answers, uploads
+from tether_stores.uploads.turns import Due
 
 from tether_worker import mandates
 from tether_worker.jobs.leases import LeaseLost
@@ -61,7 +61,7 @@ async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Polic
         found = tuple(decision for decision in (several, shared) if decision is not None)
         plan = msgspec.structs.replace(plan, decisions=(*plan.decisions, *found))
     async with connection(pool) as conn:
-        kept = await uploads.remembered(conn, layout=questions.layout_key(plan))
+        kept = await layout_answers.remembered(conn, layout=questions.layout_key(plan))
         rules = [rule for some in QUESTIONS.values() for rule in some]
         groups = await debtors.question_groups(conn, due.id, rules=rules, dry_run=due.dry_run)
     answers = dict(due.screening_answers)

@@ -42,8 +42,8 @@ from tether_stores import debtors, fingerprint_key, objects
 from tether_stores.objects import ObjectMissing, Objects
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
-from tether_stores.uploads import uploads
-from tether_stores.uploads.uploads import Due
+from tether_stores.uploads import turns, uploads
+from tether_stores.uploads.turns import Due
 
 from tether_worker.jobs.leases import Lease, LeaseLost, held
 from tether_worker.jobs.run import Work
@@ -119,7 +119,7 @@ def intake(deps: Intake, *, slot: Slot = "any") -> Work:
 
     async def has_pending() -> bool:
         async with connection(deps.pool) as conn:
-            return await uploads.due(conn, now=deps.clock(), older_than_s=_LOST_WAKE_UP_S, slot=slot)
+            return await turns.due(conn, now=deps.clock(), older_than_s=_LOST_WAKE_UP_S, slot=slot)
 
     return Work(INTAKE if slot == "any" else INTAKE_SHORT, batch, has_pending)
 
@@ -153,7 +153,7 @@ async def read_one(deps: Intake, *, slot: Slot = "any") -> int:
 
     async def renew(_: datetime, until: datetime) -> bool:
         async with connection(deps.pool) as conn:
-            return await uploads.hold(conn, due.id, lease=token, until=until)
+            return await turns.hold(conn, due.id, lease=token, until=until)
 
     async with held(lease, renew=renew, clock=deps.clock):
         await _attend(reading_of)
@@ -163,15 +163,15 @@ async def read_one(deps: Intake, *, slot: Slot = "any") -> int:
 async def _take(deps: Intake, token: str, *, slot: Slot, until: datetime) -> tuple[Due, Waiting] | None:
     now = deps.clock()
     async with connection(deps.pool) as conn:
-        queued = await uploads.waiting(conn, now=now)
+        queued = await turns.waiting(conn, now=now)
     left = {waiting.id: waiting for waiting in queued.uploads}
     while chosen := next_upload(left.values(), turns=queued.turns, slot=slot, now=now):
         async with transaction(deps.pool) as conn:
-            due = await uploads.due_one(conn, chosen.id, now=now)
+            due = await turns.due_one(conn, chosen.id, now=now)
             if due is not None:
                 await fingerprint_key.require(conn, deps.fingerprint_key, now=now)
                 state = step(due.state, "continued" if due.state == "reading" else "started")
-                await uploads.take(conn, due.id, state=state, lease=token, until=until, now=now)
+                await turns.take(conn, due.id, state=state, lease=token, until=until, now=now)
                 return msgspec.structs.replace(due, state=state), chosen
         del left[chosen.id]  # another worker was faster
     return None
@@ -369,7 +369,7 @@ class _Reading:
             return False
         now = self._deps.clock()
         async with connection(self._deps.pool) as conn:
-            queued = await uploads.waiting(conn, now=now)
+            queued = await turns.waiting(conn, now=now)
         read_s = self._waiting.read_s + took_s
         current = msgspec.structs.replace(
             self._waiting, since=now, bytes_read=chunk.bytes_read, read_s=read_s
@@ -454,7 +454,7 @@ class _Reading:
         due_at = self._deps.clock() + timedelta(seconds=after_s)
         with contextlib.suppress(Unavailable):
             async with connection(self._deps.pool) as conn:
-                await uploads.release(
+                await turns.release(
                     conn,
                     self.due.id,
                     lease=self._lease,

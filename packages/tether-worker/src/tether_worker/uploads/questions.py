@@ -28,8 +28,8 @@ from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
 from tether_stores.postgres import connection, open_pool, transaction
 from tether_stores.settings import Settings
-from tether_stores.uploads import screening_answers, uploads
-from tether_stores.uploads.uploads import LayoutAnswer
+from tether_stores.uploads import layout_answers, screening_answers, uploads
+from tether_stores.uploads.layout_answers import LayoutAnswer
 
 __all__ = ["UploadQuestions", "add_commands", "answer", "asked", "forget", "kept"]
 
@@ -111,7 +111,7 @@ async def kept(settings: Settings) -> list[LayoutAnswer]:
         open_pool(settings.database_url, name="tether-questions", max_size=1) as pool,
         connection(pool) as conn,
     ):
-        return await uploads.layout_answers(conn, limit=_LISTED_MAX)
+        return await layout_answers.listed(conn, limit=_LISTED_MAX)
 
 
 async def forget(settings: Settings, answer_id: int, *, by: str) -> None:
@@ -132,7 +132,7 @@ async def forget(settings: Settings, answer_id: int, *, by: str) -> None:
         transaction(pool) as conn,
     ):
         now = await timestamp(conn)
-        if not await uploads.forget(conn, answer_id, by=by, now=now):
+        if not await layout_answers.forget(conn, answer_id, by=by, now=now):
             raise InvalidRequest(
                 "there is no such answer, or it was forgotten before; see `tether-worker questions kept`",
                 field=str(answer_id),
