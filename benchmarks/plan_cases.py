@@ -223,7 +223,7 @@ _PLAIN: Final = {
     "recurring/pre_notifications": """
         claim batches of_batch give collect_from withdraw listed of_debtor given_on
     """,
-    "mandates": """
+    "mandate_conflicts": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
     """,
     "bulk_orders": """

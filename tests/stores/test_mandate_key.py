@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 
-from tether_core.mandates import is_same
+from tether_core.mandate_conflicts import is_same
 from tether_core.payments.same_debit import plain
 from tether_stores.postgres import Connection
 

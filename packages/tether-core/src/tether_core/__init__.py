@@ -22,7 +22,7 @@ A folder is one subject, and the subject has this name in every package:
 | `emp` | the gateway's wire format: signatures, notifications, codes, requests, responses | `Credential`, `Notification`, `Debit`, `GatewayAnswer`, `Chargeback` |
 | `notifications` | deduplication, the life cycle of a notification, confirmation | `Identity`, `Delivery`, `InboxState` |
 | `retry` | retry schedules | in the module |
-| `mandates` | one mandate belongs to one account | in the module |
+| `mandate_conflicts` | a mandate that a list uses for several accounts | in the module |
 | `holds` | unprocessed notifications that block refunds and debits | in the module |
 | `blacklist` | return reasons, and what they mean for the next debit | in the module |
 | `recurring` | mandates, collection plans, schedules, due items, pre-notifications | in the modules |

@@ -140,7 +140,7 @@ create index debtors_by_name on debtors using gin (to_tsvector('simple', name));
 create index debtors_by_reference on debtors (reference, id) where reference is not null;
 create index debtors_by_iban_tail on debtors ("right"(iban, 4));
 
--- What a mandate is compared by: tether_core.mandates decides, this finds the rows to look at.
+-- What a mandate is compared by: tether_core.mandate_conflicts decides, this finds the rows to look at.
 create function mandate_key(mandate_id text) returns bigint
 language sql immutable parallel safe
 return hashtextextended(

@@ -29,7 +29,7 @@ from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.uploads import layout_answers, uploads
 from tether_stores.uploads.turns import Due
 
-from tether_worker import mandates
+from tether_worker import mandate_conflicts
 from tether_worker.jobs.leases import LeaseLost
 
 __all__ = ["resolve"]
@@ -57,7 +57,7 @@ async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Polic
     if due.screened_at is None:
         async with transaction(pool) as conn:
             several = await _several(conn, due, lease=lease, policy=policy, now=now)
-            shared = await mandates.warn(conn, due, plan=plan, lease=lease, now=now)
+            shared = await mandate_conflicts.warn(conn, due, plan=plan, lease=lease, now=now)
         found = tuple(decision for decision in (several, shared) if decision is not None)
         plan = msgspec.structs.replace(plan, decisions=(*plan.decisions, *found))
     async with connection(pool) as conn:

@@ -1,16 +1,16 @@
-"""Mandates used for several accounts; the queries are in `mandates.sql`."""
+"""Mandates used for several accounts; the queries are in `mandate_conflicts.sql`."""
 
 from collections.abc import AsyncIterator
 from typing import Final
 
-from tether_core.mandates import MandateUse
+from tether_core.mandate_conflicts import MandateUse
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
 __all__ = ["elsewhere", "in_file"]
 
-_SQL: Final = load("mandates")
+_SQL: Final = load("mandate_conflicts")
 # Rows taken over from the driver at a time.
 _FETCHED: Final = 500
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Final
 
-from tether_core import mandates as rules
-from tether_core.mandates import MandateUse
+from tether_core import mandate_conflicts as rules
+from tether_core.mandate_conflicts import MandateUse
 from tether_core.spreadsheet import Decision, Plan, Problem
 from tether_core.spreadsheet.cells import excerpt
-from tether_stores import mandates
+from tether_stores import mandate_conflicts
 from tether_stores.postgres import Connection
 from tether_stores.uploads import problems, uploads
 from tether_stores.uploads.turns import Due
@@ -70,9 +70,9 @@ async def warn(conn: Connection, due: Due, *, plan: Plan, lease: str, now: datet
 
 async def _pairs(conn: Connection, due: Due) -> AsyncIterator[tuple[MandateUse, MandateUse]]:
     """Rows of the file whose mandate another account has, each with a row of that account."""
-    async for some in mandates.in_file(conn, due.id, dry_run=due.dry_run):
+    async for some in mandate_conflicts.in_file(conn, due.id, dry_run=due.dry_run):
         for pair in rules.of_several_accounts(some):
             yield pair
-    async for use, other in mandates.elsewhere(conn, due.id, dry_run=due.dry_run):
+    async for use, other in mandate_conflicts.elsewhere(conn, due.id, dry_run=due.dry_run):
         if rules.is_same(use.mandate_id, other.mandate_id):
             yield use, other

@@ -1,6 +1,6 @@
 -- mandates: which rows of an upload have a mandate of several accounts.
 --
--- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandates` decides. Both
+-- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandate_conflicts` decides. Both
 -- queries read what is needed of an upload once: the first its rows, the second one row of `debtors_by_mandate` for each of them.
 
 -- {of_several_accounts} --
