@@ -118,7 +118,7 @@ def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: RefundKind) -> No
     source = inspect.getsource(refund._judge_void if kind == "void" else refund.judge)
     whys = set(re.findall(r'Allowance\((?:True|False), "([^"]+)"\)', source))
     if kind == "refund":
-        whys |= set(get_args(inspect.get_annotations(returns.Refund, eval_str=True)["why"]))
+        whys |= set(get_args(inspect.get_annotations(returns.RefundAllowed, eval_str=True)["why"]))
     assert len(whys) > 4
     for why in whys:
         allowed = why in {"collected", "sent today"}

@@ -14,7 +14,7 @@ from tether_core.limits.rate_limit import Limits
 from tether_core.limits.throttle import Throttle
 from tether_sandbox.services import Services
 from tether_stores import limits as limits_store
-from tether_stores.limits import Limiter, current_status
+from tether_stores.limits import Limiter, limit_status
 from tether_stores.queries import read_lua
 from tether_stores.redis import open_redis
 
@@ -141,7 +141,7 @@ async def test_a_gateway_that_asks_for_fewer_requests_slows_all_nodes_down(redis
         grant = await second.take("throttled", share="billing", wanted=1, shares=SHARED)
         assert grant.granted == 0
         assert 50 < grant.wait_s <= 60
-        (seen,) = await current_status(client, ["throttled"])
+        (seen,) = await limit_status(client, ["throttled"])
         assert (seen.rate_part, 50 < seen.paused_for_s <= 60) == (0.0, True)
         assert (await second.take("another", share="billing", wanted=1, shares=SHARED)).wait_s < 1
         # A Redis that is emptied learns it anew from the first node that asks for calls.
@@ -188,7 +188,7 @@ async def test_two_nodes_share_one_rate(redis_url: str) -> None:
         passed_s = _seconds(await client.time()) - began_s
         # 50 a second, one burst of 6 at most: 20 calls take 0.28 s at least.
         assert passed_s >= (20 - 6 - 5) / 50
-        result = await current_status(client, ["default"])
+        result = await limit_status(client, ["default"])
     assert result[0].breaker == "closed"
     assert len(result[0].left) == 3
 
@@ -206,7 +206,7 @@ async def test_the_breaker_is_one_for_all_nodes(redis_url: str) -> None:
         assert not refused.go
         assert 0 < refused.wait_s <= 10
         assert (await inquiry_deps.admit("elsewhere")).go  # another account's gateway is another matter
-        result = await current_status(other, ["default", "elsewhere"])
+        result = await limit_status(other, ["default", "elsewhere"])
     assert [item.breaker for item in result] == ["open", "closed"]
     assert 0 < result[0].open_for_s <= 10
 
@@ -237,7 +237,7 @@ async def test_without_redis_the_breaker_works_for_the_node_alone() -> None:
         now_s += 11
         assert (await limiter.admit("default")).go  # the probe
         assert not (await limiter.admit("default")).go  # and no second beside it
-        assert (await current_status(client, ["default"]))[0].breaker == "unknown"
+        assert (await limit_status(client, ["default"]))[0].breaker == "unknown"
 
 
 async def test_redis_comes_back(services: Services, redis_url: str) -> None:
@@ -276,8 +276,8 @@ async def test_a_share_that_is_not_there_is_refused(redis_url: str) -> None:
 async def test_nothing_called_yet(redis_url: str) -> None:
     """The status of a fresh installation is asked for before anything was called."""
     async with open_redis(redis_url, name="a", timeout_s=PATIENT_S) as client:
-        assert await current_status(client, []) == []
-        fresh = (await current_status(client, ["default"]))[0]
+        assert await limit_status(client, []) == []
+        fresh = (await limit_status(client, ["default"]))[0]
     assert (fresh.breaker, fresh.left) == ("closed", ())
 
 

@@ -5,7 +5,7 @@ import pytest
 from tether_core import vop
 from tether_core.billing.eligibility import VERDICTS, Candidate, judge, verdicts
 from tether_core.billing.planning import plan
-from tether_core.billing.refunded_before import Refund
+from tether_core.billing.refunded_before import RefundedDebit
 from tether_core.billing.run_options import RunOptions
 from tether_core.blacklist import Listing
 from tether_core.payments.matches import Elsewhere, Match
@@ -14,7 +14,7 @@ from tether_core.screening import verdicts as verdicts_rules
 GERMAN, SWISS, TURKISH = "DE89370400440532013000", "CH9300762011623852957", "TR330006100519786457841326"
 ANNA = Candidate(debtor_id=7, iban=GERMAN, amount_minor=1000, currency="EUR", has_name=True)
 OPTIONS = RunOptions()
-REFUND = Refund(71, "refunded", "once", same_debtor=True, same_upload=True, days_ago=3)
+REFUND = RefundedDebit(71, "refunded", "once", same_debtor=True, same_upload=True, days_ago=3)
 MATCH = Match("already_collected", date(2026, 3, 1), 3, "collected", 7)
 REPEATED = verdicts_rules.Verdict("duplicate_in_file", "It is the same debit as row 2 of this file.")
 BEFORE = verdicts_rules.Verdict(

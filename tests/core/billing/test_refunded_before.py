@@ -2,10 +2,10 @@
 
 import msgspec
 import pytest
-from tether_core.billing.refunded_before import Refund, find
+from tether_core.billing.refunded_before import RefundedDebit, find
 from tether_core.payments.same_debit import WINDOW_DAYS
 
-OWN = Refund(71, "voided", "once", same_debtor=True, same_upload=True, days_ago=400)
+OWN = RefundedDebit(71, "voided", "once", same_debtor=True, same_upload=True, days_ago=400)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ def test_which_refund_keeps_which_item(
     due_item: str, asked: str, days_ago: int, *, same_upload: bool, found: bool
 ) -> None:
     """A corrected list collects again from whom we refunded yesterday; a rule that is too wide never collects April."""
-    refund = Refund(71, "refunded", due_item, same_debtor=False, same_upload=same_upload, days_ago=days_ago)
+    refund = RefundedDebit(
+        71, "refunded", due_item, same_debtor=False, same_upload=same_upload, days_ago=days_ago
+    )
     assert find([refund], due_item=asked) == (refund if found else None)
 
 

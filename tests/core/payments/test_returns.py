@@ -8,7 +8,7 @@ from tether_core.blacklist import REASONS
 from tether_core.errors import InvalidRequest
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
-from tether_core.payments.returns import RETRY_SPAN_DAYS, after_return, refund
+from tether_core.payments.returns import RETRY_SPAN_DAYS, after_return, refund_allowed
 from tether_core.target_calendar import exposure, is_open
 
 days = st.dates(date(2024, 1, 1), date(2034, 12, 31))
@@ -119,7 +119,7 @@ def test_a_refund_never_joins_a_chargeback(
 ) -> None:
     """The same money would go back twice: once by us, once by the debtor's bank."""
     attempt = _attempt(payment_stage, dispute_stage)
-    verdict = refund(attempt, due_on=due_on, today=due_on + DAY * later)
+    verdict = refund_allowed(attempt, due_on=due_on, today=due_on + DAY * later)
     if attempt.state != "approved":
         assert not verdict.allowed
     if dispute_stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}:
@@ -131,18 +131,18 @@ def test_a_refund_never_joins_a_chargeback(
 def test_a_refund_waits_for_the_return_window(due_on: date) -> None:
     """A return may be on its way for five bank days; a refund sent meanwhile pays a second time."""
     attempt = _attempt()
-    waiting = refund(attempt, due_on=due_on, today=due_on)
+    waiting = refund_allowed(attempt, due_on=due_on, today=due_on)
     assert (waiting.allowed, waiting.why) == (False, "return window")
     assert waiting.from_on is not None
     assert is_open(waiting.from_on)
-    assert refund(attempt, due_on=due_on, today=waiting.from_on).allowed
-    assert not refund(attempt, due_on=due_on, today=exposure(due_on).return_on).allowed
+    assert refund_allowed(attempt, due_on=due_on, today=waiting.from_on).allowed
+    assert not refund_allowed(attempt, due_on=due_on, today=exposure(due_on).return_on).allowed
 
 
 def test_what_was_won_back_may_be_refunded() -> None:
     """Its return has happened; waiting for another one would keep the debtor's money for nothing."""
     attempt = _attempt(stages.APPROVED, stages.WON_BACK)
-    assert refund(attempt, due_on=date(2026, 3, 2), today=date(2026, 3, 3)).allowed
+    assert refund_allowed(attempt, due_on=date(2026, 3, 2), today=date(2026, 3, 3)).allowed
 
 
 @pytest.mark.parametrize(

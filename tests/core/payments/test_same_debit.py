@@ -14,7 +14,7 @@ from tether_core.payments.repeats import repeats
 from tether_core.payments.same_debit import DebitKey, compare, equal, identifies, key_of, plain
 
 if TYPE_CHECKING:
-    from tether_core.payments.matches import CurrentStatus
+    from tether_core.payments.matches import DebitStatus
     from tether_core.payments.same_debit import Comparison
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -195,7 +195,7 @@ def test_one_debit_per_account_where_that_is_the_rule() -> None:
 
 
 def earlier(
-    key: DebitKey, current_status: CurrentStatus = "collected", *, days: int = 3, **more: Any
+    key: DebitKey, current_status: DebitStatus = "collected", *, days: int = 3, **more: Any
 ) -> EarlierDebit:
     """A debit of another upload."""
     return EarlierDebit(

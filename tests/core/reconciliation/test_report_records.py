@@ -11,7 +11,7 @@ from tether_core.notifications.identity import identify
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Policy, decide
 from tether_core.reconciliation.report_records import (
-    CurrentStatus,
+    RecordedStatus,
     ReportRecord,
     from_answer,
     from_chargeback,
@@ -149,15 +149,15 @@ def test_a_record_without_a_payment_cannot_be_read() -> None:
 
 def test_a_notification_that_says_it_all_is_enough() -> None:
     """Else each notification would get a twin at the next fetch, and the inbox twice its rows."""
-    assert not says_more(_from_answer(status="approved"), [CurrentStatus("applied", None, None)])
-    assert not says_more(_from_answer(status="approved"), [CurrentStatus(None, None, None)])
-    assert not says_more(_from_answer(status="chargebacked"), [CurrentStatus("applied", None, "AC04")])
+    assert not says_more(_from_answer(status="approved"), [RecordedStatus("applied", None, None)])
+    assert not says_more(_from_answer(status="approved"), [RecordedStatus(None, None, None)])
+    assert not says_more(_from_answer(status="chargebacked"), [RecordedStatus("applied", None, "AC04")])
 
 
 @pytest.mark.parametrize("outcome", ["contradicted", "failed", "confirm"])
 def test_a_row_without_effect_is_not_enough(outcome: str) -> None:
     """A false report that came first would exclude the true event permanently."""
-    assert says_more(_from_answer(status="chargebacked"), [CurrentStatus(outcome, None, None)])
+    assert says_more(_from_answer(status="chargebacked"), [RecordedStatus(outcome, None, None)])
 
 
 def test_nothing_stored_is_not_enough() -> None:
@@ -171,7 +171,7 @@ def test_a_reason_that_comes_later_is_news() -> None:
     assert bare.attempt is not None
     assert bare.entries == ()
     late = _from_chargeback("1st chargeback", reason_code="AC04")
-    assert says_more(late, [CurrentStatus(bare.outcome, None, None)])
+    assert says_more(late, [RecordedStatus(bare.outcome, None, None)])
     decision = decide(bare.attempt, late.notification, account="default", confirmation=late.confirmation)
     assert decision.attempt is not None
     assert decision.attempt.reason_code == "AC04"
@@ -183,7 +183,7 @@ def test_an_error_that_becomes_final_is_news() -> None:
     unsure, final = _from_answer(status="error", code="230"), _from_answer(status="error", code="501")
     assert unsure.event_key == final.event_key
     assert unsure.key != final.key
-    assert says_more(final, [CurrentStatus("applied", "230", None)])
+    assert says_more(final, [RecordedStatus("applied", "230", None)])
 
 
 def test_the_same_store_report_records_again_is_a_repeat() -> None:

@@ -3,7 +3,7 @@ from typing import get_args
 
 import pytest
 from tether_core.errors import InvalidRequest
-from tether_core.payments.matches import CurrentStatus, Match, MatchKind
+from tether_core.payments.matches import DebitStatus, Match, MatchKind
 from tether_core.screening.verdicts import QUESTIONS, RULES, Facts, Policy, Verdict, judge, reasons, stands
 
 DAY = date(2026, 2, 27)
@@ -138,9 +138,9 @@ def test_each_rule_says_why(facts: Facts, verdict: Verdict | None) -> None:
     assert judge(facts) == verdict
 
 
-@pytest.mark.parametrize("current_status", get_args(CurrentStatus))
+@pytest.mark.parametrize("current_status", get_args(DebitStatus))
 @pytest.mark.parametrize("kind", get_args(MatchKind))
-def test_every_match_is_a_sentence(kind: MatchKind, current_status: CurrentStatus) -> None:
+def test_every_match_is_a_sentence(kind: MatchKind, current_status: DebitStatus) -> None:
     """A state that a sentence forgets ends the reading of the whole file."""
     verdict = judge(Facts(matches=(Match(kind, DAY, 3, current_status, 7),)))
     assert verdict is not None

@@ -11,7 +11,7 @@ import pytest
 from tether_core.billing import auto_pause
 from tether_core.billing.eligibility import judge
 from tether_core.billing.overrides import Override
-from tether_core.billing.refunded_before import Refund
+from tether_core.billing.refunded_before import RefundedDebit
 from tether_core.billing.run_options import RunOptions
 from tether_core.payments.matches import Elsewhere
 from tether_core.vop import Score
@@ -208,8 +208,8 @@ async def test_refunds_of_the_same_debit_are_known(conn: Connection, database_ur
     (item,) = await facts(conn, upload_id)
     found = {refund.attempt_id: refund for refund in item.candidate.refunds}
     assert found == {
-        ids[0]: Refund(ids[0], "refunded", "once", same_debtor=False, same_upload=False, days_ago=30),
-        ids[1]: Refund(ids[1], "voided", "once", same_debtor=True, same_upload=True, days_ago=0),
+        ids[0]: RefundedDebit(ids[0], "refunded", "once", same_debtor=False, same_upload=False, days_ago=30),
+        ids[1]: RefundedDebit(ids[1], "voided", "once", same_debtor=True, same_upload=True, days_ago=0),
     }
     assert (item.candidate.item_state, item.candidate.set_aside) == (None, frozenset())
     await conn.execute("update debtors set reference = 'RE-8' where id = %s", (other_id,))
@@ -233,7 +233,7 @@ async def test_a_refund_is_known_when_the_row_has_another_account_by_now(
     )
     (item,) = await facts(conn, upload_id)
     assert item.candidate.refunds == (
-        Refund(voided, "voided", "once", same_debtor=True, same_upload=True, days_ago=0),
+        RefundedDebit(voided, "voided", "once", same_debtor=True, same_upload=True, days_ago=0),
     )
     assert judge(item.candidate, options=RunOptions()).code == "refunded_before"
 

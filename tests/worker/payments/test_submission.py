@@ -26,7 +26,7 @@ from tether_stores.accounts.gateway_accounts import GatewayAccount, new_key, put
 from tether_stores.billing import billing_runs
 from tether_stores.billing.candidates import load_owing
 from tether_stores.blacklist import ManualEntry
-from tether_stores.limits import Limiter, current_status
+from tether_stores.limits import Limiter, limit_status
 from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import transaction
 from tether_stores.redis import open_redis
@@ -739,7 +739,7 @@ async def test_a_gateway_that_fails_is_left_alone(
     states = [attempt.state for attempt in await attempts(conn, run_id)]
     assert states.count("pending") > 100
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
-        assert (await current_status(cache, ["default"]))[0].breaker == "open"
+        assert (await limit_status(cache, ["default"]))[0].breaker == "open"
 
 
 async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_try_is_lost(
@@ -752,7 +752,7 @@ async def test_a_gateway_that_asks_for_fewer_requests_is_called_slower_and_no_tr
     claims, _ = await claim_all(deps, conn, run_id)
     assert claims
     async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
-        (seen,) = await current_status(cache, ["default"])
+        (seen,) = await limit_status(cache, ["default"])
         assert (seen.breaker, seen.failures) == ("closed", 0)  # a gateway that answers is not down
         assert seen.rate_part < 1
     assert (await allow_calls(deps, account)).calls == 0

@@ -11,9 +11,9 @@ from tether_client.pages import Page
 
 __all__ = [
     "BillingRoutes",
-    "CurrentStatus",
     "DebitTotal",
     "Eligibility",
+    "LimitStatus",
     "Override",
     "Preview",
     "PreviewedDebtor",
@@ -170,7 +170,7 @@ class Refusals(msgspec.Struct, frozen=True, kw_only=True):
     released_reason: str | None
 
 
-class CurrentStatus(msgspec.Struct, frozen=True, kw_only=True):
+class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
     The current limits of an account, for display.
 
@@ -215,7 +215,7 @@ class RunDetail(msgspec.Struct, frozen=True, kw_only=True):
     steps: dict[str, DebitTotal]
     states: dict[str, DebitTotal]
     refusals: Refusals
-    gateway: CurrentStatus
+    gateway: LimitStatus
 
 
 class Eligibility(msgspec.Struct, frozen=True, kw_only=True):

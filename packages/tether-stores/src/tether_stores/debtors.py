@@ -9,7 +9,7 @@ import msgspec
 from psycopg.rows import kwargs_row
 from psycopg.sql import SQL, Identifier
 from tether_core import iban as ibans
-from tether_core.payments.matches import CurrentStatus, EarlierDebit
+from tether_core.payments.matches import DebitStatus, EarlierDebit
 from tether_core.payments.same_debit import DebitKey, key_of
 from tether_core.screening.questions import RepeatGroup
 from tether_core.screening.verdicts import Verdict
@@ -448,7 +448,7 @@ async def related(
         yield some
 
 
-_CURRENT_STATUS: Final[dict[str, CurrentStatus]] = {
+_CURRENT_STATUS: Final[dict[str, DebitStatus]] = {
     "approved": "collected",
     "pending": "under_way",
     "unknown": "under_way",
@@ -460,7 +460,7 @@ _CURRENT_STATUS: Final[dict[str, CurrentStatus]] = {
 }
 
 
-def status_of(state: str | None) -> CurrentStatus:
+def status_of(state: str | None) -> DebitStatus:
     """The status of an existing debit by the state of its attempt; *state* is `None` where none was submitted."""
     return "waiting" if state is None else _CURRENT_STATUS[state]
 

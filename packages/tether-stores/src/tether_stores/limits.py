@@ -30,7 +30,7 @@ from tether_stores.queries import read_lua
 from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
 
-__all__ = ["CurrentStatus", "Limiter", "current_status"]
+__all__ = ["LimitStatus", "Limiter", "limit_status"]
 
 _log = logger("limits")
 
@@ -47,7 +47,7 @@ _THROTTLES: Final = ThrottlePolicy()
 _WHOLE: Final = Throttle()
 
 
-class CurrentStatus(msgspec.Struct, frozen=True):
+class LimitStatus(msgspec.Struct, frozen=True):
     """
     The current limits of an account, for display.
 
@@ -274,7 +274,7 @@ class Limiter:
         return values
 
 
-async def current_status(client: Redis, accounts: Sequence[str]) -> list[CurrentStatus]:
+async def limit_status(client: Redis, accounts: Sequence[str]) -> list[LimitStatus]:
     """
     How freely accounts may be called.
 
@@ -293,27 +293,27 @@ async def current_status(client: Redis, accounts: Sequence[str]) -> list[Current
             [prefix + item for item in accounts for prefix in (_BREAKER, _BUCKET, _THROTTLE)]
         )
     except (RedisError, OSError):
-        return [CurrentStatus(account, "unknown") for account in accounts]
+        return [LimitStatus(account, "unknown") for account in accounts]
     now_s = seconds + micros / 1_000_000
     return [
-        _current_status(account, *values[3 * place : 3 * place + 3], now_s=now_s)
+        _limit_status(account, *values[3 * place : 3 * place + 3], now_s=now_s)
         for place, account in enumerate(accounts)
     ]
 
 
-def _current_status(
+def _limit_status(
     account: str, breaker: bytes | None, bucket: bytes | None, throttle: bytes | None, *, now_s: float
-) -> CurrentStatus:
+) -> LimitStatus:
     lowered = Throttle(*map(float, throttle.split())) if throttle else _WHOLE
     rate_part = round(throttles.part(lowered, now_s=now_s), 4)
     paused_for_s = round(throttles.wait_s(lowered, now_s=now_s), 3)
     _, pool, *levels = [float(number) for number in (bucket or b"0 0").split()]
     left = (*(round(own, 3) for own in levels[::2]), round(pool, 3)) if bucket else ()
     if breaker is None:
-        return CurrentStatus(account, "closed", left=left, rate_part=rate_part, paused_for_s=paused_for_s)
+        return LimitStatus(account, "closed", left=left, rate_part=rate_part, paused_for_s=paused_for_s)
     state, *numbers = breaker.decode().split()
     _, _, calls, failures, calls_before, failures_before, open_until_s, opened, _, _ = map(float, numbers)
-    return CurrentStatus(
+    return LimitStatus(
         account,
         state,
         calls=int(calls + calls_before),

@@ -62,7 +62,7 @@ async def observe(state: State) -> None:
     """
     async with connection(state.pool) as conn:
         accounts = list(await gateway_accounts.all_accounts(conn, settings=state.settings))
-    for account_limits in await limits.current_status(state.cache, accounts):
+    for account_limits in await limits.limit_status(state.cache, accounts):
         if account_limits.breaker == "unknown":
             raise StoreUnreachable("redis")
         for name in ("closed", "open", "half_open"):

@@ -17,7 +17,7 @@ from tether_stores.billing import billing_runs
 from tether_stores.clock import timestamp
 from tether_stores.database_epoch import lost_history
 from tether_stores.database_epoch.watch import durability_warnings
-from tether_stores.limits import CurrentStatus, current_status
+from tether_stores.limits import LimitStatus, limit_status
 from tether_stores.notifications import event_lists, excess_deliveries
 from tether_stores.payments import billing_attempts, submissions
 from tether_stores.postgres import connection, open_pool
@@ -120,7 +120,7 @@ class Status(msgspec.Struct, frozen=True):
     submitting: int = 0
     runs: list[RunStatus] = []
     refunds: dict[str, int] = {}
-    gateways: list[CurrentStatus] = []
+    gateways: list[LimitStatus] = []
     database_epoch: EpochStatus | None = None
     warnings: list[str] = []
     unresolved: list[Unresolved] = []
@@ -159,10 +159,10 @@ async def status(settings: Settings) -> Status:
         now = await timestamp(conn)
         lines = await queues.listed(conn, now=now)
         supervisors, live = await workers.supervisors(conn, now=now), await workers.live(conn, now=now)
-    gateways: list[CurrentStatus] = []
+    gateways: list[LimitStatus] = []
     if settings.redis_url:
         async with open_redis(settings.redis_url, name="tether-status") as cache:
-            gateways = await current_status(cache, list(known))
+            gateways = await limit_status(cache, list(known))
     return Status(
         waiting=inbox.waiting,
         oldest_age_s=round(inbox.oldest_due_s, 3),

@@ -125,7 +125,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: Elsewhere = Elsewhere()
     paid_minor: int = 0
     check: vop.Score | None = None
-    refunds: tuple[refunded_before.Refund, ...] = ()
+    refunds: tuple[refunded_before.RefundedDebit, ...] = ()
     set_aside: frozenset[str] = frozenset()
     again: bool = False
     schedule_id: int | None = None

@@ -15,11 +15,11 @@ It holds for the **same debit** (`tether_core.payments.same_debit`) and the **sa
 
 The last line distinguishes a corrected list that was uploaded again from the list of the next month, which is a new debt.
 
->>> march = Refund(71, "voided", "2026-03", same_debtor=True, same_upload=True, days_ago=2)
+>>> march = RefundedDebit(71, "voided", "2026-03", same_debtor=True, same_upload=True, days_ago=2)
 >>> find([march], due_item="2026-3")
-Refund(attempt_id=71, kind='voided', due_item='2026-03', same_debtor=True, same_upload=True, days_ago=2)
+RefundedDebit(attempt_id=71, kind='voided', due_item='2026-03', same_debtor=True, same_upload=True, days_ago=2)
 >>> find([march], due_item="2026-04")
->>> monthly = Refund(72, "refunded", "once", same_debtor=False, same_upload=False, days_ago=28)
+>>> monthly = RefundedDebit(72, "refunded", "once", same_debtor=False, same_upload=False, days_ago=28)
 >>> find([monthly], due_item="once")
 """
 
@@ -31,10 +31,10 @@ import msgspec
 from tether_core.payments import due_items
 from tether_core.payments.same_debit import WINDOW_DAYS
 
-__all__ = ["Refund", "find"]
+__all__ = ["RefundedDebit", "find"]
 
 
-class Refund(msgspec.Struct, frozen=True):
+class RefundedDebit(msgspec.Struct, frozen=True):
     """
     A debit of the same account whose money was refunded, or that was voided.
 
@@ -55,7 +55,7 @@ class Refund(msgspec.Struct, frozen=True):
     days_ago: int
 
 
-def find(refunds: Iterable[Refund], *, due_item: str) -> Refund | None:
+def find(refunds: Iterable[RefundedDebit], *, due_item: str) -> RefundedDebit | None:
     """
     The refund that keeps an item from being collected.
 

@@ -473,12 +473,12 @@ def _timestamp(text: str, *, now: datetime) -> datetime | None:
     return found
 
 
-CurrentStatus = Literal["new", "there already"]
+ImportStatus = Literal["new", "there already"]
 
 
 def compare(
     debit: ImportedDebit, stored: Iterable[Attempt], *, account: str, fingerprint: bytes
-) -> CurrentStatus | tuple[Problem, ...]:
+) -> ImportStatus | tuple[Problem, ...]:
     """
     What a debit is to the stored attempts.
 

@@ -27,7 +27,7 @@ from tether_core.target_calendar import bank_day
 
 __all__ = [
     "Collected",
-    "CurrentStatus",
+    "DebitStatus",
     "EarlierDebit",
     "Elsewhere",
     "Match",
@@ -42,7 +42,7 @@ _SPELLINGS_MAX: Final = 5
 
 
 # The state of an imported debit: a row that no debit was submitted for, or what became of its debit.
-CurrentStatus = Literal["waiting", "under_way", "collected", "refunded", "refused", "charged_back"]
+DebitStatus = Literal["waiting", "under_way", "collected", "refunded", "refused", "charged_back"]
 
 
 # Of these, money has left the account, or may do so.
@@ -60,7 +60,7 @@ MatchKind = Literal[
 
 
 # What an equal reference within the window means.
-_WITHIN: Final[dict[CurrentStatus, MatchKind]] = {
+_WITHIN: Final[dict[DebitStatus, MatchKind]] = {
     "waiting": "waiting_elsewhere",
     "refunded": "collected_lately",
 }
@@ -91,7 +91,7 @@ class EarlierDebit(msgspec.Struct, frozen=True):
     key: DebitKey
     amount_minor: int
     at: datetime
-    current_status: CurrentStatus
+    current_status: DebitStatus
     upload_id: int | None = None
     due_item: str | None = None
     debtor_id: int = 0
@@ -113,7 +113,7 @@ class Match(msgspec.Struct, frozen=True):
     kind: MatchKind
     on: date
     days_ago: int
-    current_status: CurrentStatus
+    current_status: DebitStatus
     upload_id: int | None = None
     equal_reference: bool = False
 
@@ -200,7 +200,7 @@ def _finder(earlier: Sequence[EarlierDebit]) -> Callable[[DebitKey, int], Iterab
     """Look up which imported debits can match a key at all, of many."""
     by_reference: defaultdict[str, list[EarlierDebit]] = defaultdict(list)
     by_amount: defaultdict[int, dict[str, EarlierDebit]] = defaultdict(dict)
-    without = dict[tuple[DebitKey, CurrentStatus, int], EarlierDebit]()
+    without = dict[tuple[DebitKey, DebitStatus, int], EarlierDebit]()
     for debit in earlier:
         # A damaged reference is looked at with everything, as a blank one is.
         if debit.key.reference and not is_damaged(debit.key.reference):
@@ -247,7 +247,7 @@ class Elsewhere(msgspec.Struct, frozen=True):
     tried_days_ago: int | None = None
 
 
-_ITEM_FIELDS: Final[dict[CurrentStatus, str]] = {
+_ITEM_FIELDS: Final[dict[DebitStatus, str]] = {
     "collected": "collected",
     "under_way": "under_way",
     "charged_back": "returned",

@@ -31,8 +31,8 @@ AfterReturn(action='block', scope='iban', retry_on=None, why='reason')
 >>> after_return("MS03", returned_on=back_on, retries_done=2).why
 'tried enough'
 >>> collected = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
->>> refund(collected, due_on=date(2026, 3, 2), today=date(2026, 3, 5))
-Refund(allowed=False, why='return window', from_on=datetime.date(2026, 3, 10))
+>>> refund_allowed(collected, due_on=date(2026, 3, 2), today=date(2026, 3, 5))
+RefundAllowed(allowed=False, why='return window', from_on=datetime.date(2026, 3, 10))
 >>> after_return("AM04", returned_on=back_on, retries_done=0, per_day_max=0)
 Traceback (most recent call last):
     ...
@@ -56,10 +56,10 @@ from tether_core.target_calendar import Scheme, add_target_days, exposure, next_
 __all__ = [
     "RETRY_SPAN_DAYS",
     "AfterReturn",
-    "Refund",
+    "RefundAllowed",
     "RetryWhy",
     "after_return",
-    "refund",
+    "refund_allowed",
     "settles_on",
 ]
 
@@ -175,7 +175,7 @@ def settles_on(submitted_on: date) -> date:
     return add_target_days(submitted_on, 1)
 
 
-class Refund(msgspec.Struct, frozen=True):
+class RefundAllowed(msgspec.Struct, frozen=True):
     """
     Whether a debit may be refunded by us.
 
@@ -191,7 +191,7 @@ class Refund(msgspec.Struct, frozen=True):
     from_on: date | None = None
 
 
-def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "core") -> Refund:
+def refund_allowed(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "core") -> RefundAllowed:
     """
     Whether a debit may be refunded by us today, so that its money is never returned twice.
 
@@ -205,13 +205,13 @@ def refund(attempt: Attempt, *, due_on: date, today: date, scheme: Scheme = "cor
         The verdict.
     """
     if attempt.dispute_stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}:
-        return Refund(False, "charged back")
+        return RefundAllowed(False, "charged back")
     if attempt.payment_stage == stages.REFUNDED:
-        return Refund(False, "refunded")
+        return RefundAllowed(False, "refunded")
     if attempt.state != "approved":
-        return Refund(False, "nothing to give")
+        return RefundAllowed(False, "nothing to give")
     last_on = exposure(due_on, scheme=scheme).return_on
     # A return that was won back has been through its window.
     if today <= last_on and attempt.dispute_stage == stages.UNDISPUTED:
-        return Refund(False, "return window", next_open(last_on + _DAY))
-    return Refund(True, "collected")
+        return RefundAllowed(False, "return window", next_open(last_on + _DAY))
+    return RefundAllowed(True, "collected")

@@ -35,9 +35,9 @@ Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Notif
 >>> sent = decode(b"unique_id=44177a21&signature=ab&status=chargebacked&event=chargeback", content_type=FORM)
 >>> record.event_key == identify(sent, account="default").key     # the same event
 True
->>> says_more(record, [CurrentStatus("applied", None, None)])
+>>> says_more(record, [RecordedStatus("applied", None, None)])
 False
->>> says_more(record, [CurrentStatus("contradicted", None, None)])   # contradicted then, true by now
+>>> says_more(record, [RecordedStatus("contradicted", None, None)])   # contradicted then, true by now
 True
 """
 
@@ -58,7 +58,7 @@ from tether_core.payments.attempt import Confirmation
 __all__ = [
     "DEBITS",
     "REFUNDS",
-    "CurrentStatus",
+    "RecordedStatus",
     "ReportRecord",
     "from_answer",
     "from_chargeback",
@@ -113,7 +113,7 @@ class ReportRecord(msgspec.Struct, frozen=True):
     happened_at: datetime | None
 
 
-class CurrentStatus(msgspec.Struct, frozen=True):
+class RecordedStatus(msgspec.Struct, frozen=True):
     """
     The codes and the outcome of an inbox row about the same event.
 
@@ -185,7 +185,7 @@ def from_chargeback(chargeback: Chargeback, *, account: str) -> ReportRecord | N
     return _fetched(fields, account=account, happened_at=None)
 
 
-def says_more(record: ReportRecord, current_status: Iterable[CurrentStatus]) -> bool:
+def says_more(record: ReportRecord, current_status: Iterable[RecordedStatus]) -> bool:
     """
     Whether a fetched record has anything that no row about the same event has.
 

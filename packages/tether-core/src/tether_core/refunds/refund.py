@@ -173,7 +173,7 @@ def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: date
         The verdict.
     """
     if kind == "refund":
-        refund = returns.refund(debit, due_on=settles_on(bank_day(submitted_at)), today=bank_day(now))
+        refund = returns.refund_allowed(debit, due_on=settles_on(bank_day(submitted_at)), today=bank_day(now))
         if refund.allowed and debit.unique_id is None:
             return Allowance(False, "known by no id")
         return Allowance(refund.allowed, refund.why, refund.from_on)

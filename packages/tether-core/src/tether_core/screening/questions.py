@@ -27,7 +27,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.payments.matches import CurrentStatus
+from tether_core.payments.matches import DebitStatus
 from tether_core.screening.verdicts import QUESTIONS, Subject
 from tether_core.spreadsheet.plan import Decision, Plan, Question
 
@@ -68,7 +68,7 @@ class RepeatGroup(msgspec.Struct, frozen=True):
     count: int
     amount_minor: int
     on: date | None = None
-    current_status: CurrentStatus | None = None
+    current_status: DebitStatus | None = None
     upload_id: int | None = None
 
 
@@ -156,7 +156,7 @@ _WITH: Final = {
     "reference_again": "with a reference that",
     "identity_unclear": "beside a debit that",
 }
-_BECAME: Final[dict[CurrentStatus, str]] = {
+_BECAME: Final[dict[DebitStatus, str]] = {
     "waiting": "was taken in, and is not billed yet,",
     "under_way": "was debited",
     "collected": "was collected",

@@ -49,7 +49,7 @@ from typing import Final, Literal
 import msgspec
 
 from tether_core.errors import InvalidRequest
-from tether_core.payments.matches import CurrentStatus, Match, MatchKind
+from tether_core.payments.matches import DebitStatus, Match, MatchKind
 from tether_core.payments.same_debit import WINDOW_DAYS
 
 __all__ = [
@@ -116,7 +116,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_default
     rule: str
     cause: str
     on: date | None = None
-    current_status: CurrentStatus | None = None
+    current_status: DebitStatus | None = None
     upload_id: int | None = None
 
 

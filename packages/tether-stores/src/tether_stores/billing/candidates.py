@@ -9,7 +9,7 @@ import msgspec
 from tether_core.billing.debit_request import Payer
 from tether_core.billing.eligibility import Candidate
 from tether_core.billing.overrides import Override, of_debtors
-from tether_core.billing.refunded_before import Refund
+from tether_core.billing.refunded_before import RefundedDebit
 from tether_core.blacklist import email_key, name_key
 from tether_core.payments.matches import EarlierDebit, elsewhere
 from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of
@@ -305,7 +305,9 @@ def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
     )
 
 
-def _refunds(rows: Sequence[Any], values: tuple[str | None, str | None, str | None]) -> Iterator[Refund]:
+def _refunds(
+    rows: Sequence[Any], values: tuple[str | None, str | None, str | None]
+) -> Iterator[RefundedDebit]:
     for attempt_id, kind, due_item, same_debtor, same_upload, days_ago, *others in rows:
         if same_debtor or compare(key_of(*values), key_of(*others)) != "different":
-            yield Refund(attempt_id, kind, due_item, same_debtor, bool(same_upload), days_ago)
+            yield RefundedDebit(attempt_id, kind, due_item, same_debtor, bool(same_upload), days_ago)

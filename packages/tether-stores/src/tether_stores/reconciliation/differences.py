@@ -30,11 +30,11 @@ from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "CHANGED_DEBITS",
+    "ApprovedRefund",
     "Changed",
     "DifferenceLine",
     "HeardDispute",
     "OpenLines",
-    "Refund",
     "Unresolved",
     "acknowledge",
     "advance",
@@ -185,7 +185,7 @@ class HeardDispute(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Refund(msgspec.Struct, frozen=True):
+class ApprovedRefund(msgspec.Struct, frozen=True):
     """
     A refund or void that our books call approved.
 
@@ -432,10 +432,10 @@ async def changed_at(conn: Connection, unique_ids: Sequence[str]) -> dict[str, C
 
 async def refunds_named(
     conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
-) -> list[Refund]:
+) -> list[ApprovedRefund]:
     """Our approved refunds and voids that some records of the gateway name."""
     given = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
-    return await fetch_all(conn, _SQL["refunds_named"], given, into=Refund)
+    return await fetch_all(conn, _SQL["refunds_named"], given, into=ApprovedRefund)
 
 
 async def begin_position(conn: Connection, name: str, *, position: int, now: datetime) -> None:

@@ -25,7 +25,7 @@ from tether_stores import audit, limits
 from tether_stores.billing import billing_runs
 from tether_stores.billing.billing_runs import Run
 from tether_stores.jobs.queue import wake
-from tether_stores.limits import CurrentStatus
+from tether_stores.limits import LimitStatus
 from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import Connection, connection, reading, transaction
 from tether_stores.recurring import collection_plans
@@ -117,7 +117,7 @@ class RunDetail(msgspec.Struct, frozen=True):
     steps: dict[str, DebitTotal]
     states: dict[str, DebitTotal]
     refusals: Refusals
-    gateway: CurrentStatus
+    gateway: LimitStatus
 
 
 class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,7 +182,7 @@ async def detail(state: State, run_id: Id) -> RunDetail:
         for sums, key in ((steps, some.step), (states, some.state)):
             so_far = sums.get(key, DebitTotal(0, 0))
             sums[key] = DebitTotal(so_far.count + some.count, so_far.amount_minor + some.amount_minor)
-    (account_limits,) = await limits.current_status(state.cache, [run.account])
+    (account_limits,) = await limits.limit_status(state.cache, [run.account])
     return RunDetail(response(run), steps, states, refused, account_limits)
 
 

@@ -23,7 +23,7 @@ from tether_web.http import sessions
 from tether_web.http.sessions import Caller
 
 __all__ = [
-    "Enrolment",
+    "NewFactor",
     "SignInFailed",
     "change_password",
     "check_code",
@@ -71,7 +71,7 @@ class TooManyTries(Unavailable):
         return f"Too many tries failed. Wait {self.retry_after_s} s and try again."
 
 
-class Enrolment(msgspec.Struct, frozen=True):
+class NewFactor(msgspec.Struct, frozen=True):
     """
     The result of a new second factor.
 
@@ -244,7 +244,7 @@ async def change_password(state: State, caller: Caller, *, old: str, new: str) -
     return new_token
 
 
-async def enrol(state: State, caller: Caller, *, secret: str, code: str, token: str) -> Enrolment:
+async def enrol(state: State, caller: Caller, *, secret: str, code: str, token: str) -> NewFactor:
     """
     Set up a second factor; the other sessions of the user end.
 
@@ -286,7 +286,7 @@ async def enrol(state: State, caller: Caller, *, secret: str, code: str, token: 
         await failures.clear(conn, user.name, address=caller.actor.address)
         if caller.step != "complete":
             await _complete(conn, after, now=now)
-    return Enrolment(new_token, codes)
+    return NewFactor(new_token, codes)
 
 
 async def replace_backup_codes(state: State, caller: Caller, *, code: str) -> list[str]:

@@ -27,7 +27,7 @@ from tether_core.jobs import FETCH_REPORTS
 from tether_core.reconciliation.completeness import LISTS, SCHEDULE, ListName, Rhythm
 from tether_core.reconciliation.report_records import (
     REFUNDS,
-    CurrentStatus,
+    RecordedStatus,
     ReportRecord,
     from_answer,
     from_chargeback,
@@ -332,16 +332,16 @@ async def take_in(
     return Taken(len(fresh), len(records) - len(fresh))
 
 
-def _current_status(row: StoredRow) -> CurrentStatus:
+def _current_status(row: StoredRow) -> RecordedStatus:
     error_code, reason_code = row.error_code, row.reason_code
     if error_code is None or reason_code is None:
         try:
             claim = decode(row.body, content_type=row.content_type)
         except Unreadable:
             # It was readable when it came, so the reader has changed since; the fetched record decides.
-            return CurrentStatus("failed", None, None)
+            return RecordedStatus("failed", None, None)
         error_code, reason_code = error_code or claim.error_code, reason_code or claim.reason_code
-    return CurrentStatus(row.outcome, error_code, reason_code)
+    return RecordedStatus(row.outcome, error_code, reason_code)
 
 
 async def _deferred(deps: InquiryDeps, reading: Reading, *, lease: datetime, why: str) -> None:
