@@ -41,13 +41,12 @@ from tether_web import (
     openapi,
     queues,
     stated_outcomes,
-    subscribers,
     vop,
 )
 from tether_web.accounts import credentials, gateway_accounts
 from tether_web.billing import orders, refusals, runs
 from tether_web.console import routes as console
-from tether_web.events import stream
+from tether_web.events import event_types, stream
 from tether_web.events.feed import Feed
 from tether_web.http import openapi_examples, problem_details
 from tether_web.http.auth import ApiKeys, KeyRing
@@ -63,8 +62,9 @@ from tether_web.notifications.inbox import Inbox
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
 from tether_web.people import api_keys, users
 from tether_web.reconciliation import completeness, differences
-from tether_web.recurring import collection_plans, mandates, pre_notifications, schedules
+from tether_web.recurring import collection_plans, enrolment, mandates, pre_notifications, schedules
 from tether_web.refunds import refunds, run_voids
+from tether_web.subscribers import deliveries, subscribers
 from tether_web.uploads import form, layout_answers, uploads
 
 __all__ = ["application", "create_app", "served"]
@@ -214,13 +214,16 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             webhook_events.ROUTER,
             replays.ROUTER,
             stream.ROUTER,
-            *subscribers.ROUTERS,
+            event_types.ROUTER,
+            subscribers.ROUTER,
+            *deliveries.ROUTERS,
             uploads.ROUTER,
             layout_answers.ROUTER,
             orders.ROUTER,
             *runs.ROUTERS,
             refusals.ROUTER,
             collection_plans.ROUTER,
+            enrolment.ROUTER,
             *schedules.ROUTERS,
             mandates.ROUTER,
             *pre_notifications.ROUTERS,

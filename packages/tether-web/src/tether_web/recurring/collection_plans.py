@@ -9,13 +9,11 @@ POST /api/collection-plans/{id}/pause          nothing of it is made, ordered or
 POST /api/collection-plans/{id}/resume         go on; due dates that passed are missed
 POST /api/collection-plans/{id}/end            end it with all its schedules
 GET  /api/collection-plans/{id}/forecast       what the next days are expected to collect
-POST /api/collection-plans/{id}/schedules      give the debtors of an upload a schedule each; dry_run shows who gets one
 GET  /api/collection-plans/{id}/schedules      its schedules, newest first
 GET  /api/collection-plans/{id}/due-items      its due items, newest first
 ```
 """
 
-from collections import Counter
 from datetime import date
 from typing import Annotated, Any, Final
 
@@ -25,23 +23,19 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core.audit import Action, facts
-from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.errors import InvalidRequest
 from tether_core.recurring import due_dates, schedule
 from tether_core.recurring.collection_plan import PlanOptions
 from tether_core.recurring.due_dates import FORECAST_DAYS_MAX, Expected
 from tether_core.recurring.due_item import DueItemState
-from tether_core.recurring.enrolment import require_dates
 from tether_core.recurring.schedule import ScheduleCause, ScheduleState
 from tether_core.target_calendar import bank_day
 from tether_stores import audit
 from tether_stores.accounts import gateway_accounts
-from tether_stores.billing import billing_runs
-from tether_stores.people.scopes import accounts_of
 from tether_stores.postgres import Connection, reading, transaction
-from tether_stores.recurring import changes, collection_plans, due_items, enrolment, schedules
+from tether_stores.recurring import changes, collection_plans, due_items, schedules
 from tether_stores.recurring.collection_plans import CollectionPlan
 from tether_stores.recurring.due_items import DueItem
-from tether_stores.recurring.enrolment import Enrolled
 from tether_stores.recurring.schedules import Schedule
 from tether_stores.telemetry import logger
 
@@ -53,15 +47,13 @@ from tether_web.http.pagination import (
     Limit,
     Page,
     decode_cursor,
-    encode_cursor,
     page,
 )
-from tether_web.http.parameters import BodyId, Id, printable
+from tether_web.http.parameters import Id, printable
 
 __all__ = [
+    "MISSING",
     "ROUTER",
-    "EnrolOrder",
-    "Enrolment",
     "Forecast",
     "PlanDetail",
     "PlanOrder",
@@ -71,10 +63,7 @@ __all__ = [
 
 
 _CHUNK: Final = 1_000
-# Debtors that one order looks at; the next order continues.
-_ENROL_MAX: Final = 10_000
-_SHOWN_MAX: Final = 200
-_MISSING: Final = "There is no such collection plan"
+MISSING: Final = "There is no such collection plan"
 
 _log = logger("recurring")
 
@@ -122,50 +111,6 @@ class WhyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-
-
-class EnrolOrder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """
-    An order to give debtors of an upload a schedule.
-
-    Attributes:
-        upload_id: The upload.
-        first_due_on: The first due date, today or later.
-        last_due_on: No due date after this; null for no end.
-        mandate_signed_on: When the debtors signed whose rows do not say it; null to leave such debtors out.
-        debtor_id: Only this debtor; null for all of the upload.
-        dry_run: Only show who would get a schedule.
-        cursor: `next` of the order before, to continue with the debtors after those.
-    """
-
-    upload_id: BodyId
-    first_due_on: date
-    last_due_on: date | None = None
-    mandate_signed_on: date | None = None
-    debtor_id: BodyId | None = None
-    dry_run: bool = False
-    cursor: Annotated[str, msgspec.Meta(max_length=100)] | None = None
-
-
-class Enrolment(msgspec.Struct, frozen=True):
-    """
-    What became of the debtors of an order.
-
-    Attributes:
-        dry_run: Whether nothing was stored.
-        enrolled: Debtors who got a schedule, or would get one.
-        amount_minor: Their money on each due date.
-        verdicts: All debtors that were looked at, by verdict.
-        debtors: The first of those who got none, with the reason; at most 200.
-        next: Give it as `cursor` to continue with the debtors after these; null for none.
-    """
-
-    dry_run: bool
-    enrolled: int
-    amount_minor: int
-    verdicts: dict[str, int]
-    debtors: list[Enrolled]
-    next: str | None
 
 
 class Forecast(msgspec.Struct, frozen=True):
@@ -319,83 +264,6 @@ async def forecast(
     )
 
 
-@post("/{collection_plan_id:int}/schedules", status_code=200, summary="Enrol debtors of an upload")
-async def enrol(
-    request: ApiRequest, state: State, collection_plan_id: Id, data: JSONBody[EnrolOrder]
-) -> Enrolment:
-    """
-    Give each debtor of an upload a schedule, and a mandate where there is none yet; at most 10,000 debtors an order.
-
-    The same order again gives nobody a second schedule. Debtors with a schedule are left out of billing runs.
-    """
-    now = state.clock()
-    require_dates(data.first_due_on, data.last_due_on, today=bank_day(now))
-    if data.mandate_signed_on is not None and data.mandate_signed_on > bank_day(now):
-        raise InvalidRequest("is in the future", field="mandate_signed_on")
-    after = decode_cursor(data.cursor) or 0
-    results = list[Enrolled]()
-    last: int | None = None
-    async with transaction(state.pool) as conn:
-        plan = await collection_plans.share(conn, collection_plan_id)
-        if plan is None:
-            raise NotFoundException(_MISSING)
-        if plan.state != "active":
-            raise IllegalStep("collection plan", state=plan.state, step="joined")
-        await _require_upload(conn, request, data.upload_id)
-        while len(results) < _ENROL_MAX:
-            applicants = await schedules.applicants(
-                conn, data.upload_id, after=after, limit=_CHUNK, debtor_id=data.debtor_id
-            )
-            if not applicants:
-                last = None
-                break
-            last = after = applicants[-1].id
-            if data.dry_run:
-                decided = await enrolment.judged(conn, applicants, plan, signed_on=data.mandate_signed_on)
-                results += [result for _, result, _ in decided]
-            else:
-                results += await enrolment.enrol(
-                    conn,
-                    applicants,
-                    plan,
-                    first_due_on=data.first_due_on,
-                    last_due_on=data.last_due_on,
-                    signed_on=data.mandate_signed_on,
-                    created_by=request.user,
-                    now=now,
-                )
-        if data.debtor_id is not None and not results:
-            raise InvalidRequest("the upload has no such debtor", field="debtor_id")
-        verdicts = Counter(result.verdict for result in results)
-        accepted = [result for result in results if result.verdict == "enrolled"]
-        amount_minor = sum(result.amount_minor for result in accepted)
-        if not data.dry_run:
-            await audit.record(
-                conn,
-                request.auth.actor,
-                "collection_plan.enrolled",
-                subject="collection_plan",
-                subject_id=plan.id,
-                after=facts(
-                    upload_id=data.upload_id,
-                    debtors=len(accepted),
-                    amount_minor=amount_minor,
-                    first_due_on=str(data.first_due_on),
-                ),
-                now=now,
-            )
-    if not data.dry_run:
-        _log.info("debtors enrolled", collection_plan_id=plan.id, debtors=len(accepted))
-    return Enrolment(
-        data.dry_run,
-        len(accepted),
-        amount_minor,
-        dict(verdicts),
-        [result for result in results if result.verdict != "enrolled"][:_SHOWN_MAX],
-        None if last is None else encode_cursor(last),
-    )
-
-
 @get(
     "/{collection_plan_id:int}/schedules",
     summary="List the schedules of a collection plan, newest first",
@@ -472,7 +340,7 @@ async def _change(
     async with transaction(state.pool) as conn:
         plan = await collection_plans.hold(conn, plan_id)
         if plan is None:
-            raise NotFoundException(_MISSING)
+            raise NotFoundException(MISSING)
         after = msgspec.structs.replace(
             plan, state=schedule.step(plan.state, cause, what="collection plan"), state_reason=reason
         )
@@ -499,7 +367,7 @@ async def _change(
 async def _plan(conn: Connection, plan_id: int) -> CollectionPlan:
     plan = await collection_plans.by_id(conn, plan_id)
     if plan is None:
-        raise NotFoundException(_MISSING)
+        raise NotFoundException(MISSING)
     return plan
 
 
@@ -512,20 +380,6 @@ async def _require_account(conn: Connection, request: ApiRequest, state: State, 
         raise InvalidRequest("this gateway account is not enabled", field="account")
 
 
-async def _require_upload(conn: Connection, request: ApiRequest, upload_id: int) -> None:
-    """Refuse an upload that is not read, and one of other accounts than the caller's."""
-    own = request.auth.accounts
-    found = await billing_runs.hold_upload(conn, upload_id)
-    if found is not None and own is not None:
-        of = await accounts_of(conn, "upload", upload_id)
-        found = found if of and of <= set(own) else None
-    if found is None:
-        raise InvalidRequest("there is no such upload", field="upload_id")
-    upload_state, dry_run = found
-    if dry_run or upload_state != "completed":
-        raise IllegalStep("upload", state="dry_run" if dry_run else upload_state, step="billed")
-
-
 ROUTER: Final = Router(
     "/api/collection-plans",
     route_handlers=[
@@ -536,7 +390,6 @@ ROUTER: Final = Router(
         resume,
         end,
         forecast,
-        enrol,
         schedules_of_plan,
         items_of_plan,
     ],
