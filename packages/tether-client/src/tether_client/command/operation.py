@@ -17,7 +17,7 @@ _QUEUES: Final = (
     ("workers", "workers"),
     ("per s", "handled_per_s"),
     ("paused by", "paused.paused_by"),
-    ("because", "paused.reason"),
+    ("reason", "paused.reason"),
 )
 _WORKERS: Final = (
     ("host", "host"),

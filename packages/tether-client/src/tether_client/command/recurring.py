@@ -37,7 +37,7 @@ _PLANS: Final = (
     ("id", "id"),
     ("name", "name"),
     ("state", "state"),
-    ("because", "state_reason"),
+    ("reason", "state_reason"),
     ("account", "account"),
     ("by", "created_by"),
     ("added", "created_at"),
@@ -45,7 +45,7 @@ _PLANS: Final = (
 _SCHEDULES: Final = (
     ("id", "id"),
     ("state", "state"),
-    ("because", "state_reason"),
+    ("reason", "state_reason"),
     ("debtor", "debtor_id"),
     ("mandate", "mandate_id"),
     ("amount", "amount_minor"),
@@ -56,7 +56,7 @@ _SCHEDULES: Final = (
 _DUE_ITEMS: Final = (
     ("id", "id"),
     ("state", "state"),
-    ("because", "reason"),
+    ("reason", "reason"),
     ("schedule", "schedule_id"),
     ("debtor", "debtor_id"),
     ("due", "due_on"),
@@ -358,7 +358,7 @@ def _mandate_text(found: MandateRow) -> str:
         "last used": found.last_used_on,
         "uses": found.uses,
         "ended": found.ended_at,
-        "because": found.ended_reason,
+        "reason": found.ended_reason,
     }
     lines = [f"mandate {found.id}  {shown(found.kind)}  {shown(found.state)}"]
     lines += [f"  {name}: {shown(value)}" for name, value in facts.items() if value is not None]
