@@ -182,7 +182,7 @@ async def test_refusals_are_released_by_a_person_with_a_reason(
             "insert into billing_run_counts (run_id, answered, refused, refused_at) values (%s, 30, 25, now())",
             [run_id],
         )
-        for reason, status in (("", 400), ("   ", 422), ("a\nb", 422), ("x" * 501, 400)):
+        for reason, status in (("", 400), ("   ", 422), ("a\x07b", 422), ("x" * 501, 400)):
             assert (await api.post(at, json={"reason": reason})).status_code == status
         assert conn.execute("select released_at from billing_run_counts").fetchone() == (None,)
         (released,) = (await api.post(at, json={"reason": "The terminal was wrong"})).json()
@@ -280,11 +280,11 @@ async def test_strange_bodies_get_a_sentence_and_change_nothing(
     assert states == ([] if action == "order" else ["planning" if answer.status_code >= 400 else "paused"])
 
 
-@pytest.mark.parametrize("reason", ["\x00", "line\nbreak", "\x1b[2J", "x" * 501, ""])
+@pytest.mark.parametrize("reason", ["\x00", "\x1b[2J", "x" * 501, "", "  "])
 async def test_reasons_that_cannot_be_shown_are_refused(
     api: httpx.AsyncClient, upload: Upload, reason: str
 ) -> None:
-    """A NUL fails in the database, and a line break or an escape sequence spoils the status that people read."""
+    """A NUL fails in the database, an escape sequence spoils the status that people read, and blanks say nothing."""
     run = (await api.post(f"/api/uploads/{upload(*owed(1))}/billing", json={})).json()
     answer = await api.post(f"/api/billing-runs/{run['id']}/pause", json={"reason": reason})
     assert answer.status_code in {400, 422}, answer.text

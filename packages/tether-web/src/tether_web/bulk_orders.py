@@ -19,7 +19,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core.audit import facts
 from tether_core.bulk_orders import PERMISSIONS, BulkAction, Filter, account_of, filters_of
-from tether_core.errors import IllegalStep, InvalidRequest, Unavailable
+from tether_core.errors import IllegalStep, Unavailable
 from tether_core.jobs import BULK
 from tether_stores import audit, bulk_orders
 from tether_stores.accounts import gateway_accounts
@@ -40,7 +40,7 @@ from tether_web.http.pagination import (
     encode_timed_cursor,
     page,
 )
-from tether_web.http.parameters import Id, printable
+from tether_web.http.parameters import Id, reason_of
 from tether_web.http.permissions import require_role
 from tether_web.http.scopes import require_account
 from tether_web.order_keys import KeyHeader
@@ -120,9 +120,7 @@ async def order(
     if data.dry_run:
         async with reading(state.pool) as conn:
             return Response(await _preview(conn, data.action, filters, state=state), status_code=200)
-    reason = printable(" ".join(data.reason.split()), field="reason")
-    if not reason:
-        raise InvalidRequest("say why; it is stored with the order", field="reason")
+    reason = reason_of(data.reason)
     key = await order_keys.read(request)
     async with transaction(state.pool) as conn:
         if (before := await order_keys.find(conn, key)) is not None:

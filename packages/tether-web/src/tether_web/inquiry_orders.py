@@ -12,7 +12,6 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core.audit import facts
-from tether_core.errors import InvalidRequest
 from tether_core.inquiry_orders import Inquired, Scope
 from tether_stores import audit, inquiry_orders
 from tether_stores.inquiry_orders import InquiredAttempt, InquiryOrder
@@ -22,7 +21,7 @@ from tether_stores.telemetry import logger
 from tether_web import order_keys
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import Id, printable
+from tether_web.http.parameters import Id, reason_of
 from tether_web.order_keys import KeyHeader
 
 __all__ = ["ROUTERS", "Inquiry"]
@@ -112,9 +111,7 @@ async def attempts(
 async def _order(
     request: ApiRequest, state: State, scope: Scope, subject_id: int, data: Inquiry
 ) -> Response[InquiryOrder]:
-    reason = printable(" ".join(data.reason.split()), field="reason")
-    if not reason:
-        raise InvalidRequest("say why; it is stored with the order", field="reason")
+    reason = reason_of(data.reason)
     now = state.clock()
     key = await order_keys.read(request)
     async with transaction(state.pool) as conn:

@@ -25,7 +25,7 @@ from litestar.datastructures import State
 from litestar.params import JSONBody, PathParameter
 from prometheus_client import Gauge
 from tether_core.audit import facts
-from tether_core.errors import InvalidRequest, Unavailable
+from tether_core.errors import Unavailable
 from tether_core.jobs import Queue
 from tether_stores import audit, queues, store_status, workers
 from tether_stores.jobs import queue as wake_up_queue
@@ -36,7 +36,7 @@ from tether_stores.telemetry import logger
 from tether_stores.workers import Restart, Supervisor, Worker
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import reason_of
 
 __all__ = [
     "OBSERVED",
@@ -179,7 +179,7 @@ async def listed(state: State) -> list[ListedQueue]:
 @post("/{name:str}/pause", status_code=200, summary="Pause a queue on all nodes")
 async def pause(request: ApiRequest, state: State, name: Name, data: JSONBody[PauseBody]) -> Pause:
     """Workers begin nothing more of it within seconds; what is in progress ends."""
-    queue, reason = queues.named(name), _reason(data.reason)
+    queue, reason = queues.named(name), reason_of(data.reason)
     async with transaction(state.pool) as conn:
         now = state.clock()
         made = await queues.pause(conn, queue, paused_by=request.user, reason=reason, now=now)
@@ -212,7 +212,7 @@ async def resume(request: ApiRequest, state: State, name: Name) -> Pause:
 @post("/{name:str}/retry", status_code=200, summary="Try again now what waits for its next try")
 async def retry(request: ApiRequest, state: State, name: Name, data: JSONBody[WhyBody]) -> Retried:
     """Up to 10,000 rows of a kind, parked notifications among them. A debit is never submitted again by this."""
-    queue, reason = queues.named(name), _reason(data.reason)
+    queue, reason = queues.named(name), reason_of(data.reason)
     async with transaction(state.pool) as conn:
         now = state.clock()
         done = await queues.retry(conn, queue, now=now)
@@ -233,7 +233,7 @@ async def retry(request: ApiRequest, state: State, name: Name, data: JSONBody[Wh
 @post("/{name:str}/clear", status_code=200, summary="Remove the wake-ups of a queue; no work is lost")
 async def clear(request: ApiRequest, state: State, name: Name, data: JSONBody[WhyBody]) -> Cleared:
     """Rows in Postgres hold the work, and workers look for due rows every second or so. 503 where Redis is away."""
-    queue, reason = queues.named(name), _reason(data.reason)
+    queue, reason = queues.named(name), reason_of(data.reason)
     async with transaction(state.pool) as conn:
         now = state.clock()
         rows = (await queues.backlogs(conn, now=now))[queue].rows
@@ -266,7 +266,7 @@ async def processes(state: State) -> Workers:
 @post("/restart", status_code=200, summary="Restart all workers")
 async def restart(request: ApiRequest, state: State, data: JSONBody[WhyBody]) -> RestartResponse:
     """What is in progress ends first. A supervisor replaces its workers one after the other; it is not restarted itself."""
-    reason = _reason(data.reason)
+    reason = reason_of(data.reason)
     async with transaction(state.pool) as conn:
         now = state.clock()
         made: Restart = await workers.order_restart(conn, ordered_by=request.user, reason=reason, now=now)
@@ -295,13 +295,6 @@ async def stores(state: State) -> StoreStatus:
     with contextlib.suppress(Unavailable):
         in_redis = await store_status.of_redis(state.cache)
     return StoreStatus(in_postgres, in_redis, state.clock())
-
-
-def _reason(text: str) -> str:
-    reason = printable(" ".join(text.split()), field="reason")
-    if not reason:
-        raise InvalidRequest("say why; it is stored", field="reason")
-    return reason
 
 
 async def observe(state: State) -> None:

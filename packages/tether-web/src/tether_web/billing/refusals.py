@@ -10,7 +10,6 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.billing import auto_pause
-from tether_core.errors import InvalidRequest
 from tether_stores import audit
 from tether_stores.billing import billing_runs
 from tether_stores.payments import billing_run_counts
@@ -18,7 +17,7 @@ from tether_stores.postgres import transaction
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import Id, printable
+from tether_web.http.parameters import Id, reason_of
 
 __all__ = ["ROUTER", "Refusals", "refusals"]
 
@@ -68,9 +67,7 @@ async def release(
     request: ApiRequest, state: State, upload_id: Id, data: JSONBody[ReleaseRequest]
 ) -> list[Refusals]:
     """The counts of refusals restart; a paused run continues when it is resumed. Returns the runs that had refusals."""
-    reason = printable(data.reason, field="reason")
-    if not reason.strip():
-        raise InvalidRequest("say why; it is stored with the runs", field="reason")
+    reason = reason_of(data.reason)
     async with transaction(state.pool) as conn:
         if await billing_runs.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")

@@ -35,7 +35,7 @@ from tether_web.billing.refusals import Refusals, refusals
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
-from tether_web.http.parameters import BIGINT_MAX, Id, printable
+from tether_web.http.parameters import BIGINT_MAX, Id, reason_of
 
 __all__ = ["ROUTERS", "DebitTotal", "RunDetail", "RunResponse", "response", "wake_worker"]
 
@@ -189,7 +189,7 @@ async def detail(state: State, run_id: Id) -> RunDetail:
 @post("/{run_id:int}/pause", status_code=200, summary="Pause a run")
 async def pause(request: ApiRequest, state: State, run_id: Id, data: JSONBody[PauseRequest]) -> RunResponse:
     """After the response no further submission of the run begins; those in flight end normally."""
-    reason = printable(data.reason, field="reason")
+    reason = reason_of(data.reason)
 
     def paused(run: Run) -> dict[str, Any]:
         return {"pause_reason": reason, "paused_from": run.state}

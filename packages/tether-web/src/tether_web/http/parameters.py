@@ -15,6 +15,8 @@ filter would otherwise return everything.
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: note: Remove the characters that cannot be printed.
+>>> reason_of(" the wrong\n list ")
+'the wrong list'
 """
 
 import re
@@ -40,6 +42,7 @@ __all__ = [
     "choices_of",
     "named",
     "printable",
+    "reason_of",
     "sentence",
 ]
 
@@ -139,6 +142,19 @@ def printable(text: str, *, field: str) -> str:
     if not text.isprintable():
         raise InvalidRequest("remove the characters that cannot be printed", field=field)
     return text
+
+
+def reason_of(text: str) -> str:
+    """
+    The reason that a person must give for an action, on one line.
+
+    Raises:
+        InvalidRequest: when it is empty, or contains characters that cannot be printed.
+    """
+    reason = printable(" ".join(text.split()), field="reason")
+    if not reason:
+        raise InvalidRequest("say why; it is stored", field="reason")
+    return reason
 
 
 def aware(at: datetime | None, *, field: str) -> datetime | None:

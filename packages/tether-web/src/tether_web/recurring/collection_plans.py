@@ -49,7 +49,7 @@ from tether_web.http.pagination import (
     decode_cursor,
     page,
 )
-from tether_web.http.parameters import Id, printable
+from tether_web.http.parameters import Id, printable, reason_of
 
 __all__ = [
     "MISSING",
@@ -58,7 +58,6 @@ __all__ = [
     "PlanDetail",
     "PlanOrder",
     "WhyRequest",
-    "why",
 ]
 
 
@@ -212,7 +211,7 @@ async def pause(
     request: ApiRequest, state: State, collection_plan_id: Id, data: JSONBody[WhyRequest]
 ) -> CollectionPlan:
     """After the response nothing of the plan is made, ordered or submitted."""
-    return await _change(request, state, collection_plan_id, "paused", reason=why(data))
+    return await _change(request, state, collection_plan_id, "paused", reason=reason_of(data.reason))
 
 
 @post("/{collection_plan_id:int}/resume", status_code=200, summary="Resume a collection plan")
@@ -228,7 +227,7 @@ async def end(
     request: ApiRequest, state: State, collection_plan_id: Id, data: JSONBody[WhyRequest]
 ) -> CollectionPlan:
     """Open due items are waived. Debits that were submitted continue to their outcome."""
-    return await _change(request, state, collection_plan_id, "ended", reason=why(data))
+    return await _change(request, state, collection_plan_id, "ended", reason=reason_of(data.reason))
 
 
 @get("/{collection_plan_id:int}/forecast", summary="What the next days are expected to collect")
@@ -316,14 +315,6 @@ async def items_of_plan(
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 
     return await in_form(form, load, row=DueItem, name="due items", cursor=cursor, limit=limit)
-
-
-def why(data: WhyRequest) -> str:
-    """The reason of a request, on one line; raises InvalidRequest for an empty one."""
-    reason = printable(" ".join(data.reason.split()), field="reason")
-    if not reason:
-        raise InvalidRequest("say why; it is stored", field="reason")
-    return reason
 
 
 _ACTIONS: Final[dict[ScheduleCause, Action]] = {

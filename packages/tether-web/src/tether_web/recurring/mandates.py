@@ -34,8 +34,8 @@ from tether_stores.telemetry import logger
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
-from tether_web.http.parameters import BodyId, Id, printable
-from tether_web.recurring.collection_plans import WhyRequest, why
+from tether_web.http.parameters import BodyId, Id, printable, reason_of
+from tether_web.recurring.collection_plans import WhyRequest
 
 __all__ = ["ROUTER", "AmendRequest", "MandateOrder"]
 
@@ -151,7 +151,7 @@ async def amend(
     request: ApiRequest, state: State, mandate_id: Id, data: JSONBody[AmendRequest]
 ) -> MandateRow:
     """After an edit of the debtor's account: the debtor has signed for the new one. Resume its schedules then."""
-    reason, now = why(WhyRequest(data.reason)), state.clock()
+    reason, now = reason_of(data.reason), state.clock()
     if data.signed_on > bank_day(now):
         raise InvalidRequest("is in the future", field="signed_on")
     async with transaction(state.pool) as conn:
@@ -183,7 +183,7 @@ async def amend(
 @post("/{mandate_id:int}/cancel", status_code=200, summary="Cancel a mandate, and end its schedules")
 async def cancel(request: ApiRequest, state: State, mandate_id: Id, data: JSONBody[WhyRequest]) -> MandateRow:
     """No debit is submitted with it after the response; those in flight end normally."""
-    reason, now = why(data), state.clock()
+    reason, now = reason_of(data.reason), state.clock()
     async with transaction(state.pool) as conn:
         row = await mandates.hold(conn, mandate_id)
         if row is None:

@@ -34,8 +34,8 @@ from tether_stores.recurring.schedules import Schedule
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import Id
-from tether_web.recurring.collection_plans import WhyRequest, why
+from tether_web.http.parameters import Id, reason_of
+from tether_web.recurring.collection_plans import WhyRequest
 
 __all__ = ["ROUTERS", "ScheduleDetail"]
 
@@ -76,7 +76,7 @@ async def detail(state: State, schedule_id: Id) -> ScheduleDetail:
 @post("/{schedule_id:int}/pause", status_code=200, summary="Pause a schedule")
 async def pause(request: ApiRequest, state: State, schedule_id: Id, data: JSONBody[WhyRequest]) -> Schedule:
     """After the response nothing of the schedule is made, ordered or submitted."""
-    return await _change(request, state, schedule_id, "paused", reason=why(data))
+    return await _change(request, state, schedule_id, "paused", reason=reason_of(data.reason))
 
 
 @post("/{schedule_id:int}/resume", status_code=200, summary="Resume a schedule")
@@ -88,13 +88,13 @@ async def resume(request: ApiRequest, state: State, schedule_id: Id) -> Schedule
 @post("/{schedule_id:int}/end", status_code=200, summary="End a schedule")
 async def end(request: ApiRequest, state: State, schedule_id: Id, data: JSONBody[WhyRequest]) -> Schedule:
     """Open due items are waived. A debit that was submitted continues to its outcome."""
-    return await _change(request, state, schedule_id, "ended", reason=why(data))
+    return await _change(request, state, schedule_id, "ended", reason=reason_of(data.reason))
 
 
 @post("/{due_item_id:int}/recover", status_code=200, summary="Collect a missed due item")
 async def recover(request: ApiRequest, state: State, due_item_id: Id, data: JSONBody[WhyRequest]) -> DueItem:
     """It is ordered on the next TARGET day, or once its pre-notification was given in time."""
-    reason, now = why(data), state.clock()
+    reason, now = reason_of(data.reason), state.clock()
     async with transaction(state.pool) as conn:
         before, plan = await _item(conn, due_item_id)
         await changes.recover_item(
@@ -106,7 +106,7 @@ async def recover(request: ApiRequest, state: State, due_item_id: Id, data: JSON
 @post("/{due_item_id:int}/waive", status_code=200, summary="Do not collect an open due item")
 async def waive(request: ApiRequest, state: State, due_item_id: Id, data: JSONBody[WhyRequest]) -> DueItem:
     """Its schedule continues with the next due date."""
-    reason, now = why(data), state.clock()
+    reason, now = reason_of(data.reason), state.clock()
     async with transaction(state.pool) as conn:
         before, _ = await _item(conn, due_item_id)
         await changes.waive_items(conn, [before], reason="waived", now=now)

@@ -14,7 +14,7 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core.audit import facts
-from tether_core.errors import InvalidRequest, Unavailable
+from tether_core.errors import Unavailable
 from tether_core.holds import refund_hold
 from tether_core.jobs import VOID_RUNS
 from tether_core.refunds.run_voids import VOID_REFUSALS, VoidRefusalCode, judge, require_voidable
@@ -31,7 +31,7 @@ from tether_web import order_keys
 from tether_web.billing.runs import DebitTotal
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import Id, printable
+from tether_web.http.parameters import Id, printable, reason_of
 from tether_web.order_keys import KeyHeader
 from tether_web.refunds.refunds import require_account
 
@@ -123,9 +123,7 @@ async def void(
     While an order for the run is active, a repeated order returns the active one. Only debits submitted today can be
     voided; the others are listed with the reason.
     """
-    reason = printable(" ".join(data.reason.split()), field="reason")
-    if not reason:
-        raise InvalidRequest("say why; it is stored with the order", field="reason")
+    reason = reason_of(data.reason)
     usage = printable(data.usage, field="usage")
     now = state.clock()
     key = await order_keys.read(request)

@@ -50,7 +50,7 @@ from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import byte_range, disposition, matches
 from tether_web.http.multipart import Received, receive
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import Id, printable
+from tether_web.http.parameters import Id, reason_of
 from tether_web.uploads import problems as uploads_problems
 from tether_web.uploads.form import AnswersBody, flag, json_part, read_answers, word_lists
 
@@ -391,9 +391,7 @@ async def withdraw(
 
     Refused with 409 once any debit of it was, or may have been, submitted. A second withdrawal changes nothing.
     """
-    reason = printable(" ".join(reason.split()), field="reason")
-    if not reason:
-        raise InvalidRequest("say why the upload is withdrawn", field="reason")
+    reason = reason_of(reason)
     now = state.clock()
     async with transaction(state.pool) as conn:
         done = await withdrawals.withdraw(
