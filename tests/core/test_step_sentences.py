@@ -16,8 +16,8 @@ from tether_core.errors import ConflictingContent, IllegalStep, InvalidIban, Mon
 from tether_core.notifications import inbox
 from tether_core.payments import attempt, returns, submission
 from tether_core.recurring import due_item, mandate, pre_notification, schedule
-from tether_core.refunds import refund, run_voids
-from tether_core.refunds.refund import Allowance, RefundKind
+from tether_core.refunds import allowance, refund, run_voids
+from tether_core.refunds.allowance import Allowance, RefundKind
 from tether_core.subscribers import delivery, subscriber
 from tether_core.uploads import problems, upload, withdrawal
 
@@ -115,14 +115,14 @@ def test_a_subject_nobody_knows_is_a_sentence_too() -> None:
 @pytest.mark.parametrize("kind", get_args(RefundKind))
 def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: RefundKind) -> None:
     """A person who is refused money back, for a customer on the telephone, must know when it is possible."""
-    source = inspect.getsource(refund._judge_void if kind == "void" else refund.judge)
+    source = inspect.getsource(allowance._judge_void if kind == "void" else allowance.judge)
     whys = set(re.findall(r'Allowance\((?:True|False), "([^"]+)"\)', source))
     if kind == "refund":
         whys |= set(get_args(inspect.get_annotations(returns.RefundAllowed, eval_str=True)["why"]))
     assert len(whys) > 4
     for why in whys:
         allowed = why in {"collected", "sent today"}
-        text = refund.sentence(
+        text = allowance.sentence(
             kind, Allowance(allowed, why, date(2026, 12, 8) if why == "return window" else None)
         )
         assert is_sentence(text), text
@@ -132,7 +132,7 @@ def test_every_verdict_on_a_refund_or_void_is_a_sentence(kind: RefundKind) -> No
 def test_a_refund_within_the_return_window_says_from_when() -> None:
     """The day is what the person needs."""
     verdict = Allowance(False, "return window", date(2026, 12, 8))
-    assert refund.sentence("refund", verdict) == (
+    assert allowance.sentence("refund", verdict) == (
         "This attempt cannot be refunded before 2026-12-08: the bank may still return it."
     )
 

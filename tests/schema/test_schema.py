@@ -26,7 +26,7 @@ from tether_core.payments import attempt, returns, stages
 from tether_core.people import roles, sign_in
 from tether_core.reconciliation import completeness, differences, gateway_refunds
 from tether_core.recurring import due_item, mandate, pre_notification, schedule, series
-from tether_core.refunds import refund, run_voids
+from tether_core.refunds import allowance, refund, run_voids
 from tether_core.retention import periods
 from tether_core.screening import questions, verdicts
 from tether_core.spreadsheet import outcomes
@@ -122,9 +122,9 @@ KNOWN: dict[str, set[Any]] = {
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
     "forgiven_disputes_dispute_stage_known": {stages.CHARGEBACKED, stages.LOST_AGAIN},
     "gateway_accounts_characters_known": set(get_args(sepa_text.Characters)),
-    "gateway_refunds_kind_known": set(get_args(refund.RefundKind)),
+    "gateway_refunds_kind_known": set(get_args(allowance.RefundKind)),
     "gateway_refunds_state_known": set(get_args(gateway_refunds.GatewayRefundState)),
-    "refunds_kind_known": set(get_args(refund.RefundKind)),
+    "refunds_kind_known": set(get_args(allowance.RefundKind)),
     "refunds_payment_stage_known": set(attempt.PAYMENT_STAGES),
     "refunds_state_known": set(get_args(refund.RefundState)),
     "imported_attempts_dispute_stage_known": set(attempt.DISPUTE_STAGES),

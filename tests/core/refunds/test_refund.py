@@ -16,8 +16,9 @@ from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Policy
 from tether_core.payments.not_found import Inquiry
 from tether_core.payments.submission import Rules, Submission
-from tether_core.refunds import refund
-from tether_core.refunds.refund import Outcome, Refund, RefundKind
+from tether_core.refunds import allowance, refund
+from tether_core.refunds.allowance import RefundKind
+from tether_core.refunds.refund import Outcome, Refund
 from tether_sandbox.histories import EPOCH, Clocks, Places
 
 from tests.support.clock import NOON
@@ -78,22 +79,22 @@ def _notification(item: Refund, status: str, **fields: str) -> Notification:
 )
 def test_what_may_be_voided(payment: int, dispute: int, why: str) -> None:
     """A void of what is charged back pays twice; one of unknown outcome cancels nobody knows what."""
-    verdict = refund.judge("void", _debit(payment, dispute), submitted_at=NOON, now=NOON)
+    verdict = allowance.judge("void", _debit(payment, dispute), submitted_at=NOON, now=NOON)
     assert (verdict.allowed, verdict.why) == (why == "sent today", why)
 
 
 def test_a_void_is_for_today_only() -> None:
     """The next day the debit is with the banks; a person would believe it was stopped."""
     midnight = NOON.replace(hour=23)  # of the banks, an hour before that of UTC in winter
-    assert refund.judge("void", _debit(), submitted_at=NOON, now=midnight - timedelta(seconds=1)).allowed
-    assert refund.judge("void", _debit(), submitted_at=NOON, now=midnight).why == "sent on an earlier day"
+    assert allowance.judge("void", _debit(), submitted_at=NOON, now=midnight - timedelta(seconds=1)).allowed
+    assert allowance.judge("void", _debit(), submitted_at=NOON, now=midnight).why == "sent on an earlier day"
 
 
 @pytest.mark.parametrize("kind", ["refund", "void"])
 def test_what_the_gateway_never_named_cannot_be_refunded(kind: RefundKind) -> None:
     """The request refers to the gateway's id; without one it would fail inside the worker."""
     now = LATER if kind == "refund" else NOON
-    assert not refund.judge(kind, _debit(unique_id=None), submitted_at=NOON, now=now).allowed
+    assert not allowance.judge(kind, _debit(unique_id=None), submitted_at=NOON, now=now).allowed
 
 
 def test_ids_tell_orders_apart_and_are_the_same_tomorrow() -> None:
@@ -304,7 +305,7 @@ class World:
 
     def order(self) -> None:
         stands = any(item.order.attempt.state in refund.ACTIVE for item in self.orders)
-        if not stands and refund.judge("refund", self.debit, submitted_at=NOON, now=self.now).allowed:
+        if not stands and allowance.judge("refund", self.debit, submitted_at=NOON, now=self.now).allowed:
             number = len(self.orders) + 1
             own_id = refund.transaction_id("refund", self.debit, number=number)
             submission = Submission(Attempt(number, "default", own_id, None, 1000, "EUR"), submit_at=self.now)

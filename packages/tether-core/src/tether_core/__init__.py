@@ -26,7 +26,7 @@ A folder is one subject, and the subject has this name in every package:
 | `holds` | unprocessed notifications that block refunds and debits | in the module |
 | `blacklist` | return reasons, and what they mean for the next debit | in the module |
 | `recurring` | mandates, collection plans, schedules, due items, pre-notifications | in the modules |
-| `refunds` | refunds and voids | in the module |
+| `refunds` | refunds and voids: when one is allowed, how it is submitted once | in the modules |
 | `figures` | collected, returned, net, the return rate, exposure | in the module |
 | `reconciliation` | status inquiries, reports, completeness, differences | in the modules |
 | `replays` | what processing a notification again would change | in the module |

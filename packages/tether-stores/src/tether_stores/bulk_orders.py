@@ -19,7 +19,7 @@ from tether_core.bulk_orders import (
 )
 from tether_core.holds import refund_hold
 from tether_core.payments.filters import led_by
-from tether_core.refunds import refund, run_voids
+from tether_core.refunds import allowance, run_voids
 from tether_core.uploads.withdrawal import NotWithdrawable
 
 from tether_stores import blacklist, holds
@@ -298,12 +298,12 @@ async def _judged_debits(
             )
             refusal = None if no is None else BulkRefusal(no.code, no.text)
         else:
-            verdict = refund.judge("refund", debit, submitted_at=row["debited_at"], now=now)
+            verdict = allowance.judge("refund", debit, submitted_at=row["debited_at"], now=now)
             refusal = None
             if row["ordered"] is not None:
                 refusal = BulkRefusal("void_ordered", "A void of it is ordered already.")
             elif not verdict.allowed:
-                refusal = BulkRefusal(verdict.why.replace(" ", "_"), refund.sentence("refund", verdict))
+                refusal = BulkRefusal(verdict.why.replace(" ", "_"), allowance.sentence("refund", verdict))
             elif hold is not None:
                 refusal = BulkRefusal("held", hold.sentence)
         if refusal is None and action != "inquire" and debit.account not in accounts:

@@ -43,7 +43,7 @@ from tether_core.payments.attempt import Attempt
 from tether_core.reconciliation.comparison import amount_named
 from tether_core.reconciliation.differences import Difference
 from tether_core.reconciliation.report_records import REFUNDS
-from tether_core.refunds.refund import RefundKind
+from tether_core.refunds.allowance import RefundKind
 
 __all__ = [
     "Effect",

@@ -6,34 +6,19 @@ after the gateway has taken it, and a second call would pay twice. So it is subm
 a row with its own deterministic `transaction_id` is committed first, a lost response leaves it `unknown`, and only the gateway's own
 record changes that. The `attempt` of its `Submission` is the order itself; the debit is kept beside it.
 
-| the debit is | a void is |
-|---|---|
-| not submitted, being submitted, or its outcome unknown | refused: it is not known what there is to cancel |
-| declined or in error | refused: there is nothing to cancel |
-| voided or refunded | refused: it was refunded |
-| charged back, or in a dispute | refused: the bank returned it |
-| under way or approved, submitted on an earlier day | refused: it has gone to the banks; a refund is possible later |
-| under way or approved, submitted today (UTC) | allowed |
-
-`tether_core.payments.returns` says when a refund is allowed. Both are judged twice: when a person orders them, and again before
-the submission. An order that the gateway approved moves the debit to `refunded` or `voided`; a chargeback
-after that makes the debit `refunded_and_charged_back`, which is announced and listed for a person.
+`tether_core.refunds.allowance` says whether a debit may be refunded or voided: when a person orders it, and again before the submission.
+An order that the gateway approved moves the debit to `refunded` or `voided`; a chargeback after that makes the debit `refunded_and_charged_back`, which is announced and listed for a person.
 
 A debit has at most one active order. Failed orders are kept, and the next one has another number. An order that the gateway rejects,
 because of the merchant configuration or because the state of the debit has changed, ends as `error`: the person who ordered it corrects
 the cause and orders it again.
 
-Source: Genesis API documentation v60.1, SDD Refund (of an approved debit, as a whole by default), Void (on the same day,
-before the debit goes to the banks), Errors 4xx (workflow: about the payment that is referred to).
+Source: Genesis API documentation v60.1, SDD Refund, Void, Errors 4xx (workflow: about the payment that is referred to).
 
 >>> from datetime import UTC
 >>> from tether_core.emp.responses import read_answer
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=stages.APPROVED)
->>> judge("void", debit, submitted_at=noon, now=noon).allowed
-True
->>> judge("refund", debit, submitted_at=noon, now=noon)
-Allowance(allowed=False, why='return window', from_on=datetime.date(2026, 3, 11))
 >>> own_id = transaction_id("void", debit, number=1)
 >>> order = Submission(Attempt(1, "default", own_id, None, 1000, "EUR"), submit_at=noon)
 >>> sent = claim(Refund("void", debit, order, noon), now=noon, identity="a1").order
@@ -43,7 +28,7 @@ Allowance(allowed=False, why='return window', from_on=datetime.date(2026, 3, 11)
 ('approved', 'voided')
 """
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -61,39 +46,33 @@ from tether_core.events import (
     RefundStatusChanged,
 )
 from tether_core.holds import Hold
-from tether_core.payments import attempt, returns, stages, submission, transaction_ids
+from tether_core.payments import attempt, stages, submission, transaction_ids
 from tether_core.payments.attempt import Attempt, Confirmation, Decision, Policy
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import Inquiry
-from tether_core.payments.returns import settles_on
 from tether_core.payments.submission import Rules, Submission
-from tether_core.target_calendar import bank_day
+from tether_core.refunds.allowance import RefundKind, judge, sentence
 
 __all__ = [
     "ACTIVE",
     "DEFERRED",
-    "Allowance",
     "Outcome",
     "Refund",
-    "RefundKind",
     "RefundState",
     "claim",
     "decide",
     "expire",
     "hear",
-    "judge",
     "later_ids",
     "lose_history",
     "record",
     "resolve",
-    "sentence",
     "transaction_id",
 ]
 
 # An order that is not submitted yet, because of what was heard of its debit (`tether_core.holds`).
 DEFERRED: Final = "being confirmed"
 
-RefundKind = Literal["refund", "void"]
 RefundState = Literal["pending", "unknown", "approved", "declined", "error", "voided", "refunded"]
 
 # In these states an order keeps others about the same debit away.
@@ -104,21 +83,6 @@ _RULES: Final = Rules()
 _POLICY: Final = Policy()
 # Where an approved order takes the debit.
 _LEADS_TO: Final[dict[RefundKind, int]] = {"refund": stages.REFUNDED, "void": stages.VOIDED}
-
-
-class Allowance(msgspec.Struct, frozen=True):
-    """
-    Whether a debit may be refunded now.
-
-    Attributes:
-        allowed: Whether it may.
-        why: "collected" or "sent today" it may; else why not, a key of `sentence`.
-        from_on: The first day on which it may, where only time is missing; else `None`.
-    """
-
-    allowed: bool
-    why: str
-    from_on: date | None = None
 
 
 class Refund(msgspec.Struct, frozen=True):
@@ -157,90 +121,6 @@ class Outcome(msgspec.Struct, frozen=True):
     events: tuple[Event, ...] = ()
     again_at: datetime | None = None
     not_submitted_reason: str | None = None
-
-
-def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: datetime) -> Allowance:
-    """
-    Whether a debit may be refunded.
-
-    Args:
-        kind: How.
-        debit: What.
-        submitted_at: When the debit was sent.
-        now: The current time.
-
-    Returns:
-        The verdict.
-    """
-    if kind == "refund":
-        refund = returns.refund_allowed(debit, due_on=settles_on(bank_day(submitted_at)), today=bank_day(now))
-        if refund.allowed and debit.unique_id is None:
-            return Allowance(False, "known by no id")
-        return Allowance(refund.allowed, refund.why, refund.from_on)
-    return _judge_void(debit, submitted_at=submitted_at, now=now)
-
-
-def _judge_void(debit: Attempt, *, submitted_at: datetime, now: datetime) -> Allowance:
-    if debit.dispute_stage != stages.UNDISPUTED:
-        return Allowance(False, "charged back")
-    if debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
-        return Allowance(False, "refunded")
-    if debit.payment_stage in {stages.ERROR, stages.DECLINED}:
-        return Allowance(False, "nothing to give")
-    if debit.payment_stage not in {stages.IN_PROGRESS, stages.APPROVED} or debit.unique_id is None:
-        return Allowance(False, "of unknown outcome")
-    if bank_day(submitted_at) != bank_day(now):
-        return Allowance(False, "sent on an earlier day")
-    return Allowance(True, "sent today")
-
-
-# Verdict -> what to say of a refund and of a void.
-_SENTENCES: Final[dict[str, tuple[str, str]]] = {
-    "collected": ("This attempt is collected and can be refunded.", ""),
-    "sent today": ("", "This attempt was submitted today and can be voided until the end of the bank's day."),
-    "return window": ("This attempt cannot be refunded before {from_on}: the bank may still return it.", ""),
-    "charged back": (
-        "This attempt cannot be refunded: the debtor's bank has taken the money back. Look at its dispute.",
-        "This attempt cannot be voided: the debtor's bank has taken the money back. Look at its dispute.",
-    ),
-    "refunded": (
-        "This attempt cannot be refunded again: its money was refunded or voided before. Look at its refunds and voids.",
-        "This attempt cannot be voided again: its money was refunded or voided before. Look at its refunds and voids.",
-    ),
-    "nothing to give": (
-        "This attempt cannot be refunded: nothing is collected by it. Look at its state; only an approved attempt can be refunded.",
-        "This attempt cannot be voided: nothing is collected by it. Look at its state; nothing is left to do.",
-    ),
-    "known by no id": (
-        "This attempt cannot be refunded yet: the gateway has named no id for it. Order it again after the next inquiry.",
-        "",
-    ),
-    "of unknown outcome": (
-        "",
-        "This attempt cannot be voided yet: its outcome is not known. Order the void again after the next status inquiry.",
-    ),
-    "sent on an earlier day": (
-        "",
-        "This attempt cannot be voided: it was submitted on an earlier day. Refund it after the return window.",
-    ),
-}
-
-
-def sentence(kind: RefundKind, verdict: Allowance) -> str:
-    """
-    Say what a verdict means, and what to do.
-
-    Args:
-        kind: How the debit was to be refunded.
-        verdict: From `judge`.
-
-    Returns:
-        A sentence or two.
-
-    >>> sentence("refund", Allowance(False, "return window", date(2026, 12, 8)))
-    'This attempt cannot be refunded before 2026-12-08: the bank may still return it.'
-    """
-    return _SENTENCES[verdict.why][kind == "void"].format(from_on=verdict.from_on)
 
 
 def transaction_id(kind: RefundKind, debit: Attempt, *, number: int) -> str:

@@ -32,8 +32,8 @@ from tether_core.errors import Contradicted
 from tether_core.holds import Hold
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
-from tether_core.refunds import refund
-from tether_core.refunds.refund import RefundKind
+from tether_core.refunds import allowance
+from tether_core.refunds.allowance import RefundKind
 
 __all__ = [
     "TRANSITIONS",
@@ -79,7 +79,7 @@ VOID_REFUSALS: Final[dict[VoidRefusalCode, str]] = {
 }
 assert set(VOID_REFUSALS) == set(get_args(VoidRefusalCode))
 
-# The words of `refund.judge` for a void -> ours.
+# The words of `allowance.judge` for a void -> ours.
 _BY_WHY: Final[dict[str, VoidRefusalCode]] = {
     "charged back": "charged_back",
     "refunded": "money_back",
@@ -161,7 +161,7 @@ def judge(
         return _refusal("refund_ordered")
     if not is_submitted and debit.payment_stage < stages.IN_PROGRESS and debit.unique_id is None:
         return _refusal("not_submitted")
-    verdict = refund.judge("void", debit, submitted_at=submitted_at, now=now)
+    verdict = allowance.judge("void", debit, submitted_at=submitted_at, now=now)
     if not verdict.allowed:
         return _refusal(_BY_WHY[verdict.why])
     if hold is not None:

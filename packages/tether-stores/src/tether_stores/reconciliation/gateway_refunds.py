@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from tether_core.notifications.confirmation import HOLD_S
 from tether_core.reconciliation.gateway_refunds import GatewayRefundState
-from tether_core.refunds.refund import RefundKind
+from tether_core.refunds.allowance import RefundKind
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load

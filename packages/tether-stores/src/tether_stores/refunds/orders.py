@@ -1,14 +1,14 @@
 """
 Placing an order to refund or void a debit: the row, and the status inquiry that comes first after a lost history.
 
-Who places an order holds the debit (`tether_stores.refunds.refunds.hold_debit`) and has judged it (`tether_core.refunds.refund.judge`,
+Who places an order holds the debit (`tether_stores.refunds.refunds.hold_debit`) and has judged it (`tether_core.refunds.allowance.judge`,
 `tether_core.holds`) in the same transaction.
 """
 
 from datetime import datetime
 
 from tether_core.refunds import refund
-from tether_core.refunds.refund import RefundKind
+from tether_core.refunds.allowance import RefundKind
 
 from tether_stores import events
 from tether_stores.database_epoch import lost_history

@@ -7,7 +7,8 @@ from typing import Any, Final
 import msgspec
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.submission import Submission
-from tether_core.refunds.refund import Refund, RefundKind, RefundState
+from tether_core.refunds.allowance import RefundKind
+from tether_core.refunds.refund import Refund, RefundState
 
 from tether_stores.payments.billing_attempts import attempt_of
 from tether_stores.payments.inquiries import InquiryTable

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.payments.attempt import Attempt
-from tether_core.refunds.refund import RefundKind, RefundState
+from tether_core.refunds.allowance import RefundKind
+from tether_core.refunds.refund import RefundState
 from tether_core.refunds.run_voids import RunVoidState, VoidRefusal, VoidRefusalCode
 
 from tether_stores.payments.billing_attempts import attempt_of

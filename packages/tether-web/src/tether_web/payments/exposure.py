@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from tether_core.holds import refund_hold
 from tether_core.payments.returns import settles_on
-from tether_core.refunds import refund
+from tether_core.refunds import allowance
 from tether_core.target_calendar import bank_day, exposure
 from tether_stores import holds
 from tether_stores.payments import billing_attempts
@@ -70,8 +70,8 @@ async def detail(state: State, attempt_id: Id) -> ExposureResponse:
     due_on = settles_on(bank_day(found.submitted_at))
     limits = exposure(due_on)
     now = state.clock()
-    verdict = refund.judge("refund", found.attempt, submitted_at=found.submitted_at, now=now)
-    cancel = refund.judge("void", found.attempt, submitted_at=found.submitted_at, now=now)
+    verdict = allowance.judge("refund", found.attempt, submitted_at=found.submitted_at, now=now)
+    cancel = allowance.judge("void", found.attempt, submitted_at=found.submitted_at, now=now)
     return ExposureResponse(
         attempt_id=attempt_id,
         status=found.attempt.state,
@@ -83,12 +83,12 @@ async def detail(state: State, attempt_id: Id) -> ExposureResponse:
         refundable=verdict.allowed and hold is None,
         refundable_why=hold.sentence
         if verdict.allowed and hold is not None
-        else refund.sentence("refund", verdict),
+        else allowance.sentence("refund", verdict),
         refundable_from=verdict.from_on,
         voidable=cancel.allowed and hold is None,
         voidable_why=hold.sentence
         if cancel.allowed and hold is not None
-        else refund.sentence("void", cancel),
+        else allowance.sentence("void", cancel),
         retry_on=found.retry_on,
         retry_why=found.retry_why,
         refunded_and_charged_back=found.attempt.refunded_and_charged_back,

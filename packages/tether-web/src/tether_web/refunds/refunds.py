@@ -17,8 +17,10 @@ from tether_core.audit import facts
 from tether_core.errors import IllegalStep, InvalidRequest, MoneyHeld, Unavailable
 from tether_core.holds import refund_hold
 from tether_core.jobs import SUBMIT_REFUNDS
+from tether_core.refunds import allowance
 from tether_core.refunds import refund as refund_rules
-from tether_core.refunds.refund import RefundKind, RefundState
+from tether_core.refunds.allowance import RefundKind
+from tether_core.refunds.refund import RefundState
 from tether_stores import audit, holds
 from tether_stores.accounts import gateway_accounts
 from tether_stores.jobs.queue import wake
@@ -140,9 +142,9 @@ async def _order(
             if active.kind != kind:
                 raise IllegalStep("billing attempt", state=f"{active.kind} ordered", step=_STEPS[kind])
             return await order_keys.placed(conn, key, result=active, status=200, location=location, now=now)
-        verdict = refund_rules.judge(kind, held.debit, submitted_at=held.submitted_at, now=now)
+        verdict = allowance.judge(kind, held.debit, submitted_at=held.submitted_at, now=now)
         if not verdict.allowed:
-            why = refund_rules.sentence(kind, verdict)
+            why = allowance.sentence(kind, verdict)
             raise IllegalStep("billing attempt", state=verdict.why, step=_STEPS[kind], why=why)
         hold = refund_hold((await holds.of_refunds(conn, [attempt_id], now=now))[attempt_id])
         if hold is not None:
