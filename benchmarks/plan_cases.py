@@ -264,7 +264,7 @@ _PLAIN: Final = {
         claim advance finish deferred due of_days
     """,
     "reconciliation/differences": """
-        unresolved resolve open_lines counts of_run by_id hold acknowledge holding facts changed_at refunds_named last_id next_ids beyond_inquiries unreachable disputes_heard runs_over warn_run open_by_kind
+        unresolved resolve open_lines counts of_run by_id hold acknowledge holding facts changed_at refunds_named last_id next_ids beyond_inquiries unreachable disputes_reported runs_over warn_run open_by_kind
     """,
     "row_counts": """
         begin add_attempts add_words

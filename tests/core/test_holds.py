@@ -9,7 +9,7 @@ from tether_core import retry
 from tether_core.billing.eligibility import PASSING, Candidate, judge
 from tether_core.billing.run_options import RunOptions
 from tether_core.errors import IllegalStep
-from tether_core.holds import Heard, refund_hold
+from tether_core.holds import Reported, refund_hold
 from tether_core.payments import stages, submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.submission import Submission
@@ -23,34 +23,34 @@ REFUND = Refund("refund", DEBIT, ORDER, NOON - timedelta(days=18))
 
 
 @pytest.mark.parametrize(
-    ("heard", "code", "passes"),
+    ("reported", "code", "passes"),
     [
-        (Heard(dispute=True), "dispute_unconfirmed", True),
-        (Heard(returned=True), "return_unconfirmed", True),
-        (Heard(gateway_refund=True), "gateway_refund", False),
-        (Heard(difference="state_differs"), "difference", False),
-        (Heard(dispute=True, difference="state_differs"), "dispute_unconfirmed", True),
+        (Reported(dispute=True), "dispute_unconfirmed", True),
+        (Reported(returned=True), "return_unconfirmed", True),
+        (Reported(gateway_refund=True), "gateway_refund", False),
+        (Reported(difference="state_differs"), "difference", False),
+        (Reported(dispute=True, difference="state_differs"), "dispute_unconfirmed", True),
     ],
 )
-def test_what_keeps_a_refund_away(heard: Heard, code: str, passes: bool) -> None:  # noqa: FBT001 - a column
+def test_what_keeps_a_refund_away(reported: Reported, code: str, passes: bool) -> None:  # noqa: FBT001 - a column
     """Each of these refunds would pay the same money out twice."""
-    hold = refund_hold(heard)
+    hold = refund_hold(reported)
     assert hold is not None
     assert (hold.code, hold.passes) == (code, passes)
 
 
 def test_an_ordered_refund_waits_while_its_dispute_is_confirmed() -> None:
     """Ended, the debtor never gets it; submitted, the money goes back twice."""
-    outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Heard(dispute=True)))
+    outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Reported(dispute=True)))
     assert (outcome.cause, outcome.order.step) == (DEFERRED, "ready")
     assert outcome.order.submit_at == NOON + timedelta(seconds=retry.HELD_S)
     assert outcome.events == ()
-    assert refund.claim(REFUND, now=NOON, hold=refund_hold(Heard())).cause == "claimed"
+    assert refund.claim(REFUND, now=NOON, hold=refund_hold(Reported())).cause == "claimed"
 
 
 def test_an_ordered_refund_ends_where_a_person_has_to_look_first() -> None:
     """It would wait for ever, in nobody's sight."""
-    outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Heard(difference="amount_differs")))
+    outcome = refund.claim(REFUND, now=NOON, hold=refund_hold(Reported(difference="amount_differs")))
     assert outcome.order.attempt.state == "error"
     assert "amount_differs" in outcome.cause
 

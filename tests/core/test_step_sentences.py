@@ -138,18 +138,18 @@ def test_a_refund_within_the_return_window_says_from_when() -> None:
 
 
 @pytest.mark.parametrize(
-    "heard",
+    "reported",
     [
-        holds.Heard(dispute=True),
-        holds.Heard(returned=True),
-        holds.Heard(gateway_refund=True),
-        holds.Heard(difference="state_differs"),
+        holds.Reported(dispute=True),
+        holds.Reported(returned=True),
+        holds.Reported(gateway_refund=True),
+        holds.Reported(difference="state_differs"),
     ],
     ids=["dispute", "returned", "gateway refund", "difference"],
 )
-def test_every_hold_is_a_sentence(heard: holds.Heard) -> None:
+def test_every_hold_is_a_sentence(reported: holds.Reported) -> None:
     """What keeps money where it is must say until when, or who ends it."""
-    hold = holds.refund_hold(heard)
+    hold = holds.refund_hold(reported)
     assert hold is not None
     for text in (hold.sentence, str(MoneyHeld(hold.code, why=hold.text, step="refunded"))):
         assert re.fullmatch(r"[A-Z].*\.", text), text

@@ -9,7 +9,7 @@ from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, Policy, decide
 from tether_core.reconciliation.status_inquiry import (
     confirmation,
-    heard,
+    inquiry_result,
 )
 from tether_core.testing import form_body
 
@@ -56,18 +56,18 @@ def _chargeback(type_text: str, reason_code: str = "") -> Chargeback:
 )
 def test_what_an_answer_is(fields: dict[str, str], expected: str) -> None:
     """An answer about another payment, or about our password, would be applied as the fate of a debit."""
-    assert heard(_answer(**fields), unique_id="44177a21", transaction_id="t-7") == expected
+    assert inquiry_result(_answer(**fields), unique_id="44177a21", transaction_id="t-7") == expected
 
 
 def test_a_client_that_reads_not_found_itself() -> None:
     """The word "not there" must mean the same however the client hands it on, or a debit stays unknown for ever."""
-    assert heard(None, transaction_id="t-7") == "not_found"
+    assert inquiry_result(None, transaction_id="t-7") == "not_found"
 
 
 def test_a_lost_answer_is_found_by_our_own_id() -> None:
     """A debit whose first answer was lost has no id of the gateway yet: any id that it names now is news."""
     answer = _answer(status="approved", unique_id="44177a21", transaction_id="t-7")
-    assert heard(answer, transaction_id="t-7") == "found"
+    assert inquiry_result(answer, transaction_id="t-7") == "found"
 
 
 def test_the_reason_comes_from_the_chargeback_list() -> None:

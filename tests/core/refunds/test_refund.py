@@ -191,7 +191,7 @@ def test_silence_leaves_the_order_unknown_and_it_is_not_sent_again() -> None:
     rotated = msgspec.structs.replace(later, not_found_at=frozenset({"b2"}), configured=frozenset({"b2"}))
     elsewhere = refund.resolve(_after(item, early), inquired_at=hour, inquiry=rotated, rules=RULES)
     assert (elsewhere.cause, elsewhere.order.step) == ("not_found_elsewhere", "unknown")
-    assert refund.hear(_after(item, lost), _answer("approved")).debit.state == "refunded"
+    assert refund.apply_record(_after(item, lost), _answer("approved")).debit.state == "refunded"
 
 
 def test_a_worker_that_dies_leaves_the_order_unknown() -> None:
@@ -395,7 +395,7 @@ class World:
             places = self.places.to_inquire(item.order.submitted_to)
             found = [paid for paid in self.ledger if paid.own_id == own_id and paid.place in places]
             if found:
-                self.put(row, refund.hear(self.fetch_one(row), self.word(found[0])))
+                self.put(row, refund.apply_record(self.fetch_one(row), self.word(found[0])))
                 continue
             inquiry = self.places.inquiry(
                 self.clocks, machine, not_found_at=set(places), inquired_s=inquired_s

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tether_core.emp.notification import FORM, decode
-from tether_core.holds import Heard
+from tether_core.holds import Reported
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
@@ -99,7 +99,7 @@ class World:
     async def all(self, query: str) -> list[tuple[Any, ...]]:
         return await (await self.conn.execute(query)).fetchall()
 
-    async def heard(self, debit: int) -> Heard:
+    async def reported(self, debit: int) -> Reported:
         return (await holds.of_refunds(self.conn, [debit], now=self.now))[debit]
 
     async def states(self) -> list[str]:
@@ -143,11 +143,11 @@ async def test_a_refund_of_the_back_office_blocks_ours_and_moves_the_debit(world
     assert await world.all("select state, outcome, reason, attempt_id from webhook_events") == [
         ("processed", "unchanged", "gateway_refund", debit)
     ]
-    assert (await world.heard(debit)).returned  # reported: ours waits
+    assert (await world.reported(debit)).returned  # reported: ours waits
     assert await world.debits() == ["approved"]  # nobody signed which debit it is of
     assert await inquire_gateway_refunds(world.inquiry_deps) == 1
     assert (await world.states(), await world.debits()) == (["approved"], ["refunded"])
-    assert (await world.heard(debit)).gateway_refund
+    assert (await world.reported(debit)).gateway_refund
     (excerpt,) = await gateway_refunds.of_attempt(world.conn, debit)
     assert (excerpt.unique_id, excerpt.amount_minor, excerpt.status) == (refund_id, 1000, "approved")
     await world.report(refund_id, debit_id, status="refunded")  # told again
@@ -170,7 +170,7 @@ async def test_a_report_finds_a_refund_that_was_not_notified(world: World) -> No
     assert await world.all("select kind, attempt_id, theirs from reconciliation_differences") == [
         ("amount_differs", part, "2.50 EUR (refunded)")
     ]
-    assert (await world.heard(part)).gateway_refund
+    assert (await world.reported(part)).gateway_refund
 
 
 async def test_a_refund_that_is_of_another_debit_holds_nothing(world: World) -> None:
@@ -181,7 +181,7 @@ async def test_a_refund_that_is_of_another_debit_holds_nothing(world: World) -> 
     await world.report(refund_id, debit_id)
     assert await inquire_gateway_refunds(world.inquiry_deps) == 1
     assert await world.states() == ["contradicted"]
-    assert await world.heard(debit) == Heard()
+    assert await world.reported(debit) == Reported()
     assert (await world.debits())[0] == "approved"
 
 
@@ -193,7 +193,7 @@ async def test_a_refund_that_the_gateway_does_not_know_is_contradicted_in_the_en
         world.now += timedelta(minutes=minutes)
         assert await inquire_gateway_refunds(world.inquiry_deps) == 1
         assert await world.states() == [state]
-    assert await world.heard(debit) == Heard()
+    assert await world.reported(debit) == Reported()
     assert await inquire_gateway_refunds(world.inquiry_deps) == 0
 
 
@@ -209,7 +209,7 @@ async def test_a_silent_gateway_settles_nothing(world: World) -> None:
         for _ in range(3):
             assert await inquire_gateway_refunds(world.inquiry_deps) == 1
             world.now += timedelta(minutes=30)
-        assert (await world.heard(debit)).returned
+        assert (await world.reported(debit)).returned
     world.client = known
     assert await inquire_gateway_refunds(world.inquiry_deps) == 1
     assert await world.debits() == ["refunded"]

@@ -9,8 +9,8 @@ stopped between batches; a worker that dies leaves whole batches, and the next o
 |---|---|---|
 | replay | notifications | parked or contradicted: it is processed again |
 | inquire | payments | submitted once: its status is inquired |
-| void | payments | collected or submitted today, and nothing is heard against it: a void is ordered |
-| refund | payments of a run, an upload or a debtor | collected, past the return window, nothing heard against it: a refund is ordered |
+| void | payments | collected or submitted today, and no report speaks against it: a void is ordered |
+| refund | payments of a run, an upload or a debtor | collected, past the return window, no report against it: a refund is ordered |
 | lift | blacklist | active: it is lifted, and the disputes that caused it are forgiven |
 | withdraw | uploads | nothing of it was submitted: it is withdrawn |
 

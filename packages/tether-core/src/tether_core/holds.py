@@ -20,11 +20,11 @@ While it is held, a refund is refused when it is ordered, and one that was order
 `tether_core.retry.HELD_S` seconds. A debit of a run is deferred the same way, and a run that is planned leaves the debtor out with the verdict
 `being_confirmed`. A hold by an open difference does not end by itself, so an ordered refund ends with that reason.
 
->>> refund_hold(Heard(dispute=True)).text
+>>> refund_hold(Reported(dispute=True)).text
 'a chargeback of it was reported and is being confirmed with the gateway; try again in some minutes'
->>> refund_hold(Heard(difference="state_differs")).passes
+>>> refund_hold(Reported(difference="state_differs")).passes
 False
->>> refund_hold(Heard()) is None
+>>> refund_hold(Reported()) is None
 True
 """
 
@@ -37,9 +37,9 @@ from tether_core.notifications.confirmation import HOLD_S
 __all__ = [
     "CONTRADICTIONS",
     "CONTRADICTIONS_APART_S",
-    "Heard",
     "Hold",
     "HoldCode",
+    "Reported",
     "refund_hold",
 ]
 
@@ -49,7 +49,7 @@ CONTRADICTIONS: Final = 2
 CONTRADICTIONS_APART_S: Final = HOLD_S
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
+class Reported(msgspec.Struct, frozen=True, kw_only=True):
     """
     What was reported of a debit and is not in its state yet.
 
@@ -103,22 +103,20 @@ _GATEWAY_REFUND: Final = Hold(
 )
 
 
-def refund_hold(heard: Heard) -> Hold | None:
+def refund_hold(reported: Reported) -> Hold | None:
     """
     Return the hold on refunds and voids of a debit, or `None`; a hold that ends by itself comes first.
 
     Args:
-        heard: What was reported of the debit.
+        reported: What was reported of the debit.
     """
-    if heard.dispute:
+    if reported.dispute:
         return _DISPUTE
-    if heard.returned:
+    if reported.returned:
         return _RETURNED
-    if heard.gateway_refund:
+    if reported.gateway_refund:
         return _GATEWAY_REFUND
-    if heard.difference is not None:
-        text = (
-            f"an open reconciliation difference ({heard.difference}) must be acknowledged or resolved first"
-        )
+    if reported.difference is not None:
+        text = f"an open reconciliation difference ({reported.difference}) must be acknowledged or resolved first"
         return Hold("difference", text, passes=False)
     return None

@@ -233,7 +233,7 @@ def close_refund(
         mode=None,
         fields={},
     )
-    return refund_rules.hear(refund, seen, cause=CAUSE)
+    return refund_rules.apply_record(refund, seen, cause=CAUSE)
 
 
 def is_contradicted(outcome: StatedOutcome | None, attempt: Attempt) -> bool:

@@ -274,11 +274,11 @@ async def _judged_debits(
     conn: Connection, action: BulkAction, ids: Sequence[int], *, accounts: frozenset[str], now: datetime
 ) -> list[Judged]:
     rows = await fetch_all(conn, _SQL["debits"], {"ids": list(ids)}, into=dict[str, Any], binary=True)
-    heard = {} if action == "inquire" else await holds.of_refunds(conn, list(ids), now=now)
+    reported = {} if action == "inquire" else await holds.of_refunds(conn, list(ids), now=now)
     found = []
     for row in rows:
         debit = attempt_of(row)
-        hold = refund_hold(heard[debit.id]) if debit.id in heard else None
+        hold = refund_hold(reported[debit.id]) if debit.id in reported else None
         if action == "inquire":
             refusal = None
             if not row["is_inquirable"]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from tether_core.holds import CONTRADICTIONS, CONTRADICTIONS_APART_S, Heard
+from tether_core.holds import CONTRADICTIONS, CONTRADICTIONS_APART_S, Reported
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -16,9 +16,9 @@ _SQL: Final = load("holds")
 _RULE: Final = {"contradictions": CONTRADICTIONS, "apart_s": CONTRADICTIONS_APART_S}
 
 
-async def of_refunds(conn: Connection, attempt_ids: Sequence[int], *, now: datetime) -> dict[int, Heard]:
+async def of_refunds(conn: Connection, attempt_ids: Sequence[int], *, now: datetime) -> dict[int, Reported]:
     """
-    What was heard of some debits that their state does not show.
+    What was reported of some debits that their state does not show.
 
     Args:
         conn: Any connection; to decide about a refund, the transaction that holds the debit.
@@ -34,7 +34,7 @@ async def of_refunds(conn: Connection, attempt_ids: Sequence[int], *, now: datet
     approved = await gateway_refunds.holding(conn, attempt_ids)
     cursor = await conn.execute(_SQL["refunds_held"], {"attempt_ids": list(attempt_ids), "now": now, **_RULE})
     return {
-        row_id: Heard(
+        row_id: Reported(
             dispute=dispute,
             returned=returned or approved.get(row_id) is False,
             gateway_refund=approved.get(row_id, False),

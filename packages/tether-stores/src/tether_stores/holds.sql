@@ -1,4 +1,4 @@
--- holds: what was heard of debits and is not processed yet (tether_core.holds). Reads only.
+-- holds: what was reported of debits and is not processed yet (tether_core.holds). Reads only.
 --
 -- Rows of the inbox are found by the debit's unique_id, which is what their signature covers. Disputes that are not processed have an
 -- index of their own, webhook_events_unprocessed_disputes, with the very conditions that stand here: it is nearly empty, so that looking

@@ -85,14 +85,14 @@ async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> li
     Returns:
         The replies; where a later attempt exists, or that is unknown, one that says nothing about the debit.
     """
-    absent = [reply.row.id for reply in replies if reply.heard == "not_found"]
+    absent = [reply.row.id for reply in replies if reply.result == "not_found"]
     if not absent:
         return list(replies)
     async with connection(deps.pool) as conn:
         latest = {latest_try.id: latest_try for latest_try in await lost_history.latest_tries(conn, absent)}
     return [
         await _checked(deps, reply, latest[reply.row.id])
-        if reply.heard == "not_found" and reply.row.id in latest
+        if reply.result == "not_found" and reply.row.id in latest
         else reply
         for reply in replies
     ]
@@ -127,7 +127,7 @@ async def without_later_orders(deps: InquiryDeps, replies: Sequence[Reply]) -> l
 
 
 def _is_lost(reply: Reply) -> bool:
-    return reply.heard == "not_found" and EVERY in (reply.row.submitted_to or ())
+    return reply.result == "not_found" and EVERY in (reply.row.submitted_to or ())
 
 
 async def _checked(deps: InquiryDeps, reply: Reply, latest: LatestTry) -> Reply:
@@ -150,7 +150,7 @@ async def _without(deps: InquiryDeps, reply: Reply, later_ids: Sequence[str]) ->
         try:
             found = await inquire(deps, clients, other, recent=reply.configured)
         except (GatewaySilent, InvalidRequest):
-            return msgspec.structs.replace(reply, heard=None)
+            return msgspec.structs.replace(reply, result=None)
         if found.answer is not None:
             _log.error(
                 "submission excluded: the gateway has a later one of the lost history; a person must look",

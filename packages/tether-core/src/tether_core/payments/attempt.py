@@ -42,16 +42,16 @@ difference that a person looks at (`tether_core.reconciliation.differences`).
 
 >>> from tether_core.emp.notification import FORM, decode
 >>> attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR")
->>> heard = lambda body: decode(body, content_type=FORM)
->>> approved = decide(attempt, heard(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
+>>> notified = lambda body: decode(body, content_type=FORM)
+>>> approved = decide(attempt, notified(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
 >>> approved.outcome, approved.attempt.state
 ('applied', 'approved')
->>> back = heard(b"unique_id=44177a21&signature=ab&status=chargebacked&event=chargeback&reason_code=AM04")
+>>> back = notified(b"unique_id=44177a21&signature=ab&status=chargebacked&event=chargeback&reason_code=AM04")
 >>> returned = decide(approved.attempt, back, account="default").attempt
->>> late = decide(returned, heard(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
+>>> late = decide(returned, notified(b"unique_id=44177a21&signature=ab&status=approved"), account="default")
 >>> late.outcome, late.attempt.state
 ('unchanged', 'chargebacked')
->>> decide(attempt, heard(b"unique_id=44177a21&signature=ab&status=beamed_up"), account="default").reason
+>>> decide(attempt, notified(b"unique_id=44177a21&signature=ab&status=beamed_up"), account="default").reason
 'unknown_status'
 """
 

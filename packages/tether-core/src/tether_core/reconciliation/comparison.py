@@ -173,20 +173,20 @@ def may_be_new_dispute(attempt: Attempt, notification: Notification, *, decided:
     )
 
 
-def is_new_dispute(notification: Notification, heard: Iterable[Notification]) -> bool:
+def is_new_dispute(notification: Notification, earlier: Iterable[Notification]) -> bool:
     """
     Whether a chargeback is different from those reported before.
 
     Args:
         notification: It has a dispute's id, and may be a new one.
-        heard: Notifications of disputes of the same debit that were processed before.
+        earlier: Notifications of disputes of the same debit that were processed before.
 
     Returns:
         Whether its id is new, and an earlier chargeback has another id or none. Where the reversal arrived before its own chargeback, no
         chargeback was reported before.
     """
     ids, chargebacks = set[str | None](), 0
-    for entry in heard:
+    for entry in earlier:
         ids.add(entry.chargeback_id)
         step = stages.meaning(entry.status, event=entry.event)
         chargebacks += step is not None and (step.track, step.stage) == ("dispute", stages.CHARGEBACKED)
@@ -200,7 +200,7 @@ def charged_back_again(attempt: Attempt, *, dispute_id: str | None, known: Itera
     Args:
         attempt: Ours.
         dispute_id: The new dispute's own id, or `None` where the gateway's record alone says so.
-        known: Ids of disputes of this debit that were heard of before, the new one excluded.
+        known: Ids of disputes of this debit that were reported before, the new one excluded.
 
     Returns:
         The difference: one line per dispute.

@@ -25,13 +25,13 @@ Source: Genesis API documentation v60.1 (2026-08), Reconcile, Chargebacks, Error
 results of direct debits, which come some days after the debit.
 
 >>> from tether_core.emp.responses import read_answer
->>> heard(read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>"), unique_id="44177a21")
+>>> inquiry_result(read_answer(b"<payment_response><status>error</status><code>460</code></payment_response>"), unique_id="44177a21")
 'not_found'
 >>> wrong_password = read_answer(b"<payment_response><status>error</status><code>110</code></payment_response>")
->>> heard(wrong_password, transaction_id="t-7")
+>>> inquiry_result(wrong_password, transaction_id="t-7")
 'nothing'
 >>> other = read_answer(b"<payment_response><status>approved</status><unique_id>55177a21</unique_id></payment_response>")
->>> heard(other, unique_id="44177a21")      # an answer about another payment is none
+>>> inquiry_result(other, unique_id="44177a21")      # an answer about another payment is none
 'nothing'
 """
 
@@ -47,14 +47,14 @@ __all__ = [
     "PENDING_AGE_S",
     "TRIES_MAX",
     "UNKNOWN_AGE_S",
-    "Heard",
     "InquiryKind",
+    "InquiryResult",
     "confirmation",
-    "heard",
+    "inquiry_result",
 ]
 
 InquiryKind = Literal["unknown", "pending"]
-Heard = Literal["found", "not_found", "nothing"]
+InquiryResult = Literal["found", "not_found", "nothing"]
 
 TRIES_MAX: Final = 10
 # A call that was cut may still be under way for some seconds; an earlier inquiry would mostly find nothing.
@@ -64,9 +64,9 @@ UNKNOWN_AGE_S: Final = 30
 PENDING_AGE_S: Final = 7_200
 
 
-def heard(
+def inquiry_result(
     answer: GatewayAnswer | None, *, unique_id: str | None = None, transaction_id: str | None = None
-) -> Heard:
+) -> InquiryResult:
     """
     Classify the response to a status inquiry.
 
@@ -96,7 +96,7 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
     Merge a payment's own record and its chargebacks into one confirmation.
 
     Args:
-        answer: The payment's record; it `heard` "found".
+        answer: The payment's record; its `inquiry_result` is "found".
         chargebacks: The payment's records of the chargeback list, in any order; empty where it was not fetched.
 
     Returns:

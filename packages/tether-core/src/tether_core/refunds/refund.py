@@ -59,10 +59,10 @@ __all__ = [
     "Outcome",
     "Refund",
     "RefundState",
+    "apply_record",
     "claim",
     "decide",
     "expire",
-    "hear",
     "later_ids",
     "lose_history",
     "record",
@@ -70,7 +70,7 @@ __all__ = [
     "transaction_id",
 ]
 
-# An order that is not submitted yet, because of what was heard of its debit (`tether_core.holds`).
+# An order that is not submitted yet, because of what was reported of its debit (`tether_core.holds`).
 DEFERRED: Final = "being confirmed"
 
 RefundState = Literal["pending", "unknown", "approved", "declined", "error", "voided", "refunded"]
@@ -296,13 +296,13 @@ def resolve(refund: Refund, *, inquired_at: datetime, inquiry: Inquiry, rules: R
     return _outcome(refund, after.submission, cause=after.cause, again_at=after.again_at)
 
 
-def hear(refund: Refund, answer: GatewayAnswer, *, cause: str = "answered") -> Outcome:
+def apply_record(refund: Refund, answer: GatewayAnswer, *, cause: str = "answered") -> Outcome:
     """
     Apply the gateway's record of an order.
 
     Args:
         refund: The current order and its debit, both locked.
-        answer: It `tether_core.reconciliation.status_inquiry.heard` "found"; or what a person has seen (`tether_core.stated_outcomes`).
+        answer: Its `tether_core.reconciliation.status_inquiry.inquiry_result` is "found"; or what a person has seen (`tether_core.stated_outcomes`).
         cause: What events name as the cause.
 
     Returns:

@@ -70,7 +70,7 @@ TRANSITIONS: Final[dict[RunVoidState, dict[RunVoidStep, RunVoidState]]] = {
 VOID_REFUSALS: Final[dict[VoidRefusalCode, str]] = {
     "charged_back": "The debtor's bank has taken the money back; there is nothing to void.",
     "earlier_day": "It was submitted on an earlier day and has gone to the banks; refund it after the return window.",
-    "held": "What was heard of it keeps its money where it is; look at its exposure.",
+    "held": "A report about it holds its money; look at its exposure.",
     "money_back": "It was voided or refunded before.",
     "not_submitted": "It is not submitted yet; cancel the run, and it never is.",
     "nothing_collected": "It was refused or not submitted, so nothing was collected.",
@@ -150,7 +150,7 @@ def judge(
         now: The present time.
         is_submitted: Whether a call was ever begun for it.
         ordered: The kind of order about it that is active, or `None`.
-        hold: What was heard of it and keeps its money where it is, or `None`.
+        hold: The report about it that holds its money, or `None`.
 
     Returns:
         `None` where it is voided, or a void of it is active; otherwise why not.

@@ -123,13 +123,13 @@ where a.id = given.id;
 
 -- unschedule_ended --
 -- Unschedule debits that a notification has completed before their submission. Returns how many.
-with heard as (
+with reported as (
     update billing_attempts
     set submit_at = null, updated_at = %(now)s
     where submit_at is not null and (payment_stage > 10 or dispute_stage > 0)
     returning 1
 )
-select count(*) from heard;
+select count(*) from reported;
 
 -- due_again --
 -- Lock up to %(limit)s returned debits whose retry is due and was not made yet. A debit with a refund, completed or ordered, is

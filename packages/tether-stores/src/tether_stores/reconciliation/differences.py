@@ -33,8 +33,8 @@ __all__ = [
     "ApprovedRefund",
     "Changed",
     "DifferenceLine",
-    "HeardDispute",
     "OpenLines",
+    "ReportedDispute",
     "Unresolved",
     "acknowledge",
     "advance",
@@ -43,7 +43,7 @@ __all__ = [
     "by_id",
     "changed_at",
     "counts",
-    "disputes_heard",
+    "disputes_reported",
     "facts",
     "hold_position",
     "holding",
@@ -170,7 +170,7 @@ class Changed(msgspec.Struct, frozen=True):
     changed_at: datetime
 
 
-class HeardDispute(msgspec.Struct, frozen=True):
+class ReportedDispute(msgspec.Struct, frozen=True):
     """
     A notification of a dispute that was processed and confirmed.
 
@@ -479,12 +479,12 @@ async def unreachable(conn: Connection, *, limit: int) -> list[int]:
     return [row[0] for row in await (await conn.execute(_SQL["unreachable"], {"limit": limit})).fetchall()]
 
 
-async def disputes_heard(conn: Connection, unique_ids: Sequence[str]) -> dict[str, list[HeardDispute]]:
+async def disputes_reported(conn: Connection, unique_ids: Sequence[str]) -> dict[str, list[ReportedDispute]]:
     """Processed and confirmed notifications of disputes of some payments, by the gateway's id, oldest first."""
-    cursor = await conn.execute(_SQL["disputes_heard"], {"unique_ids": list(unique_ids)}, binary=True)
-    found: dict[str, list[HeardDispute]] = {}
+    cursor = await conn.execute(_SQL["disputes_reported"], {"unique_ids": list(unique_ids)}, binary=True)
+    found: dict[str, list[ReportedDispute]] = {}
     for unique_id, row_id, content_type, body in await cursor.fetchall():
-        found.setdefault(unique_id, []).append(HeardDispute(row_id, content_type, body))
+        found.setdefault(unique_id, []).append(ReportedDispute(row_id, content_type, body))
     return found
 
 

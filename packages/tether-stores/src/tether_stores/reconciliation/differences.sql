@@ -312,7 +312,7 @@ from (
 order by found.id
 limit %(limit)s;
 
--- disputes_heard --
+-- disputes_reported --
 -- Processed and confirmed notifications of disputes of n payments. Returns notification_id, id, content_type, body.
 select e.notification_id, e.id, e.content_type, e.body
 from webhook_events e

@@ -25,9 +25,9 @@ from tether_core.reconciliation.status_inquiry import (
     PENDING_AGE_S,
     TRIES_MAX,
     UNKNOWN_AGE_S,
-    Heard,
     InquiryKind,
-    heard,
+    InquiryResult,
+    inquiry_result,
 )
 from tether_stores.accounts import gateway_identities
 from tether_stores.payments.inquiries import InquiryRow, InquiryTable
@@ -69,14 +69,14 @@ class Reply(msgspec.Struct, frozen=True):
     The result of a status inquiry about a row.
 
     Attributes:
-        heard: What kind of answer; `None` where there was none.
+        result: What kind of answer; `None` where there was none.
         answer: The answer, where the payment was found.
         not_found_at: The keys of the gateway identities that answered "not found".
         configured: The keys of all identities of its account.
     """
 
     row: InquiryRow
-    heard: Heard | None
+    result: InquiryResult | None
     answer: GatewayAnswer | None = None
     not_found_at: frozenset[str] = frozenset()
     configured: frozenset[str] = frozenset()
@@ -159,7 +159,7 @@ async def inquire_batch(deps: InquiryDeps, table: InquiryTable, *, limit: int) -
         replies = await asyncio.gather(
             *(_inquire(row, deps=deps, clients=clients, recent=recent) for row in rows)
         )
-    silent = sum(reply.heard is None for reply in replies)
+    silent = sum(reply.result is None for reply in replies)
     if silent:
         _log.warning("status inquiries unanswered", rows=silent)
     return InquiryBatch(
@@ -216,7 +216,7 @@ async def _inquire(
         return Reply(row, "nothing")
     if found.answer is None and not found.not_found_at and row.payment_stage != stages.UNKNOWN_TO_US:
         return Reply(row, None)  # no inquiry was possible: its account is not configured
-    meaning = heard(found.answer, unique_id=row.unique_id, transaction_id=row.transaction_id)
+    meaning = inquiry_result(found.answer, unique_id=row.unique_id, transaction_id=row.transaction_id)
     return Reply(
         row,
         meaning,
@@ -254,7 +254,7 @@ def reschedule(
             count,
             retry.next_try(retry.INQUIRY_S["unknown"], count, now=now, jitter=deps.jitter()),
         )
-    if reply.heard is None:
+    if reply.result is None:
         return (
             item.id,
             item.inquiry_count,

@@ -49,7 +49,7 @@ from tether_stores.refunds.refunds import Row
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.run import Work
-from tether_worker.reconciliation.differences import Heard, find_in_notifications
+from tether_worker.reconciliation.differences import Processed, find_in_notifications
 
 __all__ = ["ApplyDeps", "applying"]
 
@@ -179,7 +179,7 @@ async def _apply_together(
     finished: list[Finish] = []
     entries: list[CausedEntry] = []
     facts: list[tuple[int | None, Event]] = []
-    heard: list[Heard] = []
+    processed: list[Processed] = []
     differing: list[Difference] = []
     reported: list[Reported] = []
     for row, result in claims:
@@ -223,7 +223,9 @@ async def _apply_together(
         if decision.outcome == "applied" and decision.attempt is not None:
             ledger.put(decision.attempt)
         if attempt is not None and result.kind == "payment":
-            heard.append(Heard(row.id, result, decision.attempt or attempt, decision, row.confirmation))
+            processed.append(
+                Processed(row.id, result, decision.attempt or attempt, decision, row.confirmation)
+            )
         entries.extend(
             CausedEntry(entry, row.id, decision.attempt.id) for entry in decision.entries if decision.attempt
         )
@@ -238,7 +240,7 @@ async def _apply_together(
     await events.append(conn, facts, now=now)
     await webhook_events.finish(conn, finished, now=now)
     await gateway_refunds.report(conn, reported, now=now)
-    await find_in_notifications(conn, heard, also=differing, now=now)
+    await find_in_notifications(conn, processed, also=differing, now=now)
 
 
 def _reported(debit: Attempt, notification: Notification) -> Reported:

@@ -179,10 +179,10 @@ async def _word(
     answer, client = await payment(
         deps, clients, unique_id=unique_id, transaction_id=transaction_id, terminal_hint=_terminal_hint(rows)
     )
-    heard = status_inquiry.heard(answer, unique_id=unique_id, transaction_id=transaction_id)
-    if heard != "found":
+    result = status_inquiry.inquiry_result(answer, unique_id=unique_id, transaction_id=transaction_id)
+    if result != "found":
         # An id that was signed exists; so "not found" means "not yet", or that none of our terminals accepted it.
-        return "not_found" if heard == "not_found" else "no_word"
+        return "not_found" if result == "not_found" else "no_word"
     assert answer is not None
     found: tuple[Chargeback, ...] = ()
     if answer.unique_id is not None and any(map(_reports_dispute, rows)):

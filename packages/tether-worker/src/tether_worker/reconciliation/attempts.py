@@ -133,7 +133,7 @@ async def _resolve_calls(
     afters: dict[int, After] = {}
     for reply in replies:
         row = rows[reply.row.id]
-        if reply.heard != "not_found" or row.submission.step != "unknown":
+        if reply.result != "not_found" or row.submission.step != "unknown":
             # The gateway named this payment before; that it misses it now changes nothing.
             continue
         afters[reply.row.id] = submission.resolve(

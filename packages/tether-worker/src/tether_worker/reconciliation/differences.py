@@ -45,7 +45,7 @@ from tether_stores.telemetry import logger
 from tether_worker.jobs.periodic import PeriodicTask
 
 __all__ = [
-    "Heard",
+    "Processed",
     "compare_refunds",
     "compare_report",
     "find_in_notifications",
@@ -191,7 +191,7 @@ async def review(conn: Connection, attempt_ids: Iterable[int], *, now: datetime)
     await _write(conn, new, over, now=now)
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Processed(msgspec.Struct, frozen=True):
     """
     A notification of a debit that was decided in this transaction.
 
@@ -211,18 +211,18 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 async def find_in_notifications(
-    conn: Connection, heard: Sequence[Heard], *, now: datetime, also: Sequence[Difference] = ()
+    conn: Connection, processed: Sequence[Processed], *, now: datetime, also: Sequence[Difference] = ()
 ) -> None:
     """
     Open the lines that processed notifications show, in the transaction that processed them.
 
     Args:
-        heard: The notifications, decided.
+        processed: The notifications, decided.
         also: Differences that were found beside these.
     """
     found = list(also)
-    maybe_new = list[Heard]()
-    for entry in heard:
+    maybe_new = list[Processed]()
+    for entry in processed:
         found += comparison.of_notification(
             entry.attempt, entry.notification, decided=entry.decided, confirmation=entry.confirmation
         )
@@ -231,7 +231,7 @@ async def find_in_notifications(
     if maybe_new:
         found += await _new_disputes(conn, maybe_new)
     against = [
-        entry for entry in heard if comparison.may_contradict_statement(entry.attempt, entry.notification)
+        entry for entry in processed if comparison.may_contradict_statement(entry.attempt, entry.notification)
     ]
     if against:
         stated = await stated_outcomes.latest(conn, sorted({item.attempt.id for item in against}))
@@ -248,20 +248,22 @@ async def find_in_notifications(
         await _write(conn, found, [], now=now)
 
 
-async def _new_disputes(conn: Connection, maybe_new: Sequence[Heard]) -> list[Difference]:
-    stored = await differences.disputes_heard(conn, sorted({heard.notification.id for heard in maybe_new}))
+async def _new_disputes(conn: Connection, maybe_new: Sequence[Processed]) -> list[Difference]:
+    stored = await differences.disputes_reported(
+        conn, sorted({processed.notification.id for processed in maybe_new})
+    )
     found = list[Difference]()
-    for heard in maybe_new:
+    for processed in maybe_new:
         earlier = [
             decode_notification(row.body, content_type=row.content_type)
-            for row in stored.get(heard.notification.id, [])
-            if row.id != heard.row_id
+            for row in stored.get(processed.notification.id, [])
+            if row.id != processed.row_id
         ]
-        if comparison.is_new_dispute(heard.notification, earlier):
+        if comparison.is_new_dispute(processed.notification, earlier):
             known = [debit.chargeback_id for debit in earlier if debit.chargeback_id is not None]
             found.append(
                 comparison.charged_back_again(
-                    heard.attempt, dispute_id=heard.notification.chargeback_id, known=known
+                    processed.attempt, dispute_id=processed.notification.chargeback_id, known=known
                 )
             )
     return found

@@ -19,7 +19,7 @@ from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent, InvalidRequest
 from tether_core.events import Event
 from tether_core.reconciliation import gateway_refunds as rules
-from tether_core.reconciliation.status_inquiry import heard
+from tether_core.reconciliation.status_inquiry import inquiry_result
 from tether_stores import events
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Connection, connection, transaction
@@ -85,7 +85,7 @@ async def _answer(
     except InvalidRequest as exc:
         _log.error("inquiry rejected", unique_id=due.unique_id, why=str(exc))
         return GatewaySilent(why="the inquiry was refused")
-    match heard(answer, unique_id=due.unique_id):
+    match inquiry_result(answer, unique_id=due.unique_id):
         case "found":
             return answer
         case "not_found":

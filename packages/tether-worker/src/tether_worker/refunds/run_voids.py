@@ -64,7 +64,7 @@ async def void_batch(pool: Pool, *, now: datetime, limit: int = BATCH_SIZE) -> i
         ids = await run_voids.hold_debits(conn, order.run_id, after=order.position, limit=limit)
         # Read once they are held: each is what it is until this transaction ends.
         debits = await run_voids.debits(conn, order.run_id, after=order.position, limit=len(ids))
-        heard = await holds.of_refunds(conn, ids, now=now)
+        reported = await holds.of_refunds(conn, ids, now=now)
         judged = []
         for debit in debits:
             refusal = judge(
@@ -73,7 +73,7 @@ async def void_batch(pool: Pool, *, now: datetime, limit: int = BATCH_SIZE) -> i
                 now=now,
                 is_submitted=debit.is_submitted,
                 ordered=debit.ordered,
-                hold=refund_hold(heard[debit.attempt.id]),
+                hold=refund_hold(reported[debit.attempt.id]),
             )
             refund_id = None if refusal is not None else await _ordered(conn, order, debit, now=now)
             judged.append(Judged(debit.attempt, refund_id, refusal))

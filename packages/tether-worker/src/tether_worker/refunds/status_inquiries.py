@@ -100,8 +100,8 @@ async def _hear(deps: InquiryDeps, asked: InquiryBatch, replies: Sequence[Reply]
             item = row.refund
             outcome = None
             if reply.answer is not None:
-                outcome = refund.hear(item, reply.answer)
-            elif reply.heard == "not_found":
+                outcome = refund.apply_record(item, reply.answer)
+            elif reply.result == "not_found":
                 outcome = refund.resolve(
                     item, inquired_at=asked.inquired_at, inquiry=asked.inquiry(reply), rules=rules
                 )

@@ -161,13 +161,13 @@ async def _claim(
         if not await account_pauses.may_submit(conn, account.name):
             return [], 0
         rows = await refunds.ready(conn, account.name, now=now, limit=limit)
-        heard = await holds.of_refunds(conn, [row.refund.debit.id for row in rows], now=now)
+        reported = await holds.of_refunds(conn, [row.refund.debit.id for row in rows], now=now)
         outcomes = [
             refund.claim(
                 row.refund,
                 now=now,
                 identity=identity.key,
-                hold=refund_hold(heard[row.refund.debit.id]),
+                hold=refund_hold(reported[row.refund.debit.id]),
                 rules=deps.rules,
             )
             for row in rows
