@@ -82,7 +82,7 @@ def _attempt() -> list[str]:
         "## A billing attempt",
         "",
         "An attempt keeps how far it has come on two tracks (`tether_core.payments.attempt`). A notification names a stage on one of",
-        "them, the attempt takes the furthest it has heard of, and the state is read off the two stages. Arrows may be",
+        "them, the attempt takes the furthest stage that was reported, and its state follows from the two stages. Arrows may be",
         "taken several at once and never back.",
         "",
         "### Payment track",
