@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from tether_client.billing import CurrentStatus
+from tether_client.billing import LimitStatus
 from tether_client.connection import Connection
 
 __all__ = ["AccountPause", "AccountResponse", "AccountRoutes"]
@@ -64,7 +64,7 @@ class AccountResponse(msgspec.Struct, frozen=True, kw_only=True):
     day_count_max: int | None
     day_amount_max_minor: int | None
     characters: str | None
-    status: CurrentStatus
+    status: LimitStatus
     open_calls: int
     open_since_at: datetime | None
 

@@ -26,7 +26,7 @@ from tether_stores import audit, limits
 from tether_stores.accounts import account_pauses, gateway_accounts, gateway_identities
 from tether_stores.accounts.account_pauses import AccountPause
 from tether_stores.accounts.gateway_accounts import GatewayAccount
-from tether_stores.limits import CurrentStatus
+from tether_stores.limits import LimitStatus
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.telemetry import logger
 
@@ -76,7 +76,7 @@ class AccountResponse(msgspec.Struct, frozen=True, kw_only=True):
     day_count_max: int | None
     day_amount_max_minor: int | None
     characters: Characters | None
-    status: CurrentStatus
+    status: LimitStatus
     open_calls: int
     open_since_at: datetime | None
 
@@ -99,7 +99,7 @@ async def listed(state: State) -> list[AccountResponse]:
         known = await gateway_accounts.all_accounts(conn, settings=state.settings)
         paused = await account_pauses.pauses(conn)
         calls = await gateway_identities.open_by_account(conn, accounts=known)
-    current = await limits.current_status(state.cache, list(known))
+    current = await limits.limit_status(state.cache, list(known))
     return [
         AccountResponse(
             name=account.name,
