@@ -133,6 +133,23 @@ def test_spellings_of_one_header_are_one_word(header: str, field: str) -> None:
     assert [match.field for match in word_matches(header)][:1] == [field]
 
 
+@pytest.mark.parametrize("header", ["Last year", "First payment", "Last invoice", "last_login", "First due"])
+def test_a_part_of_a_name_is_the_whole_header(header: str) -> None:
+    """Else a debit would carry last year's amount as a part of the name."""
+    assert not {"first_name", "last_name"} & {match.field for match in word_matches(header)}
+    assert [match.field for match in word_matches("Last")] == ["last_name"]
+
+
+def test_a_column_without_letters_holds_no_part_of_a_name() -> None:
+    """Else a number would be written behind the name, however short the list is."""
+    found = match_columns(
+        ["Name", "IBAN", "Amount", "First name 2"],
+        sample=[["Ann", "DE89370400440532013000", "1.00", "9.00"]],
+        answers=Answers(),
+    )
+    assert [column.field for column in found.columns] == ["name", "iban", "amount", None]
+
+
 def test_plain_words_survive_any_header() -> None:
     """Headers hold anything; matching must not depend on what it is."""
     assert plain("Größe/Ort #1 (€)") == "grosseort1"

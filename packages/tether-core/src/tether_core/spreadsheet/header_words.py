@@ -176,13 +176,16 @@ def _readings(text: str, tokens: Sequence[str]) -> Iterator[tuple[set[str], floa
     for size in range(min(len(tokens), 4), 0, -1):
         starts = range(len(tokens) - size + 1)
         parts = {"".join(tokens[start : start + size]) for start in starts}
-        yield {part for part in parts if len(part) > 2}, 0.2, "contains a known word"
+        yield {part for part in parts - _ALONE if len(part) > 2}, 0.2, "contains a known word"
 
 
 _FILLERS: Final = frozenset(
     "des der die das dem von vom of the du de la le les del della di dello van het een el los las do od na nr no in"
     " sepa".split()
 )
+
+# Parts of a name as a whole header, and of anything else within one: "Last year", "First payment".
+_ALONE: Final = frozenset({"first", "last"})
 
 
 def named_fields(cells: Iterable[str]) -> frozenset[str]:

@@ -57,6 +57,8 @@ _LIKE: Final[dict[str, Callable[[str], bool]]] = {
     "country": lambda text: country_code(text) is not None,
 }
 
+_NAMES: Final = frozenset({"name", "first_name", "last_name"})
+
 
 class Matching(msgspec.Struct, frozen=True):
     """
@@ -159,7 +161,9 @@ class _Content:
         words = f"; {share * count:.0f} of the first {count} cells look like it"
         if share >= 0.5:
             return 0.1, words
-        return (-0.3, words) if share < 0.2 and count > 2 else (0.0, words)
+        # Of an amount or a day a few cells prove nothing; of a name each one has letters.
+        few = count <= 2 and not (share == 0 and field in _NAMES)
+        return (-0.3, words) if share < 0.2 and not few else (0.0, words)
 
 
 def _label(position: int, headers: Sequence[str]) -> str:
