@@ -118,6 +118,16 @@ def test_every_kind_is_told_by_its_content(name: str, kind: str) -> None:
             "payment_file",
             "This is a payment file for or from a bank, not a list of debtors; send the spreadsheet it was made from.",
         ),
+        (
+            b'\n<!-- export --><p:Document xmlns:p="urn:iso:std:iso:20022:tech:xsd:pain.008.003.02"/>',
+            "payment_file",
+            "This is a payment file for or from a bank, not a list of debtors; send the spreadsheet it was made from.",
+        ),
+        (
+            b"-- dump\nINSERT INTO debtors VALUES ('Ann', 1);\n",
+            "other_format",
+            "This is an SQL script and no table; export the table as CSV and send that.",
+        ),
         (b"<?xml version='1.0'?><things>", "other_format", f"This is XML and no table; {SAVE_AS}"),
         (b"%PDF-1.7", "other_format", "This is a PDF document; send the spreadsheet it was made from."),
         (b"\x89PNG\r\n", "other_format", "This is a picture; send the spreadsheet itself."),

@@ -348,10 +348,8 @@ class _Slow:
         elif sums_up(name.rstrip(" :")):
             note = "The name is a word for a sum; delete the row where it adds up others, or write the account holder's name."
             seen.add("name_unreadable", at, note)
-        elif "\\" in name and '"' in name:
-            note = (
-                'Quotation marks in the cell are written \\"; export the file with doubled quotation marks.'
-            )
+        elif "\\" in name and ('"' in name or "'" in (name[0], name[-1])):
+            note = "Quotation marks in the cell are written with a backslash; export the file with doubled quotation marks."
             seen.add("name_unreadable", at, note)
         elif why := broken(name):
             seen.add("name_unreadable", at, f"The name cannot be used because {why}.")

@@ -144,6 +144,13 @@ _BANK_TEXT: Final = re.compile(
     rb"|0[13][0-9]{5}[ ]{4}[0-9]{5}[A-Z ]{3}|11[0-9]{18}[0-9]{12}[12][0-9]{14}|0000[0-9]{7}[0-9]{3}05|OFXHEADER:|<OFX>"
     rb"|!Type:(?:Bank|CCard|Cash)"
 )
+# A payment file whose first element is that of its namespace, such as "<p:Document", is no paragraph of a web page.
+_BANK_XML: Final = re.compile(rb"<[^>]{0,400}:(?:pain|camt)\.[0-9]{3}")
+_COMMENTS: Final = re.compile(rb"(?:<!--(?:(?!-->).)*-->\s*)*", re.DOTALL)
+_SQL: Final = re.compile(
+    rb"(?:--[^\n]*\n|/\*(?:(?!\*/).)*\*/;?|\s)*(?:INSERT\s+INTO|REPLACE\s+INTO|CREATE\s+TABLE|DROP\s+TABLE|COPY\s+\S+\s+\()",
+    re.IGNORECASE | re.DOTALL,
+)
 _ROOT: Final = re.compile(rb"<[A-Za-z][\w.-]*:?[\w.-]*\s+xmlns[:=]")
 _JSON: Final = re.compile(rb"(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\]))")
 # SYLK begins "ID;P", and so may a list with the columns ID and Postcode: its second and third line decide.
@@ -316,6 +323,8 @@ def _text(head: bytes) -> Kind | Refusal:  # noqa: C901 - one branch a kind
     found: Refusal | None = None
     if not start.strip(b"\0"):
         found = Refusal("empty", "This file holds nothing but blanks; export it once more and send that.")
+    elif _BANK_XML.match(_COMMENTS.sub(b"", start, count=1)):
+        found = _PAYMENT_FILE
     elif _HTML.match(start) or _MHTML.match(start):
         found = _WEB_PAGE
     elif _BANK_TEXT.match(start):
@@ -324,6 +333,10 @@ def _text(head: bytes) -> Kind | Refusal:  # noqa: C901 - one branch a kind
         found = _xml(start)
     elif _JSON.match(start):
         found = Refusal("other_format", "This is JSON and no table; export the list as CSV and send that.")
+    elif _SQL.match(start):
+        found = Refusal(
+            "other_format", "This is an SQL script and no table; export the table as CSV and send that."
+        )
     elif _SYLK.match(start):
         found = _OLD_EXCEL
     elif controls * 100 > len(head) or head.count(0) * 10 > len(head):
