@@ -56,6 +56,34 @@ def test_the_statement_of_an_account_is_a_question() -> None:
     assert "direction_column" in [question.code for question in plan.questions]
 
 
+def test_a_credit_among_many_texts_is_a_question() -> None:
+    """Else a column of a dozen purposes would hide that a row is a credit."""
+    texts = [f"Beitrag {n}" for n in range(1500)] + ["GUTSCHR. Beitrag 7", "Beitrag nach Gutschrift"]
+    lines = [f"Person {n};{(A, B, C)[n % 3]};1,00;{text}" for n, text in enumerate(texts)]
+    text = "\n".join(("Name;IBAN;Betrag;Vorgang", *lines))
+    plan = _plan(text)
+    assert isinstance(plan, Plan)
+    (question,) = plan.questions
+    assert (question.code, question.answer, question.choices) == (
+        "direction_column",
+        "collect.Vorgang",
+        ("*",),
+    )
+    assert "1 row, such as \u201cGUTSCHR. Beitrag 7\u201d in row 1,502" in question.ask
+    answered = reading.plan(
+        io.BytesIO(text.encode()), name="x.csv", answers=Answers(collect={"Vorgang": ("*",)})
+    )
+    assert isinstance(answered, Plan)
+    assert answered.questions == ()
+    # A text of the debit itself may speak of a credit that was set off.
+    purpose = _plan(text.replace(";Vorgang", ";Verwendungszweck"))
+    assert isinstance(purpose, Plan)
+    assert purpose.questions == ()
+    assert any(
+        "begins with a word for a credit in 1 of 1,502 rows" in warning for warning in purpose.warnings
+    )
+
+
 def test_names_of_banks_are_no_directions() -> None:
     """Else every list from France would be asked about."""
     banks = ("Crédit Agricole", "Crédit Mutuel", "Crédit Lyonnais")
@@ -100,6 +128,21 @@ def test_one_account_for_most_of_the_list_is_warned_of() -> None:
     plan = _plan("Nom;IBAN;Montant\n" + "\n".join(several) + "\n")
     assert isinstance(plan, Plan)
     assert plan.warnings[0].startswith("30 of 2,000 rows name one account and at least 12 people")
+
+
+def test_an_account_above_the_table_is_warned_of_in_a_row() -> None:
+    """Else the sender's own account, filled into some rows, would be debited for what other people owe."""
+    head = f"Gl\u00e4ubiger: Verein e.V., IBAN {' '.join((A[:4], A[4:8], A[8:12], A[12:16], A[16:20], A[20:]))} (Bank)\n\n"
+    text = f"{head}Name;IBAN;Betrag\nAnn;{B};1,00\nBen;{A};2,00\nCid;{C};3,00\n"
+    plan = _plan(text)
+    assert isinstance(plan, Plan)
+    assert any(
+        "1 of 3 rows name an account that stands above the table, the first one in row 5" in w
+        for w in plan.warnings
+    )
+    other = _plan(text.replace(f"Ben;{A}", f"Ben;{B}"))
+    assert isinstance(other, Plan)
+    assert not any("above the table" in warning for warning in other.warnings)
 
 
 def test_an_account_of_a_family_is_not_warned_of() -> None:
@@ -360,9 +403,11 @@ def test_texts_written_as_formulas_are_unwrapped() -> None:
     assert (found[0].customer_id, found[0].amount_minor) == ("000123", 1250)
 
 
-def test_escaped_quotation_marks_give_no_half_names() -> None:
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_escaped_quotation_marks_give_no_half_names(mark: str) -> None:
     """Else a debtor would be called by a name with half of its quotation marks."""
-    found = _read(f'"Name";"IBAN";"Betrag"\n"Bar \\"Zum\\" AG";"{A}";"1,00"\n')
+    lines = f'"Name";"IBAN";"Betrag"\n"Dell\\"Orto";"{A}";"1,00"\n"Rossi";"{B}";"1,00"\n'
+    found = _read(lines.replace('"', mark))
     assert isinstance(found[0], Refused)
     assert found[0].problems[0].code == "name_unreadable"
 

@@ -14,17 +14,19 @@ True
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Final
 
 from tether_core.errors import InvalidIban
 from tether_core.iban import compact, validate
 
-__all__ = ["is_account", "split_account"]
+__all__ = ["accounts_in", "is_account", "split_account"]
 
 _LABELS: Final = re.compile(r"\b(?:IBAN|BIC|SWIFT)(?:[ -]?(?:CODE|NR|NO))?\b|[()\[\],;|]")
 _BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
 _LIKELY: Final = re.compile(r"[A-Z]{2} ?[0-9]{2}")
 _LENGTH_MAX: Final = 100
+_WITHIN: Final = re.compile(r"\b[A-Z]{2} ?[0-9]{2}(?: ?[A-Z0-9]){11,30}\b")
 
 
 def split_account(text: str) -> tuple[str, str] | None:
@@ -57,3 +59,24 @@ def is_account(text: str) -> bool:
     except InvalidIban:
         return False
     return True
+
+
+def accounts_in(text: str) -> Iterator[str]:
+    """
+    Find the IBANs in a line of text, such as a letterhead.
+
+    Args:
+        text: Any; its first 1,000 characters are looked at.
+
+    Yields:
+        Canonical IBANs.
+
+    >>> list(accounts_in("Compte du créancier : FR14 2004 1010 0505 0001 3M02 606 Paris"))
+    ['FR1420041010050500013M02606']
+    """
+    for found in _WITHIN.finditer(unicodedata.normalize("NFKC", text[:1_000]).upper()):
+        words = found[0].split(" ")
+        for end in range(len(words), 0, -1):
+            if is_account(account := "".join(words[:end])):
+                yield account
+                break

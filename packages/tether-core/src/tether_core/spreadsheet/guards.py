@@ -25,7 +25,7 @@ from tether_core.spreadsheet.headers import find_column
 from tether_core.spreadsheet.person_names import clean
 from tether_core.spreadsheet.plan import Answers, Column, Decision, Kind, Question, Refusal, Selection
 from tether_core.spreadsheet.scan import Scan
-from tether_core.spreadsheet.selection import EVERY_WORD, ask, may_have_left, word_key
+from tether_core.spreadsheet.selection import EVERY_WORD, ask, ask_of_credits, may_have_left, word_key
 from tether_core.spreadsheet.text import DELIMITERS
 
 __all__ = ["decide_selections", "open_questions", "plan_warnings", "refuse_table", "stand_ins"]
@@ -35,10 +35,18 @@ _NATIONAL: Final = re.compile(r"(?=(?:\D*\d){5})[\d\s./*-]{5,40}", re.ASCII)
 # Fields that the debit carries or that distinguish debits: of two columns with one header, a person has to choose.
 _ONE_COLUMN: Final = frozenset({"name", "first_name", "last_name", "mandate_id", "reference", "customer_id"})
 
+# A column whose header is the word of a bank, such as Buchungstext, and no better one holds its field.
+_UNSURE: Final = 0.6
+
 
 def _label(column: Column) -> str:
     letters = column_letters(column.position)
     return f"{letters} (\u201c{column.header.strip()[:40]}\u201d)" if column.header.strip() else letters
+
+
+def _is_of_the_row(column: Column) -> bool:
+    """Whether the texts of a column say what each row is, rather than what a debit is for."""
+    return column.field is None or column.score <= _UNSURE
 
 
 def decide_selections(
@@ -106,16 +114,22 @@ def open_questions(
     headers = [column.header for column in columns]
     answered = {find_column(name, headers, answer="collect") for name in answers.collect}
     for column in columns:
+        if column.position in answered:
+            continue
+        header = column.header.strip()
+        unique = header and not header.isdigit() and sum(other.strip() == header for other in headers) == 1
+        answer = f"collect.{header if unique else column.position + 1}"
         counts = scan.words.get(column.position)
-        if counts and column.position not in answered:
-            header = column.header.strip()
-            unique = (
-                header and not header.isdigit() and sum(other.strip() == header for other in headers) == 1
+        if column.position in scan.credits and _is_of_the_row(column) and counts is None:
+            rows, first, text = scan.credits[column.position]
+            yield ask_of_credits(
+                rows=rows, first_row=first, example=text, answer=answer, label=_label(column)
             )
+        elif counts:
             question = ask(
                 header,
                 counts=counts,
-                answer=f"collect.{header if unique else column.position + 1}",
+                answer=answer,
                 label=_label(column),
                 known_field=column.field is not None or column.position in scores,
             )
@@ -188,6 +202,23 @@ def plan_warnings(columns: Sequence[Column], *, scan: Scan) -> Iterator[str]:
             f"{rows:,} of {scan.rows:,} rows name one account and at least {people:,} people, the first one in row {first:,}: the column was "
             "filled down, or it holds your own account. Compare it with the source before you collect."
         )
+    if scan.own_account is not None:
+        rows, first = scan.own_account
+        yield (
+            f"{rows:,} of {scan.rows:,} rows name an account that stands above the table, the first one in row {first:,}. If it is your own, "
+            "nobody owes these amounts."
+        )
+    for column in columns:
+        if (
+            column.position in scan.credits
+            and not _is_of_the_row(column)
+            and column.position not in scan.words
+        ):
+            rows, first, text = scan.credits[column.position]
+            yield (
+                f"Column {_label(column)} begins with a word for a credit in {rows:,} of {scan.rows:,} rows, such as "
+                f"\u201c{excerpt(text)}\u201d in row {first:,}; all rows are collected. Delete those that nobody owes and send the file again."
+            )
     for decision in stand_ins(columns, scan=scan)[1]:
         field = decision.about.partition(":")[2]
         yield f"Column {decision.value} stands in for the {field.replace('_', ' ')}: {decision.why}"

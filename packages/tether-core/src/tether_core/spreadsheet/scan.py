@@ -15,16 +15,17 @@ names, where a column is empty and another one has the value, and the row in whi
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from typing import Final
 
+from tether_core.spreadsheet.account_cell import accounts_in
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.currencies import currency_of
 from tether_core.spreadsheet.fallbacks import has_value
 from tether_core.spreadsheet.header_words import count_ibans, named_fields, plain, word_matches
 from tether_core.spreadsheet.person_names import PLACEHOLDERS, clean
 from tether_core.spreadsheet.plan import Column
-from tether_core.spreadsheet.selection import WORDS_MAX, may_have_left
+from tether_core.spreadsheet.selection import WORDS_MAX, credits_in, may_have_left
 
 __all__ = ["Scan", "scan_rows"]
 
@@ -62,6 +63,8 @@ class Scan:
     Attributes:
         rows: Rows that name an account.
         words: Position to its words and their rows, of columns that have few; blank cells under an empty word.
+        credits: Position to rows whose text is a word for a credit, the first one and its text, of columns that have many words.
+        own_account: How many rows name an account that stands above the table, and the first one.
         filled: Position to rows with a value, of columns whose header names rows that are not due.
         stands_in: (Field, position of the fallback) to the number of rows in which it has the value, and the first one.
         differs: (Position, position) to the first row in which both columns have a value and it is not the same.
@@ -70,12 +73,19 @@ class Scan:
         unit_note: The first row without account and amount that names another currency, and its text.
     """
 
-    def __init__(self, columns: Sequence[Column], *, fallbacks: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self, columns: Sequence[Column], *, fallbacks: Mapping[str, Sequence[int]], above: Sequence[str] = ()
+    ) -> None:
         at = {column.field: column.position for column in columns if column.field}
         self.rows = 0
         self.words: dict[int, Counter[str]] = {
             column.position: Counter() for column in columns if column.field in _WORDED
         }
+        self.credits: dict[int, tuple[int, int, str]] = {}
+        self.own_account: tuple[int, int] | None = None
+        self._texts_of_rows = [
+            column.position for column in columns if column.field in {None, "description", "reference"}
+        ]
         self.filled = Counter[int]()
         self.stands_in: dict[tuple[str, int], tuple[int, int]] = {}
         self.differs: dict[tuple[int, int], int] = {}
@@ -97,6 +107,7 @@ class Scan:
         self._shared: dict[str, _SharedAccount] = {}
         self._fallbacks = [(field, at[field], others) for field, others in fallbacks.items() if field in at]
         self._suspects = 0
+        self._own_accounts = frozenset(chain.from_iterable(map(accounts_in, above)))
 
     @property
     def one_account(self) -> bool:
@@ -133,8 +144,7 @@ class Scan:
         lines = [row.cells[: self._width] for row in named]
         columns = list(zip_longest(*lines, fillvalue=""))
         columns += [("",) * len(lines)] * (self._width - len(columns))
-        for place in [*self.words]:
-            self._count_words(place, columns[place])
+        self._look_at_texts(named, columns)
         for place in self._marks:
             self.filled[place] += len(lines) - columns[place].count("")
         for place in self._texts:
@@ -143,10 +153,22 @@ class Scan:
         if self._iban_at >= 0 and self._name_at >= 0 and len(self._ibans) < 2:
             self._ibans |= {"".join(cell.split()).upper() for cell in columns[self._iban_at]}
             self._names |= {name for cell in columns[self._name_at] if (name := cell.strip().casefold())}
-        if self._iban_at >= 0 and self._name_at >= 0:
-            self._count_people(named, columns[self._iban_at], columns[self._name_at])
+        if self._iban_at >= 0:
+            self._look_at_accounts(named, columns)
         for field, place, others in self._fallbacks:
             self._compare(field, place, others, columns=columns, rows=named)
+
+    def _look_at_texts(self, rows: Sequence[Row], columns: Sequence[Sequence[str]]) -> None:
+        for place in [*self.words]:
+            self._count_words(place, columns[place])
+        for place in self._texts_of_rows:
+            self._count_credits(place, columns[place], rows=rows)
+
+    def _look_at_accounts(self, rows: Sequence[Row], columns: Sequence[Sequence[str]]) -> None:
+        if self._own_accounts:
+            self._find_own_account(columns[self._iban_at], rows=rows)
+        if self._name_at >= 0:
+            self._count_people(rows, columns[self._iban_at], columns[self._name_at])
 
     def _count_people(self, rows: Sequence[Row], ibans: Sequence[str], names: Sequence[str]) -> None:
         """Note accounts that several rows of a batch name, and for how many people."""
@@ -191,6 +213,21 @@ class Scan:
             del self.words[place]
         elif len(words) > _SPELLINGS_MAX:
             self.words[place] = merged
+
+    def _count_credits(self, place: int, column: Sequence[str], *, rows: Sequence[Row]) -> None:
+        # The few words of a column are read sooner than all of its cells.
+        few = self.words.get(place)
+        if few is not None and next(credits_in(list(few)), None) is None:
+            return
+        for index in credits_in(column):
+            count, first, text = self.credits.get(place, (0, rows[index].number, column[index]))
+            self.credits[place] = (count + 1, first, text)
+
+    def _find_own_account(self, column: Sequence[str], *, rows: Sequence[Row]) -> None:
+        for row, cell in zip(rows, column, strict=True):
+            if "".join(cell.split()).upper() in self._own_accounts:
+                count, first = self.own_account or (0, row.number)
+                self.own_account = (count + 1, first)
 
     def _compare(
         self,
@@ -252,7 +289,11 @@ class Scan:
 
 
 def scan_rows(
-    rows: Iterable[Row], *, columns: Sequence[Column], fallbacks: Mapping[str, Sequence[int]]
+    rows: Iterable[Row],
+    *,
+    columns: Sequence[Column],
+    fallbacks: Mapping[str, Sequence[int]],
+    above: Sequence[str] = (),
 ) -> Scan:
     """
     Scan all rows of a table.
@@ -261,11 +302,12 @@ def scan_rows(
         rows: Below the header, to the end.
         columns: As matched.
         fallbacks: Field to the positions of other columns that fit it.
+        above: The cells of the lines above the table.
 
     Returns:
         The scan, its words cleaned.
     """
-    found = Scan(columns, fallbacks=fallbacks)
+    found = Scan(columns, fallbacks=fallbacks, above=above)
     every: Iterator[Row] = iter(rows)
     while batch := list(islice(every, _BATCH_ROWS)):
         found.add(batch)

@@ -8,7 +8,7 @@ collected; a row with any other word is refused with `row_not_selected`.
 
 | question | asked where |
 | --- | --- |
-| `direction_column` | a word for a credit occurs, or the header announces directions and two words occur |
+| `direction_column` | a word for a credit occurs, or the header announces directions and two words occur; among many texts, a cell begins with such a word |
 | `payment_method_column` | a way of payment other than direct debit occurs |
 | `selection_column` | a word such as "paid" or "cancelled" occurs, a column such as "active" says "no", or two to four words repeat and nothing says what they mean |
 
@@ -23,7 +23,7 @@ True
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from tether_core.spreadsheet.cells import excerpt
@@ -31,7 +31,15 @@ from tether_core.spreadsheet.header_words import is_iban, plain
 from tether_core.spreadsheet.person_names import clean
 from tether_core.spreadsheet.plan import Question
 
-__all__ = ["EVERY_WORD", "WORDS_MAX", "ask", "may_have_left", "word_key"]
+__all__ = [
+    "EVERY_WORD",
+    "WORDS_MAX",
+    "ask",
+    "ask_of_credits",
+    "credits_in",
+    "may_have_left",
+    "word_key",
+]
 
 # The answer that takes every row of a column, whatever it says there.
 EVERY_WORD: Final = "*"
@@ -159,6 +167,59 @@ _HARMLESS_WORDS: Final = _plain(
 _HARMLESS_LETTERS: Final = _plain("m|w|f|d|v|x|h|k")
 _PARTS: Final = re.compile(r"[^\W\d_]+")
 _FLAG: Final = re.compile(r"[01x*+-]", re.IGNORECASE)
+
+
+# The words of `_CREDIT_PARTS` as they are written, for a quick look at a whole column; none is part of another word for something else.
+_CREDIT_STEMS: Final = tuple(
+    "gutschr|guthaben|erstattung|rückzahlung|auszahlung|refund|payout|remboursement|terugbetaling|creditnota|devoluci|reembolso"
+    "|rimborso|accredito|zwrot|storn|rechnungskorrektur|korekta".split("|")
+)
+
+
+def credits_in(column: Sequence[str]) -> Iterator[int]:
+    """
+    Find the cells of a column that begin with a word for a credit.
+
+    Args:
+        column: Its cells; any texts.
+
+    Yields:
+        Their positions.
+
+    >>> list(credits_in(["Beitrag Mai", "Gutschrift 17", "Beitrag nach Gutschrift", "GUTSCHR. BEITRAG"]))
+    [1, 3]
+    """
+    together = "\n".join(column).casefold()
+    if not any(stem in together for stem in _CREDIT_STEMS):
+        return
+    for position, cell in enumerate(column):
+        first = _PARTS.search(cell)
+        if first is not None and plain(first[0]) in _CREDIT_PARTS:
+            yield position
+
+
+def ask_of_credits(*, rows: int, first_row: int, example: str, answer: str, label: str) -> Question:
+    """
+    Make the question about a column of many texts, some of which are words for a credit.
+
+    Args:
+        rows: That have such a text.
+        first_row: The number of the first one.
+        example: Its text.
+        answer: The answer's name, "collect." and the column.
+        label: The column for display.
+
+    Returns:
+        The question; its one choice collects every row.
+    """
+    return Question(
+        "direction_column",
+        f"Are all rows to be collected? Column {label} says that rows are credits, and credits cannot be collected: {rows:,} "
+        f"{'row' if rows == 1 else 'rows'}, such as “{excerpt(example)}” in row {first_row:,}. Answer with "
+        f'"{EVERY_WORD}" for every row, or delete the rows that are credits and send the file again.',
+        answer,
+        (EVERY_WORD,),
+    )
 
 
 def ask(

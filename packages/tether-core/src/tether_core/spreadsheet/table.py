@@ -180,14 +180,19 @@ def examine(  # noqa: C901 - one step after the other
         votes.add(row)
     others = {field: [position for position, _ in found] for field, found in matching.fallbacks.items()}
     every = chain(data, votes.watched(rows))
-    scan = scan_rows(every, columns=matching.columns, fallbacks=others)
+    above = [row for row in filled if row.number < header.row]
+    scan = scan_rows(
+        every,
+        columns=matching.columns,
+        fallbacks=others,
+        above=[cell for row in above for cell in row.cells],
+    )
     sample_cells = [row.cells for row in data]
     if (refusal := refuse_table(matching.columns, cells=sample_cells, kind=kind, scan=scan)) is not None:
         return refusal
     scores = {position: score for found in matching.fallbacks.values() for position, score in found}
     columns = with_currency_column(matching.columns, words={**scan.words}, answers=answers)
     questions.extend(open_questions(columns, scan=scan, answers=answers, scores=scores))
-    above = [row for row in filled if row.number < header.row]
     units, unit_decisions = ask_currency(columns, above=above, below=scan.unit_note, answers=answers)
     questions.extend(units)
     selections, selected = decide_selections(matching.columns, scan=scan, answers=answers)
