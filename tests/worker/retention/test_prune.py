@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tether_core.retention.periods import Periods
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
-from tether_worker.retention.prune import prune_old_debtors, prune_old_uploads
+from tether_worker.retention.prune import prune_old_debtors, prune_old_orders, prune_old_uploads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -128,3 +128,35 @@ async def test_debtors_without_a_debit_go(
     await conn.execute("update billing_runs set state = 'cancelled', finished_at = now()")
     await later.do()
     assert await _ids(conn, "debtors") == [1]
+
+
+async def test_old_orders_go_with_their_results(
+    conn: Connection, pool: Pool, attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """An order about a million debits leaves a million results; an order that is being carried out must keep them."""
+    ids = [await attempt(f"t-{n}") for n in range(3)]
+    for state, ended_at in (("finished", OLD), ("working", None)):
+        await conn.execute(
+            "insert into bulk_orders (action, filters, reason, ordered_by, actor_kind, state, position, position_at, created_at, updated_at, ended_at)"
+            " values ('inquire', '{}', 'x', 'ops', 'user', %s, 0, %s, %s, %s, %s)",
+            (state, OLD, OLD, OLD, ended_at),
+        )
+    await conn.execute(
+        "insert into bulk_order_items (order_id, subject_id) select o, n from generate_series(1, 2) o, generate_series(1, 2500) n"
+    )
+    for created_at in (OLD, OLD, NOW):
+        await conn.execute(
+            "insert into inquiry_orders (scope, subject_id, ordered_by, reason, more, created_at) values ('run', 1, 'ops', 'x', false, %s)",
+            (created_at,),
+        )
+    for order_id, attempt_id, inquire_at in ((1, ids[0], None), (2, ids[1], OLD), (3, ids[2], None)):
+        await conn.execute(
+            "insert into inquiry_order_attempts (order_id, attempt_id, state_before, inquire_at, expires_at) values (%s, %s, 'x', %s, %s)",
+            (order_id, attempt_id, inquire_at, OLD),
+        )
+    await prune_old_orders(pool, periods=Periods(), clock=lambda: NOW).do()
+    cursor = await conn.execute("select order_id, count(*) from bulk_order_items group by order_id")
+    assert await cursor.fetchall() == [(2, 2500)]
+    assert await _ids(conn, "bulk_orders") == [2]
+    # The second one waits for its inquiry.
+    assert await _ids(conn, "inquiry_orders") == [2, 3]

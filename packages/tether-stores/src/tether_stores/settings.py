@@ -404,6 +404,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "TETHER_KEEP_UNDEBITED_DAYS", "Days from the upload until a debtor without any debit is removed."
         ),
     ] = 425
+    keep_orders_days: Annotated[
+        int,
+        _env(
+            "TETHER_KEEP_ORDERS_DAYS",
+            "Days until the results of bulk orders, ordered inquiries and replays are removed; the audit keeps who ordered them.",
+        ),
+    ] = 180
     keep_archives_days: Annotated[
         int,
         _env(

@@ -22,7 +22,9 @@ from tether_core.errors import InvalidRequest, Rejected
 
 __all__ = ["ARCHIVED", "KINDS", "LEAST_DAYS", "ArchiveKind", "DataKind", "NoLongerKept", "Periods"]
 
-DataKind: TypeAlias = Literal["notifications", "events", "files", "problems", "undebited", "archives"]
+DataKind: TypeAlias = Literal[
+    "notifications", "events", "files", "problems", "undebited", "orders", "archives"
+]
 KINDS: Final = get_args(DataKind)
 # What is written to an archive before it is removed.
 ArchiveKind: TypeAlias = Literal["notifications", "events"]
@@ -35,6 +37,7 @@ LEAST_DAYS: Final[dict[DataKind, tuple[int, str]]] = {
     "files": (1, "a file is read first"),
     "problems": (1, "somebody must be able to correct the file"),
     "undebited": (60, "a debtor is screened against earlier files for that time"),
+    "orders": (30, "somebody looks for its results within weeks"),
     "archives": (400, "a debtor may object to a debit for 13 months"),
 }
 
@@ -69,6 +72,7 @@ class Periods(msgspec.Struct, frozen=True, kw_only=True):
         files_days: Uploaded files, from the upload.
         problems_days: Rows of files that became no debtors, with their cells, from the upload.
         undebited_days: Debtors without any debit, from their upload.
+        orders_days: Orders about many rows and their results, from their end; the audit keeps who ordered them.
         archives_days: Archives, from their newest row.
     """
 
@@ -77,6 +81,7 @@ class Periods(msgspec.Struct, frozen=True, kw_only=True):
     files_days: int = 425
     problems_days: int = 180
     undebited_days: int = 425
+    orders_days: int = 180
     archives_days: int = 3_650
 
     def __post_init__(self) -> None:

@@ -19,11 +19,20 @@ __all__ = [
     "old_problems",
     "problems_removed",
     "prune_debtors",
+    "prune_orders",
     "prune_problems",
 ]
 
 _SQL: Final = load("retention/pruning")
 _DEBTORS: Final = "debtors"
+# Results before their orders, so that none is left without one.
+_ORDERS: Final = (
+    _SQL["prune_bulk_items"],
+    _SQL["prune_bulk_orders"],
+    _SQL["prune_inquired"],
+    _SQL["prune_inquiry_orders"],
+    _SQL["prune_replays"],
+)
 
 
 class OldFile(msgspec.Struct, frozen=True):
@@ -92,3 +101,17 @@ async def examined_debtors(conn: Connection, *, after: int, before: datetime, li
 async def prune_debtors(conn: Connection, *, after: int, to: int) -> int:
     """Delete the debtors between two ids that never had a debit; returns how many."""
     return await fetch_value(conn, _SQL["prune_debtors"], {"after": after, "to": to}, into=int)
+
+
+async def prune_orders(conn: Connection, *, before: datetime, limit: int) -> int:
+    """
+    Delete orders that ended before a time, and their results: up to *limit* rows of each table.
+
+    Args:
+        conn: In autocommit mode: each statement is a transaction.
+
+    Returns:
+        How many rows were deleted.
+    """
+    values = {"before": before, "limit": limit}
+    return sum([await fetch_value(conn, query, values, into=int) for query in _ORDERS])

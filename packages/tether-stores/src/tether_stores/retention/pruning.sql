@@ -1,4 +1,4 @@
--- Old rows that are removed without an archive: files, problems, debtors without a debit (tether_core.retention.periods).
+-- Old rows that are removed without an archive: files, problems, debtors without a debit, orders (tether_core.retention.periods).
 --
 -- Each statement removes or examines a bounded number of rows, and skips those that another transaction holds. `debtors` is walked by id, and
 -- the position is stored, so that each run goes on where another one ended.
@@ -87,5 +87,82 @@ edits as (
 ),
 gone as (
     delete from debtors d using due where d.id = due.id returning 1
+)
+select count(*) from gone;
+
+-- {oldest_first} --
+-- Ids grow with the time of an order, so old ones are found at the beginning.
+order by id
+limit %(limit)s
+for update skip locked
+
+-- prune_bulk_items --
+-- Delete up to %(limit)s results of bulk orders that ended before %(before)s. Returns how many.
+with gone as (
+    delete from bulk_order_items
+    where (order_id, subject_id) in (
+        select i.order_id, i.subject_id
+        from bulk_order_items i
+        join bulk_orders o on o.id = i.order_id
+        where o.ended_at < %(before)s
+        order by i.order_id, i.subject_id
+        limit %(limit)s
+        for update of i skip locked
+    )
+    returning 1
+)
+select count(*) from gone;
+
+-- prune_bulk_orders --
+-- Delete up to %(limit)s bulk orders that ended before %(before)s and have no results. Returns how many.
+with due as (
+    select id
+    from bulk_orders o
+    where o.ended_at < %(before)s and not exists (select from bulk_order_items i where i.order_id = o.id)
+    {oldest_first}
+),
+gone as (
+    delete from bulk_orders o using due where o.id = due.id returning 1
+)
+select count(*) from gone;
+
+-- prune_inquired --
+-- Delete up to %(limit)s debits of inquiry orders from before %(before)s that are not to be inquired any more. Returns how many.
+with gone as (
+    delete from inquiry_order_attempts
+    where (order_id, attempt_id) in (
+        select a.order_id, a.attempt_id
+        from inquiry_order_attempts a
+        join inquiry_orders o on o.id = a.order_id
+        where o.created_at < %(before)s and a.inquire_at is null
+        order by a.order_id, a.attempt_id
+        limit %(limit)s
+        for update of a skip locked
+    )
+    returning 1
+)
+select count(*) from gone;
+
+-- prune_inquiry_orders --
+-- Delete up to %(limit)s inquiry orders from before %(before)s that have no debits. Returns how many.
+with due as (
+    select id
+    from inquiry_orders o
+    where o.created_at < %(before)s and not exists (select from inquiry_order_attempts a where a.order_id = o.id)
+    {oldest_first}
+),
+gone as (
+    delete from inquiry_orders o using due where o.id = due.id returning 1
+)
+select count(*) from gone;
+
+-- prune_replays --
+-- Delete up to %(limit)s replays to subscribers that ended before %(before)s. Returns how many.
+with due as (
+    select id from replays where finished_at < %(before)s
+    {oldest_first}
+),
+gone as (
+    delete from replays r using due where r.id = due.id returning 1
 )
 select count(*) from gone;

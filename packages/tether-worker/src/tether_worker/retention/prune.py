@@ -1,4 +1,4 @@
-"""Remove old files, problems, and debtors that never had a debit, in small batches."""
+"""Remove old files, problems, orders, and debtors that never had a debit, in small batches."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,11 +14,12 @@ from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
 
-__all__ = ["prune_old_debtors", "prune_old_uploads"]
+__all__ = ["prune_old_debtors", "prune_old_orders", "prune_old_uploads"]
 
 _UPLOADS: Final = 100
 _PROBLEMS: Final = 1_000
 _DEBTORS: Final = 500
+_ORDERS: Final = 1_000
 _PAGES_MAX: Final = 200
 _PAUSE_S: Final = 0.02
 _EVERY_S: Final = 600.0
@@ -96,3 +97,21 @@ def prune_old_debtors(pool: Pool, *, periods: Periods, clock: Callable[[], datet
             _log.info("debtors without a debit pruned", rows=done)
 
     return PeriodicTask("prune_old_debtors", _EVERY_S, work)
+
+
+def prune_old_orders(pool: Pool, *, periods: Periods, clock: Callable[[], datetime]) -> PeriodicTask:
+    """Delete bulk orders, ordered inquiries and replays that are over, with their results."""
+
+    async def work() -> None:
+        before, done = periods.before("orders", now=clock()), 0
+        for _ in range(_PAGES_MAX):
+            async with connection(pool) as conn:
+                count = await pruning.prune_orders(conn, before=before, limit=_ORDERS)
+            if not count:
+                break
+            done += count
+            await asyncio.sleep(_PAUSE_S)
+        if done:
+            _log.info("old orders pruned", rows=done)
+
+    return PeriodicTask("prune_old_orders", _EVERY_S, work)
