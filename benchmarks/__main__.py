@@ -15,6 +15,7 @@ from benchmarks import (
     overload,
     plans,
     profile,
+    retention,
     soak,
     stages,
     streams,
@@ -37,6 +38,7 @@ _ALL = {
     "overload": overload,
     "fuzz": fuzz,
     "capacity": capacity,
+    "retention": retention,
 }
 
 

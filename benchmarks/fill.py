@@ -14,7 +14,7 @@ __all__ = ["GROWTH", "filled"]
 GROWTH: Mapping[str, LiteralString] = split_file("benchmarks", "sql/growth")
 
 
-def filled(environment: Environment, rows: int) -> None:
+def filled(environment: Environment, rows: int, *, now: datetime | None = None) -> None:
     """
     Fill the tables of an empty, migrated database.
 
@@ -24,8 +24,9 @@ def filled(environment: Environment, rows: int) -> None:
     Args:
         environment: On that database.
         rows: Notifications, and attempts.
+        now: When the youngest of them was made; `None` for now.
     """
-    facts = {"rows": rows, "now": datetime.now(UTC)}
+    facts = {"rows": rows, "now": now or datetime.now(UTC)}
     with psycopg.connect(
         environment.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None
     ) as conn:
