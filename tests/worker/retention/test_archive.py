@@ -283,3 +283,23 @@ async def test_a_year_of_notifications_leaves_the_tables_as_large_as_before(
     assert max(kept) == kept[-1] == 80
     cursor = await conn.execute("select count(*), count(distinct key) from archived_notifications")
     assert await cursor.fetchone() == (160, 160)
+
+
+async def test_an_archive_does_not_keep_what_was_erased_while_it_was_written(
+    conn: Connection, deps: ArchiveDeps, database_url: str, objects_dir: Path
+) -> None:
+    """An archive has the row as it was read. Confirmed after an erasure, it would keep the name that is nowhere else any more."""
+    await _processed(conn, "a")
+
+    def erased_then_named() -> str:
+        with psycopg.connect(database_url) as other:
+            other.execute("update webhook_events set body = 'unique_id=a'")
+        return secrets.token_hex(8)
+
+    assert await archive_once(msgspec.structs.replace(deps, token=erased_then_named), "notifications") == 0
+    assert await archives.listed(conn, limit=10) == []
+    assert _objects(objects_dir) == []
+    assert await archive_once(deps, "notifications") == 1
+    (archive,) = await archives.listed(conn, limit=10)
+    (row,) = unpack((objects_dir / archive.object_key).read_bytes()).rows
+    assert bytes.fromhex(msgspec.json.decode(row)["body"].removeprefix("\\x")) == b"unique_id=a"

@@ -82,10 +82,12 @@ class OldRow(msgspec.Struct, frozen=True):
 
     Attributes:
         id: The row.
+        version: Another one after each change of the row; "" for events, which never change.
         row: All its columns as JSON.
     """
 
     id: int
+    version: str
     row: str
 
 
@@ -241,7 +243,11 @@ async def confirm(
         return False
     if kind == "events":
         return True
-    values = {"id": begun.id, "ids": [row.id for row in rows]}
+    values = {
+        "id": begun.id,
+        "ids": [row.id for row in rows],
+        "versions": [row.version for row in rows],
+    }
     return await fetch_value(conn, _SQL["keep_keys"], values, into=int) == len(rows)
 
 
@@ -294,9 +300,9 @@ async def to_remove(
     return [(item.id, item.object_key) for item in await fetch_all(conn, _SQL["to_remove"], values, into=_To)]
 
 
-async def removed(conn: Connection, archive_id: int, *, now: datetime) -> None:
-    """Note that the object of an archive was removed."""
-    await conn.execute(_SQL["removed"], {"id": archive_id, "now": now})
+async def removed(conn: Connection, archive_id: int, *, object_key: str, now: datetime) -> None:
+    """Note that the object of an archive was removed; one that has another object since is removed next time."""
+    await conn.execute(_SQL["removed"], {"id": archive_id, "object_key": object_key, "now": now})
 
 
 async def listed(

@@ -45,10 +45,11 @@ from (select id, received_at from webhook_events where id > %(after)s order by i
 
 -- due_notifications --
 -- The processed rows of the inbox after an id, up to and with another, that are older than %(before)s, as JSON; as many as have
--- %(bytes_max)s bytes, and one. Rows whose debit has an open difference stay: the review reads them.
-select due.id, row_to_json(due)::text as row
+-- %(bytes_max)s bytes, and one. Rows whose debit has an open difference stay: the review reads them. The version of a row is another one
+-- after each change.
+select due.id, due.version, row_to_json(due.event)::text as row
 from (
-    select e.*, sum(octet_length(e.body)) over (order by e.id) - octet_length(e.body) as size_before
+    select e.id, e as event, e.xmin::text as version, sum(octet_length(e.body)) over (order by e.id) - octet_length(e.body) as size_before
     from webhook_events e
     where
         e.id > %(after)s and e.id <= %(to)s and e.state = 'processed' and e.received_at < %(before)s
@@ -62,7 +63,7 @@ order by due.id;
 -- due_events --
 -- The oldest events after an id, as JSON, up to the first that is not older than %(before)s, and up to %(limit)s. Only those that the
 -- review of differences has read, and that became deliveries of each subscriber that is not disabled.
-select o.id, row_to_json(o)::text as row
+select o.id, '' as version, row_to_json(o)::text as row
 from (
     select * from outbox
     where
@@ -89,13 +90,21 @@ where id = %(id)s and object_key = %(object_key)s and confirmed_at is null
 returning id;
 
 -- keep_keys --
--- Keep the keys of n archived notifications, in the transaction that confirms their archive. Returns how many: fewer than n where
--- a row was changed meanwhile.
-with kept as (
-    insert into archived_notifications (key, content, id, archive_id)
-    select e.key, e.content, e.id, %(id)s
-    from webhook_events e
-    where e.id = any(%(ids)s) and e.state = 'processed'
+-- Keep the keys of n archived notifications, in the transaction that confirms their archive. Arrays of length n. Returns how many: fewer
+-- than n where a row was changed since it was read, such as by an erasure, which waits for this transaction.
+with unchanged as materialized (
+    select e.key, e.content, e.id, e.attempt_id, e.notification_id
+    from unnest(%(ids)s::bigint[], %(versions)s::text[]) as given (id, version)
+    join webhook_events e on e.id = given.id and e.xmin::text = given.version
+    where e.state = 'processed'
+    for share of e
+),
+kept as (
+    insert into archived_notifications (key, content, id, archive_id, attempt_id)
+    select
+        e.key, e.content, e.id, %(id)s,
+        coalesce(e.attempt_id, (select a.id from billing_attempts a where a.unique_id = e.notification_id))
+    from unchanged e
     on conflict (key) do nothing
     returning 1
 )
@@ -199,8 +208,8 @@ order by id
 limit %(limit)s;
 
 -- removed --
--- Note that the object of an archive was removed.
-update archives set removed_at = %(now)s where id = %(id)s;
+-- Note that the object of an archive was removed, unless it has another one since.
+update archives set removed_at = %(now)s where id = %(id)s and object_key = %(object_key)s;
 
 -- {archive_columns} --
 -- An archive in lists.

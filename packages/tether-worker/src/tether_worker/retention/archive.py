@@ -16,25 +16,23 @@ from typing import Final
 
 import msgspec
 from tether_core.retention.archive import (
-    Archive,
-    ArchiveUnreadable,
     Header,
     checksum,
     object_key,
     pack,
-    unpack,
 )
 from tether_core.retention.periods import ARCHIVED, ArchiveKind, Periods
 from tether_stores import objects
 from tether_stores.objects import Objects
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.retention import archives
+from tether_stores.retention.archive_files import fetched
 from tether_stores.retention.archives import Begun, OldRow, ToPrune
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
 
-__all__ = ["ArchiveDeps", "archive_once", "archiving", "fetched"]
+__all__ = ["ArchiveDeps", "archive_once", "archiving"]
 
 # Of an archive: some hundred kilobytes in the store, and little in memory.
 _ROWS_MAX: Final = 2_000
@@ -243,26 +241,8 @@ async def _remove(deps: ArchiveDeps, kind: ArchiveKind) -> None:
     for archive_id, key in old:
         await objects.delete(deps.store, key)
         async with connection(deps.pool) as conn:
-            await archives.removed(conn, archive_id, now=now)
+            await archives.removed(conn, archive_id, object_key=key, now=now)
         _log.info("archive removed", archive=archive_id)
-
-
-async def fetched(store: Objects, key: str, *, sha256: bytes) -> Archive:
-    """
-    Read an archive from the store.
-
-    Args:
-        sha256: The checksum that its row has.
-
-    Raises:
-        ObjectMissing: when it is gone.
-        ArchiveUnreadable: when it is not what was written.
-        StoreUnreachable: when the store does not answer.
-    """
-    data = b"".join([chunk async for chunk in await objects.get(store, key)])
-    if checksum(data) != sha256:
-        raise ArchiveUnreadable("its checksum differs from the one in the table archives")
-    return await asyncio.to_thread(unpack, data)
 
 
 async def _read_back(store: Objects, key: str, sha256: bytes) -> None:

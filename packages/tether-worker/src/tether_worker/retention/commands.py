@@ -26,10 +26,9 @@ from tether_stores.command_line import whole
 from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, connection, open_pool, transaction
 from tether_stores.retention import archives
+from tether_stores.retention.archive_files import fetched
 from tether_stores.retention.archives import ArchiveRow
 from tether_stores.settings import Settings
-
-from tether_worker.retention.archive import fetched
 
 __all__ = ["add_commands"]
 
