@@ -136,6 +136,7 @@ EXEMPT: Final[Mapping[str, str]] = {
         "of migrations, which read no table of Tether",
     ),
     "fingerprint_key.restart_dry_runs": "once per rekeying, by command: it reads the uploads, which are few",
+    "erasures/rows.erase_problems": "once per erasure, which a person orders: it searches the refused rows of half a year for an account",
     "fingerprint_key.finish": "once per rekeying, by command: it looks up the account of every blacklist entry",
 }
 
@@ -184,7 +185,18 @@ _PLAIN: Final = {
         guard exclude forget_dry_run by_id excluded
     """,
     "debtor_edits": """
-        upload hold version payments listed
+        upload hold is_erased version payments listed
+    """,
+    "data_subjects": "chosen of_accounts",
+    "dossier": """
+        accounts checks mandates schedules due_items pre_notifications payments notifications archives forgiven inquiries entries
+    """,
+    "erasures/orders": "debits still_open amounts all_erased by_id open_of latest_of listed",
+    "erasures/rows": """
+        open hold list_entry erased finished refused listed_keys stored_at_these_times hold_uploads hold_debtors former_accounts erase_debtors
+        erase_edits erase_previews erase_checks erase_dry_run_rows erase_mandates erase_pre_notifications withdraw_pre_notifications erase_refunds
+        erase_notes erase_statements erase_forgiveness erase_acknowledgements erase_inquiry_orders gateway_ids bodies write_bodies files archives_of
+        replace_archive former_objects former_deleted late_debtors
     """,
     "notifications/excess_deliveries": """
         representing count take_unannounced counts of
@@ -413,7 +425,14 @@ _ARCHIVES: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "due_notifications": {"": _OLD | {"bytes_max": 1 << 23, "reads_max": 6_000}},
     "due_events": {"": _OLD | {"limit": 2_000, "review": "changed debits", "reads_max": 9_000}},
     "confirm": {"": {"from_at": _ago(2), "to_at": _ago(1), "first_id": 1, "last_id": 9}},
-    "keep_keys": {"": {"ids": list(range(1, 2_001)), "reads_max": 4_100, "buffers_max": 25_000}},
+    "keep_keys": {
+        "": {
+            "ids": list(range(1, 2_001)),
+            "versions": ["0"] * 2_000,
+            "reads_max": 4_100,
+            "buffers_max": 25_000,
+        }
+    },
     "prune_notifications": {"": _OLD | {"limit": 200, "reads_max": 3_000}},
     "left_notifications": {"": {"first_id": 1, "last_id": 2_000, "reads_max": 2_100}},
     "prune_events": {"": _OLD | {"limit": 200}},
@@ -431,6 +450,16 @@ _PRUNING: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "begin_position": {"": {"name": "debtors"}},
     "examined_debtors": {"": _OLD | {"limit": 500}},
     "prune_debtors": {"": _OLD | {"to": 500, "reads_max": 3_000}},
+    **{
+        name: {"": {"before": _ago(1), "limit": 1_000, "reads_max": 5_000}}
+        for name in (
+            "prune_bulk_items",
+            "prune_bulk_orders",
+            "prune_inquired",
+            "prune_inquiry_orders",
+            "prune_replays",
+        )
+    },
 }
 
 _SUBSCRIBER: Final[dict[str, Any]] = {
@@ -579,6 +608,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         f"queues.{name}": {"": {"queue": "vop", "paused_by": "x", "reason": "x"}}
         for name in ("pause", "resume")
     },
+    "erasures/orders.add": {
+        "": {"reason": "x", "ordered_by": "x", "accepts_reversible": False, "object_key": None}
+    },
+    "data_subjects.of_name": {"": {"name": "Nobody Inparticular", "limit": 200}},
     "workers.order_restart": {"": {"ordered_by": "x", "reason": "x"}},
     **{f"workers.{name}": {"": _PROCESS} for name in ("seen", "supervisor_seen", "supervisor_ended")},
     "workers.ended": {"": {"ids": ["x"]}},

@@ -151,6 +151,12 @@ CASES: Final[dict[str, Call]] = {
         ("debtor", "1"),
         {"json": {"version": 0, "changes": {"amount_minor": 1200}, **WHY}},
     ),
+    "POST /api/debtors/{debtor_id:int}/dossier": Call(
+        "/api/debtors/7/dossier", "debtor.exported", ("debtor", "7"), {"json": WHY}
+    ),
+    "POST /api/debtors/{debtor_id:int}/erasure": Call(
+        "/api/debtors/7/erasure", "debtor.erased", ("debtor", "7"), {"json": {"debtor_ids": [7], **WHY}}
+    ),
     "POST /api/collection-plans": Call(
         "/api/collection-plans",
         "collection_plan.added",
@@ -366,6 +372,8 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /blacklist/{key:int}/lift",
             "POST /differences/{key:int}/acknowledge",
             "POST /debtors/{key:int}/edit",
+            "POST /debtors/{key:int}/dossier",
+            "POST /debtors/{key:int}/erasure",
             "POST /queues/{name:str}/pause",
             "POST /queues/{name:str}/resume",
             "POST /payments/{key:int}/inquire",

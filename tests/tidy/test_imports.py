@@ -32,24 +32,24 @@ SUBJECTS = {
     "tether_core": """
     step_sentences errors retention jobs scaling retry sepa_text target_calendar iban order_keys blacklist events limits fingerprint_key redaction audit people vop money emp
     payments/stages clock_steps database_epoch notifications spreadsheet payments holds mandate_conflicts screening debtor_edits billing recurring figures uploads refunds subscribers
-    stated_outcomes reconciliation replays inquiry_orders bulk_orders testing
+    stated_outcomes reconciliation replays inquiry_orders bulk_orders data_subjects erasures dossier testing
     """.split(),
     "tether_stores": """
     boot_clock pool queries rows settings telemetry command_line migrate privileges objects postgres redis clock audit events jobs limits
     order_keys accounts subscribers people gateway_calls row_counts figures sessions banks blacklist mandate_conflicts recurring debtors notifications payments vop database_epoch fingerprint_key
-    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits retention workers queues store_status bulk_orders monitoring
+    refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits retention data_subjects erasures dossier workers queues store_status bulk_orders monitoring
     """.split(),
     "tether_web": """
-    http accounts limits audit people queues events subscribers order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors uploads vop billing recurring refunds figures bulk_orders
+    http accounts limits audit people queues events subscribers order_keys stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors dossier erasures uploads vop billing recurring refunds figures bulk_orders
     monitoring health openapi console app
     """.split(),
     "tether_worker": """
-    jobs workers scaling row_counts retention figures queues subscribers doctor accounts people fingerprint_key status stated_outcomes order_keys mandate_conflicts gateway vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
+    jobs workers scaling row_counts retention erasures figures queues subscribers doctor accounts people fingerprint_key status stated_outcomes order_keys mandate_conflicts gateway vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
     payments refunds notifications database_epoch bulk_orders commands app
     """.split(),
     "tether_client": """
     errors pages credentials connection events health uploads billing accounts payments refunds inquiry_orders notifications blacklist bulk_orders reconciliation
-    operation figures debtors subscribers recurring people client smoke monitoring command
+    operation figures debtors erasures subscribers recurring people client smoke monitoring command
     """.split(),
 }
 # The modules of the gateway's folder, and the only places that may import them; `None`: any place.

@@ -5,6 +5,7 @@ from tether_client.billing import BillingRoutes
 from tether_client.blacklist import BlacklistRoutes
 from tether_client.bulk_orders import BulkOrderRoutes
 from tether_client.debtors import DebtorRoutes
+from tether_client.erasures import ErasureRoutes
 from tether_client.events import EventRoutes
 from tether_client.figures import FigureRoutes
 from tether_client.health import HealthRoutes
@@ -37,6 +38,7 @@ class Client(
     BlacklistRoutes,
     BulkOrderRoutes,
     DebtorRoutes,
+    ErasureRoutes,
     FigureRoutes,
     PeopleRoutes,
     SubscriberRoutes,

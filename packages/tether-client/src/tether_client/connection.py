@@ -96,6 +96,9 @@ class Connection:
         content = {} if body is None else {"json": body}
         return _decoded(self._answered("POST", path, **content, **more), kind)
 
+    def _file(self, path: str, body: Any) -> bytes:
+        return self._answered("POST", path, json=body).content
+
     def _patch(self, path: str, body: Any, kind: type[T]) -> T:
         return _decoded(self._answered("PATCH", path, json=body), kind)
 

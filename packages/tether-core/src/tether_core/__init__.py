@@ -39,6 +39,7 @@ A folder is one subject, and the subject has this name in every package:
 | `clock_steps`, `database_epoch` | clocks that were set; databases that were restored | in the modules |
 | `audit`, `people` | who did what; roles and permissions, sign-in, client addresses | in the modules |
 | `retention` | how long data is kept; the format of archives | in the modules |
+| `data_subjects`, `dossier`, `erasures` | which rows are about one person; all of it in one file; its removal | in the modules |
 | `step_sentences` | sentences for illegal steps | in the module |
 | `sepa_text` | the SEPA character set | in the module |
 | `redaction` | masking of personal data | |

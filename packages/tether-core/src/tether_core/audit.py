@@ -57,6 +57,8 @@ Action: TypeAlias = Literal[
     "collection_plan.resumed",
     "debits.imported",
     "debtor.edited",
+    "debtor.erased",
+    "debtor.exported",
     "difference.acknowledged",
     "due_item.recovered",
     "due_item.waived",

@@ -234,7 +234,12 @@ def require_version(debtor_id: int, *, seen: int, current: int) -> None:
 
 
 def require_editable(
-    debtor_id: int, payments: Iterable[Payment], *, upload_state: str | None, reviewing: bool = False
+    debtor_id: int,
+    payments: Iterable[Payment],
+    *,
+    upload_state: str | None,
+    reviewing: bool = False,
+    is_erased: bool = False,
 ) -> None:
     """
     Refuse an edit while a debit speaks for the debtor as it is.
@@ -244,10 +249,15 @@ def require_editable(
         payments: All of its debits, while no more can be added.
         upload_state: Of its upload; `None` for one that came with the debits of another system.
         reviewing: Whether the database may have gone back, and its submissions were not all reviewed since.
+        is_erased: Whether its personal data was erased.
 
     Raises:
         NotEditable: when it cannot be edited.
     """
+    if is_erased:
+        raise NotEditable(
+            debtor_id, "its personal data was erased. Send what is to be collected in a new file."
+        )
     if upload_state is None:
         raise NotEditable(
             debtor_id,

@@ -28,6 +28,7 @@ __all__ = [
     "ClockStepped",
     "DatabaseEpochChanged",
     "DebtorEdited",
+    "DebtorErased",
     "DifferenceClosed",
     "DifferenceOpened",
     "DueItemStatusChanged",
@@ -246,6 +247,19 @@ class DebtorEdited(msgspec.Struct, frozen=True, tag_field="event", tag="debtor.e
     verdict: str
 
 
+class DebtorErased(msgspec.Struct, frozen=True, tag_field="event", tag="debtor.erased.1"):
+    """
+    The personal data of a debtor was erased; who has copies of it erases them, too (`tether_core.erasures`).
+
+    Attributes:
+        debtor_id: The debtor.
+        upload_id: Its upload; null for one that came with the debits of another system.
+    """
+
+    debtor_id: int
+    upload_id: int | None
+
+
 class SubscriberDisabled(msgspec.Struct, frozen=True, tag_field="event", tag="subscriber.disabled.1"):
     """
     Nothing more is sent to a subscriber until a person activates it; its events wait (`tether_core.subscribers.subscriber`).
@@ -354,6 +368,7 @@ Event: TypeAlias = (
     | DifferenceClosed
     | ExcessDelivered
     | DebtorEdited
+    | DebtorErased
     | SubscriberDisabled
     | MandateStatusChanged
     | ScheduleStatusChanged

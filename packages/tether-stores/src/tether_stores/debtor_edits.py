@@ -176,12 +176,15 @@ async def edit(
 async def _require_editable(
     conn: Connection, debtor_id: int, *, upload_state: str | None, epoch_holds: bool
 ) -> None:
+    is_erased = await fetch_value(conn, _SQL["is_erased"], {"debtor_id": debtor_id}, into=bool)
     values = {"debtor_id": debtor_id, "limit": _PAYMENTS_MAX}
     payments = await fetch_all(conn, _SQL["payments"], values, into=Payment)
     epoch = await lost_history.current(conn)
     # After the database went back, a debtor without a debit may have had one in the lost history.
     reviewing = not epoch_holds or (epoch is not None and epoch.reviewed_at is None)
-    rules_of_edits.require_editable(debtor_id, payments, upload_state=upload_state, reviewing=reviewing)
+    rules_of_edits.require_editable(
+        debtor_id, payments, upload_state=upload_state, reviewing=reviewing, is_erased=is_erased
+    )
 
 
 async def obstacle(conn: Connection, debtor_id: int, *, upload_id: int | None) -> str | None:

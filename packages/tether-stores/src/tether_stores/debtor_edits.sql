@@ -21,6 +21,10 @@ from debtors d
 where d.id = %(debtor_id)s
 for update;
 
+-- is_erased --
+-- Whether the personal data of a debtor was erased. One row.
+select exists (select from debtors where id = %(debtor_id)s and erased_at is not null);
+
 -- version --
 -- How often a debtor was edited. One row.
 select coalesce(max(version), 0) from debtor_edits where debtor_id = %(debtor_id)s;

@@ -145,6 +145,7 @@ class ListedDebtor(msgspec.Struct, frozen=True):
         cause: Why it is excluded.
         created_at: When it was stored.
         reasons: All reasons for which it is excluded; the verdict is the first.
+        erased_at: When its personal data was erased; null where it was not.
     """
 
     id: int
@@ -159,6 +160,7 @@ class ListedDebtor(msgspec.Struct, frozen=True):
     cause: str | None
     created_at: datetime
     reasons: list[Verdict]
+    erased_at: datetime | None = None
 
 
 class DebtorDetail(msgspec.Struct, frozen=True):

@@ -308,7 +308,7 @@ delete from dry_run_rows where upload_id = %(upload_id)s;
 -- {listed_columns} --
 -- A debtor in lists.
 id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
-reasons::text
+reasons::text, erased_at
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.

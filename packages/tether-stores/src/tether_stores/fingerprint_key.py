@@ -257,7 +257,7 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
     changed = [
         (row_id, bytes(before), after)
         for row_id, iban, before in rows
-        if (after := fingerprint(iban, key=key)) != bytes(before)
+        if iban and (after := fingerprint(iban, key=key)) != bytes(before)
     ]
     cursor = await conn.execute(_SQL["former_accounts"], {"after": begun.position, "to": rows[-1][0]})
     # A debit and an entry of the blacklist stay about the account they were about when a person edits the debtor.

@@ -46,10 +46,10 @@ select
     and not exists (select from blacklist where iban_fingerprint is not null);
 
 -- samples --
--- Account and fingerprint of the oldest and the newest debtor. 0 to 2 rows.
-(select iban, iban_fingerprint from debtors order by id limit 1)
+-- Account and fingerprint of the oldest and the newest debtor that is not erased. 0 to 2 rows.
+(select iban, iban_fingerprint from debtors where erased_at is null order by id limit 1)
 union all
-(select iban, iban_fingerprint from debtors order by id desc limit 1);
+(select iban, iban_fingerprint from debtors where erased_at is null order by id desc limit 1);
 
 -- open --
 -- The rekeying under way, held. 0 or 1 row: id, check_after, debtor_position, debtors, attempts, entries.
@@ -84,7 +84,7 @@ forgotten as (
 delete from problems where upload_id in (select id from reset);
 
 -- debtors_after --
--- The next debtors. Up to %(limit)s rows: id, iban, iban_fingerprint.
+-- The next debtors. Up to %(limit)s rows: id, iban, iban_fingerprint; the fingerprint of one that was erased cannot be made anew.
 select id, iban, iban_fingerprint from debtors where id > %(after)s order by id limit %(limit)s;
 
 -- former_accounts --
@@ -92,7 +92,7 @@ select id, iban, iban_fingerprint from debtors where id > %(after)s order by id 
 -- iban_fingerprint_before.
 select debtor_id, iban_before, iban_fingerprint_before
 from debtor_edits
-where debtor_id > %(after)s and debtor_id <= %(to)s and iban_before is not null
+where debtor_id > %(after)s and debtor_id <= %(to)s and iban_before <> ''
 order by debtor_id, version;
 
 -- rekey_former_accounts --
@@ -180,8 +180,10 @@ with unmatched as (
     from blacklist b
     where
         b.iban_fingerprint is not null and b.lifted_at is null
-        and not exists (select from debtors d where d.iban_fingerprint = b.iban_fingerprint)
-        and not exists (select from debtor_edits e where e.iban_fingerprint_before = b.iban_fingerprint)
+        and not exists (select from debtors d where d.iban_fingerprint = b.iban_fingerprint and d.erased_at is null)
+        and not exists (
+            select from debtor_edits e where e.iban_fingerprint_before = b.iban_fingerprint and e.iban_before <> ''
+        )
     on conflict do nothing
     returning 1
 ),
@@ -198,7 +200,7 @@ from blacklist b
 where
     b.lifted_at is null
     and exists (select from fingerprint_rekeying_unmatched u where u.blacklist_id = b.id)
-    and not exists (select from debtors d where d.iban_fingerprint = b.iban_fingerprint)
+    and not exists (select from debtors d where d.iban_fingerprint = b.iban_fingerprint and d.erased_at is null)
 order by b.id
 limit %(limit)s;
 

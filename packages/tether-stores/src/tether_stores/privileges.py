@@ -46,6 +46,7 @@ _SQL: Final = load("privileges")
 # Queries that no module of tether_web can reach; a test compares this with its imports.
 WORKER_ONLY: Final = frozenset(
     {
+        "erasures/rows",
         "jobs/periodic",
         "mandates",
         "notifications/confirmations",

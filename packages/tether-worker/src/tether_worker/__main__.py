@@ -40,6 +40,7 @@ from tether_worker.commands import (
     request_checks,
     request_report_fetches,
 )
+from tether_worker.erasures import commands as erasures
 from tether_worker.payments import chargebacks, import_debits
 from tether_worker.reconciliation.completeness import exit_code as completeness_code
 from tether_worker.reconciliation.completeness import show as show_completeness
@@ -215,6 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         stated_outcomes,
         people,
         retention,
+        erasures,
     ):
         subject.add_commands(commands)
     return parser

@@ -41,6 +41,7 @@ from tether_stores.workers import Worker as WorkerRow
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, planning, try_again
 from tether_worker.bulk_orders import BulkDeps, working_bulk_orders
 from tether_worker.database_epoch import review_submissions, want_lost_days
+from tether_worker.erasures.erase import ErasureDeps, erasing, reviewing_erasures
 from tether_worker.figures import add_figures
 from tether_worker.gateway.calls import publish_calls
 from tether_worker.gateway.clients import open_gateways
@@ -73,7 +74,7 @@ from tether_worker.refunds.run_voids import voiding_runs
 from tether_worker.refunds.status_inquiries import inquiring_refunds
 from tether_worker.refunds.submission import expire_refunds, submitting_refunds
 from tether_worker.retention.archive import ArchiveDeps, archiving
-from tether_worker.retention.prune import prune_old_debtors, prune_old_uploads
+from tether_worker.retention.prune import prune_old_debtors, prune_old_orders, prune_old_uploads
 from tether_worker.row_counts import add_row_counts
 from tether_worker.subscribers.deliveries import Delivering, delivering, pruning
 from tether_worker.subscribers.sending import Sender
@@ -442,11 +443,15 @@ def _reading(
         stopping=stopping.is_set,
     )
     archive_deps = ArchiveDeps(pool, store, settings.periods, clock, deps.token, stopping.is_set)
+    erasure_deps = ErasureDeps(pool, store, clock, deps.token, stopping.is_set)
     return [intake(deps), intake(deps, slot="short")], [
         sweep_objects(pool, store, clock=clock),
+        erasing(erasure_deps),
+        reviewing_erasures(erasure_deps),
         archiving(archive_deps),
         prune_old_uploads(pool, store, periods=settings.periods, clock=clock),
         prune_old_debtors(pool, periods=settings.periods, clock=clock),
+        prune_old_orders(pool, periods=settings.periods, clock=clock),
     ]
 
 

@@ -1,12 +1,15 @@
-"""`tether debtors`: list, show and edit debtors."""
+"""`tether debtors`: list, show and edit debtors, export what is stored about one, and erase it."""
 
 import argparse
+import os
+from pathlib import Path
 from typing import Final
 
-from tether_client.command.arguments import Commands, add, add_paging, add_reason, whole
+from tether_client.command.arguments import Commands, add, add_paging, add_reason, add_yes, whole
 from tether_client.command.context import Context
 from tether_client.command.output import money, shown
 from tether_client.debtors import DebtorResponse, EditResponse
+from tether_client.erasures import ErasurePreview
 from tether_client.errors import Refused
 
 __all__ = ["add_commands"]
@@ -27,7 +30,7 @@ _FIRST: Final = ("debtor",)
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    parser = commands.add_parser("debtors", help="debtors: list, show, edit")
+    parser = commands.add_parser("debtors", help="debtors: list, show, edit, export, erase")
     group = parser.add_subparsers(required=True, metavar="COMMAND")
     item = add(
         group,
@@ -84,6 +87,34 @@ def add_commands(commands: Commands) -> None:
         "--collect", action="store_true", help="collect it where screening leaves that to a person"
     )
     add_reason(item)
+    item = add(
+        group,
+        "export",
+        _export,
+        text="write everything that is stored about the person of a debtor into a ZIP file",
+        example='tether debtors export 71 --output debtor-71.zip --reason "inquiry 4711 of the bank"',
+    )
+    _add_id(item)
+    item.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="a new file; only its owner can read it"
+    )
+    add_reason(item)
+    item = add(
+        group,
+        "erase",
+        _erase,
+        text="erase the personal data of the person of a debtor, after a preview; it cannot be undone",
+        example='tether debtors erase 71 --reason "asked by letter of 2 March"',
+    )
+    _add_id(item)
+    item.add_argument(
+        "--accept-reversible",
+        action="store_true",
+        help="accept that the debtor may reclaim money, and that the mandate cannot be shown then",
+    )
+    item.add_argument("--dry-run", action="store_true", help="only preview it")
+    add_reason(item)
+    add_yes(item)
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +147,56 @@ def _edit(context: Context) -> int:
     )
     context.output.result(edited, lambda: _edited(edited))
     return 0
+
+
+def _export(context: Context) -> int:
+    args = context.args
+    try:
+        # Made before the request, so that nothing is exported that cannot be kept.
+        descriptor = os.open(args.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as exc:
+        raise Refused(f"{args.output} cannot be made: {exc.strerror}.") from None
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+            content = context.client.export_debtor(args.debtor_id, reason=args.reason)
+            file.write(content)
+    except BaseException:
+        args.output.unlink()
+        raise
+    done = {"file": str(args.output), "size_bytes": len(content)}
+    context.output.result(done, lambda: f"{args.output}: {len(content):,} bytes\n")
+    return 0
+
+
+def _erase(context: Context) -> int:
+    args = context.args
+    preview = context.client.preview_erasure(args.debtor_id)
+    if args.dry_run:
+        context.output.result(preview, lambda: _preview_text(preview))
+        return 1 if preview.obstacles else 0
+    for line in _preview_text(preview).splitlines():
+        context.output.note(line)
+    context.confirm(f"Erase the personal data of {len(preview.debtor_ids)} rows? It cannot be undone.")
+    done = context.client.erase_debtor(
+        args.debtor_id,
+        debtor_ids=preview.debtor_ids,
+        reason=args.reason,
+        accept_reversible=args.accept_reversible,
+    )
+    context.output.result(done, lambda: f"erasure {done.order.id}: {done.status}\n")
+    return 0
+
+
+def _preview_text(preview: ErasurePreview) -> str:
+    rows = ", ".join(str(debtor_id) for debtor_id in preview.debtor_ids)
+    lines = [f"rows about this person: {rows}"]
+    lines += [
+        f"  may be the same person, left alone: {item.debtor_id}, {item.why}" for item in preview.related
+    ]
+    lines += [f"  is erased: {item.what.replace('_', ' ')}, {item.count:,}" for item in preview.amounts]
+    lines += [f"  stays: {item.what}. {item.why}" for item in preview.kept]
+    lines += [f"  in the way: {shown(item.text)}" for item in preview.obstacles]
+    return "\n".join(lines) + "\n"
 
 
 def _edited(edited: EditResponse) -> str:

@@ -175,6 +175,8 @@ def _screened_out(candidate: Candidate, options: RunOptions) -> str | None:
 
 
 def _not_an_iban(candidate: Candidate, _: RunOptions) -> str | None:
+    if not candidate.iban:
+        return "The debtor's personal data was erased, and its account with it."
     try:
         ibans.validate(candidate.iban)
     except InvalidIban as exc:

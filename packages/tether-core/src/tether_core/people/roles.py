@@ -29,6 +29,7 @@ Permission: TypeAlias = Literal[
     "queues",
     "audit",
     "subscribers",
+    "erasure",
     "people",
 ]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -48,12 +49,13 @@ _OPERATOR: Final = _VIEWER | frozenset[Permission](
         "audit",
     }
 )
+# "erasure" removes evidence and cannot be undone.
 # "subscribers" decides where events go, which leaves the installation, so only an administrator has it.
 # "files" is the download of original files and reports with whole account numbers, so a viewer does not have it.
 TABLE: Final[dict[Role, frozenset[Permission]]] = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,
-    "admin": _OPERATOR | frozenset[Permission]({"people", "subscribers"}),
+    "admin": _OPERATOR | frozenset[Permission]({"people", "subscribers", "erasure"}),
 }
 
 _NAME_MAX: Final = 64

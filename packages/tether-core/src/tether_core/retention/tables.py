@@ -52,6 +52,7 @@ _BOOKS: Final = "The books are kept for ten years; an erasure removes what is pe
 _FEW: Final = "A few rows, which people make."
 
 TABLES: Final[dict[str, Retention]] = {
+    "account_pauses": _stays("At most a row for each gateway account."),
     "api_keys": _stays("A few rows, which people make; the audit names them."),
     "archived_listings": _stays("Four rows a day, which the completeness report adds up."),
     "archived_notifications": _stays(

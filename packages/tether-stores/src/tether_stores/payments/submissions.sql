@@ -14,7 +14,7 @@ a.submitted_at, a.submitted_to, a.not_found::text, a.submissions_uncounted, a.de
 
 -- add --
 -- Insert n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those inserted. A debtor
--- that was edited since it was judged gets none, and cannot be edited until this transaction ends (debtor_edits.sql).
+-- that was edited or erased since it was judged gets none, and cannot be edited until this transaction ends (debtor_edits.sql).
 with judged as (
     select given.*
     from unnest(
@@ -25,7 +25,7 @@ with judged as (
         debtor_id, transaction_id, amount_minor, currency, iban_fingerprint, iban_masked, try_number, retry_of, canary
     )
     join debtors d
-        on d.id = given.debtor_id and d.iban_fingerprint = given.iban_fingerprint
+        on d.id = given.debtor_id and d.iban_fingerprint = given.iban_fingerprint and d.erased_at is null
             and (%(is_scheduled)s or d.amount_minor = given.amount_minor)
     order by d.id
     for key share of d

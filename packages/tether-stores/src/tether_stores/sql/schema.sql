@@ -120,6 +120,9 @@ create table debtors (
     taken_at timestamptz,
     -- The bank: eight characters of the BIC of the row, else of the bank code in its IBAN (tether_stores.banks).
     bank_bic text,
+    -- When its personal data was erased: tether_core.erasures.
+    erased_at timestamptz,
+    constraint debtors_erased_without_account check (erased_at is null or iban = ''),
     constraint debtors_amount_positive check (amount_minor > 0),
     constraint debtors_currency_form check (currency ~ '^[A-Z]{3}$'),
     constraint debtors_verdict_known check (
@@ -1495,6 +1498,8 @@ create table archives (
     -- When none of its rows was left in their table, and when its own period was over.
     pruned_at timestamptz,
     removed_at timestamptz,
+    -- The object that an archive had before its personal data was erased, until that object is deleted.
+    former_key text,
     constraint archives_kind_known check (kind in ('notifications', 'events')),
     constraint archives_confirmed_with_contents check (
         (confirmed_at is null) = (num_nonnulls(rows, size_bytes, sha256, first_id, last_id, from_at, to_at) = 0)
@@ -1513,8 +1518,11 @@ create table archived_notifications (
     content bytea not null,
     -- Of webhook_events.
     id bigint not null,
-    archive_id bigint not null
+    archive_id bigint not null,
+    -- The debit it is about, by which its archive is found.
+    attempt_id bigint
 );
+create index archived_notifications_by_attempt on archived_notifications (attempt_id) where attempt_id is not null;
 
 -- What the completeness report counts of archived notifications.
 create table archived_listings (
@@ -1790,3 +1798,31 @@ create index pre_notifications_by_item on pre_notifications (due_item_id) where 
 create index pre_notifications_by_upload on pre_notifications (upload_id, due_item, id);
 -- The pre-notifications of a debtor: retention/pruning.prune_debtors.
 create index pre_notifications_by_debtor on pre_notifications (debtor_id);
+
+-- Erasures of the personal data of debtors: tether_core.erasures.
+create table erasures (
+    id bigint generated always as identity primary key,
+    -- The debtors, and when each of them was stored: after a restore an id may be that of another debtor.
+    debtor_ids bigint[] not null,
+    stored_ats timestamptz[] not null,
+    reason text not null,
+    ordered_by text not null,
+    accepts_reversible boolean not null,
+    created_at timestamptz not null,
+    -- Its entry in the list of erasures, which is kept in the object store; written before anything is erased.
+    object_key text,
+    -- When the rows were erased, and when files and archives were; or why nothing was.
+    erased_at timestamptz,
+    finished_at timestamptz,
+    refused_at timestamptz,
+    refused_reason text,
+    constraint erasures_object_once unique (object_key),
+    constraint erasures_debtors_with_times check (cardinality(debtor_ids) = cardinality(stored_ats)),
+    constraint erasures_erased_after_listed check (erased_at is null or object_key is not null),
+    constraint erasures_finished_after_erased check (finished_at is null or erased_at is not null),
+    constraint erasures_refused_for_a_reason check (
+        (refused_at is null) = (refused_reason is null) and (refused_at is null or erased_at is null)
+    )
+);
+create index erasures_open on erasures (id) where finished_at is null and refused_at is null;
+create index erasures_of_debtor on erasures using gin (debtor_ids);

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, Final
 
-from litestar import post
+from litestar import Response, post
 from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 from tether_core.debtor_edits import FIELDS
 
 from tether_web.console import formats, forms
-from tether_web.console.api import Failed, call, send
-from tether_web.console.pages import BY_PAGE, Asked, Key, list_page, rendered, shown_again
+from tether_web.console.api import Failed, call, download, send
+from tether_web.console.pages import BY_PAGE, Asked, Key, erasure_shown, list_page, rendered, shown_again
 
 __all__ = ["HANDLERS"]
 
@@ -206,6 +206,35 @@ async def edit_debtor(request: Asked, key: Key) -> Template | Redirect:
     return _gone_on(f"/debtors/{key}", "edited")
 
 
+@post("/debtors/{key:int}/dossier", include_in_schema=False)
+async def export_debtor(request: Asked, key: Key) -> Template | Response[bytes]:
+    """Send everything that is stored about a person as one file."""
+    form = await forms.given(request)
+    try:
+        file = await download(request, f"/api/debtors/{key}/dossier", body={"reason": forms.why(form)})
+    except Failed as exc:
+        return await shown_again(request, "/debtors", key, exc)
+    return Response(file.content, media_type=file.media_type, headers=file.headers)
+
+
+@post("/debtors/{key:int}/erasure", include_in_schema=False)
+async def erase_debtor(request: Asked, key: Key) -> Template | Redirect:
+    """Order the erasure of the rows that the page showed."""
+    form = await forms.given(request)
+    try:
+        body = {
+            "debtor_ids": [
+                forms.whole(number, field="debtor_ids") for number in form.get("debtor_ids", "").split()
+            ],
+            "reason": forms.why(form),
+            "accept_reversible": form.get("accept_reversible") == "on",
+        }
+        await call(request, "POST", f"/api/debtors/{key}/erasure", body=body)
+    except Failed as exc:
+        return await erasure_shown(request, key, failed=exc)
+    return _gone_on(f"/debtors/{key}", "erasure")
+
+
 @post("/notifications/{key:int}/replay", include_in_schema=False)
 async def replay(request: Asked, key: Key) -> Template | Redirect:
     """Process a notification again."""
@@ -260,6 +289,8 @@ HANDLERS: Final = [
     inquire,
     return_money,
     edit_debtor,
+    export_debtor,
+    erase_debtor,
     replay,
     block,
     lift,

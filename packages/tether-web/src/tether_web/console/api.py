@@ -11,10 +11,25 @@ import httpx
 import msgspec
 from litestar import Request
 
-__all__ = ["Failed", "call", "part", "send"]
+__all__ = ["Download", "Failed", "call", "download", "part", "send"]
 
 # What of the person's request goes on to the API.
 _PASSED_ON: Final = ("cookie", "x-request-id", "host", "origin", "sec-fetch-site", "x-forwarded-for")
+
+
+class Download(msgspec.Struct, frozen=True):
+    """
+    A file that the API sent.
+
+    Attributes:
+        content: Its bytes.
+        media_type: Of it.
+        headers: Those that say its name, and that it is not to be stored.
+    """
+
+    content: bytes
+    media_type: str
+    headers: dict[str, str]
 
 
 class Failed(Exception):
@@ -72,6 +87,20 @@ async def part(request: Request[Any, Any, Any], path: str, query: Mapping[str, A
         return None
 
 
+async def download(request: Request[Any, Any, Any], path: str, *, body: Any) -> Download:
+    """
+    Order a file of the API.
+
+    Raises:
+        Failed: when the answer is not 2xx.
+    """
+    content, headers = msgspec.json.encode(body), {"content-type": "application/json"}
+    response = await _response(request, "POST", path, None, content, headers)
+    names = ("content-disposition", "cache-control")
+    kept = {name: response.headers[name] for name in names if name in response.headers}
+    return Download(response.content, response.headers.get("content-type", ""), kept)
+
+
 async def send(request: Request[Any, Any, Any], path: str) -> Any:
     """
     Pass the body of *request* on as it comes in, such as a file.
@@ -92,6 +121,18 @@ async def _sent(
     content: bytes | AsyncIterator[bytes] | None,
     headers: Mapping[str, str],
 ) -> Any:
+    response = await _response(request, method, path, query, content, headers)
+    return msgspec.json.decode(response.content) if response.content else None
+
+
+async def _response(
+    request: Request[Any, Any, Any],
+    method: str,
+    path: str,
+    query: Mapping[str, Any] | None,
+    content: bytes | AsyncIterator[bytes] | None,
+    headers: Mapping[str, str],
+) -> httpx.Response:
     passed_on = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
     peer = request.scope["client"] or ("", 0)  # the person's address, not this process's
@@ -101,7 +142,7 @@ async def _sent(
             method, path, params=given, content=content, headers={**passed_on, **headers}
         )
     if response.is_success:
-        return msgspec.json.decode(response.content) if response.content else None
+        return response
     raise _failed(response)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "HEADERS",
     "Asked",
     "Key",
+    "erasure_shown",
     "facts",
     "list_page",
     "not_shown",
@@ -50,6 +51,7 @@ HEADERS: Final = {
 DONE: Final = {
     "password": "The password was changed. Your other sessions ended.",
     "edited": "The debtor is changed, and was screened again.",
+    "erasure": "The erasure was ordered. A worker carries it out within a minute.",
     "uploaded": "The file was received. It is being read.",
     "known": "This file was uploaded before; here it is.",
     "answered": "The answers were stored. Reading goes on.",
@@ -475,7 +477,8 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
         "title": f"Debtor {key}",
         "facts": [
             *facts(
-                listed, "id name iban_masked amount_minor reference verdict cause upload_id row created_at"
+                listed,
+                "id name iban_masked amount_minor reference verdict cause upload_id row created_at erased_at",
             ),
             *facts(
                 detail["debtor"],
@@ -488,12 +491,41 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
         "version": detail["version"],
         "edits": detail["edits"],
         "obstacle": detail["obstacle"],
+        "is_erased": listed["erased_at"] is not None,
         "fields": [
             {"name": name, "title": title, "kind": kind, "value": _editable(detail["debtor"], name)}
             for name, title, kind in _EDITED
         ],
         "payments": table(payments, BY_PAGE["/payments"]),
     }
+
+
+@get("/debtors/{key:int}/erasure", include_in_schema=False)
+async def erasure(request: Asked, key: Key) -> Template:
+    """What erasing a debtor would do, and the form to order it."""
+    return await erasure_shown(request, key)
+
+
+async def erasure_shown(request: Asked, key: int, *, failed: Failed | None = None) -> Template:
+    """The page of an erasure, with the sentence that says why it was refused, where it was."""
+    title = f"Erase debtor {key}"
+    try:
+        preview = await call(request, "GET", f"/api/debtors/{key}/erasure")
+    except Failed as exc:
+        return not_shown(request, exc, title=title)
+    return rendered(
+        request,
+        "erasure",
+        status=200 if failed is None else failed.status,
+        title=title,
+        key=key,
+        preview=preview,
+        amounts=[
+            {"title": formats.title(amount["what"]), "count": f"{amount['count']:,}"}
+            for amount in preview["amounts"]
+        ],
+        problem=failed and {"detail": failed.detail, "errors": failed.errors},
+    )
 
 
 async def _notification(request: Asked, key: int) -> dict[str, Any]:
@@ -624,6 +656,7 @@ async def index() -> Redirect:
 
 HANDLERS: Final = [
     overview,
+    erasure,
     reconciliation,
     events,
     index,

@@ -1,0 +1,1 @@
+"""Erasures of personal data: queries by subject."""
