@@ -13,6 +13,7 @@ from tether_core.payments.attempt import Confirmation, Policy, state_of
 from tether_core.testing import form_body
 from tether_core.vop import Answers, scored
 from tether_sandbox.gateway import scripted_iban
+from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import vop
 from tether_stores.notifications import confirmations
 from tether_stores.postgres import open_pool
@@ -183,23 +184,28 @@ async def test_exposure_of_a_returned_debit(client: httpx.AsyncClient, conn: Con
     )
 
 
-async def test_accounts_of_an_upload_are_checked(client: httpx.AsyncClient, conn: Connection) -> None:
+async def test_accounts_of_an_upload_are_checked(
+    client: httpx.AsyncClient, conn: Connection, database_url: str
+) -> None:
     """A person who bills must see which accounts were checked, and the progress of the checks."""
-    debtor_id = await _debtor(conn)
-    asked = await client.post("/api/uploads/7/vop", headers=KEY)
+    upload_id, [debtor_id] = seed_upload(database_url, [Owed(scripted_iban(1), 1_000)], now=datetime.now(UTC))
+    url = f"/api/uploads/{upload_id}/vop"
+    asked = await client.post(url, headers=KEY)
     assert (asked.status_code, asked.json()) == (202, {"requested": 1})
-    assert (await client.get("/api/uploads/7/vop", headers=KEY)).json()["waiting"] == 1
+    assert (await client.get(url, headers=KEY)).json()["waiting"] == 1
     now = datetime.now(UTC)
     lease = now + timedelta(minutes=1)
     [check] = await vop.claim(conn, now=now, leased_until=lease, limit=1)
     answers = Answers(iban="yes", country="yes")
     made = Checked(check.debtor_id, answers, scored(answers))
     await vop.checked(conn, [made], provider="tests", leased_until=lease, now=now)
-    payload = (await client.get("/api/uploads/7/vop", headers=KEY)).json()
+    payload = (await client.get(url, headers=KEY)).json()
     assert (payload["waiting"], payload["results"]) == (0, {"likely_verified": 1})
     [item] = payload["checks"]["items"]
     assert (item["debtor_id"], item["result"], item["answered"]) == (debtor_id, "likely_verified", 35)
     assert "iban_answer" not in item
     assert scripted_iban(1) not in str(payload)
-    assert (await client.post("/api/uploads/7/vop", headers=KEY)).json() == {"requested": 0}
-    assert (await client.post("/api/uploads/7/vop?again=true", headers=KEY)).json() == {"requested": 1}
+    assert (await client.post(url, headers=KEY)).json() == {"requested": 0}
+    assert (await client.post(f"{url}?again=true", headers=KEY)).json() == {"requested": 1}
+    assert (await client.post("/api/uploads/99/vop", headers=KEY)).status_code == 404
+    assert (await client.get("/api/uploads/99/vop", headers=KEY)).status_code == 404

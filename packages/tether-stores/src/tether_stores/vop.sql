@@ -117,7 +117,7 @@ from debtors d
 cross join lateral (select * from vop_checks v where v.debtor_id = d.id offset 0) v
 where
     -- Said as a range, so that the upload is walked along its own index and no further than the page needs.
-    (d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) < (%(upload_id)s + 1, 0)
+    (d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) <= (%(upload_id)s, 9223372036854775807)
     and (%(result)s::text is null or v.result = %(result)s)
 order by d.upload_id, d.id
 limit %(limit)s;

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from litestar import Router, get, post
 from litestar.datastructures import State
+from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
 from tether_core.audit import facts
 from tether_core.errors import IllegalStep
@@ -68,7 +69,9 @@ async def request(
     now = state.clock()
     async with transaction(state.pool) as conn:
         found = await billing_runs.hold_upload(conn, upload_id)
-        if found is not None and found[0] == "withdrawn":
+        if found is None:
+            raise NotFoundException("There is no such upload")
+        if found[0] == "withdrawn":
             raise IllegalStep("upload", state="withdrawn", step="checked")
         once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
         requested = once_more + await vop.request(conn, upload_id, now=now)
@@ -96,6 +99,8 @@ async def listed(
 ) -> VopChecks:
     """Counts, and one page of checks."""
     async with reading(state.pool) as conn:
+        if await billing_runs.upload_state(conn, upload_id) is None:
+            raise NotFoundException("There is no such upload")
         rows = await vop.listed(
             conn, upload_id, after=decode_cursor(cursor) or 0, result=result, limit=limit + 1
         )

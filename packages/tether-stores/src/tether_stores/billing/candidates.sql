@@ -68,7 +68,7 @@ where
     -- Written as a range: with an equality Postgres may scan the debtors of all uploads by id.
     and (
         %(upload_id)s::bigint is null
-        or ((d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) < (%(upload_id)s + 1, 0))
+        or ((d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) <= (%(upload_id)s, 9223372036854775807))
     )
 order by d.upload_id, d.id
 limit %(limit)s;

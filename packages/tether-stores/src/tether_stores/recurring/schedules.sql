@@ -28,7 +28,7 @@ select
     exists (select from collection_schedules s where s.debtor_id = d.id and s.state <> 'ended') as has_schedule
 from debtors d
 where
-    (d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) < (%(upload_id)s + 1, 0)
+    (d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) <= (%(upload_id)s, 9223372036854775807)
     and (%(debtor_id)s::bigint is null or d.id = %(debtor_id)s)
 order by d.upload_id, d.id
 limit %(limit)s;

@@ -58,7 +58,7 @@ select
     g.id as refund_id, g.kind as ordered
 from billing_attempts a
 left join refunds g on g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
-where (a.run_id, a.id) > (%(run_id)s, %(after)s) and (a.run_id, a.id) < (%(run_id)s + 1, 0)
+where (a.run_id, a.id) > (%(run_id)s, %(after)s) and (a.run_id, a.id) <= (%(run_id)s, 9223372036854775807)
 order by a.run_id, a.id  -- as a range: with an equality Postgres may walk along the debits of all other runs
 limit %(limit)s;
 
@@ -66,7 +66,7 @@ limit %(limit)s;
 -- Hold up to %(limit)s debits of a run behind one of them until this transaction ends. Their ids, in order.
 select id
 from billing_attempts
-where (run_id, id) > (%(run_id)s, %(after)s) and (run_id, id) < (%(run_id)s + 1, 0)
+where (run_id, id) > (%(run_id)s, %(after)s) and (run_id, id) <= (%(run_id)s, 9223372036854775807)
 order by run_id, id
 limit %(limit)s
 for update;
