@@ -123,7 +123,9 @@ EXEMPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         ("database_epoch/watch.server", "database_epoch/watch.server_closed"), "asks the server about itself"
     ),
-    "subscribers/subscribers.hold_to_add": "a lock without a table",
+    **dict.fromkeys(
+        ("subscribers/subscribers.hold_to_add", "notifications/quarantine.hold"), "a lock without a table"
+    ),
     **dict.fromkeys(
         (
             "privileges.role",
@@ -314,6 +316,8 @@ _PLAIN: Final = {
     "notifications/event_lists": """
         by_id confirmation
     """,
+    "notifications/quarantine": "debits stored rooms of_debits repeat page take listed counts prune",
+    "notifications/password_uses": "since prune",
     "notifications/report_records": """
         stored_rows add mark_listed
     """,
@@ -873,6 +877,16 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "": {"ids": list(range(100, 200)), "states": ["processed"] * 100}
     },
     "notifications/webhook_events.record_conflicts": {"": {"conflicts_max": 1_000}},
+    "notifications/quarantine.add": {
+        "": {
+            "digests": [_md5(f"digest {n}").digest() for n in range(100)],
+            "sealeds": [b"x"] * 100,
+            "sizes_bytes": [1] * 100,
+        }
+    },
+    "notifications/password_uses.add": {
+        "": {"accounts": ["default"] * 100, "tags": [f"{n:08x}" for n in range(100)], "used_on": _day_ago(0)}
+    },
     "accounts/gateway_identities.record_configured": {
         "": {"keys": ["0123456789abcdef"], "accounts": ["default"], "names": ["default"]}
     },

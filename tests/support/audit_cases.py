@@ -111,6 +111,9 @@ CASES: Final[dict[str, Call]] = {
     "POST /api/webhook-events/{event_id:int}/replay": Call(
         "/api/webhook-events/1/replay", "notification.replayed", ("notification", "1")
     ),
+    "POST /api/quarantine/reverify": Call(
+        "/api/quarantine/reverify", "quarantine.reverified", ("quarantine", None), {"json": WHY}
+    ),
     "POST /api/bulk-orders": Call(
         "/api/bulk-orders",
         "bulk.ordered",
@@ -374,6 +377,8 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /debtors/{key:int}/edit",
             "POST /debtors/{key:int}/dossier",
             "POST /debtors/{key:int}/erasure",
+            "POST /quarantine/preview",
+            "POST /quarantine/reverify",
             "POST /queues/{name:str}/pause",
             "POST /queues/{name:str}/resume",
             "POST /payments/{key:int}/inquire",

@@ -4,7 +4,7 @@ import hmac
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.emp.signature import Credential, sign, verify
+from tether_core.emp.signature import Credential, password_tag, sign, verified_by, verify
 from tether_core.errors import SignatureMismatch
 
 # Public examples of the vendor's SDKs: id, password, digits, how the signature begins.
@@ -152,3 +152,14 @@ def test_no_secret_in_the_error() -> None:
     text = f"{caught.value} {caught.value!r}"
     assert "sesame" not in text
     assert sign(ID, secret="sesame-1") not in text
+
+
+def test_the_secret_that_made_a_signature_is_found_and_never_shown() -> None:
+    """Uses are counted by it; a log line that shows the value shows the password."""
+    credentials = [Credential("default", "merchant", ("new", "former"))]
+    for secret, with_login in (("new", False), ("former", False), ("merchant", True)):
+        found = verified_by(ID, sign(ID, secret=secret), credentials=credentials, with_login=with_login)
+        assert (found.account, found.secret) == ("default", secret)
+        assert secret not in repr(found)
+        assert len({password_tag(secret, account=account) for account in ("default", "second")}) == 2
+    assert len(password_tag("pass\udcffword", account="default")) == 8

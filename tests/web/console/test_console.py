@@ -26,6 +26,7 @@ PAGES = [
     "/",
     "/reconciliation",
     "/queues",
+    "/quarantine",
     "/events",
     "/figures",
     "/gateway-accounts",

@@ -14,6 +14,7 @@ from tether_client.notifications import NotificationRoutes
 from tether_client.operation import OperationRoutes
 from tether_client.payments import PaymentRoutes
 from tether_client.people import PeopleRoutes
+from tether_client.quarantine import QuarantineRoutes
 from tether_client.reconciliation import ReconciliationRoutes
 from tether_client.recurring import RecurringRoutes
 from tether_client.refunds import RefundRoutes
@@ -35,6 +36,7 @@ class Client(
     RefundRoutes,
     InquiryOrderRoutes,
     NotificationRoutes,
+    QuarantineRoutes,
     BlacklistRoutes,
     BulkOrderRoutes,
     DebtorRoutes,

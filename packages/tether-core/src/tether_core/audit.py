@@ -70,6 +70,7 @@ Action: TypeAlias = Literal[
     "mandate.cancelled",
     "notification.replayed",
     "outcome.stated",
+    "quarantine.reverified",
     "queue.cleared",
     "pre_notifications.given",
     "queue.paused",

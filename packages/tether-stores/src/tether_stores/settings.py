@@ -29,6 +29,7 @@ from tether_core.blacklist import parse_codes
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import KEY_BYTES_MAX
+from tether_core.notifications.quarantine import Bounds
 from tether_core.payments.attempt import Confirm, Policy
 from tether_core.payments.submission import Rules
 from tether_core.people.addresses import networks
@@ -418,6 +419,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Days from its newest row until an archive is removed; tax law asks for vouchers for up to ten years.",
         ),
     ] = 3_650
+    quarantine_days: Annotated[
+        int,
+        _env(
+            "TETHER_QUARANTINE_DAYS",
+            "Days for which notifications with an invalid signature are kept, sealed under TETHER_SECRETS_KEY; without that key "
+            "none are kept. Two weeks: a wrong password is noticed sooner, and false bodies need not stay.",
+        ),
+    ] = 14
+    quarantine_rows: Annotated[
+        int,
+        _env(
+            "TETHER_QUARANTINE_ROWS",
+            "How many of them are kept of one account that name a debit of ours, and how many of all others; of these, a day's share "
+            "within 24 hours. 10,000 are a day of a large account.",
+        ),
+    ] = 10_000
+    quarantine_bytes: Annotated[
+        int,
+        _env("TETHER_QUARANTINE_BYTES", "Bytes that their bodies may have, counted in the same way; 64 MiB."),
+    ] = 67_108_864
     subscriber_networks: Annotated[
         tuple[str, ...],
         _env(
@@ -529,6 +550,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def periods(self) -> Periods:
         """How long each kind of data is kept."""
         return Periods(**{f"{kind}_days": getattr(self, f"keep_{kind}_days") for kind in KINDS})
+
+    @property
+    def quarantine(self) -> Bounds:
+        """How many refused notifications are kept, and for how long."""
+        return Bounds(
+            days=self.quarantine_days, rows_max=self.quarantine_rows, bytes_max=self.quarantine_bytes
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:

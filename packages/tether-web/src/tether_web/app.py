@@ -59,8 +59,10 @@ from tether_web.http.parameters import check_query
 from tether_web.http.permissions import require_permission
 from tether_web.http.scopes import require_scope
 from tether_web.http.shutdown import Shutdown, announced_by_sigterm, with_parent
-from tether_web.notifications import receive, replays, webhook_events
+from tether_web.notifications import quarantine, receive, replays, webhook_events
 from tether_web.notifications.inbox import Inbox
+from tether_web.notifications.password_counts import PasswordCounts
+from tether_web.notifications.refused import RefusedNotifications
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
 from tether_web.people import api_keys, users
 from tether_web.reconciliation import completeness, differences
@@ -160,6 +162,12 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                 waiting_max=settings.waiting_max,
             )
             stack.push_async_callback(inbox.close)
+            refused = RefusedNotifications(
+                pool, keys=settings.secrets_key, bounds=settings.quarantine, clock=now
+            )
+            stack.push_async_callback(refused.close)
+            password_counts = PasswordCounts()
+            await stack.enter_async_context(password_counts.flushed(pool, clock=now))
             pools = {"main": pool, "inbox": inbox_pool, "history": history_pool, "probe": probe_pool}
             await stack.enter_async_context(monitoring.measured(pools))
             feed = Feed(pool)
@@ -180,6 +188,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "pool": pool,
                     "cache": cache,
                     "inbox": inbox,
+                    "refused_notifications": refused,
+                    "password_counts": password_counts,
                     "recording_probe": health.RecordingProbe(probe_pool),
                     "feed": feed,
                     "clock": now,
@@ -215,6 +225,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             *inquiry_orders.ROUTERS,
             webhook_events.ROUTER,
             replays.ROUTER,
+            quarantine.ROUTER,
             stream.ROUTER,
             event_types.ROUTER,
             subscribers.ROUTER,

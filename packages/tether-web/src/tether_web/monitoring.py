@@ -21,11 +21,12 @@ from tether_core.uploads.upload import UploadState
 from tether_stores import figures as stored
 from tether_stores import monitoring, store_status, telemetry
 from tether_stores.figures import Filters
+from tether_stores.notifications import quarantine
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Pool, reading
 from tether_stores.refunds import refunds
 
-from tether_web.http.metrics import LOG_LINES_DROPPED
+from tether_web.http.metrics import LOG_LINES_DROPPED, QUARANTINE_ROWS
 
 __all__ = ["OBSERVED", "OBSERVED_MONEY", "measured", "observe", "observe_money", "store_up"]
 
@@ -107,6 +108,7 @@ OBSERVED: Final = frozenset(
         "tether_billing_runs",
         "tether_database_bytes",
         "tether_database_connections_used",
+        "tether_quarantine_rows",
         "tether_refunds",
         "tether_report_items_unexplained",
         "tether_report_read_age_seconds",
@@ -134,6 +136,7 @@ async def observe(state: State) -> None:
         reports = await monitoring.reports(
             conn, since_on=now.date() - timedelta(days=_REPORT_DAYS - 1), now=now
         )
+        rooms = await quarantine.counts(conn)
         use = await store_status.of_postgres(conn)
     # A state without rows must not keep its last value.
     for word in get_args(AttemptState):
@@ -150,6 +153,11 @@ async def observe(state: State) -> None:
         _UNEXPLAINED.labels(report.account, report.name).set(report.unexplained)
         if report.read_age_s is not None:
             _READ_AGE.labels(report.account, report.name).set(report.read_age_s)
+    kept = {(room.account, room.is_known): room.rows for room in rooms}
+    accounts = {known.account for known in state.credentials} | {room.account for room in rooms}
+    for account in accounts | {""}:
+        QUARANTINE_ROWS.labels(account, "known").set(kept.get((account, True), 0))
+        QUARANTINE_ROWS.labels(account, "unknown").set(kept.get((account, False), 0))
     _DATABASE_BYTES.set(use.database_bytes)
     _DATABASE_USED.set(use.connections / use.connections_max)
 

@@ -56,6 +56,7 @@ from tether_worker.jobs.run import Work, look, rewake, woken
 from tether_worker.notifications.apply import ApplyDeps, applying
 from tether_worker.notifications.confirmation import confirming
 from tether_worker.notifications.excess_deliveries import announce_excess
+from tether_worker.notifications.quarantine import prune_quarantine
 from tether_worker.notifications.wake_matched import wake_matched
 from tether_worker.order_keys import prune_order_keys
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
@@ -308,6 +309,7 @@ def _all_work(
         periodic_tasks += [
             wake_matched(pool, clock=clock),
             announce_excess(pool, clock=clock),
+            prune_quarantine(pool, bounds=settings.quarantine, clock=clock),
             add_row_counts(pool),
             add_figures(pool),
         ]

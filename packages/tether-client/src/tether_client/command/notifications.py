@@ -3,6 +3,7 @@
 import argparse
 from typing import Final
 
+from tether_client.command import quarantine
 from tether_client.command.arguments import Commands, add, add_filters, add_paging, whole
 from tether_client.command.context import Context
 from tether_client.command.output import shown
@@ -56,6 +57,8 @@ def add_commands(commands: Commands) -> None:
     )
     _add_id(item)
     item.add_argument("--dry-run", action="store_true", help="only show what it would change")
+
+    quarantine.add_to(group)
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ import msgspec
 
 from tether_core.errors import SignatureMismatch
 
-__all__ = ["Credential", "sign", "verify"]
+__all__ = ["Credential", "Verified", "password_tag", "sign", "verified_by", "verify"]
 
 _HASH_BY_DIGITS: Final = {40: hashlib.sha1, 64: hashlib.sha256, 128: hashlib.sha512}
 
@@ -52,6 +52,23 @@ class Credential(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Name the account and hide every secret."""
         return f"Credential(account={self.account!r}, passwords=<{len(self.passwords)}>)"
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """
+    What a signature was made with.
+
+    Attributes:
+        account: `Credential.account`.
+        secret: The password, or the login, that made it.
+    """
+
+    account: str
+    secret: str
+
+    def __repr__(self) -> str:
+        """Name the account and hide the secret."""
+        return f"Verified(account={self.account!r})"
 
 
 def sign(notification_id: str, *, secret: str, digits: int = 40) -> str:
@@ -93,6 +110,31 @@ def verify(
     Raises:
         SignatureMismatch: when no secret fits, or the length belongs to no hash.
     """
+    return verified_by(
+        notification_id,
+        signature,
+        credentials=credentials,
+        terminal_token=terminal_token,
+        with_login=with_login,
+    ).account
+
+
+def verified_by(
+    notification_id: str,
+    signature: str,
+    *,
+    credentials: Iterable[Credential],
+    terminal_token: str | None = None,
+    with_login: bool = False,
+) -> Verified:
+    """
+    The account and the secret that made *signature*; arguments and errors are those of `verify`.
+
+    >>> credential = Credential("default", passwords=("bogus", "former"))
+    >>> found = verified_by("44177a21", sign("44177a21", secret="former"), credentials=[credential])
+    >>> found.account, found.secret == "former", found
+    ('default', True, Verified(account='default'))
+    """
     claimed = signature.strip().lower().encode("utf-8", "replace")
     hashed = _HASH_BY_DIGITS.get(len(claimed))
     if hashed is None:
@@ -107,5 +149,25 @@ def verify(
                 continue  # an empty password would make every id its own signature
             expected = hashed(subject + secret.encode()).hexdigest().encode()
             if hmac.compare_digest(expected, claimed):
-                return credential.account
+                return Verified(credential.account, secret)
     raise SignatureMismatch
+
+
+def password_tag(secret: str, *, account: str) -> str:
+    """
+    The tag by which people distinguish the passwords of an account.
+
+    It has 32 bits of a digest: enough to distinguish a few passwords, and less about one than any signature that it made.
+
+    Args:
+        secret: A password, or a login.
+        account: `Credential.account`.
+
+    Returns:
+        Eight hex digits.
+
+    >>> password_tag("bogus", account="default") == password_tag("bogus", account="second")
+    False
+    """
+    text = f"{account}\0{secret}".encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=4, person=b"password tag").hexdigest()

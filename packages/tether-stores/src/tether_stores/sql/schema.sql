@@ -669,6 +669,43 @@ create table excess_deliveries (
 );
 create index excess_deliveries_unannounced on excess_deliveries (first_at) where announced_at is null;
 
+-- Notifications whose signature no password verifies, sealed and bounded: tether_core.notifications.quarantine.
+create table quarantined_notifications (
+    id bigint generated always as identity primary key,
+    -- Of the body, as received.
+    digest bytea not null,
+    -- The account whose terminal it names, '' for none. Nothing that a row says is verified.
+    account text not null,
+    notification_id text not null,
+    report_class text not null,
+    -- The debit that it names, in billing_attempts; null for an unknown one.
+    attempt_id bigint,
+    -- Body and media type, encrypted under TETHER_SECRETS_KEY.
+    sealed bytea not null,
+    size_bytes integer not null,
+    sender text,
+    deliveries bigint not null,
+    received_at timestamptz not null,
+    last_received_at timestamptz not null,
+    constraint quarantined_notifications_size_bounded check (size_bytes between 0 and 65536),
+    constraint quarantined_notifications_delivered check (deliveries >= 1)
+);
+create unique index quarantined_notifications_once on quarantined_notifications (digest);
+create index quarantined_notifications_in_order on quarantined_notifications (received_at, id);
+create index quarantined_notifications_by_debit on quarantined_notifications (attempt_id) where attempt_id is not null;
+create index quarantined_notifications_by_room on quarantined_notifications (account, (attempt_id is not null)) include (size_bytes, received_at);
+
+-- Which password verified how many notifications on a day: tether_core.notifications.password_uses.
+create table password_uses (
+    account text not null,
+    -- Of the password; tether_core.emp.signature.password_tag.
+    tag text not null,
+    used_on date not null,
+    live bigint not null,
+    reverified bigint not null,
+    primary key (used_on, account, tag)
+);
+
 -- IBANs that must not be debited, matched by fingerprint; and names and e-mail addresses, by a plain form. An entry is
 -- about one of the three. It is lifted, never deleted.
 create table blacklist (

@@ -35,6 +35,8 @@ __all__ = [
     "LOOKASIDE",
     "NOTIFICATIONS",
     "OLDEST_WAITING",
+    "QUARANTINED",
+    "QUARANTINE_ROWS",
     "REPEATS",
     "REQUEST_SECONDS",
     "SUBMISSIONS_UNKNOWN",
@@ -47,6 +49,21 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 NOTIFICATIONS: Final = Counter(
     "tether_webhook_notifications", "Notifications answered, by outcome.", ["outcome"]
+)
+QUARANTINED: Final = Counter(
+    "tether_quarantined_notifications",
+    "Notifications with an invalid signature, by what became of them: kept, repeated (a body that is kept already), over_quota, dropped "
+    "(a flood, or no Postgres), no_key (TETHER_SECRETS_KEY is not set).",
+    ["outcome"],
+)
+for _outcome in ("kept", "repeated", "over_quota", "dropped", "no_key"):
+    QUARANTINED.labels(_outcome)  # as below
+QUARANTINE_ROWS: Final = Gauge(
+    "tether_quarantine_rows",
+    "Notifications with an invalid signature that are kept, by the account whose terminal they name, and whether they name a debit of ours "
+    "(known) or none (unknown). Known ones mean a wrong password.",
+    ["account", "debit"],
+    multiprocess_mode="mostrecent",
 )
 BATCH_ROWS: Final = Histogram(
     "tether_group_rows",

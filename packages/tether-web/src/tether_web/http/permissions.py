@@ -44,6 +44,7 @@ SUBJECTS: Final[dict[str, tuple[Permission, Permission]]] = {
     "mandates": ("view", "billing"),
     "me": ("own_account", "own_account"),
     "pre-notifications": ("files", "billing"),
+    "quarantine": ("view", "notifications"),
     "queues": ("view", "queues"),
     "reconciliation-differences": ("view", "reconciliation"),
     "refunds": ("view", "reconciliation"),

@@ -9,31 +9,34 @@ API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
 | a verified notification, new or repeated | 200 after its row is committed: XML echo for a form, JSON for JSON |
 | the same key with other content | 200 likewise; stored for a person, not applied |
 | more than the limit of one payment or key | 200 likewise; only its count is committed, and the status is inquired |
-| an invalid signature, or no password configured | 401; not stored |
+| an invalid signature, or no password configured | 401; not in the inbox, but kept for a while in the quarantine (`refused`) |
 | wrong method / media type or content encoding / more than 64 KiB / unreadable or cut short | 405 / 415 / 413 / 400 |
 | no commit in time, store unavailable, or overload | 503 with Retry-After; the gateway retries |
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 from litestar.datastructures import State
 from litestar.types import Receive, Scope
 from tether_core.emp.notification import FORM, JSON, Notification, acknowledge, decode, media_type
-from tether_core.emp.signature import Credential, verify
+from tether_core.emp.signature import Credential, verified_by
 from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
 from tether_core.notifications.excess_deliveries import report_class
 from tether_core.notifications.identity import Delivery, identify
+from tether_core.people.addresses import Network, client_address
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.telemetry import Sampled, logger
 
 from tether_web.http.metrics import NOTIFICATIONS
 from tether_web.http.middleware import Direct, DirectResponse
 from tether_web.notifications.inbox import Inbox
+from tether_web.notifications.password_counts import PasswordCounts
+from tether_web.notifications.refused import RefusedNotifications
 
-__all__ = ["BODY_MAX_BYTES", "BODY_S", "PATH", "direct_handler", "receive_notification"]
+__all__ = ["BODY_MAX_BYTES", "BODY_S", "PATH", "direct_handler", "receive_notification", "recording_of"]
 
 PATH: Final = "/api/webhooks/emp"
 # Real notifications are below 4 KiB; the previous system had the same limit and never met it.
@@ -89,7 +92,14 @@ _KNOWN: Final = _response(200, _PLAIN_JSON, b'{"status":"ok","message":"Already 
 
 
 async def receive_notification(
-    inbox: Inbox, body: bytes, *, content_type: str, credentials: Sequence[Credential]
+    inbox: Inbox,
+    body: bytes,
+    *,
+    content_type: str,
+    credentials: Sequence[Credential],
+    refused: RefusedNotifications | None = None,
+    counts: PasswordCounts | None = None,
+    sender: Callable[[], str | None] = lambda: None,
 ) -> DirectResponse:
     """
     Verify a notification, record it, and make the response.
@@ -98,6 +108,9 @@ async def receive_notification(
         body: At most `BODY_MAX_BYTES` bytes.
         content_type: The header's value.
         credentials: Of the gateway accounts that may have signed; if there are none, all notifications are refused.
+        refused: Keeps what no password verifies; `None` to keep nothing.
+        counts: Counts which password verified; `None` to count nothing.
+        sender: Returns the address of the sender, for what is refused.
 
     Returns:
         The response; 200 only after the row is committed.
@@ -107,34 +120,27 @@ async def receive_notification(
         return _WRONG_TYPE
     try:
         notification = decode(body, content_type=media)
-        account = verify(
+    except Unreadable as exc:
+        _outcomes["unreadable"]()
+        _sampled.warning("notification unreadable", why=exc.why, size_bytes=len(body))
+        return _error(400, str(exc))
+    try:
+        found = verified_by(
             notification.id,
             notification.signature,
             credentials=credentials,
             terminal_token=notification.terminal_token,
             with_login=notification.kind == "kyc",
         )
-    except Unreadable as exc:
-        _outcomes["unreadable"]()
-        _sampled.warning("notification unreadable", why=exc.why, size_bytes=len(body))
-        return _error(400, str(exc))
     except SignatureMismatch:
         _outcomes["refused"]()
         _sampled.warning("notification refused", configured_accounts=len(credentials), size_bytes=len(body))
+        if refused is not None:
+            refused.offer(notification, body, content_type=media, credentials=credentials, sender=sender)
         return _REFUSED
-    identity = identify(notification, account=account)
-    row = Recording(
-        key=identity.key,
-        content=identity.content,
-        account=account,
-        kind=notification.kind,
-        notification_id=notification.id,
-        status=notification.status[:100],
-        event=(notification.event or "")[:100],
-        content_type=media,
-        body=body,
-        report_class=report_class(notification),
-    )
+    if counts is not None:
+        counts.count(found)
+    row = recording_of(notification, body, account=found.account, content_type=media)
     try:
         delivery = await inbox.deliver(row)
     except Unavailable as exc:
@@ -147,6 +153,30 @@ async def receive_notification(
             "notification conflicts with the stored one", notification_id=notification.id, status=row.status
         )
     return _acknowledged(notification, delivery, media=media)
+
+
+def recording_of(notification: Notification, body: bytes, *, account: str, content_type: str) -> Recording:
+    """
+    A verified notification as the inbox stores it.
+
+    Args:
+        body: As received.
+        account: The account whose secret verified it.
+        content_type: The media type of the body.
+    """
+    identity = identify(notification, account=account)
+    return Recording(
+        key=identity.key,
+        content=identity.content,
+        account=account,
+        kind=notification.kind,
+        notification_id=notification.id,
+        status=notification.status[:100],
+        event=(notification.event or "")[:100],
+        content_type=content_type,
+        body=body,
+        report_class=report_class(notification),
+    )
 
 
 def _acknowledged(notification: Notification, delivery: Delivery, *, media: str) -> DirectResponse:
@@ -173,7 +203,13 @@ def direct_handler(state: State) -> Direct:
                 return _TOO_LARGE
             content_type = headers.get(b"content-type", b"").decode("latin-1")
             return await receive_notification(
-                state.inbox, body, content_type=content_type, credentials=state.credentials
+                state.inbox,
+                body,
+                content_type=content_type,
+                credentials=state.credentials,
+                refused=state.refused_notifications,
+                counts=state.password_counts,
+                sender=lambda: _sender(scope, trusted=state.trusted_proxies),
             )
         except Exception as exc:  # noqa: BLE001 - after any error the gateway must retry
             _outcomes["unavailable"]()
@@ -204,6 +240,13 @@ async def _body(receive: Receive, *, declared: bytes) -> bytes | None:
     except TimeoutError:
         return None
     return body
+
+
+def _sender(scope: Scope, *, trusted: Sequence[Network]) -> str | None:
+    """The address of the client, past the proxies of `TETHER_TRUSTED_PROXIES`."""
+    peer = scope["client"]
+    values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return client_address(peer[0] if peer else None, b",".join(values).decode("latin-1"), trusted=trusted)
 
 
 def _declares_too_much(length: bytes) -> bool:
