@@ -170,6 +170,7 @@ _PLAIN: Final = {
     """,
     "blacklist": """
         add disputes_of link link_imported expire lifted_among lift widen remaining by_id active_entry names_any names_among names_listed
+        banks_listed banks_judged
     """,
     "clock": """
         now
@@ -736,6 +737,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "account": {},
         "name": {"reads_max": 4_000, "fingerprint": None, "name_key": "name 50"},
         "email": {"reads_max": 4_000, "fingerprint": None, "email": "p1@example.org"},
+        "bank": {"reads_max": 4_000, "fingerprint": None, "bic": "COBADEFF"},
         "action, source and no such reason": {
             "reads_max": 4_000,
             "fingerprint": None,
@@ -899,7 +901,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "payments/imported_attempts.add_debtors": {"": {"names": ["x"] * 100}},
     "blacklist.enter": {
-        "": {"name_keys": [None] * 100, "names": [None] * 100, "emails": [None] * 100, "source": "manual"}
+        "": {
+            **dict.fromkeys(("name_keys", "names", "emails", "bics"), [None] * 100),
+            "source": "manual",
+        }
     },
     "recurring/collection_plans.add": {"": {"name": "new"}},
     "recurring/collection_plans.change": {"": {"id": 3, "state": "paused"}},
@@ -1114,6 +1119,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "name_keys": [f"name {50 * n}" for n in range(_MANY)],
         "email": None,
         "emails": [f"p{50 * n + 1}@example.org" for n in range(_MANY)],
+        "bics": ["COBADEFF"] * _MANY,
         "reference": None,
         "iban_tail": None,
         "verdict": None,

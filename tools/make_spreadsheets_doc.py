@@ -37,6 +37,7 @@ _VERDICTS = {
     "collected_lately": "it may be a debit of the window under another reference, or without one; the upload waits for an answer",
     "reference_again": "a debit with the same account and reference was collected before the window; the upload waits for an answer",
     "blacklisted_name": "the name is on the blacklist",
+    "blacklisted_bank": "the account's bank is on the blacklist",
     "blacklisted_email": "the e-mail address is on the blacklist",
 }
 

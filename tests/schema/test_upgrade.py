@@ -28,7 +28,12 @@ UNIQUE = """
     where c.relnamespace = 'public'::regnamespace and i.indisunique
 """
 # Constraints that replace one of the same name by a wider one: the older code's rows fit both. Name, and why it is wider.
-WIDENED: dict[str, str] = {}
+WIDENED: dict[str, str] = {
+    "blacklist.blacklist_scope_known": "entries about banks",
+    "blacklist.blacklist_source_known": "entries that a return rate caused",
+    "blacklist.blacklist_about_one": "entries about banks",
+    "debtors.debtors_verdict_known": "rows whose bank is on the blacklist",
+}
 
 
 class Schema:

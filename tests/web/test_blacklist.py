@@ -346,3 +346,48 @@ async def test_notes_are_one_line_of_what_can_be_printed(api: httpx.AsyncClient)
     assert (payload["added"], [problem["note"].partition(" ")[0].rstrip(":") for problem in payload["problems"]]) == (
         0, ["note", "iban_masked", "expires_at"],
     )  # fmt: skip
+
+
+async def test_banks_are_entered_found_exported_and_taken_in_again(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    """An entry that is written in another way must be the same entry, and a list must move it whole."""
+    made = await add(
+        api, bic="coba deff xxx", action="hold", reason="MANUAL", note="costs more than it brings"
+    )
+    again = await add(api, bic="COBADEFF")
+    begun = await add(api, bic="deut*")
+    assert (made.status_code, again.status_code, begun.status_code) == (201, 200, 201)
+    entry = made.json()
+    assert (entry["bic"], entry["scope"], entry["iban_masked"]) == ("COBADEFF", "bank", None)
+    assert [item["id"] for item in await listed(api, bic="COBADEFFXXX")] == [entry["id"]]
+    assert await listed(api, source="automatic") == []
+    exported = await api.get("/api/blacklist/export")
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        audited = conn.execute(
+            "select after ->> 'banks' from audit where action = 'blacklist.added' order by id"
+        ).fetchall()
+        conn.execute("delete from blacklist")
+    assert audited == [("COBADEFF",), ("DEUT*",)]
+    payload = (await take_in(api, exported.content)).json()
+    assert (payload["rows"], payload["added"], payload["problem_count"]) == (2, 2, 0)
+    assert [(item["bic"], item["action"]) for item in await listed(api)] == [
+        ("COBADEFF", "hold"),
+        ("DEUT*", "block"),
+    ]
+    for item in await listed(api):
+        answer = await api.delete(f"/api/blacklist/{item['id']}", params={"reason": "another terminal"})
+        assert answer.json()["explanation"] == "The entry is lifted."
+    payload = (await take_in(api, "bic;reason\nCOBADEFF;MANUAL\nDEUT*;OTHER\nDE*;OTHER\n")).json()
+    assert (payload["added"], payload["lifted"]) == (1, 1)
+    assert [(problem["row"], problem["column"], problem["code"]) for problem in payload["problems"]] == [
+        (2, "bic", "lifted"), (4, "bic", "unreadable"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("bic", ["DE*", "COBA", "COBADEFFX", "COBADEFFXXXX", "COB4DEFF1*1", "*", "C BA12FF"])
+async def test_what_is_no_bic_is_refused_with_how_to_write_it(api: httpx.AsyncClient, bic: str) -> None:
+    """A beginning of two letters would hold a whole country, and a typing error nobody at all."""
+    for answer in (await add(api, bic=bic), await api.get("/api/blacklist", params={"bic": bic})):
+        assert answer.status_code == 422
+        assert "such as COBADEFF or COBADE*" in answer.text

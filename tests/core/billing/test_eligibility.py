@@ -51,6 +51,7 @@ def anna(**facts: object) -> Candidate:
             {"email_listed": Listing("block", "MANUAL"), "item_state": "approved"},
             OPTIONS,
         ),
+        ("blacklisted_bank", {"bank_listed": Listing("hold", "RETURNS"), "again": True}, OPTIONS),
         ("collected", {"item_state": "approved"}, OPTIONS),
         ("under_way", {"item_state": "pending"}, OPTIONS),
         ("under_way", {"item_state": "unknown"}, OPTIONS),

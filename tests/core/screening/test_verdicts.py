@@ -2,6 +2,7 @@ from datetime import date
 from typing import get_args
 
 import pytest
+from tether_core.blacklist import Listing
 from tether_core.errors import InvalidRequest
 from tether_core.payments.matches import DebitStatus, Match, MatchKind
 from tether_core.screening.verdicts import QUESTIONS, RULES, Facts, Policy, Verdict, judge, reasons, stands
@@ -16,6 +17,7 @@ EVERYTHING = Facts(
     matches=tuple([Match(kind, DAY, 3, "collected", 7) for kind in get_args(MatchKind)]),
     name_listed=True,
     email_listed=True,
+    bank_listed=Listing("hold", "RETURNS"),
 )
 
 
@@ -30,6 +32,7 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         "recently_attempted",
         "blacklisted_name",
         "blacklisted_email",
+        "blacklisted_bank",
         "identity_unclear",
         "collected_lately",
         "reference_again",
@@ -130,6 +133,14 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         ),
         (Facts(name_listed=True), Verdict("blacklisted_name", "The name is on the blacklist.")),
         (Facts(email_listed=True), Verdict("blacklisted_email", "The e-mail address is on the blacklist.")),
+        (
+            Facts(bank_listed=Listing("hold", "RETURNS")),
+            Verdict("blacklisted_bank", "The account's bank is on hold (RETURNS)."),
+        ),
+        (
+            Facts(bank_listed=Listing("block", "MANUAL")),
+            Verdict("blacklisted_bank", "The account's bank is blocked (MANUAL)."),
+        ),
         (Facts(), None),
     ],
 )
@@ -161,7 +172,7 @@ def test_what_was_found_when_a_file_was_read_binds_while_it_holds() -> None:
         found = stands(kept, chargebacked=chargebacked, answered=answered)
         return None if found is None else found.rule
 
-    looked_up = ("blacklisted", "blacklisted_name", "blacklisted_email", "already_collected", "waiting_elsewhere",
+    looked_up = ("blacklisted", "blacklisted_name", "blacklisted_email", "blacklisted_bank", "already_collected", "waiting_elsewhere",
                  "recently_attempted", "chargebacked_before")  # fmt: skip
     assert current_status(*looked_up) is None
     assert current_status(*looked_up, chargebacked=True) == "chargebacked_before"

@@ -363,14 +363,21 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
         Owed(scripted_iban(0), 1001, name="Olaf Sample"),
         Owed(scripted_iban(0), 1002, name="Paula Sample"),
         Owed(scripted_iban(7), 1003, name="Quirin Sample"),
+        Owed(scripted_iban(8), 1004, name="Rosa Sample"),
+        Owed(scripted_iban(9), 1005, name="Sven Sample"),
         plan=when == "submission",
     )
+    await conn.execute("update debtors set bank_bic = null")
+    await conn.execute("update debtors set bic = 'BYLADEM1001' where name = 'Rosa Sample'")
+    await conn.execute("update debtors set bank_bic = 'BYLADEM1' where name = 'Sven Sample'")
     await conn.execute("update debtors set email = ' OLAF@Example.org' where name = 'Olaf Sample'")
     await conn.execute("update debtors set email = 'paula@example.org' where name = 'Paula Sample'")
     entries = [
         ManualEntry(action="block", reason_code="MANUAL", name="nora sample"),
         ManualEntry(action="hold", reason_code="MANUAL", name="Nora Sample", note="the weaker of two"),
         ManualEntry(action="hold", reason_code="MD06", email="olaf@example.org"),
+        ManualEntry(action="hold", reason_code="RETURNS", bic="BYLA*"),
+        ManualEntry(action="block", reason_code="MANUAL", bic="BYLADEM1001"),
         ManualEntry(action="block", reason_code="OLD", name="Paula Sample", expires_at=deps.clock()),
     ]
     for entry in entries:
@@ -387,10 +394,16 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
             "blacklisted_email",
             None,
             None,
+            "blacklisted_bank",
+            "blacklisted_bank",
         ]
     else:
-        assert run.skipped == {"blacklisted_name": 1, "blacklisted_email": 1}
-    assert [simulator.debited(transaction_id=debit.transaction_id) for debit in sent][-2:] == [1, 1]
+        assert run.skipped == {"blacklisted_name": 1, "blacklisted_email": 1, "blacklisted_bank": 2}
+    assert [
+        simulator.debited(transaction_id=debit.transaction_id)
+        for debit in sent
+        if not debit.not_submitted_reason
+    ] == [1, 1]
     assert sum(simulator.debited(transaction_id=debit.transaction_id) for debit in sent) == 2
     judged = await load_owing(conn, due_item="again", now=deps.clock(), limit=10, upload_id=run.upload_id)
     assert [judge(debtor.candidate, options=RunOptions(recent_days=0)).text for debtor in judged] == [
@@ -398,6 +411,8 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
         "The debtor's e-mail address is on hold (MD06); a person can lift that entry of the blacklist.",
         "",
         "",
+        "The debtor's bank is blocked (MANUAL); a person can lift that entry of the blacklist.",
+        "The debtor's bank is on hold (RETURNS); a person can lift that entry of the blacklist.",
     ]
 
 

@@ -1175,6 +1175,32 @@ async def test_names_and_addresses_on_the_blacklist_exclude(desk: Desk) -> None:
     ]
 
 
+async def test_banks_on_the_blacklist_exclude_by_the_file_and_by_the_iban(desk: Desk) -> None:
+    """An entry about a bank must hold whether a file names BICs, or none, or nonsense; a bank nobody knows is not guessed."""
+    entries = [("COBADEFF", "hold"), ("ABNA*", "block"), ("DEUTDEDB101", "hold")]
+    await blacklist.enter(
+        desk.conn,
+        [ManualEntry(action=action, reason_code="MANUAL", bic=bic) for bic, action in entries],  # type: ignore[arg-type]
+        source="manual",
+        added_by="ada",
+        now=desk.now,
+    )
+    lines = [
+        f"A B;{DE};1,00;",  # COBADEFF by its bank code
+        f"C D;{DE};2,00;DEUTDEDB101",  # the file names another bank
+        f"E F;{DE};3,00;DEUTDEDBXXX",
+        f"G H;{NL};4,00;n/a",
+        f"I J;{AT};5,00;",
+    ]
+    found = await desk.read(table(*lines, header="Name;IBAN;Betrag;BIC"))
+    assert found.upload.row_counts.verdicts == {"blacklisted_bank": 3}
+    assert await desk.ask("select row_number, cause from debtors where verdict <> 'clear' order by 1") == [
+        (2, "The account's bank is on hold (MANUAL)."),
+        (3, "The account's bank is on hold (MANUAL)."),
+        (5, "The account's bank is blocked (MANUAL)."),
+    ]
+
+
 @pytest.mark.parametrize(
     ("stages", "days", "reference", "verdict"),
     [

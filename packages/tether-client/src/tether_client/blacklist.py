@@ -25,11 +25,12 @@ class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
         iban_masked: The IBAN it is about.
         name: The name it is about.
         email: The e-mail address it is about.
+        bic: The banks it is about: a BIC, or the beginning of BICs with a star.
         action: "hold": until a person lifts it; "block": the same, and lifting requires a reason.
-        scope: "iban", "mandate", "name" or "email".
+        scope: "iban", "mandate", "name", "email" or "bank".
         reason_code: Why it was made.
         note: Further explanation.
-        source: "chargeback", "manual" or "import".
+        source: "chargeback", "manual", "import", or "automatic" for the return rate of a bank.
         added_by: The name of an API key, or "tether".
         webhook_event_id: The notification that caused it.
         attempt_id: The debit that caused it.
@@ -47,6 +48,7 @@ class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
     iban_masked: str | None
     name: str | None
     email: str | None
+    bic: str | None
     action: str
     scope: str
     reason_code: str
@@ -89,7 +91,7 @@ class BlacklistRoutes(Connection):
         Blacklist entries, newest first.
 
         Args:
-            filters: Any of which ("live", "ended", "all"), action, source, reason, name, email.
+            filters: Any of which ("live", "ended", "all"), action, source, reason, name, email, bic.
         """
         return self._get("/api/blacklist", Page[ListedEntry], **{**filters, "cursor": cursor, "limit": limit})
 
@@ -98,7 +100,7 @@ class BlacklistRoutes(Connection):
         Add an entry; an equal one that exists is returned.
 
         Args:
-            entry: One of iban, name, email; and any of action ("hold", "block"), reason, note, expires_at.
+            entry: One of iban, name, email, bic; and any of action ("hold", "block"), reason, note, expires_at.
         """
         return self._post("/api/blacklist", entry, ListedEntry)
 

@@ -146,7 +146,7 @@ def same_dispute(dispute: Dispute, other: Dispute) -> bool:
 
 class Listing(msgspec.Struct, frozen=True):
     """
-    An active entry about a name or an e-mail address.
+    An active entry about a name, an e-mail address or a bank.
 
     Attributes:
         action: "hold" or "block".

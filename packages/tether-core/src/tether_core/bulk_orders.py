@@ -177,7 +177,7 @@ class EntryFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     which: Literal["live", "ended", "all"] | None = None
     action: EntryAction | None = None
-    source: Literal["chargeback", "manual", "import"] | None = None
+    source: Literal["chargeback", "manual", "import", "automatic"] | None = None
     reason: str | None = None
 
 

@@ -2,8 +2,8 @@
 Banks: which bank an account is at, from the bank code in its IBAN.
 
 The tables are those of `schwifty`, which collects them from central banks. They are good for figures and not for decisions: some countries
-are missing, some banks are out of date, and a bank code that they do not have may be valid. So nothing is refused by them, and a BIC that a file
-gives is never replaced.
+are missing, some banks are out of date, and a bank code that they do not have may be valid. So nothing is refused by them, a BIC that a file
+gives is never replaced, and an entry of the blacklist about a bank holds an account by them only where they know the bank (`tether_core.banks`).
 
 >>> bank_of("DE89370400440532013000"), bank_of("NL91ABNA0417164300")
 ('COBADEFF', 'ABNANL2A')

@@ -20,6 +20,8 @@ __all__ = [
     "ManualEntry",
     "active_entry",
     "add",
+    "banks_judged",
+    "banks_listed",
     "by_id",
     "enter",
     "lift",
@@ -53,7 +55,7 @@ class CausedEntry(msgspec.Struct, frozen=True):
 
 class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
     """
-    An entry made by a person: about an IBAN, a name or an e-mail address, exactly one of them.
+    An entry that no chargeback caused: about an IBAN, a name, an e-mail address or banks, exactly one of them.
 
     Attributes:
         action: "hold" or "block".
@@ -63,6 +65,7 @@ class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
         iban_masked: The masked IBAN.
         name: As entered.
         email: From `email_key`.
+        bic: From `tether_core.banks.canonical`.
         expires_at: When it expires, or `None`.
     """
 
@@ -73,6 +76,7 @@ class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
     iban_masked: str | None = None
     name: str | None = None
     email: str | None = None
+    bic: str | None = None
     expires_at: datetime | None = None
 
 
@@ -85,11 +89,12 @@ class ListedEntry(msgspec.Struct, frozen=True):
         iban_masked: The IBAN it is about.
         name: The name it is about.
         email: The e-mail address it is about.
+        bic: The banks it is about: a BIC, or the beginning of BICs with a star.
         action: "hold": until a person lifts it; "block": the same, and lifting requires a reason.
-        scope: "iban", "mandate", "name" or "email".
+        scope: "iban", "mandate", "name", "email" or "bank".
         reason_code: Why it was made.
         note: Further explanation.
-        source: "chargeback", "manual" or "import".
+        source: "chargeback", "manual", "import", or "automatic" for the return rate of a bank.
         added_by: The name of an API key, or "tether".
         webhook_event_id: The notification that caused it.
         attempt_id: The debit that caused it.
@@ -107,6 +112,7 @@ class ListedEntry(msgspec.Struct, frozen=True):
     iban_masked: str | None
     name: str | None
     email: str | None
+    bic: str | None
     action: str
     scope: str
     reason_code: str
@@ -247,12 +253,12 @@ async def enter(
     conn: Connection,
     entries: Sequence[ManualEntry],
     *,
-    source: Literal["manual", "import"],
+    source: Literal["manual", "import", "automatic"],
     added_by: str,
     now: datetime,
 ) -> dict[int, int]:
     """
-    Insert entries made by people, unless they are active already.
+    Insert entries that no chargeback caused, unless they are active already.
 
     Args:
         added_by: Who made them.
@@ -287,11 +293,14 @@ def _keys(entries: Sequence[ManualEntry]) -> dict[str, Any]:
             None if manual_entry.name is None else name_key(manual_entry.name) for manual_entry in entries
         ],
         "emails": [manual_entry.email for manual_entry in entries],
+        "bics": [manual_entry.bic for manual_entry in entries],
         "reason_codes": [manual_entry.reason_code for manual_entry in entries],
     }
 
 
 def _scope(entry: ManualEntry) -> str:
+    if entry.bic is not None:
+        return "bank"
     return "iban" if entry.iban_fingerprint is not None else "name" if entry.name is not None else "email"
 
 
@@ -303,6 +312,7 @@ async def active_entry(conn: Connection, entry: ManualEntry) -> int | None:
             "fingerprint": entry.iban_fingerprint,
             "name_key": None if entry.name is None else name_key(entry.name),
             "email": entry.email,
+            "bic": entry.bic,
             "reason_code": entry.reason_code,
         },
     )
@@ -369,6 +379,7 @@ async def listed(
     fingerprint: bytes | None = None,
     name: str | None = None,
     email: str | None = None,
+    bic: str | None = None,
     now: datetime,
 ) -> list[ListedEntry]:
     """
@@ -383,6 +394,7 @@ async def listed(
         fingerprint: Only about this IBAN.
         name: Only about this name.
         email: Only about this e-mail address.
+        bic: Only about these banks, from `tether_core.banks.canonical`.
     """
     return await fetch_all(
         conn,
@@ -397,6 +409,7 @@ async def listed(
             "fingerprint": fingerprint,
             "name_key": None if name is None else name_key(name),
             "email": None if email is None else email_key(email),
+            "bic": bic,
             "now": now,
         },
         into=ListedEntry,
@@ -456,3 +469,28 @@ async def names_listed(
     for kind, value, action, reason_code, _ in await cursor.fetchall():
         (names if kind == "name" else addresses).setdefault(value, Listing(action, reason_code))
     return names, addresses
+
+
+async def banks_listed(conn: Connection, *, now: datetime) -> dict[str, Listing]:
+    """The strictest active entry of each bank or beginning of BICs that is on the blacklist."""
+    cursor = await conn.execute(_SQL["banks_listed"], {"now": now})
+    found = dict[str, Listing]()
+    for bic, action, reason_code in await cursor.fetchall():
+        found.setdefault(bic, Listing(action, reason_code))
+    return found
+
+
+async def banks_judged(
+    conn: Connection, *, reason_code: str, now: datetime
+) -> dict[str, tuple[bool, datetime | None]]:
+    """
+    The banks that had an entry because of their return rate.
+
+    Args:
+        reason_code: Of such entries.
+
+    Returns:
+        Bank to whether such an entry is active, and when the latest one that is over ended.
+    """
+    cursor = await conn.execute(_SQL["banks_judged"], {"reason_code": reason_code, "now": now})
+    return {bic: (is_active, ended_at) for bic, is_active, ended_at in await cursor.fetchall()}

@@ -1,6 +1,6 @@
--- blacklist: IBANs, names and e-mail addresses that must not be debited.
+-- blacklist: IBANs, names, e-mail addresses and banks that must not be debited.
 --
--- An entry is about one of the three. At most one entry per subject and reason is active. An entry is lifted by a person or
+-- An entry is about one of the four. At most one entry per subject and reason is active. An entry is lifted by a person or
 -- expires; it is never deleted. `blacklist_disputes` links entries to the disputes they were made for, so that the next report of a
 -- dispute does not repeat an entry that a person has lifted. `forgiven_disputes` has what a lift forgives; screening and planning
 -- ignore these chargebacks. IBANs are matched by fingerprint (docs/decisions/0008), names and addresses in normalized form.
@@ -67,44 +67,48 @@ on conflict do nothing;
 -- Lift the expired entries about the same subjects, so that new ones can be made. Arrays as for `enter`.
 update blacklist b
 set lifted_at = b.expires_at, lifted_by = 'tether', lifted_reason = 'expired'
-from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
-    as given (iban_fingerprint, name_key, email, reason_code)
+from unnest(
+    %(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(bics)b::text[], %(reason_codes)b::text[]
+) as given (iban_fingerprint, name_key, email, bic, reason_code)
 where
     b.lifted_at is null
     and b.expires_at <= %(now)s
     and b.reason_code = given.reason_code
-    and (b.iban_fingerprint = given.iban_fingerprint or b.name_key = given.name_key or b.email = given.email);
+    and (
+        b.iban_fingerprint = given.iban_fingerprint or b.name_key = given.name_key or b.email = given.email
+        or b.bic = given.bic
+    );
 
 -- enter --
--- Insert n entries made by people that do not exist. Arrays of length n; exactly one of fingerprint, name and e-mail address is not
--- null. Returns id and position (from 1) of those that are new: 0 to n rows.
+-- Insert n entries that no chargeback caused and that do not exist. Arrays of length n; exactly one of fingerprint, name, e-mail address
+-- and BIC is not null. Returns id and position (from 1) of those that are new: 0 to n rows.
 with given as (
     select *
     from unnest(
         %(fingerprints)b::bytea[], %(maskeds)b::text[], %(names)b::text[], %(name_keys)b::text[], %(emails)b::text[],
-        %(actions)b::text[], %(scopes)b::text[], %(reason_codes)b::text[], %(notes)b::text[], %(expires_ats)b::timestamptz[]
+        %(bics)b::text[], %(actions)b::text[], %(scopes)b::text[], %(reason_codes)b::text[], %(notes)b::text[], %(expires_ats)b::timestamptz[]
     ) with ordinality as t (
-        iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, expires_at, position
+        iban_fingerprint, iban_masked, name, name_key, email, bic, action, scope, reason_code, note, expires_at, position
     )
 ),
 added as (
     insert into blacklist (
-        iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, source, added_by,
+        iban_fingerprint, iban_masked, name, name_key, email, bic, action, scope, reason_code, note, source, added_by,
         created_at, expires_at
     )
     select
-        iban_fingerprint, iban_masked, name, name_key, email, action, scope, reason_code, note, %(source)s, %(added_by)s,
+        iban_fingerprint, iban_masked, name, name_key, email, bic, action, scope, reason_code, note, %(source)s, %(added_by)s,
         %(now)s, expires_at
     from given
-    order by iban_fingerprint, name_key, email, reason_code, position
+    order by iban_fingerprint, name_key, email, bic, reason_code, position
     on conflict do nothing
-    returning id, iban_fingerprint, name_key, email, reason_code
+    returning id, iban_fingerprint, name_key, email, bic, reason_code
 )
 select a.id, min(t.position)
 from added a
 join given t
     on t.reason_code = a.reason_code
-    and (t.iban_fingerprint = a.iban_fingerprint or t.name_key = a.name_key or t.email = a.email)
+    and (t.iban_fingerprint = a.iban_fingerprint or t.name_key = a.name_key or t.email = a.email or t.bic = a.bic)
 group by a.id
 order by 2;
 
@@ -112,14 +116,17 @@ order by 2;
 -- All entries ever about the subjects and reasons of n entries, in the order in which they were made; locked, so that none is
 -- lifted meanwhile. Arrays as for `enter`. Returns position (from 1), lifted_at, lifted_by, lifted_reason.
 select given.position, b.lifted_at, b.lifted_by, b.lifted_reason
-from unnest(%(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(reason_codes)b::text[])
-    with ordinality as given (iban_fingerprint, name_key, email, reason_code, position)
+from unnest(
+    %(fingerprints)b::bytea[], %(name_keys)b::text[], %(emails)b::text[], %(bics)b::text[], %(reason_codes)b::text[]
+) with ordinality as given (iban_fingerprint, name_key, email, bic, reason_code, position)
 cross join lateral (
     select id from blacklist where iban_fingerprint = given.iban_fingerprint and reason_code = given.reason_code
     union all
     select id from blacklist where name_key = given.name_key and reason_code = given.reason_code
     union all
     select id from blacklist where email = given.email and reason_code = given.reason_code
+    union all
+    select id from blacklist where bic = given.bic and reason_code = given.reason_code
 ) found
 join blacklist b on b.id = found.id
 order by b.id
@@ -200,7 +207,7 @@ where b.id = %(id)s;
 
 -- {entry_columns} --
 -- An entry for people.
-id, iban_masked, name, email, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
+id, iban_masked, name, email, bic, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
 created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex') as iban_fingerprint, forgives
 
 -- listed --
@@ -215,7 +222,7 @@ from (
         case when %(action)s::text is null then '{hold,block}' else array[%(action)s::text] end
     ) as actions (action)
     cross join unnest(
-        case when %(source)s::text is null then '{chargeback,manual,import}' else array[%(source)s::text] end
+        case when %(source)s::text is null then '{chargeback,manual,import,automatic}' else array[%(source)s::text] end
     ) as sources (source)
     cross join unnest(
         case
@@ -262,15 +269,20 @@ from (
             limit %(limit)s
         )
     ) found
-    where %(fingerprint)s::bytea is null and %(name_key)s::text is null and %(email)s::text is null
+    where
+        %(fingerprint)s::bytea is null and %(name_key)s::text is null and %(email)s::text is null and %(bic)s::text is null
     union all
     select b.*
     from blacklist b
     where
-        (%(fingerprint)s::bytea is not null or %(name_key)s::text is not null or %(email)s::text is not null)
+        (
+            %(fingerprint)s::bytea is not null or %(name_key)s::text is not null or %(email)s::text is not null
+            or %(bic)s::text is not null
+        )
         and (%(fingerprint)s::bytea is null or b.iban_fingerprint = %(fingerprint)s)
         and (%(name_key)s::text is null or b.name_key = %(name_key)s)
         and (%(email)s::text is null or b.email = %(email)s)
+        and (%(bic)s::text is null or b.bic = %(bic)s)
         and (%(before)s::bigint is null or b.id < %(before)s)
         and (
             %(live)s::boolean is null
@@ -296,7 +308,29 @@ from blacklist
 where
     lifted_at is null
     and reason_code = %(reason_code)s
-    and (iban_fingerprint = %(fingerprint)s or name_key = %(name_key)s or email = %(email)s);
+    and (
+        iban_fingerprint = %(fingerprint)s or name_key = %(name_key)s or email = %(email)s or bic = %(bic)s
+    );
+
+-- banks_listed --
+-- The active entries about banks, "block" before "hold", the oldest first. One row each: bic, action, reason_code.
+select bic, action, reason_code
+from blacklist
+where bic is not null and lifted_at is null and (expires_at is null or expires_at > %(now)s)
+order by action, id;
+
+-- banks_judged --
+-- The entries about banks, ever, that a return rate caused. One row a bank: bic, whether one is active, when the latest one that is over
+-- ended or null.
+select
+    bic,
+    bool_or(lifted_at is null and (expires_at is null or expires_at > %(now)s)) as is_active,
+    max(least(coalesce(lifted_at, expires_at), expires_at)) filter (
+        where lifted_at is not null or expires_at <= %(now)s
+    ) as ended_at
+from blacklist
+where bic is not null and reason_code = %(reason_code)s and source = 'automatic'
+group by bic;
 
 -- names_any --
 -- Whether any name or e-mail address is on the blacklist. One row.

@@ -214,7 +214,16 @@ async def _screened(
     fingerprint = ibans.fingerprint(debtor.iban, key=key)
     lines = debtors.as_lines(Columns.of([debtor]), columns=_STAGED, fingerprint=lambda _: fingerprint.hex())
     await debtors.stage(conn, lines, columns=_STAGED)
-    verdicts, _ = await screened(conn, upload_id, dry_run=False, policy=policy, now=now, edited=debtor_id)
+    bank = bank_bic(debtor.bic, debtor.iban)
+    verdicts, _ = await screened(
+        conn,
+        upload_id,
+        dry_run=False,
+        policy=policy,
+        now=now,
+        edited=debtor_id,
+        banks_of_rows=[debtors.BankOfRow(debtor.row, debtor.amount_minor, debtor.bic, bank)],
+    )
     keeps = rules_of_edits.keeps_answer(done.changes)
     taken_at = now if order.collect else held.taken_at if keeps else None
     is_answered = taken_at is not None or (keeps and held.verdict == "clear")
@@ -223,7 +232,7 @@ async def _screened(
     values |= {
         "debtor_id": debtor_id,
         "iban_fingerprint": fingerprint,
-        "bank_bic": bank_bic(debtor.bic, debtor.iban),
+        "bank_bic": bank,
         "verdict": reasons[0].rule if reasons else "clear",
         "cause": reasons[0].cause if reasons else None,
         "reasons": msgspec.json.encode(reasons).decode() if reasons else None,

@@ -31,6 +31,7 @@ __all__ = [
     "SharedAccountRow",
     "Sort",
     "as_lines",
+    "banks_of",
     "by_id",
     "columns_of",
     "exclude",
@@ -292,6 +293,44 @@ def as_lines(debtors: Columns, *, columns: Sequence[str], fingerprint: Callable[
     if signs != (len(rows) * (len(texts) - 1), 0, 2 * len(rows), 0):
         lines = ["\t".join([first, *map(_escaped, rest)]) for first, *rest in rows]
     return lines
+
+
+class BankOfRow(msgspec.Struct, frozen=True):
+    """
+    The bank of a row that is to be screened.
+
+    Attributes:
+        row: Its number.
+        amount_minor: What it owes.
+        bic: The BIC in the file, or `None`.
+        bank: The first eight characters of the bank's BIC, or `None` where nobody knows it.
+    """
+
+    row: int
+    amount_minor: int
+    bic: str | None
+    bank: str | None
+
+
+def banks_of(lines: Iterable[str], *, columns: Sequence[str]) -> Iterator[BankOfRow]:
+    """
+    The banks of debtors.
+
+    Args:
+        lines: From `as_lines`.
+        columns: As given there.
+    """
+    places = {name: columns.index(name) + 1 for name in ("row", "amount_minor")}
+    bic_at = (
+        columns.index("bic") + 1 + (columns.index("bic") >= len(_staged(columns)))
+        if "bic" in columns
+        else None
+    )
+    for line in lines:
+        cells = line.split("\t")
+        bic = None if bic_at is None or cells[bic_at] == _NULL else cells[bic_at]
+        bank = None if cells[-1] == _NULL else cells[-1]
+        yield BankOfRow(int(cells[places["row"]]), int(cells[places["amount_minor"]]), bic, bank)
 
 
 def _texts(name: str, values: Sequence[Any]) -> Iterable[str]:

@@ -5,11 +5,12 @@ The rows of a chunk of a file are judged in the order of the file. A single row 
 of its file, which stay as they were judged.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
+from tether_core import banks
 from tether_core.blacklist import email_key, name_key, policy_for
 from tether_core.payments.matches import matches
 from tether_core.payments.repeats import repeat_of
@@ -17,7 +18,7 @@ from tether_core.payments.same_debit import identifies
 from tether_core.screening.verdicts import Facts, Policy, Verdict, reasons
 
 from tether_stores import blacklist, debtors
-from tether_stores.debtors import AccountFacts, RelatedRows
+from tether_stores.debtors import AccountFacts, BankOfRow, RelatedRows
 from tether_stores.postgres import Connection
 
 __all__ = ["screened"]
@@ -31,6 +32,7 @@ async def screened(
     policy: Policy,
     now: datetime,
     edited: int | None = None,
+    banks_of_rows: Iterable[BankOfRow] = (),
 ) -> tuple[dict[int, tuple[Verdict, ...]], int]:
     """
     Judge the staged rows.
@@ -40,6 +42,7 @@ async def screened(
         dry_run: Whether earlier rows of this upload are only remembered.
         policy: How strictly to screen.
         edited: The debtor whose row is staged alone because a person has edited it; `None` for rows of a file that is read.
+        banks_of_rows: The banks of the staged rows; read only while banks are on the blacklist.
 
     Returns:
         Row to the reasons for which it is excluded, and what these rows owe together.
@@ -65,6 +68,12 @@ async def screened(
             facts[row] = msgspec.structs.replace(
                 facts.get(row, _NOTHING), name_listed=name, email_listed=email
             )
+    if listed_banks := await blacklist.banks_listed(conn, now=now):
+        for row in banks_of_rows:
+            listing = banks.find(listed_banks, bic=row.bic, bank=row.bank)
+            if listing is not None:
+                amounts[row.row] = row.amount_minor
+                facts[row.row] = msgspec.structs.replace(facts.get(row.row, _NOTHING), bank_listed=listing)
     # One text for the thousands of rows that are excluded for the same cause.
     shared: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}
     verdicts: dict[int, tuple[Verdict, ...]] = {}

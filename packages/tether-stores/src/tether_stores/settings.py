@@ -25,6 +25,7 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from redis.connection import parse_url
+from tether_core.banks import BlockPolicy
 from tether_core.blacklist import parse_codes
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
@@ -331,6 +332,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Bytes a file may have, 200 MiB; a list of a million debtors has about a third of that.",
         ),
     ] = 209_715_200
+    bank_block_percent: Annotated[
+        float,
+        _env(
+            "TETHER_BANK_BLOCK_PERCENT",
+            "Above this return rate, in percent, a bank is put on hold for some days; 0 for never, since every business bears another rate.",
+        ),
+    ] = 0.0
+    bank_block_floor: Annotated[
+        int,
+        _env(
+            "TETHER_BANK_BLOCK_FLOOR",
+            "Collected debits that a bank must have before its return rate counts; of fewer, two or three returns are a high rate.",
+        ),
+    ] = 100
+    bank_block_window_days: Annotated[
+        int,
+        _env(
+            "TETHER_BANK_BLOCK_WINDOW_DAYS",
+            "Days of debits whose returns count for a bank, by the day on which they were made; 90, since returns come for eight weeks.",
+        ),
+    ] = 90
+    bank_block_days: Annotated[
+        int,
+        _env("TETHER_BANK_BLOCK_DAYS", "Days for which such an entry holds; then fresh debits are judged."),
+    ] = 30
     dual_control_minor: Annotated[
         int,
         _env(
@@ -517,6 +543,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidRequest(why, field="TETHER_FINGERPRINT_KEY")
         networks(settings.trusted_proxies)
         _ = settings.periods
+        _ = settings.bank_blocks
         subscriber_networks(settings.subscriber_networks)
         if settings.second_factor == "required" and not settings.secrets_key:
             why = "must be set where TETHER_SECOND_FACTOR is required; `tether-worker accounts new-key` prints a key"
@@ -550,6 +577,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def periods(self) -> Periods:
         """How long each kind of data is kept."""
         return Periods(**{f"{kind}_days": getattr(self, f"keep_{kind}_days") for kind in KINDS})
+
+    @property
+    def bank_blocks(self) -> BlockPolicy:
+        """When a bank is put on hold by its return rate."""
+        return BlockPolicy(
+            rate_max=self.bank_block_percent / 100,
+            floor=self.bank_block_floor,
+            window_days=self.bank_block_window_days,
+            days=self.bank_block_days,
+        )
 
     @property
     def quarantine(self) -> Bounds:

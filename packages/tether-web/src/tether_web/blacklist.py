@@ -1,5 +1,5 @@
 """
-`/api/blacklist`: accounts, names and e-mail addresses that must not be debited.
+`/api/blacklist`: accounts, names, e-mail addresses and banks that must not be debited.
 
 ```text
 GET    /api/blacklist            list entries, newest first; by default the active ones
@@ -26,6 +26,7 @@ from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
+from tether_core import banks
 from tether_core import iban as ibans
 from tether_core.audit import facts
 from tether_core.blacklist import Forgives, email_key
@@ -49,18 +50,19 @@ _Short = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
 _Text = Annotated[str, msgspec.Meta(max_length=500)]
 
 IMPORT_MAX_BYTES: Final = 20 << 20
-_COLUMNS: Final = "id iban_fingerprint fingerprint_check iban_masked name email action reason note source added_by created_at expires_at".split()
+_COLUMNS: Final = "id iban_fingerprint fingerprint_check iban_masked name email bic action reason note source added_by created_at expires_at".split()
 _BATCH: Final = 1_000
 
 
 class EntryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
-    A new entry for exactly one of an IBAN, a name or an e-mail address.
+    A new entry for exactly one of an IBAN, a name, an e-mail address or banks.
 
     Attributes:
         iban: In any spelling.
         name: Name of the account holder; case does not matter.
         email: E-mail address; case does not matter.
+        bic: Banks: a BIC of 8 or 11 characters, or the beginning of BICs, 4 to 10 characters with a star, such as COBADE*.
         action: "hold" or "block"; both last until a person lifts them, and lifting a block requires a reason.
         reason: A reason code of the scheme, or a short word.
         note: A note for people.
@@ -70,6 +72,7 @@ class EntryBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     iban: _Text | None = None
     name: _Text | None = None
     email: _Text | None = None
+    bic: _Text | None = None
     action: Action = "block"
     reason: _Short = "MANUAL"
     note: _Text = ""
@@ -146,7 +149,7 @@ async def listed(
     ] = "live",
     action: Annotated[Action | None, Parameter(description="Only entries with this action.")] = None,
     source: Annotated[
-        Literal["chargeback", "manual", "import"] | None,
+        Literal["chargeback", "manual", "import", "automatic"] | None,
         Parameter(description="Only entries from this source."),
     ] = None,
     reason: Annotated[
@@ -156,6 +159,12 @@ async def listed(
     email: Annotated[
         str | None, Parameter(description="Only entries for this e-mail address.", max_length=500)
     ] = None,
+    bic: Annotated[
+        str | None,
+        Parameter(
+            description="Only entries that are written so: a BIC, or a beginning with a star.", max_length=40
+        ),
+    ] = None,
     cursor: Annotated[
         str | None, Parameter(description="`next` of the previous page.", max_length=100)
     ] = None,
@@ -163,6 +172,7 @@ async def listed(
     form: Form = "json",
 ) -> Response[Any]:
     """One page of entries."""
+    written = None if bic is None else banks.canonical(bic)
 
     async def load(cursor: str | None, limit: int) -> Page[ListedEntry]:
         async with reading(state.pool) as conn:
@@ -176,6 +186,7 @@ async def listed(
                 reason_code=reason,
                 name=name,
                 email=email,
+                bic=written,
                 now=state.clock(),
             )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
@@ -189,7 +200,7 @@ async def listed(
     responses={200: ResponseSpec(ListedEntry, description="The existing entry.")},
 )
 async def add(request: ApiRequest, state: State, data: JSONBody[EntryBody]) -> Response[ListedEntry]:
-    """Add an account, a name or an address to the blacklist."""
+    """Add an account, a name, an address or banks to the blacklist."""
     key = state.settings.fingerprint_key.encode()
     entry = _entry(data, key=key)
     async with transaction(state.pool) as conn:
@@ -210,7 +221,10 @@ async def add(request: ApiRequest, state: State, data: JSONBody[EntryBody]) -> R
                 subject_id=entry_id,
                 reason=entry.note,
                 after=facts(
-                    action=entry.action, reason_code=entry.reason_code, account_masked=entry.iban_masked
+                    action=entry.action,
+                    reason_code=entry.reason_code,
+                    account_masked=entry.iban_masked,
+                    banks=entry.bic,
                 ),
                 now=now,
             )
@@ -287,6 +301,8 @@ async def lift(
 
 def _explanation(entry: ListedEntry, lift: Lift) -> str:
     """The consequences of a lift, and what else a person must do."""
+    if entry.source == "automatic":
+        return "The entry is lifted. Debits of before no longer count for the return rate of the bank."
     if entry.iban_masked is None:
         return "The entry is lifted."
     parts = ["The entry is lifted."]
@@ -363,9 +379,9 @@ async def import_csv(
     ] = False,
 ) -> Imported:
     """
-    Read CSV with a header, and add an entry for each IBAN, name and address.
+    Read CSV with a header, and add an entry for each IBAN, name, address and BIC.
 
-    Columns: iban or iban_fingerprint; name, or first_name and last_name; email; action (hold or block; default: block); reason;
+    Columns: iban or iban_fingerprint; name, or first_name and last_name; email; bic; action (hold or block; default: block); reason;
     note; expires_at. Other columns are ignored. A bad line does not affect the others. An entry that a person has lifted, for
     the same account and reason, stays lifted: an old list that is imported every night has no new information.
     """
@@ -408,7 +424,8 @@ async def import_csv(
 
 
 def _stays_lifted(number: int, entry: ManualEntry, lift: LiftedBefore) -> ImportProblem:
-    about = "iban" if entry.iban_fingerprint is not None else "name" if entry.name is not None else "email"
+    subjects = {"iban": entry.iban_fingerprint, "name": entry.name, "email": entry.email, "bic": entry.bic}
+    about = next(field for field, value in subjects.items() if value is not None)
     why = f" ({lift.reason})" if lift.reason else ""
     note = (
         f"{lift.lifted_by} lifted this entry for {entry.reason_code} on {lift.lifted_at:%Y-%m-%d}{why}, so it was not "
@@ -438,9 +455,9 @@ def _table(body: bytes) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
 
     lines = filled()
     header = [cell.lower().replace(" ", "_") for _, cell in _first(lines)]
-    if not {"iban", "iban_fingerprint", "name", "last_name", "email"} & set(header):
+    if not {"iban", "iban_fingerprint", "name", "last_name", "email", "bic"} & set(header):
         raise InvalidRequest(
-            "has no column iban, iban_fingerprint, name or email in its first line", field="body"
+            "has no column iban, iban_fingerprint, name, email or bic in its first line", field="body"
         )
     return header, lines
 
@@ -460,11 +477,12 @@ def _line(number: int, fields: dict[str, str], *, key: bytes) -> list[ManualEntr
             ("iban_fingerprint", fields.get("iban_fingerprint", "") if not fields.get("iban") else ""),
             ("name", name),
             ("email", fields.get("email", "")),
+            ("bic", fields.get("bic", "")),
         )
         if text
     ]
     if not subjects:
-        return ImportProblem(number, "", "nobody", "", "The line names no IBAN, name or e-mail address.")
+        return ImportProblem(number, "", "nobody", "", "The line names no IBAN, name, e-mail address or BIC.")
     entries = []
     for field, text in subjects:
         body = {
@@ -510,9 +528,9 @@ def _by_fingerprint(body: dict[str, Any], *, masked: str) -> ManualEntry:
 
 
 def _entry(body: EntryBody, *, key: bytes) -> ManualEntry:
-    given = [text for text in (body.iban, body.name, body.email) if text and text.strip()]
+    given = [text for text in (body.iban, body.name, body.email, body.bic) if text and text.strip()]
     if len(given) != 1:
-        raise InvalidRequest("give exactly one of iban, name and email")
+        raise InvalidRequest("give exactly one of iban, name, email and bic")
     canonical = ibans.validate(body.iban) if body.iban else None
     return ManualEntry(
         **_common_fields(body),
@@ -520,6 +538,7 @@ def _entry(body: EntryBody, *, key: bytes) -> ManualEntry:
         iban_masked=None if canonical is None else ibans.mask(canonical),
         name=_one_line(body.name, field="name") if body.name else None,
         email=email_key(_one_line(body.email, field="email")) if body.email else None,
+        bic=banks.canonical(body.bic) if body.bic else None,
     )
 
 

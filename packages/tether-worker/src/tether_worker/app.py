@@ -39,6 +39,7 @@ from tether_stores.telemetry import logger
 from tether_stores.workers import Worker as WorkerRow
 
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, planning, try_again
+from tether_worker.blacklist import block_banks
 from tether_worker.bulk_orders import BulkDeps, working_bulk_orders
 from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.erasures.erase import ErasureDeps, erasing, reviewing_erasures
@@ -403,6 +404,7 @@ async def _billing(
         expire_refunds(pool, clock=clock, rules=settings.submission_rules),
         auto_pause_runs(pool, clock=clock),
         try_again(pool, clock=clock, fingerprint_key=key),
+        block_banks(pool, policy=settings.bank_blocks, clock=clock),
         make_due_items(pool, clock=clock),
         order_due_items(
             pool, clock=clock, fingerprint_key=key, dual_control_minor=settings.dual_control_minor

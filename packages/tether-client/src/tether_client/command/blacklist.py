@@ -17,6 +17,7 @@ _COLUMNS: Final = (
     ("iban", "iban_masked"),
     ("name", "name"),
     ("email", "email"),
+    ("bank", "bic"),
     ("reason", "reason_code"),
     ("source", "source"),
     ("by", "added_by"),
@@ -28,7 +29,9 @@ _COLUMNS: Final = (
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    parser = commands.add_parser("blacklist", help="accounts, names and addresses that must not be debited")
+    parser = commands.add_parser(
+        "blacklist", help="accounts, names, addresses and banks that must not be debited"
+    )
     group = parser.add_subparsers(required=True, metavar="COMMAND")
 
     item = add(
@@ -38,10 +41,11 @@ def add_commands(commands: Commands) -> None:
     add_filters(
         item,
         action="only entries with this action: hold or block",
-        source="only entries from this source: chargeback, manual or import",
+        source="only entries from this source: chargeback, manual, import or automatic",
         reason="only entries with this reason",
         name="only entries for this name",
         email="only entries for this e-mail address",
+        bic="only entries for this BIC, or beginning of BICs with a star",
     )
     add_paging(item)
 
@@ -49,7 +53,7 @@ def add_commands(commands: Commands) -> None:
         group,
         "add",
         _add,
-        text="add an account, a name or an e-mail address",
+        text="add an account, a name, an e-mail address or banks",
         example='tether blacklist add --name "Ana Kowalska" --note "asked by phone"',
     )
     item.add_argument(
@@ -59,6 +63,9 @@ def add_commands(commands: Commands) -> None:
     )
     item.add_argument("--name", metavar="NAME", help="the name of the account holder")
     item.add_argument("--email", metavar="ADDRESS", help="an e-mail address")
+    item.add_argument(
+        "--bic", metavar="BIC", help="a bank, or banks by the beginning of their BICs: COBADEFF, COBADE*"
+    )
     item.add_argument(
         "--action", choices=("hold", "block"), help="the lift of a block needs a reason (default: block)"
     )
@@ -87,7 +94,8 @@ def add_commands(commands: Commands) -> None:
 
 def _list(context: Context) -> int:
     filters = {
-        name: getattr(context.args, name) for name in ("which", "action", "source", "reason", "name", "email")
+        name: getattr(context.args, name)
+        for name in ("which", "action", "source", "reason", "name", "email", "bic")
     }
     return context.listed(context.client.blacklist, _COLUMNS, **filters)
 
@@ -95,9 +103,9 @@ def _list(context: Context) -> int:
 def _add(context: Context) -> int:
     args = context.args
     iban = sys.stdin.readline().strip() if args.iban_stdin else None
-    about = {"iban": iban, "name": args.name, "email": args.email}
+    about = {"iban": iban, "name": args.name, "email": args.email, "bic": args.bic}
     if sum(value is not None for value in about.values()) != 1:
-        raise Refused("Give exactly one of --iban-stdin, --name and --email.")
+        raise Refused("Give exactly one of --iban-stdin, --name, --email and --bic.")
     more = {"action": args.action, "reason": args.code, "note": args.note, "expires_at": args.expires_at}
     entry = context.client.add_to_blacklist(
         {name: value for name, value in {**about, **more}.items() if value is not None}
@@ -114,5 +122,5 @@ def _lift(context: Context) -> int:
 
 
 def _line(entry: ListedEntry) -> str:
-    about = shown(entry.iban_masked or entry.name or entry.email)
+    about = shown(entry.iban_masked or entry.name or entry.email or entry.bic)
     return f"entry {entry.id}: {entry.action} of {about}, {shown(entry.reason_code)}"

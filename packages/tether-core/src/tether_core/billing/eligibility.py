@@ -15,6 +15,7 @@ The order of the rules is from "never billable" to "billable later":
 | `held` | the account is on the blacklist until a person lifts it |
 | `blacklisted_name` | the debtor's name is on the blacklist |
 | `blacklisted_email` | the debtor's e-mail address is on the blacklist |
+| `blacklisted_bank` | the account's bank is on the blacklist (`tether_core.banks`) |
 | `collected` | this item was collected already, through this upload or another one |
 | `under_way` | this item is being collected, through this upload or another one |
 | `refunded_before` | this item was refunded or voided (`tether_core.billing.refunded_before`) |
@@ -90,6 +91,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         listed_reason: The reason code of that entry.
         name_listed: The active entry about the debtor's name.
         email_listed: The active entry about the debtor's e-mail address.
+        bank_listed: The strictest active entry about the account's bank.
         item_state: State of the furthest try for this item: "approved" before "unknown" before "pending"; `None` where
             there is no such try.
         item_returned: Whether a try for this item was charged back.
@@ -118,6 +120,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     listed_reason: str = ""
     name_listed: Listing | None = None
     email_listed: Listing | None = None
+    bank_listed: Listing | None = None
     item_state: AttemptState | None = None
     item_returned: bool = False
     tries: int = 0
@@ -216,6 +219,10 @@ def _blacklisted_name(candidate: Candidate, _: RunOptions) -> str | None:
 
 def _blacklisted_email(candidate: Candidate, _: RunOptions) -> str | None:
     return _listed_as("e-mail address", candidate.email_listed)
+
+
+def _blacklisted_bank(candidate: Candidate, _: RunOptions) -> str | None:
+    return _listed_as("bank", candidate.bank_listed)
 
 
 def _listed_as(what: str, listing: Listing | None) -> str | None:
@@ -390,6 +397,7 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "held": _held,
     "blacklisted_name": _blacklisted_name,
     "blacklisted_email": _blacklisted_email,
+    "blacklisted_bank": _blacklisted_bank,
     "collected": _collected,
     "under_way": _under_way,
     "refunded_before": _refunded_before,

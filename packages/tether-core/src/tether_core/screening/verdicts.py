@@ -15,6 +15,7 @@ cause. All causes are reported; the first of this order is the row's verdict:
 | `recently_attempted` | the same debit failed or came back through another upload within the window |
 | `blacklisted_name` | the name is on the blacklist |
 | `blacklisted_email` | the e-mail address is on the blacklist |
+| `blacklisted_bank` | the account's bank is on the blacklist (`tether_core.banks`) |
 | `identity_unclear` | a debit has the same reference and another mandate or customer number, or damaged numbers: a person is asked |
 | `collected_lately` | it may be a debit of the window under another reference, or without one: a person is asked |
 | `reference_again` | a debit with this reference was collected before the window: a person is asked |
@@ -48,6 +49,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from tether_core.blacklist import Listing
 from tether_core.errors import InvalidRequest
 from tether_core.payments.matches import DebitStatus, Match, MatchKind
 from tether_core.payments.same_debit import WINDOW_DAYS
@@ -89,6 +91,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         matches: Imported debits and rows of other uploads that this row is, or may be.
         name_listed: Whether the name is on the blacklist.
         email_listed: Whether the e-mail address is.
+        bank_listed: The entry about the account's bank.
     """
 
     duplicate_of: int | None = None
@@ -99,6 +102,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     matches: tuple[Match, ...] = ()
     name_listed: bool = False
     email_listed: bool = False
+    bank_listed: Listing | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
@@ -142,6 +146,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         "recently_attempted",
         "blacklisted_name",
         "blacklisted_email",
+        "blacklisted_bank",
         "identity_unclear",
         "collected_lately",
         "reference_again",
@@ -202,6 +207,13 @@ def _blacklisted_name(facts: Facts, _: Policy) -> str | None:
 
 def _blacklisted_email(facts: Facts, _: Policy) -> str | None:
     return "The e-mail address is on the blacklist." if facts.email_listed else None
+
+
+def _blacklisted_bank(facts: Facts, _: Policy) -> str | None:
+    if facts.bank_listed is None:
+        return None
+    how = "blocked" if facts.bank_listed.action == "block" else "on hold"
+    return f"The account's bank is {how} ({facts.bank_listed.reason_code})."
 
 
 def _identity_unclear(facts: Facts, _: Policy) -> str | None:
@@ -269,6 +281,7 @@ RULES: Final[dict[str, Callable[[Facts, Policy], str | None]]] = {
     "recently_attempted": _recently_attempted,
     "blacklisted_name": _blacklisted_name,
     "blacklisted_email": _blacklisted_email,
+    "blacklisted_bank": _blacklisted_bank,
     "identity_unclear": _identity_unclear,
     "collected_lately": _collected_lately,
     "reference_again": _reference_again,

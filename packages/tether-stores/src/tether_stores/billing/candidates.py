@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+from tether_core import banks
 from tether_core.billing.debit_request import Payer
 from tether_core.billing.eligibility import Candidate
 from tether_core.billing.overrides import Override, of_debtors
@@ -38,6 +39,7 @@ class Owing(msgspec.Struct, frozen=True):
         iban_fingerprint: Of the account.
         next_number: The number of the next try for the item.
         email: The debtor's e-mail address, as in the file.
+        bank: The first eight characters of the BIC of the account's bank, or `None` where nobody knows it.
         upload_id: The upload of the debtor.
         key: Of the debit.
         taken_at: A person decided that this debit is to be collected in spite of debits known up to then; `None` for no decision.
@@ -48,6 +50,7 @@ class Owing(msgspec.Struct, frozen=True):
     iban_fingerprint: bytes
     next_number: int
     email: str | None = None
+    bank: str | None = None
     upload_id: int | None = None
     key: DebitKey = DebitKey()
     taken_at: datetime | None = None
@@ -106,7 +109,8 @@ async def load_owing(
     if with_notices:
         owing = await _with_notices(conn, owing, due_item=due_item, now=now)
     owing = await _with_elsewhere(conn, owing, due_item=due_item, now=now, without=without)
-    return await _with_holds(conn, await _with_listings(conn, owing, now=now), now=now)
+    owing = await _with_banks(conn, await _with_listings(conn, owing, now=now), now=now)
+    return await _with_holds(conn, owing, now=now)
 
 
 async def other_items(
@@ -271,6 +275,22 @@ async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime)
     ]
 
 
+async def _with_banks(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
+    """Add the blacklist entries about banks."""
+    listed = await blacklist.banks_listed(conn, now=now) if owing else {}
+    if not listed:
+        return owing
+    found = ((debtor, banks.find(listed, bic=debtor.payer.bic, bank=debtor.bank)) for debtor in owing)
+    return [
+        debtor
+        if listing is None
+        else msgspec.structs.replace(
+            debtor, candidate=msgspec.structs.replace(debtor.candidate, bank_listed=listing)
+        )
+        for debtor, listing in found
+    ]
+
+
 def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
     key_values = (row["reference"], row["mandate_id"], row["customer_id"])
     candidate = Candidate(
@@ -299,6 +319,7 @@ def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
         iban_fingerprint=bytes(row["iban_fingerprint"]),
         next_number=row["next_number"],
         email=row["email"],
+        bank=row["bank_bic"],
         upload_id=row["upload_id"],
         key=key_of(*key_values),
         taken_at=row["taken_at"],

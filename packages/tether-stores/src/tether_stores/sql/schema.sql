@@ -129,7 +129,7 @@ create table debtors (
         verdict in (
             'clear', 'duplicate_in_file', 'blacklisted', 'chargebacked_before', 'already_collected', 'waiting_elsewhere',
             'recently_attempted', 'blacklisted_name', 'blacklisted_email', 'identity_unclear', 'collected_lately',
-            'reference_again'
+            'reference_again', 'blacklisted_bank'
         )
     ),
     constraint debtors_excluded_for_a_cause check ((verdict = 'clear') = (cause is null))
@@ -731,11 +731,13 @@ create table blacklist (
     email text,
     -- What lifting it forgives besides the entry; null for entries lifted before this was stored.
     forgives text,
+    -- The banks that it is about, as tether_core.banks writes them.
+    bic text,
     constraint blacklist_action_known check (action in ('hold', 'block')),
-    constraint blacklist_scope_known check (scope in ('iban', 'mandate', 'name', 'email')),
-    constraint blacklist_source_known check (source in ('chargeback', 'manual', 'import')),
+    constraint blacklist_scope_known check (scope in ('iban', 'mandate', 'name', 'email', 'bank')),
+    constraint blacklist_source_known check (source in ('chargeback', 'manual', 'import', 'automatic')),
     constraint blacklist_lifted_by_someone check ((lifted_at is null) = (lifted_by is null)),
-    constraint blacklist_about_one check (num_nonnulls(iban_fingerprint, name_key, email) = 1),
+    constraint blacklist_about_one check (num_nonnulls(iban_fingerprint, name_key, email, bic) = 1),
     constraint blacklist_shown check (
         (iban_fingerprint is null) = (iban_masked is null) and (name_key is null) = (name is null)
     ),
@@ -748,10 +750,12 @@ create unique index blacklist_name_once on blacklist (name_key, reason_code)
 where lifted_at is null and name_key is not null;
 create unique index blacklist_email_once on blacklist (email, reason_code)
 where lifted_at is null and email is not null;
+create unique index blacklist_bank_once on blacklist (bic, reason_code) where lifted_at is null and bic is not null;
 -- All entries about something, active or not.
 create index blacklist_by_iban on blacklist (iban_fingerprint, reason_code) where iban_fingerprint is not null;
 create index blacklist_by_name on blacklist (name_key, reason_code) where name_key is not null;
 create index blacklist_by_email on blacklist (email, reason_code) where email is not null;
+create index blacklist_by_bank on blacklist (bic, reason_code) where bic is not null;
 -- Entries for people, by each combination of filters.
 create index blacklist_for_people on blacklist (
     action, source, (case when lifted_at is not null then 'lifted' when expires_at is not null then 'ends' else 'stays' end), id

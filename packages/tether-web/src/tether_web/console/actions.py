@@ -249,7 +249,7 @@ async def replay(request: Asked, key: Key) -> Template | Redirect:
 async def block(request: Asked) -> Template | Redirect:
     """Add an entry."""
     form = await forms.given(request)
-    body = {name: form[name] for name in ("iban", "name", "email", "reason", "note") if form.get(name)}
+    body = {name: form[name] for name in ("iban", "name", "email", "bic", "reason", "note") if form.get(name)}
     try:
         entry = await call(request, "POST", "/api/blacklist", body=body)
     except Failed as exc:

@@ -557,7 +557,7 @@ async def _entry(request: Asked, key: int) -> dict[str, Any]:
         "entry": found,
         "facts": facts(
             found,
-            "id iban_masked name email action scope reason_code note source added_by webhook_event_id attempt_id created_at"
+            "id iban_masked name email bic action scope reason_code note source added_by webhook_event_id attempt_id created_at"
             " expires_at lifted_at lifted_by",
         ),
     }

@@ -256,7 +256,14 @@ async def store(
     row_counts = chunk.row_counts
     if chunk.debtors:
         await debtors.stage(conn, chunk.debtors, columns=chunk.columns)
-        verdicts, excluded_minor = await screened(conn, upload_id, dry_run=dry_run, policy=policy, now=now)
+        verdicts, excluded_minor = await screened(
+            conn,
+            upload_id,
+            dry_run=dry_run,
+            policy=policy,
+            now=now,
+            banks_of_rows=debtors.banks_of(chunk.debtors, columns=chunk.columns),
+        )
         if dry_run:
             await debtors.store_dry_run_rows(conn, upload_id, verdicts=verdicts)
         else:
