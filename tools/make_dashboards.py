@@ -385,6 +385,12 @@ DASHBOARDS: Final[Mapping[str, Mapping[str, tuple[Panel, ...]]]] = {
                 "Somebody floods with a valid signature.",
             ),
             Panel(
+                "Refused notifications that are kept",
+                "short",
+                {"{{debit}}": "sum by (debit) (max by (account, debit) (tether_quarantine_rows))"},
+                "Known debits: a password is wrong. Unknown ones may be anybody's.",
+            ),
+            Panel(
                 "Detected steps of clocks, database epoch",
                 "short",
                 {

@@ -106,6 +106,14 @@ def test_a_bank_is_held_above_the_limit_and_with_enough_debits_only(
     assert decide([counts], policy=BlockPolicy()) == []  # no limit is set
 
 
+@pytest.mark.parametrize("percent", range(1, 100))
+def test_at_the_limit_nothing_happens(percent: int) -> None:
+    """29 % of 100 is a little less than 29 to a computer."""
+    policy = BlockPolicy(rate_max=percent / 100, floor=1)
+    assert decide([BankCounts("COBADEFF", 100, percent, 0)], policy=policy) == []
+    assert decide([BankCounts("COBADEFF", 100, percent + 1, 0)], policy=policy)
+
+
 def test_a_floor_of_nothing_divides_by_nothing() -> None:
     """A wrong setting must not end the periodic task each time."""
     assert decide([BankCounts("COBADEFF", 4, 4, 4)], policy=BlockPolicy(rate_max=0.01, floor=0)) == []

@@ -372,9 +372,8 @@ async def test_banks_are_entered_found_exported_and_taken_in_again(
     payload = (await take_in(api, exported.content)).json()
     assert (payload["rows"], payload["added"], payload["problem_count"]) == (2, 2, 0)
     assert [(item["bic"], item["action"]) for item in await listed(api)] == [
-        ("COBADEFF", "hold"),
-        ("DEUT*", "block"),
-    ]
+        ("DEUT*", "block"), ("COBADEFF", "hold"),
+    ]  # fmt: skip
     for item in await listed(api):
         answer = await api.delete(f"/api/blacklist/{item['id']}", params={"reason": "another terminal"})
         assert answer.json()["explanation"] == "The entry is lifted."

@@ -44,6 +44,7 @@ def test_what_is_wrong_is_said_with_what_to_do(
     advice = _texts(found, "advice")
     assert "No worker serves queue webhooks" in advice
     assert "TETHER_API_KEYS, key tests has fewer than" in advice
+    assert "TETHER_SECRETS_KEY is not set" in advice
     assert "has the tables of this version" in _texts(found, "well")
     assert "test-key" not in str(found)
     assert "s3cret-password" not in str(found)

@@ -19,8 +19,8 @@ async def test_rows_end_after_their_days_and_counts_after_theirs(conn: Connectio
     await conn.execute(
         "insert into quarantined_notifications (digest, account, notification_id, report_class, sealed, size_bytes,"
         " deliveries, received_at, last_received_at)"
-        " select int4send(n), '', 'x', 'unknown', '', 1, 1, %(old)s, %(now)s from generate_series(1, 2500) n"
-        " union all select 'new', '', 'x', 'unknown', '', 1, 1, %(new)s, %(now)s",
+        " select int4send(n), '', 'x', 'unknown', ''::bytea, 1, 1, %(old)s, %(now)s from generate_series(1, 2500) n"
+        " union all select 'new'::bytea, '', 'x', 'unknown', ''::bytea, 1, 1, %(new)s, %(now)s",
         {
             "old": NOW - timedelta(days=14, seconds=1),
             "new": NOW - timedelta(days=14) + timedelta(seconds=1),

@@ -1187,10 +1187,9 @@ async def test_banks_on_the_blacklist_exclude_by_the_file_and_by_the_iban(desk: 
     )
     lines = [
         f"A B;{DE};1,00;",  # COBADEFF by its bank code
-        f"C D;{DE};2,00;DEUTDEDB101",  # the file names another bank
-        f"E F;{DE};3,00;DEUTDEDBXXX",
+        f"C D;{AT};2,00;DEUTDEDB101",  # the file names the branch
+        f"E F;{FR};3,00;DEUTDEDBXXX",
         f"G H;{NL};4,00;n/a",
-        f"I J;{AT};5,00;",
     ]
     found = await desk.read(table(*lines, header="Name;IBAN;Betrag;BIC"))
     assert found.upload.row_counts.verdicts == {"blacklisted_bank": 3}

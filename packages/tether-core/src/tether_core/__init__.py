@@ -20,11 +20,12 @@ A folder is one subject, and the subject has this name in every package:
 | `limits` | rate limit, throttle and circuit breaker of the gateway | `Breaker`, `Bucket` |
 | `payments` | billing attempts: stages, submission, returns, imported debits | `Attempt`, `AttemptState`, `Confirmation` |
 | `emp` | the gateway's wire format: signatures, notifications, codes, requests, responses | `Credential`, `Notification`, `Debit`, `GatewayAnswer`, `Chargeback` |
-| `notifications` | deduplication, the life cycle of a notification, confirmation | `Identity`, `Delivery`, `InboxState` |
+| `notifications` | deduplication, the life cycle of a notification, confirmation, the quarantine, uses of passwords | `Identity`, `Delivery`, `InboxState` |
 | `retry` | retry schedules | in the module |
 | `mandate_conflicts` | a mandate that a list uses for several accounts | in the module |
 | `holds` | unprocessed notifications that block refunds and debits | in the module |
 | `blacklist` | return reasons, and what they mean for the next debit | in the module |
+| `banks` | entries about banks, and the block of a bank by its return rate | in the module |
 | `recurring` | mandates, collection plans, schedules, due items, pre-notifications | in the modules |
 | `refunds` | refunds and voids: when one is allowed, how it is submitted once | in the modules |
 | `figures` | collected, returned, net, the return rate, exposure | in the module |

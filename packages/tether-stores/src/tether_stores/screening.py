@@ -69,11 +69,13 @@ async def screened(
                 facts.get(row, _NOTHING), name_listed=name, email_listed=email
             )
     if listed_banks := await blacklist.banks_listed(conn, now=now):
-        for row in banks_of_rows:
-            listing = banks.find(listed_banks, bic=row.bic, bank=row.bank)
+        for staged in banks_of_rows:
+            listing = banks.find(listed_banks, bic=staged.bic, bank=staged.bank)
             if listing is not None:
-                amounts[row.row] = row.amount_minor
-                facts[row.row] = msgspec.structs.replace(facts.get(row.row, _NOTHING), bank_listed=listing)
+                amounts[staged.row] = staged.amount_minor
+                facts[staged.row] = msgspec.structs.replace(
+                    facts.get(staged.row, _NOTHING), bank_listed=listing
+                )
     # One text for the thousands of rows that are excluded for the same cause.
     shared: dict[tuple[Verdict, ...], tuple[Verdict, ...]] = {}
     verdicts: dict[int, tuple[Verdict, ...]] = {}

@@ -130,6 +130,9 @@ def _settings(settings: Settings) -> list[Finding]:
     if not settings.api_keys:
         text = "TETHER_API_KEYS is not set: the API and the console let nobody in. Set name:key pairs."
         found.append(Finding("settings", "advice", text))
+    if not settings.secrets_key:
+        text = "TETHER_SECRETS_KEY is not set: what a wrong password refuses is not kept. `tether-worker accounts new-key` prints a key."
+        found.append(Finding("settings", "advice", text))
     return found + weak_secrets(settings)
 
 

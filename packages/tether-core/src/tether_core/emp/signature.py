@@ -128,7 +128,20 @@ def verified_by(
     with_login: bool = False,
 ) -> Verified:
     """
-    The account and the secret that made *signature*; arguments and errors are those of `verify`.
+    The account and the secret that made *signature*, compared as by `verify`.
+
+    Args:
+        notification_id: The id the gateway hashed.
+        signature: What came in the notification.
+        credentials: The accounts that may have signed.
+        terminal_token: The notification's own hint; accounts that hold it are tried first.
+        with_login: Whether the account's login counts as a secret too.
+
+    Returns:
+        The first match.
+
+    Raises:
+        SignatureMismatch: when no secret fits, or the length belongs to no hash.
 
     >>> credential = Credential("default", passwords=("bogus", "former"))
     >>> found = verified_by("44177a21", sign("44177a21", secret="former"), credentials=[credential])

@@ -177,7 +177,7 @@ def decide(
         n decisions: "kept" for a new row, "repeated" for a body that has one, "over_quota" for what is only counted.
     """
     digests, rooms = set(stored), dict(held)
-    debits: dict[int | None, int] = defaultdict(int, of_debits)
+    debits = defaultdict(int, dict(of_debits))
     decisions: list[Admission] = []
     for each in refused:
         room = rooms.get(each.room, _EMPTY)
@@ -191,5 +191,6 @@ def decide(
             decisions.append("kept")
             digests.add(each.digest)
             rooms[each.room] = room.with_row(each.size_bytes)
-            debits[each.attempt_id] += 1
+            if each.attempt_id is not None:
+                debits[each.attempt_id] += 1
     return decisions

@@ -105,8 +105,12 @@ TABLES: Final[dict[str, Retention]] = {
     "mandates": _stays("The creditor must show the mandate; an erasure removes its reference."),
     "order_keys": _removed("prune_order_keys", "A client repeats a request within hours."),
     "outbox": _archived("A subscriber that was away must still find them."),
+    "password_uses": _removed("prune_quarantine", "A report covers 90 days."),
     "pre_notifications": _stays("The proof that a debit was announced; an erasure removes its text."),
     "problems": _removed("prune_old_uploads", "Somebody corrects a file in half a year or never."),
+    "quarantined_notifications": _removed(
+        "prune_quarantine", "A wrong password is noticed within days; what is false need not stay."
+    ),
     "queue_pauses": _stays("At most a row for each queue."),
     "reconciliation_differences": _stays(_BOOKS),
     "reconciliation_reviews": _stays("A row for each walk."),

@@ -64,6 +64,7 @@ SINGLE: Final[dict[str, Permission]] = {
     "GET /api/uploads/{upload_id}/problems": "files",
     "GET /api/blacklist/export": "files",
     "GET /api/webhook-events/{event_id}/replay-preview": "notifications",
+    "GET /api/quarantine/preview": "notifications",
     "GET /api/debtors/{debtor_id}/pre-notifications": "files",
     "POST /api/debtors/{debtor_id}/dossier": "files",
     "GET /api/debtors/{debtor_id}/erasure": "erasure",

@@ -38,7 +38,7 @@ from tether_stores.notifications.quarantine import KeptBody, KeptRow, Quarantine
 from tether_stores.postgres import Pool, connection, reading, transaction
 from tether_stores.telemetry import logger
 
-from tether_web import accounts
+from tether_web.accounts.credentials import read as read_credentials
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
@@ -198,7 +198,7 @@ async def status(state: State) -> QuarantineStatus:
 @get("/preview", summary="How many refused notifications verify now, and under which password")
 async def preview(state: State) -> ReverifyPreview:
     """Nothing is changed."""
-    keys, credentials = _keys(state), await accounts.read(state.pool, settings=state.settings)
+    keys, credentials = _keys(state), await read_credentials(state.pool, settings=state.settings)
     checked = invalid = unopenable = 0
     found = Counter[Verified]()
     async for some in _judged(state.pool, keys=keys, credentials=credentials):
@@ -225,7 +225,7 @@ async def preview(state: State) -> ReverifyPreview:
 async def reverify(request: ApiRequest, state: State, data: JSONBody[ReverifyOrder]) -> Reverified:
     """In the order of their receipt, each exactly once; those that still do not verify stay."""
     reason = printable(data.reason, field="reason")
-    keys, credentials = _keys(state), await accounts.read(state.pool, settings=state.settings)
+    keys, credentials = _keys(state), await read_credentials(state.pool, settings=state.settings)
     async with transaction(state.pool) as conn:
         await audit.record(
             conn,
@@ -255,7 +255,11 @@ async def reverify(request: ApiRequest, state: State, data: JSONBody[ReverifyOrd
         if not is_finished:
             break
     _log.info(
-        "quarantine reverified", genuine=found.total(), **deliveries, invalid=invalid, unopenable=unopenable
+        "quarantine reverified",
+        genuine=found.total(),
+        **{str(word): count for word, count in deliveries.items()},
+        invalid=invalid,
+        unopenable=unopenable,
     )
     explanation = _explanation(genuine=found.total(), invalid=invalid, unopenable=unopenable)
     return Reverified(
@@ -281,7 +285,7 @@ async def passwords(
     ] = uses_rules.DAYS,
 ) -> list[PasswordUse]:
     """A password is named by its place in the configuration and by a tag; counts are some seconds old."""
-    credentials = await accounts.read(state.pool, settings=state.settings)
+    credentials = await read_credentials(state.pool, settings=state.settings)
     async with reading(state.pool) as conn:
         uses = await password_uses.since(conn, state.clock().date() - timedelta(days=days - 1))
     return uses_rules.report(credentials, uses, days=days)

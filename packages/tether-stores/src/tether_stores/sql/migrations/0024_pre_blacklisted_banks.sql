@@ -8,6 +8,9 @@ alter table blacklist
     add constraint blacklist_source_known check (source in ('chargeback', 'manual', 'import', 'automatic')) not valid,
     drop constraint blacklist_about_one,
     add constraint blacklist_about_one check (num_nonnulls(iban_fingerprint, name_key, email, bic) = 1) not valid;
+-- With the column, so that no code ever writes two; nobody has written one yet, so they are built at once.
+create unique index blacklist_bank_once on blacklist (bic, reason_code) where lifted_at is null and bic is not null;
+create index blacklist_by_bank on blacklist (bic, reason_code) where bic is not null;
 
 alter table debtors
     drop constraint debtors_verdict_known,
