@@ -134,12 +134,18 @@ async def _response(
     headers: Mapping[str, str],
 ) -> httpx.Response:
     passed_on = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+    # As bytes: the browser's headers may hold any, and the API refuses an order key that is none.
+    sent = {name: value.encode("latin-1", "replace") for name, value in {**passed_on, **headers}.items()}
     given = {name: value for name, value in (query or {}).items() if value not in {None, ""}}
     peer = request.scope["client"] or ("", 0)  # the person's address, not this process's
     transport = httpx.ASGITransport(request.app, raise_app_exceptions=False, client=peer)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://console", timeout=None) as client:  # noqa: S113 - no network in between
         response = await client.request(
-            method, path, params=given, content=content, headers={**passed_on, **headers}
+            method,
+            path,
+            params=given,
+            content=content,
+            headers={name.encode(): value for name, value in sent.items()},
         )
     if response.is_success:
         return response
