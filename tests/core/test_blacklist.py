@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.blacklist import BLOCKING, REASONS, name_key, parse_codes, policy_for
+from tether_core.blacklist import BLOCKING, REASONS, name_key, name_keys, parse_codes, policy_for
 from tether_core.errors import InvalidRequest
 
 # What is to be done with the IBAN after a return, by the meaning of the scheme's codes; kept apart from the module.
@@ -115,6 +115,18 @@ def test_a_setting_that_is_no_list_of_codes_is_refused(text: str) -> None:
 def test_a_blocked_name_is_known_however_it_is_written(name: str) -> None:
     """Who asked not to be debited any more is debited again, because a program wrote another apostrophe."""
     assert name_key(name) == name_key("Pat O'Neil-Berg")
+
+
+@pytest.mark.parametrize(
+    "name", ["Berg Anna Maria", "Berg, Anna Maria", "ANNA MARIA BERG", "Maria Berg Anna"]
+)
+def test_a_blocked_name_is_known_in_whatever_order_it_is_written(name: str) -> None:
+    """The list of a program that writes last names first, without a comma, debits who asked not to be debited."""
+    assert name_key("Anna Maria Berg") in name_keys(name)
+    assert name_keys(name)[0] == name_key(name)
+    assert name_key("Anna Berg Maria") not in name_keys(name)
+    assert name_keys("") == ("",)
+    assert len(name_keys("x " * 400)) == 1
 
 
 def test_other_names_stay_different() -> None:

@@ -373,8 +373,8 @@ async def test_a_name_or_address_that_was_blocked_after_import_is_not_debited(
     await conn.execute("update debtors set email = ' OLAF@Example.org' where name = 'Olaf Sample'")
     await conn.execute("update debtors set email = 'paula@example.org' where name = 'Paula Sample'")
     entries = [
-        ManualEntry(action="block", reason_code="MANUAL", name="nora sample"),
         ManualEntry(action="hold", reason_code="MANUAL", name="Nora Sample", note="the weaker of two"),
+        ManualEntry(action="block", reason_code="MANUAL", name="sample nora"),
         ManualEntry(action="hold", reason_code="MD06", email="olaf@example.org"),
         ManualEntry(action="hold", reason_code="RETURNS", bic="BYLA*"),
         ManualEntry(action="block", reason_code="MANUAL", bic="BYLADEM1001"),

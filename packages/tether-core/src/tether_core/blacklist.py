@@ -50,6 +50,7 @@ __all__ = [
     "ReasonPolicy",
     "email_key",
     "name_key",
+    "name_keys",
     "parse_codes",
     "policy_for",
     "same_dispute",
@@ -171,6 +172,27 @@ def name_key(name: str) -> str:
     visible = [mark for mark in text if unicodedata.category(mark) != "Cf"]
     words = "".join([mark if unicodedata.category(mark)[0] in "LMN" else " " for mark in visible]).split()
     return " ".join(words or text.split())
+
+
+def name_keys(name: str) -> tuple[str, ...]:
+    """
+    The keys under which a debtor's name may be listed: lists write the last name first, with or without a comma.
+
+    Args:
+        name: The debtor's.
+
+    Returns:
+        Its `name_key` first, then the same words begun at each other one; of a very long name only the first.
+
+    >>> name_keys("Berg Anna Maria")
+    ('berg anna maria', 'anna maria berg', 'maria berg anna')
+    """
+    words = name_key(name).split()
+    starts = range(len(words) if len(words) <= _NAME_WORDS_MAX else 1)
+    return tuple(dict.fromkeys(" ".join(words[start:] + words[:start]) for start in starts)) or ("",)
+
+
+_NAME_WORDS_MAX: Final = 8
 
 
 def email_key(email: str) -> str:

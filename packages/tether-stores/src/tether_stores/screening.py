@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 from tether_core import banks
-from tether_core.blacklist import email_key, name_key, policy_for
+from tether_core.blacklist import email_key, name_keys, policy_for
 from tether_core.payments.matches import matches
 from tether_core.payments.repeats import repeat_of
 from tether_core.payments.same_debit import identifies
@@ -138,12 +138,12 @@ async def _names_listed(conn: Connection, *, now: datetime) -> dict[int, tuple[i
     async for staged in debtors.names_staged(conn, limit=10_000):
         names, emails = await blacklist.names_among(
             conn,
-            name_keys={name_key(name) for _, _, name, _ in staged},
+            name_keys={key for _, _, name, _ in staged for key in name_keys(name)},
             emails={email_key(email) for _, _, _, email in staged if email},
             now=now,
         )
         for row, amount_minor, name, email in staged if names or emails else ():
-            name_listed = name_key(name) in names
+            name_listed = not names.isdisjoint(name_keys(name))
             email_listed = bool(email) and email_key(email or "") in emails
             if name_listed or email_listed:
                 found[row] = amount_minor, name_listed, email_listed

@@ -11,7 +11,7 @@ from tether_core.billing.debit_request import Payer
 from tether_core.billing.eligibility import Candidate
 from tether_core.billing.overrides import Override, of_debtors
 from tether_core.billing.refunded_before import RefundedDebit
-from tether_core.blacklist import email_key, name_key
+from tether_core.blacklist import Listing, email_key, name_keys
 from tether_core.payments.matches import EarlierDebit, elsewhere
 from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of
 from tether_core.target_calendar import bank_day
@@ -256,7 +256,7 @@ async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime)
         return owing
     names, emails = await blacklist.names_listed(
         conn,
-        name_keys={name_key(debtor.payer.name or "") for debtor in owing},
+        name_keys={key for debtor in owing for key in name_keys(debtor.payer.name or "")},
         emails={email_key(debtor.email) for debtor in owing if debtor.email},
         now=now,
     )
@@ -267,7 +267,7 @@ async def _with_listings(conn: Connection, owing: list[Owing], *, now: datetime)
             debtor,
             candidate=msgspec.structs.replace(
                 debtor.candidate,
-                name_listed=names.get(name_key(debtor.payer.name or "")),
+                name_listed=_listed_as(debtor.payer.name or "", names),
                 email_listed=emails.get(email_key(debtor.email)) if debtor.email else None,
             ),
         )
@@ -289,6 +289,12 @@ async def _with_banks(conn: Connection, owing: list[Owing], *, now: datetime) ->
         )
         for debtor, listing in found
     ]
+
+
+def _listed_as(name: str, names: Mapping[str, Listing]) -> Listing | None:
+    """The strictest entry about a name, in whatever order its words are listed."""
+    found = [names[key] for key in name_keys(name) if key in names]
+    return min(found, key=lambda listing: listing.action != "block", default=None)
 
 
 def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
