@@ -47,6 +47,7 @@ docs:
     uv run python tools/make_settings_doc.py
     uv run python tools/make_env_example_doc.py
     uv run python tools/make_events_doc.py
+    uv run python tools/make_privileges_doc.py
     uv run python tools/make_metrics_doc.py
     uv run python tools/make_spreadsheets_doc.py
     uv run python tools/make_dashboards.py

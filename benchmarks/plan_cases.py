@@ -129,6 +129,9 @@ EXEMPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             "privileges.role",
+            "privileges.unbounded",
+            "privileges.make_role",
+            "privileges.set_password",
             "privileges.tables",
             "privileges.functions",
             "privileges.revoke",

@@ -21,6 +21,11 @@ random() { openssl rand -hex "$1"; }
 
 keep postgres_password "$(random 24)"
 keep database_url "postgresql://tether:$(cat secrets/postgres_password)@postgres:5432/tether"
+# The owner's address is for the migration alone; web and worker connect as roles of their own.
+for program in web worker; do
+    keep "${program}_role_password" "$(random 24)"
+    keep "database_url_$program" "postgresql://tether_$program:$(cat "secrets/${program}_role_password")@postgres:5432/tether"
+done
 keep tether_api_keys "admin:$(random 24)"
 keep tether_fingerprint_key "$(random 32)"
 keep aws_access_key_id "tether"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tether_sandbox.services import Services
     from tether_sandbox.services.guard import Guard
     from tether_sandbox.services.program import Launch, Program
+    from tether_stores.privileges import Program as ProgramName
 
 # Tests that kill, overload and time programs. No two of them run at once: they would disturb each other.
 _ALONE = ("tests/faults/",)
@@ -92,14 +93,29 @@ def services() -> Iterator[Services]:
 
 
 @pytest.fixture(scope="session")
-def template_database(services: Services) -> Iterator[str]:
-    """The name of a migrated database; every test gets a copy of it."""
+def template(services: Services) -> Iterator[tuple[str, dict[ProgramName, str]]]:
+    """The name of a migrated database, and the roles of the programs in it; both for `template_database` and `program_roles`."""
     from tether_stores.migrate import migrate  # only tests that need a schema need it
+
+    from tests.support.roles import granted
 
     server = services.environment["DATABASE_DIRECT_URL"]
     with _database(server, prefix="template") as url:
         migrate(url, now=datetime.now(UTC))
-        yield urlsplit(url).path.removeprefix("/")
+        with granted(url) as roles:
+            yield urlsplit(url).path.removeprefix("/"), roles
+
+
+@pytest.fixture(scope="session")
+def template_database(template: tuple[str, dict[ProgramName, str]]) -> str:
+    """The name of a migrated database; every test gets a copy of it, with the privileges of the roles."""
+    return template[0]
+
+
+@pytest.fixture(scope="session")
+def program_roles(template: tuple[str, dict[ProgramName, str]]) -> dict[ProgramName, str]:
+    """The roles of web and worker in every test's database, with what `tether-worker migrate` grants them."""
+    return template[1]
 
 
 @pytest.fixture

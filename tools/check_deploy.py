@@ -34,6 +34,8 @@ VALUE_SETS: list[list[str]] = [
     ["--set", "image.digest=sha256:" + "a" * 64, "--set", "imagePullSecrets[0].name=registry"],
     ["--set", "web.autoscaling.enabled=true", "--set", "supervisor.pools=local"],
     ["--set", "networkPolicy.enabled=false", "--set", "migrations.enabled=false"],
+    ["--set", "database.createRoles=true", "--set", "database.ownerKey=OWNER"],
+    ["--set", "database.webRole=", "--set", "database.workerRole="],
     [
         "--set",
         "nodeSelector.disk=fast",
@@ -99,6 +101,18 @@ def problems_of(document: dict[str, Any], folder: Path) -> Iterator[str]:
         yield f"{name}: {error.json_path}: {error.message}"
 
 
+def owner_in(document: dict[str, Any]) -> Iterator[str]:
+    """Pods that get the password of the schema's owner, apart from the migration."""
+    if document["kind"] not in {"Deployment", "Pod"}:
+        return
+    spec = document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"]
+    keys = {
+        item["key"] for volume in spec["volumes"] for item in volume.get("secret", {}).get("items", ())
+    }
+    if keys & {"DATABASE_URL", "OWNER"} or not keys & {"DATABASE_URL_WEB", "DATABASE_URL_WORKER"}:
+        yield f"{document['metadata']['name']}: it must not get the password of the owner"
+
+
 def called(*command: str | Path) -> subprocess.CompletedProcess[str]:
     """What a program answered."""
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)  # noqa: S603
@@ -127,6 +141,8 @@ def chart(folder: Path) -> Iterator[bool]:
             continue
         documents = [document for document in yaml.safe_load_all(done.stdout) if document]
         found = [problem for document in documents for problem in problems_of(document, folder)]
+        if "database.webRole=" not in values:
+            found += [problem for document in documents for problem in owner_in(document)]
         print(f"{'FAIL' if found else 'ok  '}  {len(documents)} objects by their schemas, {said}")
         print("".join(f"      {problem}\n" for problem in found), end="")
         yield not found

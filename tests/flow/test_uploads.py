@@ -15,7 +15,6 @@ from tether_sandbox.services.objects import Objects
 from tether_sandbox.services.server import free_port
 
 from tests.data.spreadsheets import make
-from tests.support.roles import as_role, granted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from tether_sandbox.services.guard import Guard
     from tether_sandbox.services.program import Launch
     from tether_sandbox.services.program import Program as Running
-    from tether_stores.privileges import Program
 
 DATA = Path(__file__).parents[1] / "data" / "spreadsheets"
 
@@ -40,20 +38,10 @@ def on_s3(environment: dict[str, str], tmp_path: Path, guard: Guard) -> Iterator
 
 
 @pytest.fixture
-def roles(database_url: str) -> Iterator[dict[Program, str]]:
-    """Roles of the database that may do no more than the programs need."""
-    with granted(database_url) as found:
-        yield found
-
-
-@pytest.fixture
-def node(
-    process: Launch, on_s3: dict[str, str], roles: dict[str, str], database_url: str
-) -> Iterator[httpx.Client]:
+def node(process: Launch, on_s3: dict[str, str]) -> Iterator[httpx.Client]:
     """A client of a node that runs as a process of its own."""
     port = free_port()
-    as_web = {"DATABASE_URL": as_role(database_url, roles["web"])}
-    web = process("tether-web", "--port", str(port), environ=on_s3 | as_web)
+    web = process("tether-web", "--port", str(port), environ=on_s3)
     web.await_url(f"http://127.0.0.1:{port}/ready")
     key = {"Authorization": "Bearer test-key"}
     with httpx.Client(
@@ -63,15 +51,9 @@ def node(
 
 
 @pytest.fixture
-def worker(
-    process: Launch, on_s3: dict[str, str], roles: dict[str, str], database_url: str
-) -> Iterator[Running]:
+def worker(process: Launch, on_s3: dict[str, str]) -> Running:
     """A worker that reads uploads."""
-    as_worker = {"DATABASE_URL": as_role(database_url, roles["worker"])}
-    started = process("tether-worker", "run", "default", environ=on_s3 | as_worker)
-    yield started
-    started.kill()
-    assert "permission denied" not in started.stderr
+    return process("tether-worker", "run", "default", environ=on_s3)
 
 
 def _list(rows: int, *, seed: int) -> tuple[list[list[str]], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from psycopg import ClientCursor
 from tether_core.errors import InvalidRequest
 from tether_stores import privileges
 from tether_stores.privileges import PROGRAMS, READ_BY_WEB, WORKER_ONLY, Program, grant_all
+from tether_stores.queries import read
 
 from benchmarks import plan_cases
 from tests.support.roles import as_role, granted
@@ -103,6 +105,88 @@ def test_a_role_that_may_do_everything_is_refused(database_url: str, roles: dict
             grant_all(database_url, {"web": role})
     with pytest.raises(InvalidRequest, match="another role"):
         grant_all(database_url, {"web": roles["web"], "worker": roles["web"]})
+
+
+def test_a_migration_makes_the_roles_and_changes_their_passwords(database_url: str) -> None:
+    """Compose and the chart have no administrator: a role that must be made by hand would not be made."""
+    role = f"tether_made_{secrets.token_hex(4)}"
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        try:
+            for password in ("first", "second"):
+                assert grant_all(database_url, {"web": role}, passwords={"web": password}) == [role]
+                parts = urlsplit(database_url)
+                place = f"{role}:{password}@{parts.netloc.rpartition('@')[2]}"
+                with psycopg.connect(parts._replace(netloc=place).geturl()) as own:
+                    own.execute("select count(*) from debtors")
+            # The owner of a managed Postgres may not make roles; the sentence says who can.
+            with pytest.raises(InvalidRequest, match="CREATEROLE") as caught:
+                privileges.grant(own_of(conn, role), f"{role}_2", "worker", password="third")
+            assert caught.value.field == "TETHER_WORKER_ROLE_PASSWORD"
+            conn.execute("reset role")
+        finally:
+            conn.execute("reset role")
+            conn.execute(f"drop owned by {role}; drop role {role}".encode())
+    # Nobody's mistake may change the owner's own password.
+    owner = urlsplit(database_url).username or ""
+    with pytest.raises(InvalidRequest, match="may do everything"):
+        grant_all(database_url, {"web": owner}, passwords={"web": "fourth"})
+    psycopg.connect(database_url).close()
+
+
+def own_of(conn: psycopg.Connection[Any], role: str) -> psycopg.Connection[Any]:
+    """The connection, as another role."""
+    conn.execute(f"set role {role}".encode())
+    return conn
+
+
+def test_nothing_is_taken_back_before_a_deploy(database_url: str, roles: dict[Program, str]) -> None:
+    """Yesterday's nodes run until today's have taken over; a privilege that only they need must stay until then."""
+
+    def may_delete() -> bool:
+        with psycopg.connect(as_role(database_url, roles["web"]), autocommit=True) as conn:
+            row = conn.execute("select has_table_privilege('debtors', 'delete')").fetchone()
+            return bool(row and row[0])
+
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(f"grant delete on debtors to {roles['web']}".encode())
+    grant_all(database_url, roles, keeps=True)
+    assert may_delete()
+    grant_all(database_url, roles)
+    assert not may_delete()
+
+
+async def test_programs_that_may_do_everything_are_named(
+    database_url: str, roles: dict[Program, str]
+) -> None:
+    """Who has set up roles and forgot one program is told so."""
+    async with await psycopg.AsyncConnection.connect(
+        as_role(database_url, roles["worker"]), application_name="tether-doctor", autocommit=True
+    ) as conn:
+        assert await privileges.unbounded(conn) == []
+        with psycopg.connect(database_url, application_name="tether-web"):
+            assert await privileges.unbounded(conn) == ["tether-web"]
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+        assert await privileges.unbounded(conn) == ["tether-worker"]
+
+
+def test_the_page_says_what_postgres_grants(database_url: str, roles: dict[Program, str]) -> None:
+    """An auditor reads the page; it is made without a database, so the two are compared here."""
+    for program in PROGRAMS:
+        with psycopg.connect(as_role(database_url, roles[program])) as conn:
+            found: dict[str, list[str]] = {}
+            for table, privilege in conn.execute(
+                "select c.relname::text, p from pg_class c, unnest(array['select', 'insert', 'update', 'delete']) p"
+                " where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and has_table_privilege(c.oid, p)"
+            ):
+                found.setdefault(table, []).append(privilege)
+        said = {
+            table: sorted(words)
+            for table, words in privileges.of_schema(program, read("schema.sql")).items()
+            if words
+        }
+        assert {
+            table: sorted(words) for table, words in found.items() if table != "schema_migrations"
+        } == said
 
 
 def test_what_only_the_worker_does_is_what_the_web_cannot_reach() -> None:

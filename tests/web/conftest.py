@@ -11,8 +11,12 @@ import pytest
 from tether_stores.settings import Settings
 from tether_web.app import application, served
 
+from tests.support.roles import as_program
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
+
+    from tether_stores.privileges import Program
 
 
 class Serve(Protocol):
@@ -24,15 +28,23 @@ class Serve(Protocol):
 
 
 @pytest.fixture
-def serving() -> Serve:
-    """Serve the application with settings of the test's own; gives a client of it."""
-    return _serving
+def serving(database_url: str, program_roles: dict[Program, str]) -> Serve:
+    """
+    Serve the application with settings of the test's own; gives a client of it.
+
+    It connects as the role of the web, which may do no more than its queries need.
+    """
+
+    def serve(environ: Mapping[str, str]) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+        return _serving(as_program(environ, "tether-web", roles=program_roles, database_url=database_url))
+
+    return serve
 
 
 @pytest.fixture
-async def client(environment: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+async def client(environment: dict[str, str], serving: Serve) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application as the settings of `environment` make it."""
-    async with _serving(environment) as client:
+    async with serving(environment) as client:
         yield client
 
 

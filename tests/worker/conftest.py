@@ -13,10 +13,13 @@ from tether_core.payments.attempt import state_of
 from tether_sandbox.gateway import scripted_iban
 from tether_stores.postgres import open_pool
 
+from tests.support.roles import as_role
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tether_stores.postgres import Connection, Pool
+    from tether_stores.privileges import Program
 
 
 @pytest.fixture
@@ -27,9 +30,10 @@ async def conn(database_url: str) -> AsyncIterator[Connection]:
 
 
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    """A pool of up to four connections, as the worker opens them."""
-    async with open_pool(database_url, name="tests", max_size=4) as opened:
+async def pool(database_url: str, program_roles: dict[Program, str]) -> AsyncIterator[Pool]:
+    """A pool of up to four connections, as the worker opens them: its role may do no more than its queries need."""
+    url = as_role(database_url, program_roles["worker"])
+    async with open_pool(url, name="tests", max_size=4) as opened:
         yield opened
 
 

@@ -19,8 +19,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 {{- end }}
 
-{{/* What all pods share, as fields of a pod spec. */}}
+{{/* What all pods share, as fields of a pod spec; of a dict with root and program: web, worker or migrate. */}}
 {{- define "tether.pod" -}}
+{{- $program := .program }}
+{{- with .root -}}
 automountServiceAccountToken: false
 securityContext:
   runAsNonRoot: true
@@ -44,7 +46,26 @@ volumes:
   - name: temp
     emptyDir: { sizeLimit: 2Gi }
   - name: secrets
-    secret: { secretName: {{ .Values.secretName }}, defaultMode: 0440 }
+    secret:
+      secretName: {{ .Values.secretName }}
+      defaultMode: 0440
+      # A pod gets no secret that its program does not need; above all not the owner's password.
+      items:
+        {{- if eq $program "migrate" }}
+        - { key: {{ .Values.database.ownerKey }}, path: DATABASE_URL }
+        {{- if .Values.database.createRoles }}
+        - { key: TETHER_WEB_ROLE_PASSWORD, path: TETHER_WEB_ROLE_PASSWORD }
+        - { key: TETHER_WORKER_ROLE_PASSWORD, path: TETHER_WORKER_ROLE_PASSWORD }
+        {{- end }}
+        {{- else }}
+        {{- $own := ternary .Values.database.webKey .Values.database.workerKey (eq $program "web") }}
+        {{- $role := ternary .Values.database.webRole .Values.database.workerRole (eq $program "web") }}
+        - { key: {{ ternary $own .Values.database.ownerKey (ne $role "") }}, path: DATABASE_URL }
+        {{- range .Values.secretSettings }}
+        - { key: {{ . }}, path: {{ . }} }
+        {{- end }}
+        {{- end }}
+{{- end }}
 {{- end }}
 
 {{/* What all containers share. */}}

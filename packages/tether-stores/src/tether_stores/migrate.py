@@ -33,7 +33,7 @@ from tether_core.errors import StoreUnreachable
 from tether_stores.pool import Connection
 from tether_stores.queries import load, read
 
-__all__ = ["Phase", "concurrent_statements", "is_concurrent", "migrate", "numbered", "pending"]
+__all__ = ["Phase", "concurrent_statements", "is_concurrent", "migrate", "numbered", "pending", "wait_for_turn"]
 
 Phase = Literal["pre", "post"]
 
@@ -78,7 +78,7 @@ def migrate(database_url: str, *, now: datetime, phase: Phase | None = None) -> 
         with psycopg.connect(
             database_url, autocommit=True, connect_timeout=10, prepare_threshold=None
         ) as conn:
-            _wait_for_turn(conn)
+            wait_for_turn(conn)
             conn.execute(_SQL["create"])
             done = {name for (name,) in conn.execute(_SQL["done"])}
             for name in numbered():
@@ -111,6 +111,22 @@ async def pending(conn: Connection) -> list[str]:
     return [name for name in numbered() if name not in done]
 
 
+def wait_for_turn(conn: psycopg.Connection[Any]) -> None:
+    """
+    Wait until no other process migrates; the session keeps the turn until it ends.
+
+    Raises:
+        StoreUnreachable: when the other takes longer than an index over a large table may.
+    """
+    # A session that waits for the lock inside a statement holds a snapshot, and an index that is built concurrently waits for all older
+    # snapshots: both would wait for each other. So the lock is tried, again and again, and nothing is held between.
+    until = time.monotonic() + _TURN_S
+    while not (conn.execute(_SQL["try_lock"]).fetchone() or (False,))[0]:
+        if time.monotonic() > until:
+            raise StoreUnreachable("postgres", why="another process is migrating")
+        time.sleep(_TURN_PAUSE_S)
+
+
 def is_concurrent(text: str) -> bool:
     """Whether the file of a migration is marked to be applied outside a transaction."""
     return text.startswith(_MARK)
@@ -133,16 +149,6 @@ def concurrent_statements(text: LiteralString) -> list[tuple[str, LiteralString]
             problem = f'a migration marked "-- concurrently" holds only ... index concurrently if [not] exists: {part}'
             raise ValueError(problem)
     return [(match[1], part) for match, part in found if match]
-
-
-def _wait_for_turn(conn: psycopg.Connection[Any]) -> None:
-    # A session that waits for the lock inside a statement holds a snapshot, and an index that is built concurrently waits for all older
-    # snapshots: both would wait for each other. So the lock is tried, again and again, and nothing is held between.
-    until = time.monotonic() + _TURN_S
-    while not (conn.execute(_SQL["try_lock"]).fetchone() or (False,))[0]:
-        if time.monotonic() > until:
-            raise StoreUnreachable("postgres", why="another process is migrating")
-        time.sleep(_TURN_PAUSE_S)
 
 
 def _apply_concurrently(conn: psycopg.Connection[Any], text: LiteralString) -> None:

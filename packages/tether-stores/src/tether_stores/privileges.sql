@@ -10,6 +10,29 @@ select
 from pg_roles r
 where r.rolname = %(role)s;
 
+-- unbounded --
+-- The programs of this database whose sessions may do everything in it; the session that asks counts as one of tether-worker. One row each: name.
+select distinct case when a.pid = pg_backend_pid() then 'tether-worker' else a.application_name end as program
+from pg_stat_activity a
+join pg_roles r on r.oid = a.usesysid
+where a.datname = current_database()
+    and (a.pid = pg_backend_pid() or a.application_name in ('tether-web', 'tether-worker'))
+    and (
+        r.rolsuper
+        or exists (
+            select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and pg_has_role(r.oid, c.relowner, 'usage')
+        )
+    )
+order by program;
+
+-- make_role --
+-- Make a role that may log in; {password} is the hash that Postgres keeps.
+create role {role} login password {password};
+
+-- set_password --
+-- Give a role another password; {password} is the hash that Postgres keeps.
+alter role {role} login password {password};
+
 -- tables --
 -- The names of all tables.
 select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p');

@@ -118,6 +118,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     worker_role: Annotated[
         str, _env("TETHER_WORKER_ROLE", "The same for tether-worker and its commands.")
     ] = ""
+    web_role_password: Annotated[
+        str,
+        _env(
+            "TETHER_WEB_ROLE_PASSWORD",
+            "For `tether-worker migrate` alone: it makes TETHER_WEB_ROLE with this password, or gives the role this password where it exists. "
+            "Empty: the administrator of Postgres makes the role.",
+            secret=True,
+        ),
+    ] = ""
+    worker_role_password: Annotated[
+        str, _env("TETHER_WORKER_ROLE_PASSWORD", "The same for TETHER_WORKER_ROLE.", secret=True)
+    ] = ""
     redis_url: Annotated[
         str, _env("REDIS_URL", "Redis for the look-aside, the queues and the shared limits.", secret=True)
     ] = ""

@@ -29,7 +29,7 @@ class PostgresStatus(msgspec.Struct, frozen=True):
         connections: Connections of all clients. Behind a pooler: of the pooler.
         connections_max: How many the server allows.
         database_bytes: The size of the database.
-        oldest_transaction_s: For how many seconds the oldest transaction has been open; long ones keep old rows on disk.
+        oldest_transaction_s: For how many seconds the oldest transaction has been open, of those that the web's role may see; long ones keep old rows on disk.
     """
 
     version: str

@@ -303,8 +303,13 @@ def _migrate(args: argparse.Namespace, settings: Settings) -> int:
     for name in applied:
         print(f"applied {name}")
     roles: dict[Program, str] = {"web": settings.web_role, "worker": settings.worker_role}
-    for role in grant_all(settings.database_direct_url, roles):
-        print(f"granted what {role} needs, and nothing else")
+    passwords: dict[Program, str] = {
+        "web": settings.web_role_password,
+        "worker": settings.worker_role_password,
+    }
+    keeps = args.phase == "pre"  # yesterday's code still runs
+    for role in grant_all(settings.database_direct_url, roles, passwords=passwords, keeps=keeps):
+        print(f"granted what {role} needs" + ("" if keeps else ", and nothing else"))
     print(
         "the database is up to date" if not applied else f"{len(applied)} applied; the database is up to date"
     )

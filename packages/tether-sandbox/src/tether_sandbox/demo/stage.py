@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 from tether_stores.migrate import migrate
 
+from tether_sandbox.database_roles import with_roles
 from tether_sandbox.gateway import Setup, Simulator
 from tether_sandbox.gateway import running as gateway_running
 from tether_sandbox.services import Services, running
@@ -40,6 +41,7 @@ class Stage(msgspec.Struct):
         url: The URL of the web node.
         api: A client with the API key.
         programs: Every started program, the current worker last.
+        roles: The addresses of Postgres as the roles of `tether-web` and `tether-worker`; empty where Postgres is the caller's.
     """
 
     services: Services
@@ -50,19 +52,23 @@ class Stage(msgspec.Struct):
     url: str
     api: httpx.Client
     programs: list[Program] = msgspec.field(default_factory=list)
+    roles: dict[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def database_url(self) -> str:
-        """Postgres."""
+        """Postgres, as the owner of the schema."""
         return self.environ["DATABASE_URL"]
 
     def start(self, *command: str) -> Program:
-        """Start a Tether program with the settings of the demo."""
+        """Start a Tether program with the settings of the demo, and as the role of its own."""
         place = self.folder / f"{len(self.programs)}-{command[0]}"
         place.mkdir()
         # The console scripts are in the folder of this Python, which may not be on PATH.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        program = launch(command, environ={**self.environ, "PATH": path}, folder=place, guard=self.guard)
+        environ = {**self.environ, "PATH": path}
+        if command[0] in self.roles:
+            environ["DATABASE_URL"] = environ["DATABASE_DIRECT_URL"] = self.roles[command[0]]
+        program = launch(command, environ=environ, folder=place, guard=self.guard)
         self.programs.append(program)
         return program
 
@@ -142,6 +148,8 @@ def opened(
         stack.callback(stage.kill_all)
         with console.status("migrating, starting web and worker ..."):
             migrate(stage.environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
+            if services.postgres or docker:  # the caller's own Postgres gets no roles that nobody ordered
+                stage.roles = with_roles(stage.environ["DATABASE_DIRECT_URL"])
             web = stage.start("tether-web", "--port", str(port), "--workers", "2")
             worker = stage.start("tether-worker", "supervise") if supervised else stage.start_worker()
             web.await_url(f"{url}/ready")
