@@ -106,9 +106,7 @@ def owner_in(document: dict[str, Any]) -> Iterator[str]:
     if document["kind"] not in {"Deployment", "Pod"}:
         return
     spec = document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"]
-    keys = {
-        item["key"] for volume in spec["volumes"] for item in volume.get("secret", {}).get("items", ())
-    }
+    keys = {item["key"] for volume in spec["volumes"] for item in volume.get("secret", {}).get("items", ())}
     if keys & {"DATABASE_URL", "OWNER"} or not keys & {"DATABASE_URL_WEB", "DATABASE_URL_WORKER"}:
         yield f"{document['metadata']['name']}: it must not get the password of the owner"
 

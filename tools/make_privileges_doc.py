@@ -26,7 +26,9 @@ def text() -> str:
     """The page."""
     schema = read("schema.sql")
     web, worker = of_schema("web", schema), of_schema("worker", schema)
-    return _HEAD + "".join(f"| `{table}` | {_words(web[table])} | {_words(worker[table])} |\n" for table in web)
+    return _HEAD + "".join(
+        f"| `{table}` | {_words(web[table])} | {_words(worker[table])} |\n" for table in web
+    )
 
 
 def _words(privileges: Sequence[Privilege]) -> str:

@@ -19,7 +19,15 @@ from tether_core.errors import StoreUnreachable
 from tether_sandbox.services.server import free_port
 from tether_stores.notifications import event_lists, webhook_events
 from tether_stores.notifications.webhook_events import Finish, Recording
-from tether_stores.postgres import FREEZE_S, ConnectionLost, answers, connection, open_pool, transaction
+from tether_stores.postgres import (
+    FREEZE_S,
+    ConnectionLost,
+    answers,
+    connection,
+    open_pool,
+    pooling,
+    transaction,
+)
 
 from tests.support.clock import NOON
 
@@ -357,7 +365,13 @@ async def _ours(url: str, *, size: int, **_: Any) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def _pgbouncer(
-    url: str, *, size: int, folder: Path, process: Launch, eventually: Callable[..., Any]
+    url: str,
+    *,
+    size: int,
+    folder: Path,
+    process: Launch,
+    eventually: Callable[..., Any],
+    mode: str = "transaction",
 ) -> AsyncIterator[str]:
     at, port = urlsplit(url), free_port()
     (folder / "users").write_text(f'"tests" "secret"\n"{at.username}" "{unquote(at.password or "")}"\n')
@@ -365,7 +379,7 @@ async def _pgbouncer(
         f"[databases]\n* = host={at.hostname} port={at.port} user={at.username}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
         f"auth_type = plain\nauth_file = {folder / 'users'}\n"
-        f"pool_mode = transaction\ndefault_pool_size = {size}\n"
+        f"pool_mode = {mode}\ndefault_pool_size = {size}\n"
     )
     as_user = ("-u", "nobody") if os.geteuid() == 0 else ()  # it refuses to run as root
     pgbouncer = process("pgbouncer", *as_user, str(folder / "ini"), environ={})
@@ -404,6 +418,34 @@ async def test_everything_works_through_a_pooler_in_transaction_mode(
         async with connection(pool) as conn:
             counts = await event_lists.counts(conn, now=NOON)
     assert (counts.processed, counts.waiting) == (24 * 5, 0)
+
+
+_MODES = [(_ours, "transaction")]
+if "pgbouncer" in _POOLERS:
+    _MODES += [(_pgbouncer, mode) for mode in ("transaction", "session", "statement")]
+
+
+@pytest.mark.parametrize(("pooled", "mode"), _MODES, ids=[f"{made.__name__}-{mode}" for made, mode in _MODES])
+async def test_the_mode_of_a_pooler_is_recognised(
+    pooled: Any,
+    mode: str,
+    database_url: str,
+    tmp_path: Path,
+    process: Launch,
+    eventually: Callable[..., Any],
+) -> None:
+    """In statement mode nothing works, and every error would seem to be another one; in session mode connections run out."""
+    async with pooled(
+        database_url, size=2, folder=tmp_path, process=process, eventually=eventually, mode=mode
+    ) as url:
+        assert await pooling(url) == mode
+
+
+async def test_a_direct_connection_has_no_pooler(database_url: str) -> None:
+    """Advice about a pooler that is not there would be followed."""
+    assert await pooling(database_url) == "none"
+    with pytest.raises(StoreUnreachable):
+        await pooling("postgresql://nobody@127.0.0.1:1/x")
 
 
 @pytest.mark.parametrize("pooled", _POOLERS.values(), ids=_POOLERS)

@@ -30,12 +30,12 @@ MAY_IMPORT = {
 # of a folder apart from the rest.
 SUBJECTS = {
     "tether_core": """
-    step_sentences errors retention jobs scaling retry sepa_text target_calendar iban order_keys blacklist banks events limits fingerprint_key redaction audit people vop money emp
+    step_sentences errors traces retention jobs scaling retry sepa_text target_calendar iban order_keys blacklist banks events limits fingerprint_key redaction audit people vop money emp
     payments/stages clock_steps database_epoch notifications spreadsheet payments holds mandate_conflicts screening debtor_edits billing recurring figures uploads refunds subscribers
     stated_outcomes reconciliation replays inquiry_orders bulk_orders data_subjects erasures dossier testing
     """.split(),
     "tether_stores": """
-    boot_clock pool queries rows settings telemetry command_line migrate privileges objects postgres redis clock audit events jobs limits
+    boot_clock pool queries rows settings traces/spans telemetry command_line migrate privileges objects postgres traces redis clock audit events jobs limits
     order_keys accounts subscribers people gateway_calls row_counts figures sessions banks blacklist mandate_conflicts recurring debtors notifications payments vop database_epoch fingerprint_key
     refunds stated_outcomes reconciliation holds billing inquiry_orders screening uploads debtor_edits retention data_subjects erasures dossier workers queues store_status bulk_orders monitoring
     """.split(),
@@ -44,7 +44,7 @@ SUBJECTS = {
     monitoring health openapi console app
     """.split(),
     "tether_worker": """
-    jobs workers scaling row_counts blacklist retention erasures figures queues subscribers doctor accounts people fingerprint_key status stated_outcomes order_keys mandate_conflicts gateway vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
+    jobs workers traces scaling row_counts blacklist retention erasures figures queues subscribers accounts people fingerprint_key status stated_outcomes order_keys mandate_conflicts gateway doctor vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
     payments refunds notifications database_epoch bulk_orders commands app
     """.split(),
     "tether_client": """

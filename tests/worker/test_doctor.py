@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from tether_sandbox.gateway import Setup, running
 from tether_worker.__main__ import main
 from tether_worker.doctor import open_files
+
+from tests.support.roles import as_role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tether_stores.privileges import Program
 
 
 @pytest.fixture
@@ -20,10 +26,11 @@ def examined(
 ) -> Callable[..., tuple[int, list[dict[str, Any]]]]:
     """Run the command with changed settings; gives its exit code and findings."""
 
-    def run(**changes: str) -> tuple[int, list[dict[str, Any]]]:
+    def run(*options: str, ahead_s: float = 0.0, **changes: str) -> tuple[int, list[dict[str, Any]]]:
         for name, text in (environment | changes).items():
             monkeypatch.setenv(name, text)
-        code = main(["doctor", "--json"])
+        clock = lambda: datetime.now(UTC) + timedelta(seconds=ahead_s)  # noqa: E731 - a clock
+        code = main(["doctor", "--json", *options], clock=clock)
         return code, msgspec.json.decode(capsys.readouterr().out)
 
     return run
@@ -59,6 +66,60 @@ def test_what_is_wrong_is_said_with_what_to_do(
     assert "Redis does not answer" in wrong
     assert "uploads are refused" in wrong
     assert "all notifications are refused" in wrong
+
+
+def test_each_account_is_tried_at_the_gateway_and_nothing_is_debited(
+    examined: Callable[..., tuple[int, list[dict[str, Any]]]],
+) -> None:
+    """A wrong password is found before the first run, and not by a run that pauses; and nobody is debited for it."""
+    setup = Setup(login="merchant", passwords=("s3cret-password",), terminals=("terminal-1", "terminal-2"))
+    with running(setup) as gateway:
+        here = {"EMP_API_URL": gateway.url, "EMP_TERMINAL_TOKEN": "terminal-1,terminal-2"}
+
+        def said(**changes: str) -> dict[str, str]:
+            _, found = examined(**(here | changes))
+            return {
+                item["text"].partition(":")[0]: f"{item['verdict']}:{item['text'].partition(':')[2]}"
+                for item in found
+                if item["text"].startswith("account ")
+            }
+
+        accepted = "well: the gateway accepts login, password and terminal"
+        assert said() == {f"account default, terminal {number}": accepted for number in (1, 2)}
+        wrong = said(EMP_API_PASSWORD="another-password")
+        assert all(text.startswith("wrong: the gateway rejects login or password") for text in wrong.values())
+        assert "another-password" not in str(wrong)
+        assert said(EMP_API_URL="http://127.0.0.1:1", EMP_TERMINAL_TOKEN="terminal-1") == {
+            "account default, terminal 1": "wrong: the gateway cannot be reached (no connection was made). "
+            "Correct EMP_API_URL, the name server, or the firewall for outgoing connections."
+        }
+        _, found = examined("--without-gateway", **here)
+        assert not [item for item in found if item["text"].startswith("account ")]
+        assert set(gateway.requests) <= {"reconcile", "refused"}
+
+
+def test_who_connects_as_the_owner_is_told_so(
+    examined: Callable[..., tuple[int, list[dict[str, Any]]]],
+    environment: dict[str, str],
+    program_roles: dict[Program, str],
+) -> None:
+    """The password of a program is then the password of everything."""
+    _, found = examined()
+    assert "tether-worker connects as a role that may do everything" in _texts(found, "advice")
+    _, found = examined(DATABASE_URL=as_role(environment["DATABASE_URL"], program_roles["worker"]))
+    assert "may do everything" not in _texts(found, "advice")
+    assert "permission denied" not in str(found)
+    assert "has the tables of this version; Postgres " in _texts(found, "well")
+
+
+def test_a_wrong_clock_is_named_against_both_stores(
+    examined: Callable[..., tuple[int, list[dict[str, Any]]]],
+) -> None:
+    """Postgres gives the time, Redis counts the rates; a machine that is minutes ahead of both writes misleading logs."""
+    _, found = examined(ahead_s=90)
+    advice = _texts(found, "advice")
+    assert "differs from Postgres' by 90 s" in advice or "differs from Postgres' by 89 s" in advice
+    assert "differs from Redis' by " in advice
 
 
 def test_files_of_secrets_that_others_can_read_are_named(tmp_path: Path) -> None:

@@ -33,7 +33,15 @@ from tether_core.errors import StoreUnreachable
 from tether_stores.pool import Connection
 from tether_stores.queries import load, read
 
-__all__ = ["Phase", "concurrent_statements", "is_concurrent", "migrate", "numbered", "pending", "wait_for_turn"]
+__all__ = [
+    "Phase",
+    "concurrent_statements",
+    "is_concurrent",
+    "migrate",
+    "numbered",
+    "pending",
+    "wait_for_turn",
+]
 
 Phase = Literal["pre", "post"]
 

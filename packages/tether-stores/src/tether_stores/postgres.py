@@ -6,8 +6,9 @@ transaction pooler all of these would affect another client's connection. A conn
 Postgres fails only the requests of that time and requires no restart of Tether.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
@@ -25,6 +26,7 @@ __all__ = [
     "Connection",
     "ConnectionLost",
     "Pool",
+    "Pooling",
     "Prepared",
     "QueryTooSlow",
     "SchemaBehind",
@@ -32,6 +34,7 @@ __all__ = [
     "blames_store",
     "connection",
     "open_pool",
+    "pooling",
     "reading",
     "transaction",
 ]
@@ -45,6 +48,11 @@ FREEZE_S: Final = 5.0
 READ_S: Final = 5.0
 
 Prepared: TypeAlias = Literal["auto", "on", "off"]
+# How a pooler gives its connections to clients; "none" where there is no pooler.
+Pooling: TypeAlias = Literal["none", "session", "transaction", "statement"]
+# How long to wait for a connection of a pooler that gives each client one of its own.
+_POOLING_S: Final = 3.0
+_PROTOCOL_VIOLATION: Final = "08P01"
 # A statement is prepared when it comes for the third time.
 _PREPARED_AFTER: Final = 2
 # The client sees a dead peer after about ten seconds instead of the kernel's quarter of an hour.
@@ -295,6 +303,54 @@ async def answers(pool: Pool) -> bool:
     except StoreUnreachable:
         return False
     return True
+
+
+async def pooling(database_url: str) -> Pooling:
+    """
+    How connections are pooled on the way to Postgres: seen from which server process answers whom.
+
+    Returns:
+        "session" also for a pooler that has no connection left to see it by.
+
+    Raises:
+        StoreUnreachable: when Postgres does not answer.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def connected() -> Connection:
+            opened = await Connection.connect(
+                database_url,
+                autocommit=True,
+                prepare_threshold=None,
+                application_name="tether-doctor",
+                **_KEEPALIVE,
+            )
+            return await stack.enter_async_context(opened)
+
+        try:
+            first = await connected()
+            server = await _server(first)
+            if server == first.info.backend_pid:
+                return "none"
+            async with asyncio.timeout(_POOLING_S):
+                for _ in range(2):
+                    other = await connected()
+                    await stack.enter_async_context(other.transaction())
+                    if await _server(other) == server or await _server(first) != server:
+                        return "transaction"
+        except TimeoutError:
+            return "session"
+        except psycopg.OperationalError as exc:
+            if exc.sqlstate == _PROTOCOL_VIOLATION:  # PgBouncer refuses to begin a transaction
+                return "statement"
+            raise StoreUnreachable("postgres", why=_kind(exc)) from exc
+        return "session"
+
+
+async def _server(conn: Connection) -> int:
+    row = await (await conn.execute(_SQL["backend"], prepare=False)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _kind(problem: psycopg.Error) -> str:

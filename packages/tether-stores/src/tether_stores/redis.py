@@ -8,6 +8,7 @@ data, so it may be flushed at any time. It must not *evict*: under memory pressu
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -18,7 +19,17 @@ from tether_core.errors import StoreUnreachable
 
 from tether_stores.queries import read_lua
 
-__all__ = ["MARK_TTL_S", "Redis", "answers", "client_of", "mark_seen", "open_redis", "seen", "warnings"]
+__all__ = [
+    "MARK_TTL_S",
+    "Redis",
+    "answers",
+    "client_of",
+    "mark_seen",
+    "open_redis",
+    "seen",
+    "server_time",
+    "warnings",
+]
 
 # A day: the gateway repeats for some two and a half hours, people resend a notification on the next day.
 MARK_TTL_S: Final = 86_400
@@ -148,6 +159,20 @@ async def answers(client: Redis) -> bool:
     except (RedisError, OSError):
         return False
     return True
+
+
+async def server_time(client: Redis) -> datetime:
+    """
+    The time by Redis' clock, which the shared limits go by.
+
+    Raises:
+        StoreUnreachable: when Redis does not answer in time.
+    """
+    try:
+        seconds, microseconds = await client.time()
+    except (RedisError, OSError) as exc:
+        raise StoreUnreachable("redis", why=type(exc).__name__) from exc
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=microseconds)
 
 
 async def warnings(client: Redis) -> list[str]:

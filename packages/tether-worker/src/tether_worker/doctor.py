@@ -3,17 +3,21 @@
 
     tether-worker doctor            # exit code 1 where something is wrong, 0 where it is well or only advice is given
     tether-worker doctor --json
+    tether-worker doctor --without-gateway
 
-It calls no gateway, and changes nothing but an object that it writes, reads and deletes. A finding is a sentence for the person who can act.
+It changes nothing but an object that it writes, reads and deletes. Of the gateway it inquires about an id that nobody has used, once for each terminal. A finding
+is a sentence for the person who can act.
 """
 
 import argparse
 import asyncio
 import os
+import platform
+import re
 import secrets
 import stat
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,19 +29,56 @@ from tether_core import __version__
 from tether_core.errors import TetherError
 from tether_core.fingerprint_key import REASONS
 from tether_core.scaling import parse_pools
-from tether_stores import fingerprint_key, migrate, objects, queues, redis, workers
+from tether_stores import (
+    fingerprint_key,
+    migrate,
+    objects,
+    privileges,
+    queues,
+    redis,
+    store_status,
+    workers,
+)
+from tether_stores.accounts import gateway_accounts
 from tether_stores.clock import timestamp
 from tether_stores.database_epoch.watch import durability_warnings
-from tether_stores.postgres import Connection, connection, open_pool
+from tether_stores.postgres import Connection, Pooling, connection, open_pool, pooling
 from tether_stores.settings import Settings, described
 
-__all__ = ["Finding", "add_commands", "examined", "open_files", "weak_secrets"]
+from tether_worker.gateway.login import LoggedIn, Login, log_in
+
+__all__ = ["Finding", "add_commands", "examined", "is_older", "of_logins", "open_files", "weak_secrets"]
 
 Verdict = Literal["well", "advice", "wrong"]
 
 # A key that cannot be guessed: 128 bits in hexadecimal digits are 32 characters, in base64 22.
 _KEY_LENGTH_MIN: Final = 22
 _CLOCK_S: Final = 5.0
+_GATEWAY_S: Final = 10.0
+# docs/start.md states them.
+_POSTGRES_MIN: Final = (15,)
+_REDIS_MIN: Final = (6, 2)
+_POOLING: Final[dict[Pooling, tuple[Verdict, str]]] = {
+    "none": ("well", "it connects without a pooler"),
+    "transaction": (
+        "well",
+        "it connects through a pooler in transaction mode; tether-worker migrate needs DATABASE_DIRECT_URL past it",
+    ),
+    "session": (
+        "advice",
+        "It connects through a pooler in session mode, or one without a free connection, so the pooler saves no connections. Set pool_mode to transaction.",
+    ),
+    "statement": (
+        "wrong",
+        "It connects through a pooler in statement mode, which allows no transactions: nothing works. Set pool_mode to transaction.",
+    ),
+}
+_LOGINS: Final[dict[LoggedIn, str]] = {
+    "rejected": "the gateway rejects login or password ({why}). Correct EMP_API_LOGIN and EMP_API_PASSWORD, or the account by `tether-worker accounts put`.",
+    "refused": "the gateway refuses an inquiry with this terminal: {why} Correct EMP_TERMINAL_TOKEN, or ask the gateway whether the terminal is active.",
+    "unreachable": "the gateway cannot be reached ({why}). Correct EMP_API_URL, the name server, or the firewall for outgoing connections.",
+    "silent": "the gateway gives no credible answer ({why}). Is EMP_API_URL its address? Else see its status page, and try again.",
+}
 _COLOURS: Final = {"well": "green", "advice": "yellow", "wrong": "red"}
 
 
@@ -64,11 +105,20 @@ def add_commands(commands: Any) -> None:
         epilog="Example: tether-worker doctor --json",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--without-gateway",
+        action="store_true",
+        help="do not inquire at the gateway whether it accepts the accounts",
+    )
     parser.set_defaults(do=_doctor, needs=("DATABASE_URL",))
 
 
 async def examined(
-    settings: Settings, *, own_clock: Callable[[], datetime], environ: Mapping[str, str] | None = None
+    settings: Settings,
+    *,
+    own_clock: Callable[[], datetime],
+    environ: Mapping[str, str] | None = None,
+    calls_gateway: bool = True,
 ) -> list[Finding]:
     """
     Examine settings and services.
@@ -76,12 +126,62 @@ async def examined(
     Args:
         own_clock: This machine's clock, aware, UTC.
         environ: Where the settings came from, to examine the files of secrets; `None` for nowhere.
+        calls_gateway: Whether to inquire once for each terminal of each account.
     """
-    found = [Finding("version", "well", __version__), *_settings(settings), *open_files(environ or {})]
+    found = [
+        Finding("version", "well", f"Tether {__version__}, Python {platform.python_version()}"),
+        *_settings(settings),
+        *open_files(environ or {}),
+    ]
     found += await _postgres(settings, own_clock=own_clock)
-    found += await _redis(settings)
+    found += await _redis(settings, own_clock=own_clock)
     found += await _objects(settings)
+    if calls_gateway:
+        found += of_logins(await _logged_in(settings))
     return found
+
+
+def of_logins(logins: Iterable[Login]) -> list[Finding]:
+    """What the gateway said of the accounts, by account and terminal."""
+    found = []
+    for login in logins:
+        who = f"account {login.account}, terminal {login.terminal}"
+        if login.result == "accepted":
+            found.append(
+                Finding("gateway", "well", f"{who}: the gateway accepts login, password and terminal")
+            )
+        else:
+            text = _LOGINS[login.result].format(why=login.why)
+            found.append(Finding("gateway", "wrong", f"{who}: {text}"))
+    return found
+
+
+def is_older(version: str, minimum: tuple[int, ...]) -> bool:
+    """
+    Whether a server's version is below the minimum.
+
+    >>> is_older("14.9 (Debian 14.9-1)", (15,)), is_older("7.0.15", (6, 2)), is_older("6.0.16", (6, 2))
+    (True, False, True)
+    """
+    return tuple(map(int, re.findall(r"\d+", version)[: len(minimum)])) < minimum
+
+
+async def _logged_in(settings: Settings) -> Sequence[Login]:
+    """What the gateway says of the accounts; of that of the environment alone where Postgres is away."""
+    try:
+        async with (
+            open_pool(settings.database_url, name="tether-doctor", max_size=1) as pool,
+            connection(pool) as conn,
+        ):
+            accounts = await gateway_accounts.all_accounts(conn, settings=settings)
+    except TetherError:  # stated by the examination of Postgres
+        account = gateway_accounts.default_account(settings)
+        accounts = {} if account is None else {account.name: account}
+    # An id that is random: nobody can have used it, and a second doctor does not meet the first.
+    unused_id = f"doctor-{secrets.token_hex(8)}"
+    return await log_in(
+        accounts.values(), unused_id=unused_id, timeout_s=min(settings.emp_timeout_s, _GATEWAY_S)
+    )
 
 
 def weak_secrets(settings: Settings) -> list[Finding]:
@@ -148,14 +248,38 @@ async def _postgres(settings: Settings, *, own_clock: Callable[[], datetime]) ->
             if pending:
                 text = f"{len(pending)} migrations are pending, the first is {pending[0]}. Run tether-worker migrate."
                 return [Finding("postgres", "wrong", text)]
-            found = [Finding("postgres", "well", "it answers, and has the tables of this version")]
+            version = (await store_status.of_postgres(conn)).version
+            text = f"it answers, and has the tables of this version; Postgres {version}"
+            found = [Finding("postgres", "well", text)]
+            if is_older(version, _POSTGRES_MIN):
+                text = f"Postgres {version} is too old; Tether needs {_POSTGRES_MIN[0]} or newer. Update it."
+                found.append(Finding("postgres", "wrong", text))
+            found += [
+                Finding(
+                    "roles",
+                    "advice",
+                    f"{program} connects as a role that may do everything. Give it a role of its own (docs/guides/database-roles.md).",
+                )
+                for program in await privileges.unbounded(conn)
+            ]
             found += [Finding("postgres", "wrong", text) for text in await durability_warnings(conn)]
             found += await _rows(conn, settings)
+        found += await _pooling(settings)
     except TetherError as exc:
         return [Finding("postgres", "wrong", str(exc))]
     if abs(ahead_s) > _CLOCK_S:
         text = f"This machine's clock differs from Postgres' by {abs(ahead_s):.0f} s. Run NTP on both; Tether goes by Postgres."
         found.append(Finding("clock", "advice", text))
+    return found
+
+
+async def _pooling(settings: Settings) -> list[Finding]:
+    mode = await pooling(settings.database_url)
+    verdict, text = _POOLING[mode]
+    found = [Finding("pooler", verdict, text)]
+    if mode == "transaction" and settings.database_prepared == "on":
+        text = "DATABASE_PREPARED is on behind a pooler: PgBouncer must be 1.21 or newer and have max_prepared_statements above 0, or statements fail. Else set auto."
+        found.append(Finding("pooler", "advice", text))
     return found
 
 
@@ -184,7 +308,7 @@ async def _rows(conn: Connection, settings: Settings) -> list[Finding]:
     return found
 
 
-async def _redis(settings: Settings) -> list[Finding]:
+async def _redis(settings: Settings, *, own_clock: Callable[[], datetime]) -> list[Finding]:
     if not settings.redis_url:
         text = "REDIS_URL is not set: workers do not start. Set the address of a Redis with maxmemory-policy noeviction."
         return [Finding("redis", "wrong", text)]
@@ -193,7 +317,23 @@ async def _redis(settings: Settings) -> list[Finding]:
             text = "Redis does not answer. Work goes on more slowly; start it, or correct REDIS_URL."
             return [Finding("redis", "wrong", text)]
         found = [Finding("redis", "wrong", text) for text in await redis.warnings(cache)]
-    return found or [Finding("redis", "well", "it answers, evicts nothing, and keeps what it has on disk")]
+        try:
+            version = (await store_status.of_redis(cache)).version
+            ahead_s = (own_clock() - await redis.server_time(cache)).total_seconds()
+        except TetherError as exc:
+            return [*found, Finding("redis", "wrong", str(exc))]
+    if is_older(version, _REDIS_MIN):
+        text = (
+            f"Redis {version} is too old; Tether needs {'.'.join(map(str, _REDIS_MIN))} or newer. Update it."
+        )
+        found.append(Finding("redis", "wrong", text))
+    if not found:
+        text = f"it answers, evicts nothing, and keeps what it has on disk; Redis {version}"
+        found = [Finding("redis", "well", text)]
+    if abs(ahead_s) > _CLOCK_S:
+        text = f"This machine's clock differs from Redis' by {abs(ahead_s):.0f} s. Run NTP on both; the shared rate limits go by Redis."
+        found.append(Finding("clock", "advice", text))
+    return found
 
 
 async def _objects(settings: Settings) -> list[Finding]:
@@ -232,7 +372,9 @@ async def _probe(store: objects.Objects) -> None:
 
 
 def _doctor(args: argparse.Namespace, settings: Settings) -> int:
-    found = asyncio.run(examined(settings, own_clock=args.clock, environ=os.environ))
+    found = asyncio.run(
+        examined(settings, own_clock=args.clock, environ=os.environ, calls_gateway=not args.without_gateway)
+    )
     if args.json:
         sys.stdout.write(f"{msgspec.json.encode(found).decode()}\n")
     else:
