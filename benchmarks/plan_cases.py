@@ -655,6 +655,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "monitoring.runs": {"": {"newest": 1_000}},
     "monitoring.uploads": {"": {"newest": 1_000}},
     "monitoring.reports": {"": {"since_on": _day_ago(6)}},
+    "monitoring.awaiting_release": {"": {"newest": 1_000}},
+    "monitoring.subscribers": {"": {}},
+    "monitoring.late": {"": {"today": _LONG_AGO.date(), "newest": 1_000}},
+    "monitoring.archives": {"": {}},
     "figures.open_money": {
         "the last weeks": {"since_on": _day_ago(40), "upload_id": None, "account": None, "reads_max": 60_000},
         "an upload": {"since_on": _day_ago(40), "account": None, "reads_max": 60_000},

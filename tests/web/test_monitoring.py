@@ -90,6 +90,84 @@ async def test_the_work_is_measured_as_the_tables_have_it(
     assert again['tether_billing_runs{state="running"}'] == 1
 
 
+async def test_what_waits_for_a_person_or_the_clock_is_measured(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """A subscriber that is off, a debtor who was not told, an archive that hangs: each is silent until somebody misses something."""
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into subscribers (name, url, state, disabled_reason, sealed, position, failing_since_at, created_by, created_at,"
+            " updated_at) values ('off', 'https://a.example', 'disabled', 'failing', '', 0, now() - interval '5 days', 'x', now(), now()),"
+            " ('slow', 'https://b.example', 'active', null, '', 0, now() - interval '2 hours', 'x', now(), now()),"
+            " ('gone', 'https://c.example', 'removed', null, '', 0, now() - interval '9 days', 'x', now(), now())"
+        )
+        conn.execute(
+            "insert into uploads (object_key, filename, size_bytes, sha256, state, created_at, updated_at)"
+            " values ('a', 'a.csv', 1, '', 'completed', now(), now())"
+        )
+        conn.execute(
+            "insert into debtors (iban, iban_fingerprint, name, amount_minor, currency, created_at)"
+            " select 'DE89370400440532013000', '', 'Ada', 100, 'EUR', now() from generate_series(1, 3)"
+        )
+        conn.execute(
+            "insert into collection_plans (name, account, options, state, created_by, created_at, updated_at)"
+            " values ('on', 'default', '', 'active', 'x', now(), now()), ('off', 'default', '', 'paused', 'x', now(), now())"
+        )
+        conn.execute(
+            "insert into mandates (account, debtor_id, reference, reference_key, kind, state, iban_masked, signed_on, account_since_at,"
+            " created_by, created_at, updated_at) select 'default', id, id::text, id::text, 'recurrent', 'active', '', current_date, now(),"
+            " 'x', now(), now() from debtors"
+        )
+        # One of each kind that is late, and its like of a paused plan, which is late with nothing.
+        conn.execute(
+            "insert into collection_schedules (collection_plan_id, debtor_id, mandate_id, amount_minor, first_due_on, make_on, state,"
+            " created_by, created_at, updated_at) select p.id, d.id, m.id, 100, current_date, current_date - 3, 'active', 'x', now(), now()"
+            " from (select id, row_number() over (order by id) as number from collection_plans) p"
+            " join (select id, row_number() over (order by id) as number from debtors) d using (number) join mandates m on m.debtor_id = d.id"
+        )
+        conn.execute(
+            "insert into due_items (schedule_id, collection_plan_id, upload_id, debtor_id, due_on, due_item, amount_minor, is_last, state,"
+            " collect_on, created_at, updated_at) select s.id, s.collection_plan_id, u.id, s.debtor_id, current_date - day, 'x', 100, false,"
+            " case day when 3 then 'waiting' else 'missed' end, case day when 3 then current_date - 3 end, now(), now()"
+            " from collection_schedules s, uploads u, unnest(array[3, 40]) as day"
+        )
+        conn.execute(
+            "insert into pre_notifications (account, upload_id, debtor_id, due_item, due_on, give_on, notice_days, amount_minor, currency,"
+            " text, state, created_at, updated_at) select 'default', u.id, d.id, 'x', current_date + 10, current_date + day, 14, 100, 'EUR',"
+            " '', 'made', now(), now() from uploads u, (select id from debtors limit 1) d, unnest(array[-1]) as day"
+        )
+        conn.execute(
+            "insert into archives (kind, object_key, began_at) values ('events', 'k', now() - interval '3 hours')"
+        )
+        conn.execute(
+            "insert into billing_runs (upload_id, account, due_item, state, options, skipped, pause_reason, paused_from, awaits_release,"
+            " created_by, created_at, updated_at) select id, 'default', 'x', 'paused', '', '', 'dual_control', 'planning', true, 'ops', now(),"
+            " now() from uploads"
+        )
+    found = await _values(client, having='tether_collection_late{step="notify"}')
+    late = {
+        step: found[f'tether_collection_late{{step="{step}"}}']
+        for step in ("make", "order", "recover", "notify")
+    }
+    assert late == {"make": 1, "order": 1, "recover": 2, "notify": 1}
+    assert [
+        found[f'tether_subscribers{{state="{state}"}}'] for state in ("active", "paused", "disabled")
+    ] == [1, 0, 1]
+    assert 7100 < found["tether_subscriber_failing_seconds"] < 9000
+    assert found["tether_billing_runs_awaiting_release"] == 1
+    assert 10_700 < found['tether_archive_oldest_seconds{step="confirm"}'] < 13_000
+    assert found['tether_archive_oldest_seconds{step="prune"}'] == 0
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update subscribers set state = 'active', disabled_reason = null, failing_since_at = null where state <> 'removed'"
+        )
+        conn.execute("update pre_notifications set give_on = current_date + 1")
+    found = await _values(client, having='tether_collection_late{step="notify"}')
+    assert found['tether_subscribers{state="disabled"}'] == 0
+    assert found["tether_subscriber_failing_seconds"] == 0
+    assert found['tether_collection_late{step="notify"}'] == 0
+
+
 async def test_a_store_that_is_away_shows_without_any_traffic(
     serving: Serve, environment: dict[str, str], client: httpx.AsyncClient
 ) -> None:

@@ -95,7 +95,10 @@ def test_each_account_is_tried_at_the_gateway_and_nothing_is_debited(
         }
         _, found = examined("--without-gateway", **here)
         assert not [item for item in found if item["text"].startswith("account ")]
-        assert set(gateway.requests) <= {"reconcile", "refused"}
+        refused = said(EMP_TERMINAL_TOKEN="terminal-9")["account default, terminal 1"]
+        assert refused.startswith("wrong: the gateway refuses an inquiry with this terminal")
+        assert "terminal-9" not in refused
+        assert set(gateway.requests()) == {"reconcile"}
 
 
 def test_who_connects_as_the_owner_is_told_so(

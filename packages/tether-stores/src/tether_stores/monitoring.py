@@ -9,7 +9,17 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
-__all__ = ["NEWEST", "ReportState", "reports", "runs", "uploads"]
+__all__ = [
+    "NEWEST",
+    "ReportState",
+    "archives",
+    "awaiting_release",
+    "late",
+    "reports",
+    "runs",
+    "subscribers",
+    "uploads",
+]
 
 _SQL: Final = load("monitoring")
 # How many runs and uploads are counted: older ones that still need a person were seen when they were among these.
@@ -48,3 +58,27 @@ async def uploads(conn: Connection, *, now: datetime) -> dict[str, tuple[int, fl
 async def reports(conn: Connection, *, since_on: date, now: datetime) -> list[ReportState]:
     """How far the reports of the days since *since_on* are read, by account and list."""
     return await fetch_all(conn, _SQL["reports"], {"since_on": since_on, "now": now}, into=ReportState)
+
+
+async def awaiting_release(conn: Connection) -> int:
+    """Of the newest billing runs, how many wait for a second person."""
+    row = await (await conn.execute(_SQL["awaiting_release"], {"newest": NEWEST})).fetchone()
+    return row[0] if row else 0
+
+
+async def subscribers(conn: Connection, *, now: datetime) -> dict[str, tuple[int, float]]:
+    """Subscribers by state: how many, and for how many seconds one has failed without a success."""
+    cursor = await conn.execute(_SQL["subscribers"], {"now": now})
+    return {state: (count, failing_s) for state, count, failing_s in await cursor.fetchall()}
+
+
+async def late(conn: Connection, *, today: date) -> dict[str, int]:
+    """What recurring collection should have done before a day (UTC), by step: make, order, recover, notify; a thousand at most."""
+    cursor = await conn.execute(_SQL["late"], {"today": today, "newest": NEWEST})
+    return dict(await cursor.fetchall())
+
+
+async def archives(conn: Connection, *, now: datetime) -> dict[str, float]:
+    """For how many seconds the oldest archive has waited for a step: confirm, prune; 0 for none."""
+    cursor = await conn.execute(_SQL["archives"], {"now": now})
+    return dict(await cursor.fetchall())

@@ -7,7 +7,7 @@ Metrics about the work itself: debits, refunds, runs, uploads, the gateway's rep
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, get_args
 
 from litestar.datastructures import State
@@ -17,13 +17,14 @@ from tether_core.billing.run import RunState
 from tether_core.figures import Total, figures
 from tether_core.payments.attempt import AttemptState
 from tether_core.refunds.refund import RefundState
+from tether_core.subscribers.subscriber import SubscriberState
 from tether_core.uploads.upload import UploadState
 from tether_stores import figures as stored
 from tether_stores import monitoring, store_status, telemetry
 from tether_stores.figures import Filters
 from tether_stores.notifications import quarantine
 from tether_stores.payments import billing_attempts
-from tether_stores.postgres import Pool, reading
+from tether_stores.postgres import Connection, Pool, reading
 from tether_stores.refunds import refunds
 
 from tether_web.http.metrics import LOG_LINES_DROPPED, QUARANTINE_ROWS
@@ -65,6 +66,35 @@ _RUNS: Final = Gauge(
     ["state"],
     multiprocess_mode="mostrecent",
 )
+_AWAITING: Final = Gauge(
+    "tether_billing_runs_awaiting_release",
+    "Of these, runs that wait for a second person (dual control).",
+    multiprocess_mode="mostrecent",
+)
+_SUBSCRIBERS: Final = Gauge(
+    "tether_subscribers",
+    "Subscribers by state; nothing is sent to one that is disabled.",
+    ["state"],
+    multiprocess_mode="mostrecent",
+)
+_FAILING: Final = Gauge(
+    "tether_subscriber_failing_seconds",
+    "For how long the active subscriber that has failed longest has had no success; 0 if none fails. After five days it is disabled.",
+    multiprocess_mode="mostrecent",
+)
+_LATE: Final = Gauge(
+    "tether_collection_late",
+    "What recurring collection should have done before today (UTC), by step: make a due item, order its debit, notify its debtor, "
+    f"recover a missed one (by a person). At most {monitoring.NEWEST} each.",
+    ["step"],
+    multiprocess_mode="mostrecent",
+)
+_ARCHIVES: Final = Gauge(
+    "tether_archive_oldest_seconds",
+    "For how long the oldest archive has waited for its next step: confirm (it is read back) or prune (its rows are deleted).",
+    ["step"],
+    multiprocess_mode="mostrecent",
+)
 _UPLOADS: Final = Gauge(
     "tether_uploads",
     f"The newest {monitoring.NEWEST} uploads by state.",
@@ -104,14 +134,19 @@ _RETURN_RATE: Final = Gauge(
 
 OBSERVED: Final = frozenset(
     {
+        "tether_archive_oldest_seconds",
         "tether_attempts",
         "tether_billing_runs",
+        "tether_billing_runs_awaiting_release",
+        "tether_collection_late",
         "tether_database_bytes",
         "tether_database_connections_used",
         "tether_quarantine_rows",
         "tether_refunds",
         "tether_report_items_unexplained",
         "tether_report_read_age_seconds",
+        "tether_subscriber_failing_seconds",
+        "tether_subscribers",
         "tether_upload_oldest_seconds",
         "tether_uploads",
     }
@@ -122,6 +157,7 @@ _REPORT_DAYS: Final = 7
 _RATE_DAYS: Final = 30
 _MONEY_S: Final = 60.0
 _UNFINISHED: Final = ("received", "examining", "needs_answer", "reading")
+_SENT_TO: Final[tuple[SubscriberState, ...]] = ("active", "paused", "disabled")
 _MEASURE_S: Final = 2.0
 
 
@@ -137,6 +173,7 @@ async def observe(state: State) -> None:
             conn, since_on=now.date() - timedelta(days=_REPORT_DAYS - 1), now=now
         )
         rooms = await quarantine.counts(conn)
+        await _observe_waiting(conn, now=now)
         use = await store_status.of_postgres(conn)
     # A state without rows must not keep its last value.
     for word in get_args(AttemptState):
@@ -160,6 +197,19 @@ async def observe(state: State) -> None:
         QUARANTINE_ROWS.labels(account, "unknown").set(kept.get((account, False), 0))
     _DATABASE_BYTES.set(use.database_bytes)
     _DATABASE_USED.set(use.connections / use.connections_max)
+
+
+async def _observe_waiting(conn: Connection, *, now: datetime) -> None:
+    """Refresh what waits for a person, another system or the clock."""
+    _AWAITING.set(await monitoring.awaiting_release(conn))
+    subscribers = await monitoring.subscribers(conn, now=now)
+    for word in _SENT_TO:
+        _SUBSCRIBERS.labels(word).set(subscribers.get(word, (0, 0.0))[0])
+    _FAILING.set(subscribers.get("active", (0, 0.0))[1])
+    for step, count in (await monitoring.late(conn, today=now.date())).items():
+        _LATE.labels(step).set(count)
+    for step, age_s in (await monitoring.archives(conn, now=now)).items():
+        _ARCHIVES.labels(step).set(age_s)
 
 
 async def observe_money(state: State) -> None:
