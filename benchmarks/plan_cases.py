@@ -659,6 +659,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "monitoring.subscribers": {"": {}},
     "monitoring.late": {"": {"today": _LONG_AGO.date(), "newest": 1_000}},
     "monitoring.archives": {"": {}},
+    "traces/parents.remember": {"": {"subject": "billing_run", "ids": [5], "traceparent": "00"}},
+    "traces/parents.remember_notifications": {"": {"keys": [b"k"], "traceparents": ["00"]}},
+    "traces/parents.found": {"": {"subject": "billing_run", "ids": [5]}},
+    "traces/parents.prune": {"": {"before": _LONG_AGO, "limit": 1_000}},
     "figures.open_money": {
         "the last weeks": {"since_on": _day_ago(40), "upload_id": None, "account": None, "reads_max": 60_000},
         "an upload": {"since_on": _day_ago(40), "account": None, "reads_max": 60_000},

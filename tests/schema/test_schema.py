@@ -17,6 +17,7 @@ from tether_core import (
     scaling,
     sepa_text,
     stated_outcomes,
+    traces,
     vop,
 )
 from tether_core.billing import run
@@ -139,6 +140,7 @@ KNOWN: dict[str, set[Any]] = {
     "run_void_debits_refused_known": set(get_args(run_voids.VoidRefusalCode)),
     "run_voids_state_known": set(get_args(run_voids.RunVoidState)),
     "stated_outcomes_outcome_known": set(get_args(stated_outcomes.StatedOutcome)),
+    "trace_parents_subject_known": set(traces.SUBJECTS),
     "subscribers_state_known": set(subscriber.TRANSITIONS),
     "subscribers_disabled_reason_known": set(get_args(subscriber.DisabledReason)),
     "deliveries_state_known": set(delivery.TRANSITIONS),

@@ -518,6 +518,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     log_level: Annotated[LogLevel, _env("LOG_LEVEL", "debug, info, warning or error.")] = "info"
+    traces: Annotated[
+        Literal["off", "otlp"],
+        _env(
+            "TETHER_TRACES",
+            "Whether requests, jobs and gateway calls are exported as traces: off, or otlp to an OpenTelemetry collector, which needs the extra "
+            "tether-stores[traces]. Its address and the sampling are OpenTelemetry's own variables, such as OTEL_EXPORTER_OTLP_ENDPOINT and "
+            "OTEL_TRACES_SAMPLER (docs/guides/monitoring.md).",
+        ),
+    ] = "off"
 
     def __repr__(self) -> str:
         """All settings by their variable, secrets as stars."""

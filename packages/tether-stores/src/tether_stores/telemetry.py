@@ -36,6 +36,8 @@ import structlog
 from tether_core import redaction
 from tether_core.errors import TetherError
 
+from tether_stores.traces import spans
+
 __all__ = ["REQUEST_ID", "LogSink", "Sampled", "configure", "dropped", "logger", "of_request"]
 
 # Id of the current request, or "" outside of a request; part of every line.
@@ -230,9 +232,11 @@ def dropped() -> int:
 
 
 def of_request(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put the id of the request on a line; a structlog processor."""
+    """Put the ids of the request and of its trace on a line; a structlog processor."""
     if request_id := REQUEST_ID.get():
         event["request_id"] = request_id
+    if trace_id := spans.trace_id():
+        event["trace_id"] = trace_id
     return event
 
 

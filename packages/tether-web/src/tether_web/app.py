@@ -1,5 +1,6 @@
 """Application wiring: builds the ASGI application and its services from the settings."""
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -28,6 +29,7 @@ from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
+from tether_stores.traces import spans
 
 from tether_web import (
     audit,
@@ -99,6 +101,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     @asynccontextmanager
     async def services(app: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            spans.configure(settings.traces, program="tether-web")
+            stack.push_async_callback(asyncio.to_thread, spans.close)
             pool = await stack.enter_async_context(
                 open_pool(
                     settings.database_url,

@@ -20,6 +20,7 @@ from tether_stores.command_line import day, done, whole
 from tether_stores.migrate import migrate
 from tether_stores.privileges import Program, grant_all
 from tether_stores.settings import Settings
+from tether_stores.traces import spans
 
 from tether_worker import (
     accounts,
@@ -256,15 +257,19 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
     telemetry.configure(level=settings.log_level, program="tether-worker")
     if args.lifeline is not None:
         children.follow(args.lifeline, grace_s=args.grace)
-    is_restarted = uvloop.run(
-        work_until_stopped(
-            settings,
-            queues=args.queues,
-            grace_s=args.grace,
-            own_clock=args.clock,
-            supervised=args.supervised,
+    spans.configure(settings.traces, program="tether-worker")
+    try:
+        is_restarted = uvloop.run(
+            work_until_stopped(
+                settings,
+                queues=args.queues,
+                grace_s=args.grace,
+                own_clock=args.clock,
+                supervised=args.supervised,
+            )
         )
-    )
+    finally:
+        spans.close()
     # Who restarts on failure only would take 0 for the end.
     return 75 if is_restarted else 0
 

@@ -80,6 +80,7 @@ from tether_worker.retention.prune import prune_old_debtors, prune_old_orders, p
 from tether_worker.row_counts import add_row_counts
 from tether_worker.subscribers.deliveries import Delivering, delivering, pruning
 from tether_worker.subscribers.sending import Sender
+from tether_worker.traces import prune_traces
 from tether_worker.uploads.intake import Intake, intake
 from tether_worker.uploads.orphans import sweep_objects
 from tether_worker.uploads.reader import Limits
@@ -411,6 +412,7 @@ async def _billing(
         ),
         review_submissions(pool, clock=clock),
         prune_order_keys(pool, clock=clock),
+        prune_traces(pool, clock=clock),
         publish_calls(gateways, cache),
     ]
     if settings.pre_notifications_dir:

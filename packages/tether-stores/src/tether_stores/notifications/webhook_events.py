@@ -56,6 +56,7 @@ class Recording(msgspec.Struct, frozen=True):
         content_type: The media type of the body.
         body: The bytes as received.
         report_class: See `tether_core.notifications.excess_deliveries`; "" where rows are not bounded.
+        traceparent: The trace of its request; "" while traces are off.
     """
 
     key: bytes
@@ -68,6 +69,7 @@ class Recording(msgspec.Struct, frozen=True):
     content_type: str
     body: bytes
     report_class: str = ""
+    traceparent: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True):

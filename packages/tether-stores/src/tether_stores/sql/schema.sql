@@ -1867,3 +1867,13 @@ create table erasures (
 );
 create index erasures_open on erasures (id) where finished_at is null and refused_at is null;
 create index erasures_of_debtor on erasures using gin (debtor_ids);
+-- The trace of the request that made a row, while traces are on; tether_stores/traces.
+create table trace_parents (
+    subject text not null,
+    subject_id bigint not null,
+    traceparent text not null,
+    created_at timestamptz not null,
+    primary key (subject, subject_id),
+    constraint trace_parents_subject_known check (subject in ('notification', 'upload', 'billing_run', 'refund'))
+);
+create index trace_parents_old on trace_parents (created_at);

@@ -31,6 +31,7 @@ from tether_stores.billing import billing_runs
 from tether_stores.billing.candidates import load_owing, other_items
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents
 
 from tether_web import order_keys
 from tether_web.billing.runs import RunResponse, response, wake_worker
@@ -199,6 +200,7 @@ async def order(
             again=data.again,
             overrides=overrides,
         )
+        await parents.remember(conn, "billing_run", [run_id], now=now)
         run = await billing_runs.by_id(conn, run_id)
         assert run is not None
         await audit.record(

@@ -19,6 +19,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Histogram
 from tether_stores.telemetry import REQUEST_ID, logger
+from tether_stores.traces import spans
 
 from tether_web.http.metrics import REQUEST_SECONDS
 from tether_web.http.shutdown import Shutdown
@@ -38,7 +39,9 @@ BODY_STALL_S: Final = 20.0
 _CLOSE: Final = [(b"connection", b"close")]
 # Other methods share one label: each would otherwise be a metric of its own and stay in memory.
 _METHODS: Final = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
-_QUIET: Final = {"/api/webhooks/emp", "/health", "/ready", "/metrics"}
+_PROBES: Final = {"/health", "/ready", "/metrics"}
+_UNTRUSTED: Final = {"/api/webhooks/emp"}
+_QUIET: Final = _PROBES | _UNTRUSTED
 _log = logger("http")
 
 
@@ -100,6 +103,20 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
         # Each request is a task with its own context, so there is nothing to reset.
         REQUEST_ID.set(request_id.decode())
         path = scope["path"].rstrip("/")
+        if spans.is_on() and path not in _PROBES:
+            with spans.span("request", kind="server", parent=_trace_parent(scope, path=path)) as current:
+                current.fact(request_id=request_id.decode())
+                status = await answer(
+                    scope, receive, send, request_id=request_id, encoded=encoded, began=began
+                )
+                _describe(current, scope, status)
+            return
+        await answer(scope, receive, send, request_id=request_id, encoded=encoded, began=began)
+
+    async def answer(
+        scope: Scope, receive: Receive, send: Send, *, request_id: bytes, encoded: bool, began: float
+    ) -> int:
+        path = scope["path"].rstrip("/")  # type: ignore[typeddict-item]
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -124,7 +141,7 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
                 response = _ENCODED
             else:
                 await app(scope, _bounded(receive), send_with_headers)
-                return
+                return status
             await _respond(send, response, request_id, closing=shutdown.announced)
             status = response.status
         except Exception:
@@ -132,6 +149,7 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
             raise
         finally:
             _record(scope, status, perf_counter() - began)
+        return status
 
     return middleware
 
@@ -159,6 +177,24 @@ def _read_headers(scope: Any) -> tuple[bytes | None, bool]:
         elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
             encoded = True
     return given_id, encoded
+
+
+def _trace_parent(scope: Any, *, path: str) -> str:
+    """The caller's trace; none for notifications, whose senders are strangers until their signature is verified."""
+    if path in _UNTRUSTED:
+        return ""
+    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    return headers.get(b"traceparent", b"").decode("latin-1")
+
+
+def _describe(current: spans.Span, scope: Any, status: int) -> None:
+    """Name a span by the template of its route: the path may hold personal ids."""
+    route = scope.get("path_template") or "-"
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    current.rename(f"{method} {route}")
+    current.fact(method=method, route=route, status=status)
+    if status >= 500:
+        current.fail(str(status))
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -43,9 +43,10 @@ from tether_stores.database_epoch.watch import is_history
 from tether_stores.jobs.queue import WakeUpQueue, wake
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
-from tether_stores.postgres import ConnectionLost, Pool, connection
+from tether_stores.postgres import Connection, ConnectionLost, Pool, connection
 from tether_stores.redis import Redis
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents, spans
 
 from tether_web.http.metrics import BATCH_ROWS, LOOKASIDE, REPEATS, WAKE_UPS
 from tether_web.notifications.group_commit import Deadlines, GroupCommit
@@ -274,7 +275,11 @@ class Inbox:
         # deliveries are further statements, each committed by itself.
         try:
             async with asyncio.timeout(self._insert_max_s), connection(self._pool) as conn:
-                return await webhook_events.record(conn, rows, now=self._clock())
+                now = self._clock()
+                outcomes = await webhook_events.record(conn, rows, now=now)
+                if spans.is_on():
+                    await _remember_traces(conn, rows, outcomes, now=now)
+                return outcomes
         except TimeoutError as exc:
             raise _no_commit_in_time() from exc
 
@@ -315,6 +320,20 @@ class Inbox:
         if now >= self._redis_paused_until:
             _log.warning("redis unavailable; continuing without it", why=exc.why, pause_s=_REDIS_PAUSE_S)
         self._redis_paused_until = now + _REDIS_PAUSE_S
+
+
+async def _remember_traces(
+    conn: Connection, rows: Sequence[Recording], outcomes: Sequence[Delivery], *, now: datetime
+) -> None:
+    new = [
+        (row.key, row.traceparent)
+        for row, outcome in zip(rows, outcomes, strict=True)
+        if outcome == "recorded" and row.traceparent
+    ]
+    try:
+        await parents.remember_notifications(conn, new, now=now)
+    except Exception as exc:  # noqa: BLE001 - the rows are committed: a trace is no reason to answer otherwise
+        _log.warning("traces not stored", rows=len(new), exc_info=exc)
 
 
 def _no_commit_in_time() -> StoreUnreachable:

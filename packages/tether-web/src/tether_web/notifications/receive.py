@@ -29,6 +29,7 @@ from tether_core.notifications.identity import Delivery, identify
 from tether_core.people.addresses import Network, client_address
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.telemetry import Sampled, logger
+from tether_stores.traces import spans
 
 from tether_web.http.metrics import NOTIFICATIONS
 from tether_web.http.middleware import Direct, DirectResponse
@@ -141,6 +142,20 @@ async def receive_notification(
     if counts is not None:
         counts.count(found)
     row = recording_of(notification, body, account=found.account, content_type=media)
+    identity = identify(notification, account=account)
+    row = Recording(
+        key=identity.key,
+        content=identity.content,
+        account=account,
+        kind=notification.kind,
+        notification_id=notification.id,
+        status=notification.status[:100],
+        event=(notification.event or "")[:100],
+        content_type=media,
+        body=body,
+        report_class=report_class(notification),
+        traceparent=spans.traceparent(),
+    )
     try:
         delivery = await inbox.deliver(row)
     except Unavailable as exc:

@@ -32,6 +32,7 @@ from tether_stores.refunds import orders as orders_store
 from tether_stores.refunds import refunds
 from tether_stores.refunds.refunds import ListedRefund
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents
 
 from tether_web import order_keys
 from tether_web.http.auth import ApiRequest
@@ -152,6 +153,7 @@ async def _order(
         await require_account(conn, state, held.debit.account)
         made = await orders_store.place(conn, held, kind=kind, usage=usage, ordered_by=request.user, now=now)
         assert made is not None  # the debit is locked, so no other order could be made
+        await parents.remember(conn, "refund", [made], now=now)
         await audit.record(
             conn,
             request.auth.actor,

@@ -42,6 +42,7 @@ from tether_stores.jobs.queue import wake
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection, ConnectionLost, reading, transaction
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents
 from tether_stores.uploads import screening_answers, turns, uploads, withdrawals
 from tether_stores.uploads.uploads import Recording, Upload
 from tether_stores.uploads.withdrawals import Withdrawal
@@ -176,6 +177,7 @@ async def send(request: ApiRequest, state: State) -> Response[UploadResponse]:
         async with transaction(state.pool) as conn:
             upload_id, is_new = await uploads.record(conn, recording, now=now)
             if is_new:
+                await parents.remember(conn, "upload", [upload_id], now=now)
                 await audit.record(
                     conn,
                     request.auth.actor,

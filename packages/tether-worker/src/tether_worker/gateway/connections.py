@@ -35,6 +35,7 @@ from tether_core.emp import responses
 from tether_core.emp.http_response import Response
 from tether_core.errors import GatewaySilent, NotSubmitted
 from tether_core.payments.gateway_identity import GatewayIdentity, identity
+from tether_stores.traces import spans
 
 __all__ = [
     "Account",
@@ -220,6 +221,15 @@ async def exchange(
         GatewaySilent: for anything else but a whole response.
     """
     call = call or CallProgress()
+    kind = _kind(path)
+    with spans.span(f"gateway {kind}", kind="client") as current:
+        current.fact(account=gateway.account.name, call=kind)
+        return await _counted(gateway, path, request, call=call, current=current)
+
+
+async def _counted(
+    gateway: Gateway, path: str, request: bytes, *, call: CallProgress, current: spans.Span
+) -> Response:
     began_s = monotonic()
     outcome: CallOutcome = "silent"
     try:
@@ -235,8 +245,10 @@ async def exchange(
         raise silent from exc
     else:
         outcome = "answered"
+        current.fact(status=response.status)
         return response
     finally:
+        current.fact(outcome=outcome)
         if call.replaced is not None:
             gateway.calls.replaced[call.replaced] += 1
         gateway.calls.observe(_kind(path), outcome, monotonic() - began_s)

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 from tether_core.errors import Unavailable
 from tether_core.jobs import Queue
+from tether_stores.traces import spans
 from tether_stores.workers import Activity
 
 from tether_worker.jobs.gates import Gates
@@ -82,7 +83,11 @@ def observed(work: Work, *, gates: Gates, activities: Activities, metrics: Worke
         began_s, rows = monotonic(), 0
         activities.began(job.queue)
         try:
-            rows = await work.batch()
+            with spans.span(job.name) as current:
+                rows = await work.batch()
+                current.fact(queue=job.queue, job=job.name, rows=rows)
+                if not rows:
+                    current.drop()
         except Unavailable:
             metrics.batch_failed(job, is_deferred=True)
             raise

@@ -47,6 +47,7 @@ from tether_stores.reconciliation.gateway_refunds import Reported
 from tether_stores.refunds import refunds
 from tether_stores.refunds.refunds import Row
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents, spans
 
 from tether_worker.jobs.run import Work
 from tether_worker.reconciliation.differences import Processed, find_in_notifications
@@ -121,16 +122,25 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
         rows = await webhook_events.claim(conn, now=now, limit=limit, freeze_s=_FREEZE_S)
         if not rows:
             return 0
-        try:
-            async with conn.transaction():
-                await _apply_together(conn, rows, deps=deps, now=now)
-        except Exception as exc:
-            if _blames_no_row(exc, conn):
-                raise
-            _log.warning("batch split", rows=len(rows), exc_info=exc)
-            for row in rows:
-                await _apply_alone(conn, row, deps=deps, now=now)
+        traces = await parents.found(conn, "notification", [row.id for row in rows])
+        with spans.spans("apply notification", traces, subject="notification"):
+            await _apply_claimed(conn, rows, deps=deps, now=now)
     return len(rows)
+
+
+async def _apply_claimed(
+    conn: Connection, rows: Sequence[Claimed], *, deps: ApplyDeps, now: datetime
+) -> None:
+    """Apply a batch in one piece, or row by row where that fails by its content."""
+    try:
+        async with conn.transaction():
+            await _apply_together(conn, rows, deps=deps, now=now)
+    except Exception as exc:
+        if _blames_no_row(exc, conn):
+            raise
+        _log.warning("batch split", rows=len(rows), exc_info=exc)
+        for row in rows:
+            await _apply_alone(conn, row, deps=deps, now=now)
 
 
 async def _apply_alone(conn: Connection, row: Claimed, *, deps: ApplyDeps, now: datetime) -> None:

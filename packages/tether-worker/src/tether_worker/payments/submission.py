@@ -26,6 +26,7 @@ from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.billing import billing_runs
 from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents, spans
 
 from tether_worker.billing.runs import pause_if_refused
 from tether_worker.gateway import client
@@ -190,8 +191,9 @@ async def _begin_with(
         )
         if not claims and not excluded:
             await pause_if_refused(deps.pool, run_id, now=deps.clock())
+        trace = await _trace(deps, run_id) if claims else ""
         for item in claims:
-            call = asyncio.create_task(_call(opened, item, results))
+            call = asyncio.create_task(_call(opened, item, results, trace=trace))
             deps.unrecorded[item.id] = results
             for tasks in (calls, deps.under_way):
                 tasks.add(call)
@@ -205,6 +207,14 @@ async def _begin_with(
         # A probe of a half-open breaker that nobody makes would keep all others waiting.
         await deps.limiter.report(account.name, allowed.permit, failed=[None])
     return taken
+
+
+async def _trace(deps: SubmissionDeps, run_id: int) -> str:
+    """The trace of the request that ordered a run; "" while traces are off."""
+    if not spans.is_on():
+        return ""
+    async with connection(deps.pool) as conn:
+        return (await parents.found(conn, "billing_run", [run_id])).get(run_id, "")
 
 
 async def _rest(calls: set[asyncio.Task[None]], wait_s: float) -> None:
@@ -234,11 +244,15 @@ async def _submit(opened: Gateway, item: Claim) -> GatewayAnswer:
     return await client.sale(opened, debit, begin_until_s=until_s)
 
 
-async def _call(opened: Gateway, item: Claim, results: asyncio.Queue[CallResult | None]) -> None:
+async def _call(
+    opened: Gateway, item: Claim, results: asyncio.Queue[CallResult | None], *, trace: str = ""
+) -> None:
     answer: GatewayAnswer | GatewaySilent
     try:
-        # This process may have been stopped since the claim, and the lease may have expired: the client refuses then.
-        answer = await _submit(opened, item)
+        with spans.span("submit debit", parent=trace) as current:
+            current.fact(subject="billing_attempt", row_id=item.id)
+            # This process may have been stopped since the claim, and the lease may have expired: the client refuses then.
+            answer = await _submit(opened, item)
     except GatewaySilent as exc:
         answer = exc
     except Exception as exc:  # noqa: BLE001 - after any error the debit may have been submitted

@@ -14,7 +14,7 @@ together, the debit first, so a chargeback that is applied at the same time come
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -37,6 +37,7 @@ from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.refunds import refunds
 from tether_stores.refunds.refunds import Row
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents, spans
 
 from tether_worker.gateway import client
 from tether_worker.gateway.connections import Gateway
@@ -123,7 +124,11 @@ async def _submit_refunds(deps: SubmissionDeps, account: GatewayAccount) -> int:
         await deps.limiter.report(account.name, allowed.permit, failed=[None])  # nobody makes this probe
         return excluded
     answers: dict[int, GatewayAnswer | GatewaySilent] = {}
-    begun = [asyncio.create_task(_call(opened, item, answers)) for item in calls]
+    traces = await _traces(deps, [item.order.id for item in calls])
+    begun = [
+        asyncio.create_task(_call(opened, item, answers, trace=traces.get(item.order.id, "")))
+        for item in calls
+    ]
     for call in begun:
         deps.under_way.add(call)
         call.add_done_callback(deps.under_way.discard)
@@ -191,8 +196,20 @@ async def _claim(
     return calls, len(rows) - len(calls)
 
 
-async def _call(opened: Gateway, call: _Call, answers: dict[int, GatewayAnswer | GatewaySilent]) -> None:
-    answers[call.order.id] = await _answer(opened, call)
+async def _call(
+    opened: Gateway, call: _Call, answers: dict[int, GatewayAnswer | GatewaySilent], *, trace: str = ""
+) -> None:
+    with spans.span("submit refund", parent=trace) as current:
+        current.fact(subject="refund", row_id=call.order.id)
+        answers[call.order.id] = await _answer(opened, call)
+
+
+async def _traces(deps: SubmissionDeps, refund_ids: Sequence[int]) -> Mapping[int, str]:
+    """The traces of the requests that ordered refunds, by refund; none while traces are off."""
+    if not spans.is_on():
+        return {}
+    async with connection(deps.pool) as conn:
+        return await parents.found(conn, "refund", refund_ids)
 
 
 async def _answer(opened: Gateway, call: _Call) -> GatewayAnswer | GatewaySilent:

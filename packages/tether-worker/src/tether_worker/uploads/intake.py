@@ -24,7 +24,7 @@ import asyncio
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from datetime import datetime, timedelta
 from time import monotonic
 from typing import Any, BinaryIO, Final
@@ -42,6 +42,7 @@ from tether_stores import debtors, fingerprint_key, objects
 from tether_stores.objects import ObjectMissing, Objects
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
+from tether_stores.traces import parents, spans
 from tether_stores.uploads import turns, uploads
 from tether_stores.uploads.turns import Due
 
@@ -155,9 +156,18 @@ async def read_one(deps: Intake, *, slot: Slot = "any") -> int:
         async with connection(deps.pool) as conn:
             return await turns.hold(conn, due.id, lease=token, until=until)
 
-    async with held(lease, renew=renew, clock=deps.clock):
-        await _attend(reading_of)
+    with spans.spans("read upload", await _trace(deps, due.id), subject="upload"):
+        async with held(lease, renew=renew, clock=deps.clock):
+            await _attend(reading_of)
     return 1
+
+
+async def _trace(deps: Intake, upload_id: int) -> Mapping[int, str]:
+    """The trace of the request that sent an upload; none while traces are off."""
+    if not spans.is_on():
+        return {}
+    async with connection(deps.pool) as conn:
+        return await parents.found(conn, "upload", [upload_id])
 
 
 async def _take(deps: Intake, token: str, *, slot: Slot, until: datetime) -> tuple[Due, Waiting] | None:

@@ -1,0 +1,1 @@
+"""Traces: spans of this process, and which rows belong to which trace."""
