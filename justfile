@@ -73,6 +73,10 @@ deploy-check:
 upgrade *MIGRATIONS:
     uv run tether-sandbox up -- python tools/check_upgrade.py {{MIGRATIONS}}
 
+# install from wheels as the guide says, with Debian's Postgres and Redis, nginx with TLS; smoke, kill a node, fire an alert, restore a backup
+walk:
+    uv run python tools/check_install.py
+
 # every query of the dashboards and alerts, asked of a real Prometheus that scrapes the sandbox under load (Debian's package prometheus)
 monitoring:
     uv run python tools/check_monitoring.py
