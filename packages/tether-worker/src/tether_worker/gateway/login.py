@@ -54,13 +54,13 @@ async def log_in(
     """
     free = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(account: GatewayAccount, number: int, terminal: str) -> Login:
+    async def tried(account: GatewayAccount, number: int, terminal: str) -> Login:
         async with free:
             result, why = await _inquire(account, terminal, unused_id=unused_id, timeout_s=timeout_s)
         return Login(account.name, number, result, why)
 
     calls = [
-        one(account, number, terminal)
+        tried(account, number, terminal)
         for account in accounts
         for number, terminal in enumerate(account.terminal_tokens, 1)
     ]
