@@ -22,6 +22,7 @@ import psycopg
 import pytest
 import redis
 from obstore.store import S3Store
+from tether_sandbox.database_roles import with_roles
 from tether_sandbox.services import DidNotStart, Services, running
 from tether_sandbox.services.waiting import until
 
@@ -351,3 +352,22 @@ def test_docker_without_an_engine_says_so(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     with pytest.raises(DidNotStart, match=r"no Docker engine is running"):
         running({}, docker=True).__enter__()
+
+
+def test_the_programs_of_the_sandbox_have_roles_of_their_own(database_url: str) -> None:
+    """A query without its privilege is found on a laptop, and not in the first installation with roles."""
+    first = with_roles(database_url)
+    urls = with_roles(database_url)
+    try:
+        assert set(urls) == {"tether-web", "tether-worker"}
+        for url in urls.values():
+            with psycopg.connect(url, autocommit=True) as conn:
+                conn.execute("select count(*) from debtors")
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    conn.execute("delete from audit")
+        # A folder that is kept has the roles of last time; their passwords are those of this time.
+        with pytest.raises(psycopg.OperationalError):
+            psycopg.connect(first["tether-web"])
+    finally:
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            conn.execute("drop owned by tether_web, tether_worker; drop role tether_web, tether_worker")
