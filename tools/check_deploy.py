@@ -107,7 +107,7 @@ def owner_in(document: dict[str, Any]) -> Iterator[str]:
         return
     spec = document["spec"] if document["kind"] == "Pod" else document["spec"]["template"]["spec"]
     keys = {item["key"] for volume in spec["volumes"] for item in volume.get("secret", {}).get("items", ())}
-    if keys & {"DATABASE_URL", "OWNER"} or not keys & {"DATABASE_URL_WEB", "DATABASE_URL_WORKER"}:
+    if keys & {"OWNER_DATABASE_URL", "OWNER"} or not keys & {"WEB_DATABASE_URL", "WORKER_DATABASE_URL"}:
         yield f"{document['metadata']['name']}: it must not get the password of the owner"
 
 
