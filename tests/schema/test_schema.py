@@ -59,7 +59,7 @@ CATALOG = {
     """,
     "triggers": "select t.tgname::text, pg_get_triggerdef(t.oid) from pg_trigger t where not t.tgisinternal",
     "functions": """
-        select p.oid::regprocedure::text, p.prosrc from pg_proc p where p.pronamespace = 'public'::regnamespace
+        select p.oid::regprocedure::text, p.prosrc, p.prosecdef, p.proconfig::text from pg_proc p where p.pronamespace = 'public'::regnamespace
     """,
     "types": """
         select t.typname::text, t.typtype, format_type(t.typbasetype, t.typtypmod)

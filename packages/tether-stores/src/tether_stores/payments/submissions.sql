@@ -167,8 +167,8 @@ where account = %(account)s and day_on = %(day_on)s;
 
 -- analyze --
 -- Update the planner statistics after a run was planned. Without it, each claim sorts all attempts of the run until autovacuum
--- gathers statistics, a minute later or more.
-analyze billing_attempts;
+-- gathers statistics, a minute later or more. The function runs as the owner: of any other role Postgres skips the table with a warning.
+select analyze_billing_attempts();
 
 -- lease_count --
 -- Debits that are being submitted, and debits that are scheduled for submission. One row.

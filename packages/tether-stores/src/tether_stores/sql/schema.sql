@@ -1877,3 +1877,11 @@ create table trace_parents (
     constraint trace_parents_subject_known check (subject in ('notification', 'upload', 'billing_run', 'refund'))
 );
 create index trace_parents_old on trace_parents (created_at);
+
+-- Only the owner of a table may update its planner statistics, and the worker is not the owner: payments/submissions.analyze.
+create function analyze_billing_attempts() returns void
+language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+    analyze public.billing_attempts;
+end
+$$;
