@@ -98,7 +98,7 @@ def test_each_account_is_tried_at_the_gateway_and_nothing_is_debited(
         refused = said(EMP_TERMINAL_TOKEN="terminal-9")["account default, terminal 1"]
         assert refused.startswith("wrong: the gateway refuses an inquiry with this terminal")
         assert "terminal-9" not in refused
-        assert set(gateway.requests()) == {"reconcile"}
+        assert set(gateway.requests()) == {"reconcile", "unauthorised"}
 
 
 def test_who_connects_as_the_owner_is_told_so(
