@@ -227,10 +227,11 @@ def main() -> int:
 def _install(walk: Walk) -> None:
     with _step("wheels built and installed into a virtual environment") as facts:
         dist, home = walk.folder / "dist", walk.folder / "opt" / ".venv"
-        for command in (
+        commands: tuple[list[str | Path], ...] = (
             ["uv", "build", "-q", "--all-packages", "--wheel", "--out-dir", dist],
             ["uv", "venv", "-q", "--python", sys.executable, home],
-        ):
+        )
+        for command in commands:
             subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
         wheels = sorted(dist.glob("tether_*-*.whl"))
         wanted = [wheel for wheel in wheels if not wheel.name.startswith("tether_sandbox")]
@@ -601,7 +602,7 @@ def _restore_a_backup(walk: Walk) -> None:
             )
             if done.returncode:
                 raise Failed(f"{command[0]}: {done.stderr}")
-            return done.stdout.strip()
+            return str(done.stdout.strip())
 
         backup = run(home / "backup.sh", home / "backups")
         facts.append(f"backup.sh: {Path(backup).name}")

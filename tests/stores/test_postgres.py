@@ -420,7 +420,7 @@ async def test_everything_works_through_a_pooler_in_transaction_mode(
     assert (counts.processed, counts.waiting) == (24 * 5, 0)
 
 
-_MODES = [(_ours, "transaction")]
+_MODES: list[tuple[Any, str]] = [(_ours, "transaction")]
 if "pgbouncer" in _POOLERS:
     _MODES += [(_pgbouncer, mode) for mode in ("transaction", "session", "statement")]
 

@@ -160,7 +160,8 @@ class _Recorded(Span):
             self._span.end()
 
     def fact(self, **facts: Unpack[Facts]) -> None:
-        for name, value in facts.items():
+        given: Any = facts
+        for name, value in given.items():
             self._span.set_attribute(_NAMES[name], redaction.text(value) if isinstance(value, str) else value)
 
     def rename(self, name: str) -> None:

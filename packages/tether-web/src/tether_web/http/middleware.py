@@ -116,7 +116,7 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
     async def answer(
         scope: Scope, receive: Receive, send: Send, *, request_id: bytes, encoded: bool, began: float
     ) -> int:
-        path = scope["path"].rstrip("/")  # type: ignore[typeddict-item]
+        path = scope["path"].rstrip("/")
         status = 0
 
         async def send_with_headers(message: Message) -> None:
