@@ -11,7 +11,7 @@ from tether_stores.traces import spans
 
 
 def test_no_exporter_is_imported_while_traces_are_off() -> None:
-    """Who does not use traces pays nothing for them: no import, no thread, no memory. (redis-py imports the metrics of the SDK by itself.)"""
+    """Who does not use traces pays nothing for them: no import, no thread, no memory; redis-py imports the metrics of the SDK by itself."""
     program = (
         "import sys, tether_web.app, tether_worker.__main__\n"
         "from tether_stores.traces import spans\n"
