@@ -44,6 +44,7 @@ A folder is one subject, and the subject has this name in every package:
 | `step_sentences` | sentences for illegal steps | in the module |
 | `sepa_text` | the SEPA character set | in the module |
 | `redaction` | masking of personal data | |
+| `traces` | the trace context of a request, `traceparent` | |
 | `testing` | strategies and builders for tests; needs Hypothesis | |
 
 >>> from tether_core import Credential, Notification
