@@ -13,7 +13,8 @@ import msgspec
 from tether_core.errors import CredentialsRejected, GatewaySilent, InvalidRequest, NotSubmitted
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 
-from tether_worker.gateway.client import Account, open_gateway, reconcile
+from tether_worker.gateway.client import reconcile
+from tether_worker.gateway.connections import Account, open_gateway
 
 __all__ = ["LoggedIn", "Login", "log_in"]
 
