@@ -54,7 +54,7 @@ WORKER_ONLY: Final = frozenset(
     {
         "erasures/rows",
         "jobs/periodic",
-        "mandates",
+        "mandate_conflicts",
         "notifications/confirmations",
         "notifications/report_records",
         "payments/imported_attempts",
