@@ -1867,6 +1867,7 @@ create table erasures (
 );
 create index erasures_open on erasures (id) where finished_at is null and refused_at is null;
 create index erasures_of_debtor on erasures using gin (debtor_ids);
+
 -- The trace of the request that made a row, while traces are on; tether_stores/traces.
 create table trace_parents (
     subject text not null,
