@@ -1,6 +1,5 @@
 """Application wiring: builds the ASGI application and its services from the settings."""
 
-import asyncio
 import contextlib
 import gc
 import os
@@ -101,8 +100,6 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     @asynccontextmanager
     async def services(app: Litestar) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            spans.configure(settings.traces, program="tether-web")
-            stack.push_async_callback(asyncio.to_thread, spans.close)
             pool = await stack.enter_async_context(
                 open_pool(
                     settings.database_url,
@@ -267,7 +264,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     )
     app = Litestar(
         [*health.PROBES, health.metrics, api, *console.ROUTERS],
-        lifespan=[services],
+        lifespan=[lambda _: spans.exported(settings.traces, program="tether-web"), services],
         state=State({"shutdown": shutdown}),
         template_config=console.TEMPLATES,
         exception_handlers=problem_details.HANDLERS,

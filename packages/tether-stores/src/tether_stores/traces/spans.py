@@ -11,9 +11,10 @@ the same. Of an error only its class is kept.
 (False, '', '')
 """
 
+import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Literal, Self, TypedDict, Unpack
@@ -28,6 +29,7 @@ __all__ = [
     "SpanKind",
     "close",
     "configure",
+    "exported",
     "is_on",
     "span",
     "spans",
@@ -202,6 +204,16 @@ def close() -> None:
         ending = threading.Thread(target=otel.provider.shutdown, name="traces-end", daemon=True)
         ending.start()
         ending.join(_CLOSE_S)
+
+
+@contextlib.asynccontextmanager
+async def exported(mode: Literal["off", "otlp"], *, program: str) -> AsyncIterator[None]:
+    """Record spans for the length of a block, as `configure` and `close` do."""
+    configure(mode, program=program)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(close)
 
 
 def is_on() -> bool:

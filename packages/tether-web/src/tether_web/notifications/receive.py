@@ -142,20 +142,6 @@ async def receive_notification(
     if counts is not None:
         counts.count(found)
     row = recording_of(notification, body, account=found.account, content_type=media)
-    identity = identify(notification, account=account)
-    row = Recording(
-        key=identity.key,
-        content=identity.content,
-        account=account,
-        kind=notification.kind,
-        notification_id=notification.id,
-        status=notification.status[:100],
-        event=(notification.event or "")[:100],
-        content_type=media,
-        body=body,
-        report_class=report_class(notification),
-        traceparent=spans.traceparent(),
-    )
     try:
         delivery = await inbox.deliver(row)
     except Unavailable as exc:
@@ -191,6 +177,7 @@ def recording_of(notification: Notification, body: bytes, *, account: str, conte
         content_type=content_type,
         body=body,
         report_class=report_class(notification),
+        traceparent=spans.traceparent(),
     )
 
 
