@@ -129,6 +129,10 @@ TABLES: Final[dict[str, Retention]] = {
     "subscribers": _stays(_FEW),
     "supervisors": _removed("workers.supervisors_prune", "A supervisor that ended is of no interest."),
     "ticks": _removed("jobs/periodic.prune", "A tick is done once."),
+    "trace_parents": _removed(
+        "prune_traces",
+        "A run that is capped by the day is submitted over days; collectors keep traces for about as long.",
+    ),
     "uploads": _stays("A row with counts for each file; the file and its first rows go after their period."),
     "users": _stays(_FEW),
     "vop_checks": _with("debtors"),
