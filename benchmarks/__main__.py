@@ -19,6 +19,7 @@ from benchmarks import (
     soak,
     stages,
     streams,
+    supervise,
     webhooks,
 )
 
@@ -34,6 +35,7 @@ _ALL = {
     "soak": soak,
     "stages": stages,
     "streams": streams,
+    "supervise": supervise,
     "chaos": chaos,
     "overload": overload,
     "fuzz": fuzz,
