@@ -102,7 +102,7 @@ def rendered(request: Asked, template: str, *, status: int = 200, **context: Any
             # The answer to a form cannot be fetched again by its address.
             "is_answer": request.scope["method"] == "POST",
             "holder": request.scope.get("user"),
-            "version": __version__,
+            "tether_version": __version__,
             "event_types": " ".join(NAMES),
             "done": DONE.get(request.query_params.get("done", "")),
             "order_key": secrets.token_urlsafe(18),
@@ -133,6 +133,8 @@ def cell(row: Mapping[str, Any], column: Column, *, page: str) -> dict[str, Any]
         text = formats.size(value)
     elif column.kind == "number":
         text = f"{value:,}"
+    if column.name.endswith("_on"):
+        more = {"kind": "day"}
     return {"kind": "number" if column.kind == "size" else column.kind, "text": text, **more}
 
 
@@ -163,7 +165,7 @@ def facts(thing: Mapping[str, Any], names: str) -> list[dict[str, Any]]:
             kind, text = "state", text.replace("_", " ")
         if name in _PAGES:
             kind = "link"
-        title = "Amount" if name == "amount_minor" else formats.title(name.removesuffix("_id"))
+        title = _TITLES.get(name) or formats.title(name.removesuffix("_id").removesuffix("_at"))
         cell_ = {
             "kind": kind,
             "text": text,
@@ -174,6 +176,25 @@ def facts(thing: Mapping[str, Any], names: str) -> list[dict[str, Any]]:
     return found
 
 
+# Labels that the name of a field does not make.
+_TITLES: Final = {
+    "attempt_id": "Payment",
+    "webhook_event_id": "Notification",
+    "count": "Debits",
+    "amount_minor": "Amount",
+    "unique_id": "Id of the gateway",
+    "transaction_id": "Our transaction id",
+    "notification_id": "Id of the gateway",
+    "iban_masked": "Account",
+    "failing_since_at": "Failing since",
+    "url": "Address",
+    "waiting": "Deliveries that wait",
+    "behind": "Events behind",
+    "old_secret_until": "Former secret until",
+    "http_status": "Answer",
+    "due_at": "Next try",
+    "next_at": "Next try",
+}
 # Which fields lead to a page of their own.
 _PAGES: Final = {
     "attempt_id": "/payments",
@@ -434,7 +455,7 @@ async def _payment(request: Asked, key: int) -> dict[str, Any]:
             " account created_at updated_at",
         ),
         "exposure": exposure,
-        "refunds": table(refunds, BY_PAGE["/refunds"]),
+        "refunds": {**table(refunds, BY_PAGE["/refunds"]), "empty": "None was ordered."},
         "outside": outside,
         "notifications": table(heard, BY_PAGE["/notifications"]),
         "differences": table(lines, BY_PAGE["/differences"]),

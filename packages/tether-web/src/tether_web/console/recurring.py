@@ -34,7 +34,7 @@ Step = Annotated[str, PathParameter(description="What is done.")]
 # Collection plans and mandates are in euros, as all SEPA debits.
 _CURRENCY: Final = "EUR"
 _FORECAST_DAYS: Final = 90
-_SHOWN: Final = 25
+_SHOWN: Final = 10
 _PLAN_STEPS: Final = frozenset({"pause", "resume", "end"})
 _ITEM_STEPS: Final = frozenset({"recover", "waive"})
 _MANDATE_STEPS: Final = frozenset({"amend", "cancel"})

@@ -68,7 +68,7 @@ _REPLAYS: Final = Listing(
     ),
     empty="Nothing was sent again.",
 )
-_SHOWN: Final = 25
+_SHOWN: Final = 15
 # The steps of a person -> the notice on the next page.
 _STEPS: Final = {"pause": "subscriber_changed", "activate": "subscriber_changed"}
 
