@@ -82,6 +82,10 @@ async def test_a_person_signs_in_step_by_step(
     assert (await browser.get("/payments")).status_code == 200
     me = (await browser.get("/api/me")).json()
     assert (me["name"], me["kind"], me["role"]) == ("ada", "user", "operator")
+    # The app has scanned a code by now; another one after a typing error would make every further code wrong.
+    scanned = pyotp.random_base32()
+    wrong = await browser.post("/account/second-factor", data={"secret": scanned, "code": "00000"})
+    assert (wrong.status_code, f'value="{scanned}"' in wrong.text) == (422, True)
     _, codes = await enrolled(browser)
     assert len(set(codes)) == 10
     assert (await browser.post("/sign-out")).status_code == 303

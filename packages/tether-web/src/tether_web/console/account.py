@@ -1,5 +1,6 @@
 """Signing in to the console, the own account, and the page of people and keys."""
 
+import re
 from typing import Any, Final
 
 import segno
@@ -41,7 +42,7 @@ _USERS: Final = Listing(
         Column("has_second_factor", "Second factor"),
         Column("signed_in_at", "Signed in", "time"),
         Column("disabled_at", "Disabled", "time"),
-        Column("id", "Change", "link", "/people"),
+        Column("id", "Change", "link", "/people", "change"),
     ),
     empty="There is no user yet.",
 )
@@ -62,6 +63,10 @@ _KEYS: Final = Listing(
     ),
     empty="There is no key in the database; those of TETHER_API_KEYS are not listed.",
 )
+
+
+# As `second_factor.new_secret` makes them.
+_SECRET: Final = re.compile(r"[A-Z2-7]{32}")
 
 
 def is_secure(request: Asked) -> bool:
@@ -142,14 +147,16 @@ async def check_second_factor(request: Asked) -> Template | Redirect:
     return _onward(request, token, "/")
 
 
-async def _account(request: Asked, *, status: int = 200, **context: Any) -> Template:
+async def _account(
+    request: Asked, *, status: int = 200, secret: str | None = None, **context: Any
+) -> Template:
     caller = request.auth
     user, left = None, 0
     if caller.actor.kind == "user":
         async with connection(request.app.state.pool) as conn:
             user = await users.by_id(conn, caller.actor.id)
             left = await users.backup_codes_left(conn, caller.actor.id)
-    secret = second_factor.new_secret()
+    secret = secret or second_factor.new_secret()
     address = second_factor.uri(secret, name=caller.actor.label)
     return rendered(
         request,
@@ -177,8 +184,8 @@ async def account(request: Asked) -> Template | Redirect:
     return await _account(request)
 
 
-async def _refused(request: Asked, exc: TetherError) -> Template:
-    return await _account(request, status=422, problem={"detail": str(exc)})
+async def _refused(request: Asked, exc: TetherError, *, secret: str | None = None) -> Template:
+    return await _account(request, status=422, secret=secret, problem={"detail": str(exc)})
 
 
 @post("/account/password", include_in_schema=False)
@@ -207,8 +214,10 @@ async def enrol(request: Asked) -> Template:
             token=_token(request),
         )
     except (TetherError, ValueError) as exc:
+        # After a wrong code the secret that was scanned stays; another one would make every further code wrong.
+        scanned = form.get("secret", "")
         why = exc if isinstance(exc, TetherError) else steps.SignInFailed("Scan the code again.")
-        return await _refused(request, why)
+        return await _refused(request, why, secret=scanned if _SECRET.fullmatch(scanned) else None)
     shown = rendered(request, "backup_codes", title="Backup codes", codes=made.codes)
     shown.cookies = [sessions.cookie(made.token, is_secure=is_secure(request))]
     return shown

@@ -61,7 +61,7 @@ async def place(request: Asked) -> Template | Redirect:
         action=action,
         query=query,
         filters=sorted(filters.items()),
-        totals=_totals(preview["totals"]),
+        totals=_totals(preview["totals"], done="Would be done"),
         does_something=any(total["refused"] is None for total in preview["totals"]),
         more=preview["more"],
         previewed=preview["previewed"],
@@ -108,10 +108,10 @@ async def stop(request: Asked, key: Key) -> Template | Redirect:
     return Redirect(f"/bulk-orders/{key}?done=stopped", status_code=HTTP_303_SEE_OTHER)
 
 
-def _totals(totals: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _totals(totals: Sequence[Mapping[str, Any]], *, done: str = "Done") -> list[dict[str, Any]]:
     return [
         {
-            "result": "Done" if total["refused"] is None else formats.title(total["refused"]),
+            "result": done if total["refused"] is None else formats.title(total["refused"]),
             "count": f"{total['count']:,}",
             "amount": formats.money(total["amount_minor"], total["currency"]) if total["currency"] else "",
         }

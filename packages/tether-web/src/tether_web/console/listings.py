@@ -29,12 +29,14 @@ class Column(msgspec.Struct, frozen=True):
         title: Its heading.
         kind: How the value is written. "link" leads to the page of the row.
         page: For "link": the path before the value, where it is not the list's own.
+        text: For "link": what to write in place of the value.
     """
 
     name: str
     title: str
     kind: Kind = "text"
     page: str = ""
+    text: str = ""
 
 
 class Filter(msgspec.Struct, frozen=True):

@@ -52,7 +52,7 @@ DONE: Final = {
     "password": "The password was changed. Your other sessions ended.",
     "edited": "The debtor is changed, and was screened again.",
     "erasure": "The erasure was ordered. A worker carries it out within a minute.",
-    "uploaded": "The file was received. It is being read.",
+    "uploaded": "The file was received.",
     "known": "This file was uploaded before; here it is.",
     "answered": "The answers were stored. Reading goes on.",
     "withdrawn": "The upload was withdrawn.",
@@ -126,7 +126,9 @@ def cell(row: Mapping[str, Any], column: Column, *, page: str) -> dict[str, Any]
     if column.kind == "money":
         text = formats.money(value, row.get("currency") or "EUR")
     elif column.kind == "link":
-        more = {"href": f"{column.page or page}/{value}"}
+        text, more = column.text or text, {"href": f"{column.page or page}/{value}"}
+    elif isinstance(value, bool):
+        text = "yes" if value else "no"
     elif column.kind == "state":
         text, more = text.replace("_", " "), {"tone": formats.tone(value)}
     elif column.kind == "size":
@@ -373,7 +375,7 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
         "facts": facts(upload, "id filename state added_by created_at started_at finished_at failure"),
         "preview": preview,
         "problems": problems,
-        "runs": table(runs, BY_PAGE["/runs"]),
+        "runs": {**table(runs, BY_PAGE["/runs"]), "empty": "None was ordered yet."},
     }
 
 

@@ -57,11 +57,31 @@
     hold.setAttribute("aria-pressed", String(held));
     hold.textContent = held ? "Go on" : "Pause";
   });
-  const cell = (text) => { const td = document.createElement("td"); td.textContent = text; return td; };
+  const cell = (...content) => { const td = document.createElement("td"); td.append(...content); return td; };
+  // Which fields of an event lead to a page, and what that shows.
+  const pages = {
+    attempt_id: ["/payments", "Payment"], debtor_id: ["/debtors", "Debtor"], mandate_id: ["/mandates", "Mandate"],
+    schedule_id: ["/schedules", "Schedule"], difference_id: ["/differences", "Difference"], subscriber_id: ["/subscribers", "Subscriber"],
+  };
+  const words = (fact) => Object.entries(fact)
+    .filter(([name, value]) => value !== null && value !== "" && !(name in pages) && !["event", "before", "after"].includes(name))
+    .map(([name, value]) => `${name.replaceAll("_", " ")} ${typeof value === "object" ? JSON.stringify(value) : value}`)
+    .join(", ");
   const show = (event) => {
     if (!tail || held) return;
+    const { occurred_at, fact } = JSON.parse(event.data);
+    const time = document.createElement("time");
+    time.dateTime = occurred_at;
+    const about = Object.keys(pages).filter((name) => fact[name]).flatMap((name) => {
+      const link = document.createElement("a");
+      link.href = `${pages[name][0]}/${fact[name]}`;
+      link.textContent = `${pages[name][1]} ${fact[name]}`;
+      return [link, " "];
+    });
+    const change = fact.after === undefined ? "" : `${fact.before || "new"} → ${fact.after}`;
     const row = document.createElement("tr");
-    row.append(cell(event.lastEventId), cell(event.type), cell(event.data));
+    row.append(cell(event.lastEventId), cell(time), cell(event.type.replace(/\.\d+$/, "")), cell(...about), cell(change), cell(words(fact)));
+    local(row);
     tail.prepend(row);
     while (tail.children.length > 200) tail.lastElementChild.remove();
   };
