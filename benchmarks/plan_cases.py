@@ -128,6 +128,32 @@ EXEMPT: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(
         (
+            "uploads/charged_back.counts",
+            "uploads/charged_back.exclude",
+            "uploads/totals.owed",
+            "uploads/totals.debits",
+        ),
+        "by a person, for one upload: it reads the debtors and debits of that upload",
+    ),
+    **dict.fromkeys(
+        ("preflight.groups", "preflight.seen"),
+        "once per pre-flight report: it reads the debtors of an upload, and at most 200,000 debits of the account",
+    ),
+    **dict.fromkeys(
+        ("return_policies.lock_to_decide", "return_policies.lock_to_switch", "return_policies.lock_to_add"),
+        "a lock without a table",
+    ),
+    **dict.fromkeys(
+        (
+            "return_policies.returns_seen",
+            "return_policies.accounts_blocked",
+            "return_policies.accounts_freed",
+            "return_policies.tries_made",
+        ),
+        "once per dry run of a version, by a person, for at most a minute: it reads the returns of a year by their reason codes",
+    ),
+    **dict.fromkeys(
+        (
             "privileges.role",
             "privileges.unbounded",
             "privileges.make_role",
@@ -178,6 +204,10 @@ _PLAIN: Final = {
     "clock": """
         now
     """,
+    "return_policies": "active listed next_version switches",
+    "preflight": "upload by_id",
+    "uploads/totals": "runs",
+    "statement_texts": "listed",
     "reconciliation/completeness": """
         contradicted
     """,
@@ -917,6 +947,37 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "source": "manual",
         }
     },
+    "clean_payers.page": {
+        "": {
+            "after": 1_000,
+            "debits_min": 1,
+            "account": None,
+            "before": _ago(30),
+            "reads_max": 20_000,
+            "buffers_max": 50_000,
+        }
+    },
+    "statement_texts.put": {"": {"account": "", "month": "2026-12", "text": "x", "written_by": "ops"}},
+    "statement_texts.remove": {"": {"account": "", "month": "2026-12"}},
+    "preflight.add": {
+        "": {"account": "default", "verdict": "go", "content": "{}", "signature": None, "made_by": "ops"}
+    },
+    "preflight.last_of_upload": {"": {"accounts": None}},
+    "preflight.with_content": {"": {"content": "{}"}},
+    "return_policies.by_version": {"": {"version": 1}},
+    "return_policies.rules_of": {"": {"version": 1}},
+    "return_policies.add": {
+        "": {"version": 9, "based_on": 0, "rules": "{}", "reason": "x", "created_by": "ops"}
+    },
+    "return_policies.add_dry_run": {"": {"version": 1, "against": 0, "result": "{}", "made_by": "ops"}},
+    "return_policies.last_dry_run": {
+        "": {"version": 1, "against": None},
+        "against": {"version": 1, "against": 0},
+    },
+    "return_policies.was_active": {"": {"version": 1}},
+    "return_policies.switch": {
+        "": {"version": 1, "version_before": 0, "dry_run_id": None, "reason": "x", "switched_by": "ops"}
+    },
     "recurring/collection_plans.add": {"": {"name": "new"}},
     "recurring/collection_plans.change": {"": {"id": 3, "state": "paused"}},
     "recurring/mandates.add": {
@@ -1119,6 +1180,8 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "conflicts_with": spread,
         "retry_ons": [None] * _MANY,
         "retry_whys": ["reason"] * _MANY,
+        "policy_version": 1,
+        "policy_versions": [1] * _MANY,
         "kinds": ["payment"] * _MANY,
         "kind": None,
         "results": ["verified"] * _MANY,

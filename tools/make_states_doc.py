@@ -207,8 +207,8 @@ def _reasons() -> list[str]:
     return [
         "## Why money went back",
         "",
-        "What a reason code of the scheme means for the next debit (`tether_core.blacklist`). `TETHER_BLACKLIST_CODES` replaces",
-        "the set that blocks; a code that holds goes on holding unless that set has it. A code in no table blocks nobody and",
+        "What a reason code of the scheme means for the next debit (`tether_core.blacklist`), by version 0 of the",
+        "[return policy](../guides/return-policy.md). `TETHER_BLACKLIST_CODES` replaces the set that blocks; a code that holds goes on holding unless that set has it. A code in no table blocks nobody and",
         "is shown to a person.",
         "",
         *_mermaid(

@@ -343,7 +343,15 @@ def test_the_structs_agree_with_the_api(environment: dict[str, str]) -> None:
 
 
 # Structs that have another name in the OpenAPI document.
-_NAMES = {"ReplayChange": "ReplaysChange", "ReplayEffect": "Effect"}
+_NAMES = {
+    "ReplayChange": "ReplaysChange",
+    "ReplayEffect": "Effect",
+    "Exclusion": "ExclusionResponse",
+    "Preflight": "PreflightResponse",
+    "Verified": "VerifiedReport",
+    "PolicyRule": "RuleRow",
+    "PolicyChange": "ChangeRow",
+}
 
 
 def _structs() -> list[tuple[str, type[msgspec.Struct]]]:
@@ -351,7 +359,7 @@ def _structs() -> list[tuple[str, type[msgspec.Struct]]]:
 
     subjects = (
         "uploads billing payments refunds inquiry_orders notifications blacklist reconciliation health "
-        "operation accounts figures people debtors"
+        "operation accounts figures people debtors return_policies preflight"
     ).split()
     modules = [importlib.import_module(f"tether_client.{name}") for name in subjects]
     found = [(name, getattr(module, name)) for module in modules for name in module.__all__]

@@ -136,6 +136,12 @@ def test_a_list_is_enrolled_once_and_foretold(
     assert "in 90 days: 6 debits of 66.00 EUR" in said[0]
     assert said[1].splitlines()[-1] == said[0].splitlines()[-1]
 
+    # On the same node: a version of the return policy is made and tried, and decides nothing.
+    command = [sys.executable, str(_EXAMPLES / "try_a_return_policy.py"), "MS02=block"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["MS02: hold -> block", "nothing would have been otherwise"]
+
 
 def _billed(file: Path, *, url: str, due_item: str) -> str:
     environ = os.environ | {"TETHER_URL": url, "TETHER_API_KEY": "test-key"}

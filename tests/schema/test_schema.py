@@ -25,6 +25,7 @@ from tether_core.emp import notification
 from tether_core.notifications import inbox
 from tether_core.payments import attempt, returns, stages
 from tether_core.people import roles, sign_in
+from tether_core.preflight import report as preflight_report
 from tether_core.reconciliation import completeness, differences, gateway_refunds
 from tether_core.recurring import due_item, mandate, pre_notification, schedule, series
 from tether_core.refunds import allowance, refund, run_voids
@@ -119,6 +120,7 @@ KNOWN: dict[str, set[Any]] = {
     "due_items_state_known": set(due_item.TRANSITIONS),
     "mandates_kind_known": set(mandate.KINDS),
     "mandates_state_known": set(mandate.TRANSITIONS),
+    "preflight_reports_verdict_known": set(get_args(preflight_report.Verdict)),
     "pre_notifications_state_known": set(pre_notification.TRANSITIONS),
     "database_epochs_reason_known": set(get_args(database_epoch.Reason)),
     "forgiven_disputes_dispute_stage_known": {stages.CHARGEBACKED, stages.LOST_AGAIN},

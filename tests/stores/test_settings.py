@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from tether_core.blacklist import BLOCKING
 from tether_core.errors import InvalidRequest
+from tether_core.return_policies.policy import BUILT_IN
 from tether_stores.settings import Settings, described
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def test_nothing_set_is_closed_and_quiet() -> None:
     settings = Settings.from_env({"EMP_API_PASSWORD": "", "TETHER_API_KEYS": "  "})
     assert (settings.credentials, settings.api_keys, settings.gateway_can_be_inquired) == ((), {}, False)
     assert settings.policy.confirm == "off"
-    assert settings.policy.blocking == BLOCKING
+    assert settings.policy.returns == BUILT_IN
 
 
 def test_the_old_systems_names_are_read() -> None:
@@ -52,7 +52,8 @@ def test_the_old_systems_names_are_read() -> None:
     )
     assert (settings.emp_timeout_s, settings.emp_connect_timeout_s, settings.emp_rate_limit) == (12.5, 3, 7)
     assert (settings.reconciliation_rate_limit, settings.log_level) == (8, "warning")
-    assert settings.policy.blocking == {"AC04", "XX99"}
+    rules = settings.policy.returns.rules
+    assert {code for code, rule in rules.items() if rule.action == "block"} == {"AC04", "XX99"}
     assert settings.policy.confirm == "failures"
     assert settings.api_keys == {"ada": "k:1", "ben": "k2"}
 

@@ -142,6 +142,45 @@ CASES: Final[dict[str, Call]] = {
         ("blacklist", None),
         {"content": b"iban\nAT611904300234573201\n"},
     ),
+    "PUT /api/statement-texts": Call(
+        "/api/statement-texts",
+        "statement_text.stored",
+        ("statement_text", "all 2026-12"),
+        {"json": {"month": "2026-12", "text": "Example, DE89370400440532013000"}},
+    ),
+    "DELETE /api/statement-texts": Call(
+        "/api/statement-texts",
+        "statement_text.removed",
+        ("statement_text", "all 2026-12"),
+        {"params": {"month": "2026-12"}},
+        after="PUT /api/statement-texts",
+    ),
+    "POST /api/uploads/{upload_id:int}/exclude-charged-back": Call(
+        "/api/uploads/1/exclude-charged-back", "upload.debtors_excluded", ("upload", "1"), {"json": WHY}
+    ),
+    "POST /api/uploads/{upload_id:int}/preflight": Call(
+        "/api/uploads/1/preflight", "preflight.made", ("upload", "1"), {"json": {}}
+    ),
+    "POST /api/return-policies": Call(
+        "/api/return-policies",
+        "return_policy.added",
+        ("return_policy", "1"),
+        {"json": {"based_on": 0, "rules": {"MS02": {"action": "block"}}, **WHY}},
+    ),
+    "POST /api/return-policies/{version:int}/dry-run": Call(
+        "/api/return-policies/1/dry-run",
+        "return_policy.tried",
+        ("return_policy", "1"),
+        {"json": {}},
+        after="POST /api/return-policies",
+    ),
+    "POST /api/return-policies/{version:int}/switch": Call(
+        "/api/return-policies/1/switch",
+        "return_policy.switched",
+        ("return_policy", "1"),
+        {"json": {"active": 0, **WHY}},
+        after="POST /api/return-policies/{version:int}/dry-run",
+    ),
     "POST /api/reconciliation-differences/{line_id:int}/acknowledge": Call(
         "/api/reconciliation-differences/1/acknowledge",
         "difference.acknowledged",
@@ -348,6 +387,7 @@ CASES: Final[dict[str, Call]] = {
 
 # Routes that change something and leave no row, or whose row comes from another route, and why.
 UNRECORDED: Final[dict[str, str]] = {
+    "POST /api/preflight-reports/verify": "it changes nothing: a report is sent, and the response says whether it is signed",
     **dict.fromkeys(
         (
             "POST /sign-in",
@@ -379,6 +419,11 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /debtors/{key:int}/erasure",
             "POST /quarantine/preview",
             "POST /quarantine/reverify",
+            "POST /return-policies",
+            "POST /return-policies/{version:int}/dry-run",
+            "POST /return-policies/{version:int}/switch",
+            "POST /uploads/{key:int}/preflight",
+            "POST /uploads/{key:int}/exclude-charged-back",
             "POST /queues/{name:str}/pause",
             "POST /queues/{name:str}/resume",
             "POST /payments/{key:int}/inquire",

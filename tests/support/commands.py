@@ -14,7 +14,7 @@ __all__ = ["leaves", "made_up"]
 
 # Options that keep a command from running on.
 _BOUNDS: Final = {"--count": "1", "--every": "1", "--after": "0", "--timeout": "10", "--hours": "1"}
-_SAMPLES: Final = ("x", "7", "2026-03-02", "1.00", "{}", "status=parked")
+_SAMPLES: Final = ("x", "7", "2026-03-02", "1.00", "{}", "status=parked", "MS02=block")
 
 
 def leaves() -> Iterator[tuple[tuple[str, ...], argparse.ArgumentParser]]:

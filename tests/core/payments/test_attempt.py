@@ -24,6 +24,7 @@ from tether_core.payments.attempt import (
     listed,
     state_of,
 )
+from tether_core.return_policies.policy import built_in
 from tether_core.testing import (
     CREDENTIAL,
     attempt_of,
@@ -505,7 +506,7 @@ def test_entries_follow_the_reason(code: str, action: str | None, notification: 
 
 def test_the_operators_codes_decide_what_blocks() -> None:
     """TETHER_BLACKLIST_CODES would be read and have no effect."""
-    policy = Policy(blocking=frozenset({"AM04"}))
+    policy = Policy(returns=built_in({"AM04"}))
     blocked = decide(
         ATTEMPT, _notification("chargebacked", reason_code="AM04"), account=ACCOUNT, policy=policy
     )

@@ -21,6 +21,7 @@ from tether_core.payments.imported_debits import (
     layout,
     read,
 )
+from tether_core.return_policies.policy import built_in
 from tether_core.spreadsheet.cells import Row
 
 from tests.support.clock import NOON
@@ -265,9 +266,7 @@ def test_what_had_come_back_asks_for_the_entry_its_reason_asks_for() -> None:
     assert made(**back) is None
     assert made(status="chargeback_reversed", reason_code="AC04") is None
     assert made(status="declined", reason_code="AC04") is None
-    found = entry(
-        taken(**back, reason_code="AC04"), fingerprint=fingerprint(DE), blocking=frozenset({"MD01"})
-    )
+    found = entry(taken(**back, reason_code="AC04"), fingerprint=fingerprint(DE), policy=built_in({"MD01"}))
     assert found is None
 
 

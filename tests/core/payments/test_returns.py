@@ -9,6 +9,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.returns import RETRY_SPAN_DAYS, after_return, refund_allowed
+from tether_core.return_policies.policy import built_in
 from tether_core.target_calendar import exposure, is_open
 
 days = st.dates(date(2024, 1, 1), date(2034, 12, 31))
@@ -96,7 +97,7 @@ def test_a_full_day_does_not_push_a_try_beyond_six_weeks() -> None:
 
 def test_an_account_that_is_listed_now_is_not_tried_again() -> None:
     """An operator who blocks for AM04 would see the next debit on the blocked account anyway."""
-    result = after_return("AM04", returned_on=date(2026, 3, 2), retries_done=0, blocking={"AM04"})
+    result = after_return("AM04", returned_on=date(2026, 3, 2), retries_done=0, policy=built_in({"AM04"}))
     assert (result.action, result.retry_on, result.why) == ("block", None, "listed")
 
 

@@ -27,6 +27,8 @@ PAGES = [
     "/reconciliation",
     "/queues",
     "/quarantine",
+    "/return-policies",
+    "/return-policies/0",
     "/events",
     "/figures",
     "/gateway-accounts",

@@ -17,6 +17,7 @@ from tether_core.emp.notification import FORM, decode
 from tether_core.errors import StoreUnreachable
 from tether_core.notifications.identity import identify
 from tether_core.payments.attempt import Policy
+from tether_core.return_policies.policy import built_in
 from tether_core.testing import form_body
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
@@ -250,7 +251,7 @@ async def test_the_operator_says_which_codes_block(
     for n, code in enumerate(("AC04", "AM04", "ZZ99")):
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
         await _record(pool, _row(f"u-{n}", status="chargebacked", event="chargeback", reason_code=code))
-    await apply_batch(ApplyDeps(pool, Policy(blocking=parse_codes(codes)), deps.clock, deps.jitter))
+    await apply_batch(ApplyDeps(pool, Policy(returns=built_in(parse_codes(codes))), deps.clock, deps.jitter))
     entries = await _query(conn, "select reason_code from blacklist where action = 'block' order by 1")
     assert [code for (code,) in entries] == listed
     assert await _attempts(conn) == ["chargebacked"] * 3

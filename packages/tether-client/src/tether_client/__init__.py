@@ -11,7 +11,7 @@ with Client("https://tether.example", api_key=key) as tether:
 
 `Client` has a method for each route. The methods and structs of a subject are in its module: `uploads`, `billing`, `payments`, `refunds`,
 `inquiry_orders`, `notifications`, `blacklist`, `bulk_orders`, `debtors`, `erasures`, `reconciliation`, `recurring`, `figures`, `subscribers`, `operation`,
-`accounts`, `people`, `events` and `health`. Fields that a newer Tether adds are ignored. Names of states are plain texts for the same reason. `connection`
+`accounts`, `preflight`, `return_policies`, `people`, `events` and `health`. Fields that a newer Tether adds are ignored. Names of states are plain texts for the same reason. `connection`
 makes the requests, and `errors` says what can go wrong.
 """
 

@@ -22,6 +22,7 @@ __all__ = [
     "RunOptions",
     "RunOrder",
     "RunResponse",
+    "StatementText",
     "Warned",
 ]
 
@@ -231,6 +232,25 @@ class Eligibility(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
+class StatementText(msgspec.Struct, frozen=True):
+    """
+    A stored text of bank statements.
+
+    Attributes:
+        account: The gateway account; "" for all.
+        month: Such as "2026-12"; "" for all.
+        text: What debtors read on their statements.
+        written_by: Who wrote it.
+        written_at: When.
+    """
+
+    account: str
+    month: str
+    text: str
+    written_by: str
+    written_at: datetime
+
+
 class PreviewedDebtor(msgspec.Struct, frozen=True, kw_only=True):
     """
     One debtor of a preview.
@@ -287,6 +307,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
         skipped: Debtors it would not bill, by verdict.
         warnings: Debits of the same debtors under another spelling or name of the due item.
         ordered_before: Why an order would be refused because of an earlier run of the upload, or null.
+        preflight: What the debits are expected to bring and to cost, as `Preflight.report`; null where that is not known.
         debtors: One page of the debtors, in the order of their rows.
         next: The `cursor` of the next page; null on the last one.
     """
@@ -299,6 +320,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     ordered_before: str | None
     debtors: list[PreviewedDebtor]
     next: str | None
+    preflight: dict[str, Any] | None = None
 
 
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -330,6 +352,19 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 class BillingRoutes(Connection):
     """Routes of billing runs."""
+
+    def statement_texts(self) -> list[StatementText]:
+        """Texts of bank statements by account and month."""
+        return self._get("/api/statement-texts", list[StatementText])
+
+    def store_statement_text(self, text: str, *, account: str = "", month: str = "") -> list[StatementText]:
+        """Store the text of an account and month, "" for all; returns all texts."""
+        body = {"text": text, "account": account, "month": month}
+        return self._put("/api/statement-texts", body, list[StatementText])
+
+    def remove_statement_text(self, *, account: str = "", month: str = "") -> list[StatementText]:
+        """Remove the text of an account and month; returns those that are left."""
+        return self._delete("/api/statement-texts", list[StatementText], account=account, month=month)
 
     def preview_run(self, upload_id: int, order: RunOrder, *, limit: int = 100) -> Preview:
         """What a run of an upload would do; nothing is changed."""

@@ -42,6 +42,7 @@ class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
         iban_fingerprint: The fingerprint of the IBAN, in hex.
         forgives: What lifting it forgives: "entry" nothing, "disputes" the disputes it was made for,
             "account" all chargebacks of the account until then; `None` while it is active.
+        policy_version: The version of the return policy that decided; `None` where a person did.
     """
 
     id: int
@@ -64,6 +65,7 @@ class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
     lifted_reason: str | None
     iban_fingerprint: str | None
     forgives: str | None
+    policy_version: int | None = None
 
 
 class Lifted(ListedEntry, frozen=True, kw_only=True):

@@ -14,10 +14,12 @@ from tether_client.notifications import NotificationRoutes
 from tether_client.operation import OperationRoutes
 from tether_client.payments import PaymentRoutes
 from tether_client.people import PeopleRoutes
+from tether_client.preflight import PreflightRoutes
 from tether_client.quarantine import QuarantineRoutes
 from tether_client.reconciliation import ReconciliationRoutes
 from tether_client.recurring import RecurringRoutes
 from tether_client.refunds import RefundRoutes
+from tether_client.return_policies import ReturnPolicyRoutes
 from tether_client.subscribers import SubscriberRoutes
 from tether_client.uploads import UploadRoutes
 
@@ -31,6 +33,7 @@ class Client(
     ReconciliationRoutes,
     EventRoutes,
     UploadRoutes,
+    PreflightRoutes,
     BillingRoutes,
     PaymentRoutes,
     RefundRoutes,
@@ -45,6 +48,7 @@ class Client(
     PeopleRoutes,
     SubscriberRoutes,
     RecurringRoutes,
+    ReturnPolicyRoutes,
 ):
     """A connection to Tether with all routes of its API; `tether_client.connection.Connection` says what is repeated, and which errors there are."""
 

@@ -123,6 +123,20 @@ class Connection:
         except httpx.TransportError as exc:
             raise _unreachable(self._http, exc) from exc
 
+    def _pieces(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The content of a file, in pieces as they come."""
+        try:
+            with self._http.stream("GET", path, params=_filled(query)) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _failed(response)
+                yield from response.iter_bytes()
+        except httpx.TransportError as exc:
+            raise _unreachable(self._http, exc) from exc
+
+    def _put(self, path: str, body: Any, kind: type[T]) -> T:
+        return _decoded(self._answered("PUT", path, json=body), kind)
+
     def _answered(
         self, method: str, path: str, *, allowed: frozenset[int] = frozenset(), **request: Any
     ) -> httpx.Response:

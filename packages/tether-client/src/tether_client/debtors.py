@@ -1,12 +1,12 @@
 """Debtors, as their files have them and as they were edited."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
 import msgspec
 
-from tether_client.connection import Connection
+from tether_client.connection import Connection, given
 from tether_client.pages import Page
 
 __all__ = [
@@ -238,6 +238,10 @@ class EditResponse(msgspec.Struct, frozen=True):
 
 class DebtorRoutes(Connection):
     """Routes of debtors."""
+
+    def clean_payers(self, *, days: int = 30, debits: int = 1, account: str | None = None) -> Iterator[bytes]:
+        """People who paid and whose money never came back, as a CSV file in pieces."""
+        return self._pieces("/api/debtors/clean-payers", **given(locals()))
 
     def debtors(self, *, cursor: str | None = None, limit: int = 50, **filters: Any) -> Page[ListedDebtor]:
         """

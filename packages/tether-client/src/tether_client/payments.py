@@ -77,6 +77,7 @@ class ExposureResponse(msgspec.Struct, frozen=True, kw_only=True):
         voidable_why: Why, or why not and what to do, as a sentence.
         retry_on: The day on which it is submitted again after a return.
         retry_why: Why on that day, or why not at all.
+        return_policy_version: The version of the return policy that decided this; null without a return.
         refunded_and_charged_back: Whether it was both refunded and charged back.
     """
 
@@ -94,6 +95,7 @@ class ExposureResponse(msgspec.Struct, frozen=True, kw_only=True):
     voidable_why: str
     retry_on: date | None
     retry_why: str | None
+    return_policy_version: int | None
     refunded_and_charged_back: bool
 
 

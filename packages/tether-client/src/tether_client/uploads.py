@@ -13,10 +13,14 @@ from tether_client.pages import Page
 
 __all__ = [
     "Answers",
+    "ChargedBack",
     "Column",
+    "Debits",
     "Decision",
+    "Exclusion",
     "KeptCounts",
     "Links",
+    "Owed",
     "Plan",
     "Question",
     "RepeatGroup",
@@ -26,6 +30,7 @@ __all__ = [
     "UploadDetail",
     "UploadResponse",
     "UploadRoutes",
+    "UploadTotals",
     "Withdrawal",
 ]
 
@@ -370,6 +375,91 @@ class UploadResponse(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class ChargedBack(msgspec.Struct, frozen=True):
+    """
+    Debtors whose accounts have charged back a debit.
+
+    Attributes:
+        currency: ISO 4217.
+        has_debit: Whether they have a debit that is open or collected; such debtors stay.
+        count: How many.
+        amount_minor: What they owe, in whole minor units.
+    """
+
+    currency: str
+    has_debit: bool
+    count: int
+    amount_minor: int
+
+
+class Exclusion(msgspec.Struct, frozen=True):
+    """
+    Debtors that were excluded from an upload, or would be.
+
+    Attributes:
+        excluded: Those that are excluded now, or would be, by currency.
+        kept: Those that stay because a debit of theirs is open or collected.
+        dry_run: Whether nothing was changed.
+    """
+
+    excluded: list[ChargedBack]
+    kept: list[ChargedBack]
+    dry_run: bool
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """
+    What the debtors of an upload owe, in one currency.
+
+    Attributes:
+        currency: ISO 4217.
+        debtors: Debtors that may be billed.
+        owed_minor: Their amounts, in whole minor units.
+        unbilled: Of these, debtors of whom no debit was ever submitted.
+        unbilled_minor: Their amounts.
+    """
+
+    currency: str
+    debtors: int
+    owed_minor: int
+    unbilled: int
+    unbilled_minor: int
+
+
+class Debits(msgspec.Struct, frozen=True):
+    """
+    Debits of all runs of an upload in one state and currency.
+
+    Attributes:
+        currency: ISO 4217.
+        state: Of the debits.
+        debits: How many, each try counted.
+        amount_minor: Their amounts, in whole minor units.
+        debtors: Of how many debtors they are.
+    """
+
+    currency: str
+    state: str
+    debits: int
+    amount_minor: int
+    debtors: int
+
+
+class UploadTotals(msgspec.Struct, frozen=True):
+    """
+    Totals of an upload over all of its runs.
+
+    Attributes:
+        runs: Its runs by state.
+        owed: What its debtors owe, by currency.
+        debits: What became of their debits, by currency and state.
+    """
+
+    runs: dict[str, int]
+    owed: list[Owed]
+    debits: list[Debits]
+
+
 class _Counted:
     """A file that reports how much of it was read."""
 
@@ -458,3 +548,12 @@ class UploadRoutes(Connection):
             return found if found.upload.state in _READ else None
 
         return polled(look, timeout_s=timeout_s, what=f"upload {upload_id} to be read")
+
+    def upload_totals(self, upload_id: int) -> UploadTotals:
+        """What the debtors of an upload owe and what became of their debits, over all runs."""
+        return self._get(f"/api/uploads/{upload_id}/totals", UploadTotals)
+
+    def exclude_charged_back(self, upload_id: int, *, reason: str = "", dry_run: bool = False) -> Exclusion:
+        """Exclude the debtors of an upload whose accounts have charged back a debit; with *dry_run* only count them."""
+        body = {"dry_run": dry_run, "reason": reason}
+        return self._post(f"/api/uploads/{upload_id}/exclude-charged-back", body, Exclusion)

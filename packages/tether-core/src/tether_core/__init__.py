@@ -26,6 +26,8 @@ A folder is one subject, and the subject has this name in every package:
 | `holds` | unprocessed notifications that block refunds and debits | in the module |
 | `blacklist` | return reasons, and what they mean for the next debit | in the module |
 | `banks` | entries about banks, and the block of a bank by its return rate | in the module |
+| `return_policies`, `odds` | what each reason code does, as versions, and dry runs of them; shares with their interval | in the modules |
+| `preflight` | what an upload is expected to bring and to cost: estimate, fees, signed report | in the modules |
 | `recurring` | mandates, collection plans, schedules, due items, pre-notifications | in the modules |
 | `refunds` | refunds and voids: when one is allowed, how it is submitted once | in the modules |
 | `figures` | collected, returned, net, the return rate, exposure | in the module |

@@ -14,7 +14,7 @@ Two entries match when their IBAN fingerprints are equal (`tether_core.iban.fing
 debit that came back, not the debtor's present one, and never a name alone.
 
 Source: reason codes of the EPC SEPA Core Direct Debit rulebook and ISO 20022 external code sets; the actions are Tether's defaults, version
-1, and can be overridden.
+0 of the return policy, which people replace by versions of their own (`tether_core.return_policies`).
 
 >>> policy_for("AC04").action
 'block'
@@ -96,6 +96,7 @@ class Entry(msgspec.Struct, frozen=True):
         iban_masked: For people.
         dispute_stage: Of its dispute: 1 charged back, 3 charged back again after it was won back.
         dispute_id: The gateway's own id of that dispute, or `None`.
+        policy_version: The version of the return policy that decided (`tether_core.return_policies`).
     """
 
     action: Action
@@ -105,6 +106,7 @@ class Entry(msgspec.Struct, frozen=True):
     iban_masked: str
     dispute_stage: int = 1
     dispute_id: str | None = None
+    policy_version: int = 0
 
 
 class Dispute(msgspec.Struct, frozen=True):

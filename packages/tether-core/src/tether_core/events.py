@@ -79,12 +79,14 @@ class IbanBlocked(msgspec.Struct, frozen=True, tag_field="event", tag="iban.bloc
         action: "hold" or "block".
         reason_code: The scheme's code.
         iban_masked: The masked IBAN, for people.
+        policy_version: The version of the return policy that decided; 0 for the built-in one.
     """
 
     attempt_id: int
     action: str
     reason_code: str
     iban_masked: str
+    policy_version: int = 0
 
 
 class ReasonUnknown(msgspec.Struct, frozen=True, tag_field="event", tag="reason.unrecognized.1"):

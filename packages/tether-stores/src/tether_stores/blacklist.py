@@ -67,6 +67,7 @@ class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
         email: From `email_key`.
         bic: From `tether_core.banks.canonical`.
         expires_at: When it expires, or `None`.
+        policy_version: The version of the return policy that decided; `None` where a person did.
     """
 
     action: Literal["hold", "block"]
@@ -78,6 +79,7 @@ class ManualEntry(msgspec.Struct, frozen=True, kw_only=True):
     email: str | None = None
     bic: str | None = None
     expires_at: datetime | None = None
+    policy_version: int | None = None
 
 
 class ListedEntry(msgspec.Struct, frozen=True):
@@ -106,6 +108,7 @@ class ListedEntry(msgspec.Struct, frozen=True):
         iban_fingerprint: The fingerprint of the IBAN, in hex.
         forgives: What lifting it forgives: "entry" nothing, "disputes" the disputes it was made for, "account" all chargebacks
             of the account until then; `None` while it is active.
+        policy_version: The version of the return policy that decided; `None` where a person did.
     """
 
     id: int
@@ -128,6 +131,7 @@ class ListedEntry(msgspec.Struct, frozen=True):
     lifted_reason: str | None
     iban_fingerprint: str | None
     forgives: str | None
+    policy_version: int | None
 
 
 async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime) -> list[CausedEntry]:
@@ -155,6 +159,7 @@ async def add(conn: Connection, entries: Sequence[CausedEntry], *, now: datetime
             "reason_codes": [caused_entry.entry.reason_code for caused_entry in entries],
             "webhook_event_ids": [caused_entry.webhook_event_id for caused_entry in entries],
             "attempt_ids": [caused_entry.attempt_id for caused_entry in entries],
+            "policy_versions": [caused_entry.entry.policy_version for caused_entry in entries],
             "now": now,
         },
     )
@@ -278,6 +283,7 @@ async def enter(
             "scopes": [_scope(manual_entry) for manual_entry in entries],
             "notes": [manual_entry.note for manual_entry in entries],
             "expires_ats": [manual_entry.expires_at for manual_entry in entries],
+            "policy_versions": [manual_entry.policy_version for manual_entry in entries],
             "source": source,
             "added_by": added_by,
             "now": now,

@@ -10,22 +10,23 @@
 -- Returns iban_fingerprint and reason_code of those that are new.
 insert into blacklist (
     iban_fingerprint, iban_masked, action, scope, reason_code, note, source, added_by,
-    webhook_event_id, attempt_id, created_at
+    webhook_event_id, attempt_id, policy_version, created_at
 )
 select distinct on (given.iban_fingerprint, given.reason_code)
     given.iban_fingerprint, given.iban_masked, given.action, given.scope, given.reason_code, '', 'chargeback', 'tether',
-    given.webhook_event_id, given.attempt_id, %(now)s
+    given.webhook_event_id, given.attempt_id, given.policy_version, %(now)s
 from unnest(
     %(fingerprints)b::bytea[], %(maskeds)b::text[], %(actions)b::text[], %(scopes)b::text[],
-    %(reason_codes)b::text[], %(webhook_event_ids)b::bigint[], %(attempt_ids)b::bigint[]
+    %(reason_codes)b::text[], %(webhook_event_ids)b::bigint[], %(attempt_ids)b::bigint[], %(policy_versions)b::integer[]
 ) with ordinality as given (
-    iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id, position
+    iban_fingerprint, iban_masked, action, scope, reason_code, webhook_event_id, attempt_id, policy_version, position
 )
 order by given.iban_fingerprint, given.reason_code, given.position
 on conflict (iban_fingerprint, reason_code) where lifted_at is null do update
 set
     action = excluded.action, expires_at = null, source = excluded.source, added_by = excluded.added_by,
-    webhook_event_id = excluded.webhook_event_id, attempt_id = excluded.attempt_id, created_at = excluded.created_at
+    webhook_event_id = excluded.webhook_event_id, attempt_id = excluded.attempt_id, policy_version = excluded.policy_version,
+    created_at = excluded.created_at
 where blacklist.expires_at <= %(now)s
 returning iban_fingerprint, reason_code;
 
@@ -86,19 +87,20 @@ with given as (
     select *
     from unnest(
         %(fingerprints)b::bytea[], %(maskeds)b::text[], %(names)b::text[], %(name_keys)b::text[], %(emails)b::text[],
-        %(bics)b::text[], %(actions)b::text[], %(scopes)b::text[], %(reason_codes)b::text[], %(notes)b::text[], %(expires_ats)b::timestamptz[]
+        %(bics)b::text[], %(actions)b::text[], %(scopes)b::text[], %(reason_codes)b::text[], %(notes)b::text[], %(expires_ats)b::timestamptz[],
+        %(policy_versions)b::integer[]
     ) with ordinality as t (
-        iban_fingerprint, iban_masked, name, name_key, email, bic, action, scope, reason_code, note, expires_at, position
+        iban_fingerprint, iban_masked, name, name_key, email, bic, action, scope, reason_code, note, expires_at, policy_version, position
     )
 ),
 added as (
     insert into blacklist (
         iban_fingerprint, iban_masked, name, name_key, email, bic, action, scope, reason_code, note, source, added_by,
-        created_at, expires_at
+        created_at, expires_at, policy_version
     )
     select
         iban_fingerprint, iban_masked, name, name_key, email, bic, action, scope, reason_code, note, %(source)s, %(added_by)s,
-        %(now)s, expires_at
+        %(now)s, expires_at, policy_version
     from given
     order by iban_fingerprint, name_key, email, bic, reason_code, position
     on conflict do nothing
@@ -208,7 +210,8 @@ where b.id = %(id)s;
 -- {entry_columns} --
 -- An entry for people.
 id, iban_masked, name, email, bic, action, scope, reason_code, note, source, added_by, webhook_event_id, attempt_id,
-created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex') as iban_fingerprint, forgives
+created_at, expires_at, lifted_at, lifted_by, lifted_reason, encode(iban_fingerprint, 'hex') as iban_fingerprint, forgives,
+policy_version
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.

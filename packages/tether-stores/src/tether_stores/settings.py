@@ -34,7 +34,10 @@ from tether_core.notifications.quarantine import Bounds
 from tether_core.payments.attempt import Confirm, Policy
 from tether_core.payments.submission import Rules
 from tether_core.people.addresses import networks
+from tether_core.preflight.fees import Fees, parse_fees
+from tether_core.preflight.report import Limits
 from tether_core.retention.periods import KINDS, Periods
+from tether_core.return_policies.policy import built_in
 from tether_core.screening import verdicts
 from tether_core.screening.verdicts import Same
 from tether_core.sepa_text import Characters
@@ -311,9 +314,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _env(
             "TETHER_BLACKLIST_CODES",
-            "Exactly the reason codes that block an IBAN; empty for the built-in set.",
+            "Exactly the reason codes that block an IBAN under version 0 of the return policy, the same on every node; empty for the "
+            "built-in set. Other versions do not read it.",
         ),
     ] = ""
+    fees: Annotated[
+        str,
+        _env(
+            "TETHER_FEES",
+            'What gateway accounts cost, such as "default 0.25 3.50 EUR, shop 0.20 4 EUR": for each account the fee of an attempt, the '
+            "fee of a return and their currency. An account that is not named has unknown fees.",
+        ),
+    ] = ""
+    preflight_returned_max: Annotated[
+        float,
+        _env(
+            "TETHER_PREFLIGHT_RETURNED_MAX",
+            "The share of an upload's money that may be returned for its pre-flight report to say go, at the upper end of what is "
+            "expected, such as 0.05 for 5 %; empty for no limit.",
+        ),
+    ] = 0.0
+    preflight_fees_max: Annotated[
+        float,
+        _env(
+            "TETHER_PREFLIGHT_FEES_MAX",
+            "The share of the money an upload is expected to keep that fees may take for its pre-flight report to say go, at the upper "
+            "end; empty for no limit.",
+        ),
+    ] = 0.0
     fingerprint_key: Annotated[
         str,
         _env(
@@ -565,6 +593,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         networks(settings.trusted_proxies)
         _ = settings.periods
         _ = settings.bank_blocks
+        _require_preflight(settings)
         subscriber_networks(settings.subscriber_networks)
         if settings.second_factor == "required" and not settings.secrets_key:
             why = "must be set where TETHER_SECOND_FACTOR is required; `tether-worker accounts new-key` prints a key"
@@ -593,6 +622,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         inquiry_deps = (rule for some in verdicts.QUESTIONS.values() for rule in some)
         rules = (*self.screening_rules, *(rule for rule in inquiry_deps if rule not in self.screening_rules))
         return msgspec.structs.replace(policy, rules=rules)
+
+    @property
+    def preflight_rule(self) -> Limits:
+        """When the pre-flight report of an upload says go."""
+        return Limits(self.preflight_returned_max or None, self.preflight_fees_max or None)
+
+    @property
+    def account_fees(self) -> dict[str, Fees]:
+        """What gateway accounts cost, by name; those without known fees are missing."""
+        return parse_fees(self.fees)
 
     @property
     def periods(self) -> Periods:
@@ -642,14 +681,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def policy(self) -> Policy:
         """The operator's choices for the account `default`; nothing is confirmed where nobody can be inquired."""
         return Policy(
-            blocking=parse_codes(self.blacklist_codes),
+            returns=built_in(parse_codes(self.blacklist_codes)),
             confirm=self.emp_confirm if self.gateway_can_be_inquired else "off",
         )
 
     @property
     def policy_of_further_accounts(self) -> Policy:
         """The operator's choices for the accounts of the table, each of which can be inquired with its own credentials."""
-        return Policy(blocking=parse_codes(self.blacklist_codes), confirm=self.emp_confirm)
+        return Policy(returns=built_in(parse_codes(self.blacklist_codes)), confirm=self.emp_confirm)
+
+
+def _require_preflight(settings: Settings) -> None:
+    try:
+        _ = settings.account_fees
+    except InvalidRequest as exc:
+        raise InvalidRequest(str(exc), field="TETHER_FEES") from None
+    try:
+        _ = settings.preflight_rule
+    except InvalidRequest:
+        why = "must be above 0 and below 1, such as 0.05 for 5 %"
+        name = "RETURNED" if settings.preflight_returned_max >= 1 else "FEES"
+        raise InvalidRequest(why, field=f"TETHER_PREFLIGHT_{name}_MAX") from None
 
 
 def described() -> Iterator[Setting]:

@@ -34,6 +34,7 @@ from tether_web import (
     audit,
     blacklist,
     bulk_orders,
+    clean_payers,
     debtors,
     dossier,
     erasures,
@@ -42,8 +43,11 @@ from tether_web import (
     inquiry_orders,
     monitoring,
     openapi,
+    preflight,
     queues,
+    return_policies,
     stated_outcomes,
+    statement_texts,
     vop,
 )
 from tether_web.accounts import credentials, gateway_accounts
@@ -70,7 +74,7 @@ from tether_web.reconciliation import completeness, differences
 from tether_web.recurring import collection_plans, enrolment, mandates, pre_notifications, schedules
 from tether_web.refunds import refunds, run_voids
 from tether_web.subscribers import deliveries, subscribers
-from tether_web.uploads import form, layout_answers, uploads
+from tether_web.uploads import charged_back, form, layout_answers, totals, uploads
 
 __all__ = ["application", "create_app", "served"]
 
@@ -232,6 +236,9 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             subscribers.ROUTER,
             *deliveries.ROUTERS,
             uploads.ROUTER,
+            charged_back.ROUTER,
+            totals.ROUTER,
+            clean_payers.ROUTER,
             layout_answers.ROUTER,
             orders.ROUTER,
             *runs.ROUTERS,
@@ -245,7 +252,10 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             debtors.ROUTER,
             dossier.ROUTER,
             erasures.ROUTER,
+            *preflight.ROUTERS,
+            statement_texts.ROUTER,
             blacklist.ROUTER,
+            return_policies.ROUTER,
             completeness.ROUTER,
             figures.ROUTER,
             bulk_orders.ROUTER,

@@ -10,7 +10,7 @@ from tether_client.command.context import Context
 from tether_client.command.output import money, shown
 from tether_client.debtors import DebtorResponse, EditResponse
 from tether_client.erasures import ErasurePreview
-from tether_client.errors import Refused
+from tether_client.errors import ClientError, Refused
 
 __all__ = ["add_commands"]
 
@@ -30,7 +30,9 @@ _FIRST: Final = ("debtor",)
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    parser = commands.add_parser("debtors", help="debtors: list, show, edit, export, erase")
+    parser = commands.add_parser(
+        "debtors", help="debtors: list, show, edit, export, export clean payers, erase"
+    )
     group = parser.add_subparsers(required=True, metavar="COMMAND")
     item = add(
         group,
@@ -61,6 +63,29 @@ def add_commands(commands: Commands) -> None:
         example="tether debtors show 71",
     )
     _add_id(item)
+    item = add(
+        group,
+        "clean-payers",
+        _clean_payers,
+        text="export people who paid and whose money never came back, with whole account numbers, to be uploaded again",
+        example="tether debtors clean-payers payers.csv --days 30",
+    )
+    item.add_argument("file", type=Path, metavar="FILE", help="a new CSV file")
+    item.add_argument(
+        "--days",
+        type=whole(1, 3_650),
+        default=30,
+        metavar="DAYS",
+        help="only people who were not debited for this many days (default: %(default)s)",
+    )
+    item.add_argument(
+        "--debits",
+        type=whole(1, 100),
+        default=1,
+        metavar="N",
+        help="only people of whom at least this many debits were collected (default: %(default)s)",
+    )
+    item.add_argument("--account", metavar="NAME", help="only debits with this gateway account count")
     item = add(
         group,
         "edit",
@@ -119,6 +144,29 @@ def add_commands(commands: Commands) -> None:
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("debtor_id", type=whole(1), metavar="DEBTOR", help="the id of the debtor")
+
+
+def _clean_payers(context: Context) -> int:
+    args = context.args
+    size_bytes = 0
+    try:
+        # Never over a file that is there: it may be the list that was sent last month.
+        with args.file.open("xb") as file:
+            for piece in context.client.clean_payers(
+                days=args.days, debits=args.debits, account=args.account
+            ):
+                size_bytes += file.write(piece)
+    except FileExistsError as exc:
+        raise Refused(f"{args.file} exists; give another name.") from exc
+    except OSError as exc:
+        raise Refused(f"{args.file} cannot be written: {exc.strerror}.") from exc
+    except ClientError:
+        args.file.unlink(missing_ok=True)
+        raise
+    context.output.result(
+        {"file": str(args.file), "size_bytes": size_bytes}, lambda: f"{args.file}: {size_bytes:,} bytes\n"
+    )
+    return 0
 
 
 def _list(context: Context) -> int:

@@ -1,6 +1,7 @@
-"""`tether uploads`: add, list, show, answer, withdraw and bill files of debtors."""
+"""`tether uploads`: add, list, show, answer, withdraw, examine and bill files of debtors."""
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from tether_client.command.context import Context
 from tether_client.command.output import money, shown, table
 from tether_client.command.runs import follow
 from tether_client.errors import Refused
-from tether_client.uploads import Upload, UploadDetail
+from tether_client.uploads import ChargedBack, Upload, UploadDetail, UploadTotals
 
 __all__ = ["add_commands"]
 
@@ -133,6 +134,53 @@ def add_commands(commands: Commands) -> None:
     add_key(item)
     add_yes(item)
     _add_wait(item)
+    _add_further(group)
+
+
+def _add_further(group: Commands) -> None:
+    """Add the commands about an upload that was read."""
+    item = add(
+        group,
+        "totals",
+        _totals,
+        text="show what the debtors of an upload owe and what became of their debits, over all runs",
+        example="tether uploads totals 12",
+    )
+    _add_id(item)
+
+    item = add(
+        group,
+        "exclude-charged-back",
+        _exclude,
+        text="exclude the debtors of an upload whose accounts have charged back a debit",
+        example='tether uploads exclude-charged-back 12 --reason "asked by the bank"',
+    )
+    _add_id(item)
+    item.add_argument("--dry-run", action="store_true", help="only say how many there are")
+    add_reason(item, is_required=False)
+    add_yes(item)
+
+    item = add(
+        group,
+        "preflight",
+        _preflight,
+        text="make a pre-flight report: expected returns and fees from the own history, and go or no go",
+        example="tether uploads preflight 12 --account default",
+    )
+    _add_id(item)
+    item.add_argument(
+        "--account", default="default", metavar="NAME", help="the gateway account (default: %(default)s)"
+    )
+    item.add_argument("--last", action="store_true", help="show the last report in place of making one")
+
+    item = add(
+        group,
+        "preflight-verify",
+        _verify,
+        text="verify a pre-flight report, as preflight --json wrote it",
+        example="tether uploads preflight-verify report.json",
+    )
+    item.add_argument("file", type=Path, metavar="FILE", help="the report with its signature, JSON")
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
@@ -223,6 +271,79 @@ def _bill(context: Context) -> int:
     return follow(context, run.id, wait=args.wait)
 
 
+def _totals(context: Context) -> int:
+    found = context.client.upload_totals(context.args.upload_id)
+    context.output.result(found, lambda: _totals_text(found))
+    return 0
+
+
+def _totals_text(found: UploadTotals) -> str:
+    lines = [f"runs: {shown(found.runs) or 'none'}"]
+    lines += [
+        f"{owed.currency}: {owed.debtors:,} debtors owe {money(owed.owed_minor)}; "
+        f"{owed.unbilled:,} of them, with {money(owed.unbilled_minor)}, were never billed"
+        for owed in found.owed
+    ]
+    rows = [
+        [row.currency, row.state, row.debits, row.debtors, money(row.amount_minor).rjust(12)]
+        for row in found.debits
+    ]
+    head = "\n".join(lines) + "\n"
+    return head + (table(("currency", "state", "debits", "debtors", "amount"), rows) if rows else "")
+
+
+def _exclude(context: Context) -> int:
+    args, client = context.args, context.client
+    found = client.exclude_charged_back(args.upload_id, dry_run=True)
+    if not args.dry_run:
+        if not args.reason:
+            raise Refused("Give --reason: it is stored.")
+        context.confirm(f"Exclude {_groups(found.excluded) or 'no debtors'}?")
+        found = client.exclude_charged_back(args.upload_id, reason=args.reason)
+    word = "would be excluded" if found.dry_run else "excluded"
+    context.output.result(
+        found,
+        lambda: (
+            f"{word}: {_groups(found.excluded) or 'none'}; "
+            f"kept for a debit that is open or collected: {_groups(found.kept) or 'none'}\n"
+        ),
+    )
+    return 0
+
+
+def _groups(some: Sequence[ChargedBack]) -> str:
+    return ", ".join(f"{row.count:,} debtors owing {money(row.amount_minor)} {row.currency}" for row in some)
+
+
+def _preflight(context: Context) -> int:
+    """Write a report; the exit code is 1 where it does not say go."""
+    args, client = context.args, context.client
+    made = (
+        client.preflight(args.upload_id)
+        if args.last
+        else client.make_preflight(args.upload_id, account=args.account)
+    )
+    context.output.result(made, lambda: client.preflight_page(made.id))
+    return 1 if made.verdict in {"no_go", "unknown"} else 0
+
+
+def _verify(context: Context) -> int:
+    """Say whether a report is unchanged; the exit code is 1 where it is not."""
+    try:
+        report = msgspec.json.decode(context.args.file.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Refused(f"{context.args.file} is no report: {exc}") from exc
+    found = context.client.verify_preflight(report)
+    signed = (
+        "signed by this installation and unchanged"
+        if found.verified
+        else "NOT signed by this installation, or changed"
+    )
+    stored = "stored" if found.stored else "not stored"
+    context.output.result(found, lambda: f"{signed}; {stored}; its verdict is {shown(found.verdict)}\n")
+    return 0 if found.verified else 1
+
+
 def _shown(context: Context, upload_id: int) -> int:
     """Write an upload; with --wait, once it is read. The exit code is 1 where it needs a person or has failed."""
     if context.args.wait:
@@ -267,12 +388,27 @@ def _text(detail: UploadDetail) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _expected(report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{str(report['verdict']).replace('_', ' ')} {' '.join(report['reasons'])}".rstrip()
+    for found in report["currencies"]:
+        returned, fees = found["returned"], found["fees"]
+        share = (
+            "unknown"
+            if returned is None
+            else f"{returned['count']:,} ({returned['low_count']:,} to {returned['high_count']:,}) of {found['count']:,}"
+        )
+        costs = "unknown" if fees is None else f"{money(fees['low_minor'])} to {money(fees['high_minor'])}"
+        yield f"{found['currency']}: expected returns {share}, expected fees {costs}"
+
+
 def _preview_text(preview: Preview) -> str:
     lines = [
         f"{preview.count:,} debits of {money(preview.amount_minor)} in total, {preview.canaries:,} of them first",
         *(f"  not billed, {shown(verdict)}: {count:,}" for verdict, count in preview.skipped.items()),
         *(f"  warning: {shown(warned.text)}" for warned in preview.warnings),
     ]
+    if preview.preflight is not None:
+        lines += [f"  pre-flight: {shown(line)}" for line in _expected(preview.preflight)]
     if preview.ordered_before:
         lines.append(f"  refused: {shown(preview.ordered_before)}")
     rows = [

@@ -55,12 +55,11 @@ difference that a person looks at (`tether_core.reconciliation.differences`).
 'unknown_status'
 """
 
-from collections.abc import Set as AbstractSet
 from typing import Final, Literal
 
 import msgspec
 
-from tether_core.blacklist import BLOCKING, Entry, policy_for
+from tether_core.blacklist import Entry
 from tether_core.emp.notification import Notification
 from tether_core.events import (
     AmountMismatched,
@@ -72,6 +71,7 @@ from tether_core.events import (
 )
 from tether_core.notifications.confirmation import Confirm, fails_late, must_be_confirmed
 from tether_core.payments import stages
+from tether_core.return_policies.policy import BUILT_IN, ReturnPolicy
 
 __all__ = [
     "DISPUTE_STAGES",
@@ -204,11 +204,11 @@ class Policy(msgspec.Struct, frozen=True):
     What an operator may choose about applying.
 
     Attributes:
-        blocking: Reason codes that block an IBAN (`TETHER_BLACKLIST_CODES`).
+        returns: What each reason code of a return does: the version that is active.
         confirm: Which reported statuses the gateway must confirm first (`EMP_CONFIRM`); `tether_core.notifications.confirmation`.
     """
 
-    blocking: AbstractSet[str] = BLOCKING
+    returns: ReturnPolicy = BUILT_IN
     confirm: Confirm = "off"
 
 
@@ -303,7 +303,9 @@ def listed(entry: Entry, *, attempt_id: int) -> IbanBlocked:
     Returns:
         The event.
     """
-    return IbanBlocked(attempt_id, entry.action, entry.reason_code, entry.iban_masked)
+    return IbanBlocked(
+        attempt_id, entry.action, entry.reason_code, entry.iban_masked, policy_version=entry.policy_version
+    )
 
 
 def _foreign(attempt: Attempt, notification: Notification, *, account: str) -> Decision | None:
@@ -478,7 +480,7 @@ def _apply(
         entries = tuple(
             msgspec.structs.replace(entry, **about) for entry in _entries(attempt, reason_code, policy=policy)
         )
-        if moved and not policy_for(reason_code, blocking=policy.blocking).known:
+        if moved and not policy.returns.of(reason_code).known:
             facts.append(ReasonUnknown(attempt.id, reason_code))
     if moved:
         facts += _amiss(attempt, after, notification)
@@ -506,10 +508,19 @@ def _furthest(attempt: Attempt, step: stages.Step) -> tuple[int, int]:
 
 
 def _entries(attempt: Attempt, reason_code: str | None, *, policy: Policy) -> tuple[Entry, ...]:
-    says = policy_for(reason_code, blocking=policy.blocking)
+    says = policy.returns.of(reason_code)
     if says.action == "none" or not attempt.iban_fingerprint:
         return ()
-    return (Entry(says.action, says.scope, says.code, attempt.iban_fingerprint, attempt.iban_masked),)
+    return (
+        Entry(
+            says.action,
+            says.scope,
+            says.code,
+            attempt.iban_fingerprint,
+            attempt.iban_masked,
+            policy_version=policy.returns.version,
+        ),
+    )
 
 
 def _amount_differs(attempt: Attempt, notification: Notification) -> bool:

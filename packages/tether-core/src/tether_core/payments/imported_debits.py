@@ -52,18 +52,18 @@ tether_core.errors.InvalidRequest: header: There is no column unique_id, amount,
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from tether_core import iban as ibans
-from tether_core.blacklist import BLOCKING, Entry, policy_for
+from tether_core.blacklist import Entry
 from tether_core.errors import InvalidIban, InvalidRequest
 from tether_core.money import exponent
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt, AttemptState, state_of
+from tether_core.return_policies.policy import BUILT_IN, ReturnPolicy
 from tether_core.spreadsheet.cells import Row, excerpt
 from tether_core.spreadsheet.outcomes import Problem
 
@@ -522,19 +522,20 @@ def compare(
     return tuple(problems) or "there already"
 
 
-def entry(debit: ImportedDebit, *, fingerprint: bytes, blocking: AbstractSet[str] = BLOCKING) -> Entry | None:
+def entry(debit: ImportedDebit, *, fingerprint: bytes, policy: ReturnPolicy = BUILT_IN) -> Entry | None:
     """
     The blacklist entry for a debit that was returned before it was imported.
 
     Args:
         debit: The debit.
         fingerprint: Of its IBAN.
-        blocking: Exactly the codes that block (`TETHER_BLACKLIST_CODES`).
+        policy: The version of the return policy that is active.
 
     Returns:
         The entry, or `None` where it was not returned or its reason requires none.
     """
-    policy = policy_for(debit.reason_code, blocking=blocking)
-    if debit.state != "chargebacked" or policy.action == "none":
+    reason = policy.of(debit.reason_code)
+    if debit.state != "chargebacked" or reason.action == "none":
         return None
-    return Entry(policy.action, policy.scope, policy.code, fingerprint, ibans.mask(debit.iban))
+    masked = ibans.mask(debit.iban)
+    return Entry(reason.action, reason.scope, reason.code, fingerprint, masked, policy_version=policy.version)

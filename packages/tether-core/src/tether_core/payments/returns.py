@@ -1,8 +1,8 @@
 """
 Consequences of a return: for the debtor's account, for another try of the debit, and for refunds.
 
-A return has a reason code (`tether_core.blacklist`), and the code says what follows for the account: nothing, a hold or
-a block. Where it says that the account merely lacked money (AM04), or says nothing at all (MS03), the same debit may be
+A return has a reason code (`tether_core.blacklist`), and the active version of the return policy (`tether_core.return_policies`) says what follows
+from it for the account: nothing, a hold or a block. Where it says that the account merely lacked money (AM04), or says nothing at all (MS03), the same debit may be
 tried again: twice at most, on days on which banks settle, some days apart, within six weeks, and not more of them
 on one day than the operator allows. Every other reason ends it.
 
@@ -40,17 +40,17 @@ tether_core.errors.InvalidRequest: per_day_max: At least one debit a day must ha
 """
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
 
-from tether_core.blacklist import BLOCKING, Action, Scope, policy_for
+from tether_core.blacklist import Action, Scope
 from tether_core.errors import InvalidRequest
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
+from tether_core.return_policies.policy import BUILT_IN, RETRIED, ReturnPolicy
 from tether_core.target_calendar import Scheme, add_target_days, exposure, next_open, retry_dates
 
 __all__ = [
@@ -98,7 +98,7 @@ def after_return(
     retries_done: int,
     ours: bool = True,
     first_due_on: date | None = None,
-    blocking: AbstractSet[str] = BLOCKING,
+    policy: ReturnPolicy = BUILT_IN,
     spacing_days: int = 5,
     pay_days: tuple[int, ...] = (),
     planned: Mapping[date, int] = MappingProxyType({}),
@@ -113,7 +113,7 @@ def after_return(
         retries_done: Tries after the first that were made for the same due item.
         ours: Whether a run of ours made the debit. What another system sent is not tried again by us.
         first_due_on: The day of the first try; `None` where *returned_on* may stand for it.
-        blocking: Exactly the codes that block (`TETHER_BLACKLIST_CODES`).
+        policy: The version that is active.
         spacing_days: Calendar days before the next try, at least.
         pay_days: Days of the month on which wages come in; a try waits for one that is near.
         planned: Tries after a return that are planned already, by day.
@@ -129,16 +129,16 @@ def after_return(
         raise InvalidRequest("at least one debit a day must have room", field="per_day_max")
     if retries_done < 0:
         raise InvalidRequest("is a number of tries", field="retries_done")
-    policy = policy_for(reason_code, blocking=blocking)
+    reason = policy.of(reason_code)
 
     def result(why: RetryWhy, retry_on: date | None = None) -> AfterReturn:
-        return AfterReturn(policy.action, policy.scope, retry_on, why)
+        return AfterReturn(reason.action, reason.scope, retry_on, why)
 
-    if policy.action != "none":
-        return result("listed" if policy.retries else "reason")
-    if not policy.retries:
+    if reason.action != "none":
+        return result("listed" if reason_code in RETRIED else "reason")
+    if not reason.retries:
         return result("reason")
-    if retries_done >= policy.retries or not ours:
+    if retries_done >= reason.retries or not ours:
         return result("tried enough")
     last_on = (first_due_on or returned_on) + _DAY * RETRY_SPAN_DAYS
     days = retry_dates(returned_on, retries=1, spacing_days=spacing_days, pay_days=pay_days)

@@ -30,6 +30,7 @@ Permission: TypeAlias = Literal[
     "audit",
     "subscribers",
     "erasure",
+    "return_policies",
     "people",
 ]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -51,11 +52,12 @@ _OPERATOR: Final = _VIEWER | frozenset[Permission](
 )
 # "erasure" removes evidence and cannot be undone.
 # "subscribers" decides where events go, which leaves the installation, so only an administrator has it.
+# "return_policies" decides which debtors are debited again in all accounts, so only an administrator has it.
 # "files" is the download of original files and reports with whole account numbers, so a viewer does not have it.
 TABLE: Final[dict[Role, frozenset[Permission]]] = {
     "viewer": _VIEWER,
     "operator": _OPERATOR,
-    "admin": _OPERATOR | frozenset[Permission]({"people", "subscribers", "erasure"}),
+    "admin": _OPERATOR | frozenset[Permission]({"people", "return_policies", "subscribers", "erasure"}),
 }
 
 _NAME_MAX: Final = 64

@@ -107,6 +107,9 @@ TABLES: Final[dict[str, Retention]] = {
     "outbox": _archived("A subscriber that was away must still find them."),
     "password_uses": _removed("prune_quarantine", "A report covers 90 days."),
     "pre_notifications": _stays("The proof that a debit was announced; an erasure removes its text."),
+    "preflight_reports": _stays(
+        "A few rows for each upload, without personal data; they are the proof of what was expected."
+    ),
     "problems": _removed("prune_old_uploads", "Somebody corrects a file in half a year or never."),
     "quarantined_notifications": _removed(
         "prune_quarantine", "A wrong password is noticed within days; what is false need not stay."
@@ -118,6 +121,9 @@ TABLES: Final[dict[str, Retention]] = {
     "replays": _removed("prune_old_orders", "What was ordered is in the audit."),
     "report_fetches": _stays("Three rows a day and account; the completeness report reads them."),
     "retention_positions": _stays("A row for each walk."),
+    "return_policies": _stays("A few rows, which people make; decisions name them."),
+    "return_policy_dry_runs": _stays("A few rows, without personal data; a switch names what was looked at."),
+    "return_policy_switches": _stays("A row for each switch; it says by which version was decided when."),
     "row_count_changes": _removed("add_row_counts", "The changes are added to the counts."),
     "row_counts": _stays("A few counts."),
     "run_void_debits": _with("run_voids"),
@@ -126,6 +132,7 @@ TABLES: Final[dict[str, Retention]] = {
     "sessions": _removed("sessions.prune", "A session lasts for hours."),
     "sign_in_failures": _removed("people/failures.prune", "They count for a day."),
     "stated_outcomes": _stays(_BOOKS),
+    "statement_texts": _stays("A row for each month and account."),
     "subscribers": _stays(_FEW),
     "supervisors": _removed("workers.supervisors_prune", "A supervisor that ended is of no interest."),
     "ticks": _removed("jobs/periodic.prune", "A tick is done once."),

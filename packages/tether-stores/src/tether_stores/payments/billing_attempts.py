@@ -115,12 +115,14 @@ class Exposed(msgspec.Struct, frozen=True):
         submitted_at: When it was submitted, or created if it was not submitted yet.
         retry_on: The day of the retry after a return, or `None`.
         retry_why: The reason for that decision; `None` without a return.
+        return_policy_version: The version of the return policy that decided; `None` without a return.
     """
 
     attempt: Attempt
     submitted_at: datetime
     retry_on: date | None
     retry_why: str | None
+    return_policy_version: int | None = None
 
 
 class ReturnHandling(msgspec.Struct, frozen=True):
@@ -200,14 +202,22 @@ async def any_returned(conn: Connection) -> bool:
     return await fetch_value(conn, _SQL["any_returned"], into=bool)
 
 
-async def handle_returns(conn: Connection, rows: Sequence[ReturnHandling], *, now: datetime) -> None:
-    """Write the decisions about returned attempts, inside the transaction that locked them."""
+async def handle_returns(
+    conn: Connection, rows: Sequence[ReturnHandling], *, policy_version: int, now: datetime
+) -> None:
+    """
+    Write the decisions about returned attempts, inside the transaction that locked them.
+
+    Args:
+        policy_version: The version of the return policy that decided.
+    """
     await conn.execute(
         _SQL["handle_returns"],
         {
             "ids": [row.id for row in rows],
             "retry_ons": [row.retry_on for row in rows],
             "retry_whys": [row.why for row in rows],
+            "policy_version": policy_version,
             "now": now,
         },
     )
@@ -218,7 +228,9 @@ async def exposed(conn: Connection, row_id: int) -> Exposed | None:
     row = await fetch_one(conn, _SQL["exposed"], {"id": row_id}, into=dict[str, Any], binary=True)
     if row is None:
         return None
-    return Exposed(attempt_of(row), row["submitted_at"], row["retry_on"], row["retry_why"])
+    return Exposed(
+        attempt_of(row), row["submitted_at"], row["retry_on"], row["retry_why"], row["return_policy_version"]
+    )
 
 
 def attempt_of(row: Mapping[str, Any]) -> Attempt:

@@ -175,13 +175,16 @@ select exists (
 -- handle_returns --
 -- Write the decisions about n returned attempts. Arrays of length n.
 update billing_attempts a
-set return_handled_at = %(now)s, retry_on = given.retry_on, retry_why = given.retry_why
+set
+    return_handled_at = %(now)s, retry_on = given.retry_on, retry_why = given.retry_why,
+    return_policy_version = %(policy_version)s
 from unnest(%(ids)b::bigint[], %(retry_ons)b::date[], %(retry_whys)b::text[]) as given (id, retry_on, retry_why)
 where a.id = given.id;
 
 -- exposed --
 -- An attempt with what decides how long its money may go back. 0 or 1 row.
-select {attempt_columns}, coalesce(a.submitted_at, a.created_at) as submitted_at, a.retry_on, a.retry_why
+select {attempt_columns}, coalesce(a.submitted_at, a.created_at) as submitted_at, a.retry_on, a.retry_why,
+    a.return_policy_version
 from billing_attempts a
 where a.id = %(id)s;
 

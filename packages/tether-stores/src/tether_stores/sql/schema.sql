@@ -380,6 +380,8 @@ create table billing_attempts (
     returned_on date,
     refunded_on date,
     bank_bic text,
+    -- The version of the return policy by which its return was handled.
+    return_policy_version integer,
     constraint billing_attempts_transaction_once unique (transaction_id),
     constraint billing_attempts_unique_id_once unique (unique_id),
     constraint billing_attempts_amount_positive check (amount_minor > 0),
@@ -733,6 +735,8 @@ create table blacklist (
     forgives text,
     -- The banks that it is about, as tether_core.banks writes them.
     bic text,
+    -- The version of the return policy that decided; null where a person did.
+    policy_version integer,
     constraint blacklist_action_known check (action in ('hold', 'block')),
     constraint blacklist_scope_known check (scope in ('iban', 'mandate', 'name', 'email', 'bank')),
     constraint blacklist_source_known check (source in ('chargeback', 'manual', 'import', 'automatic')),
@@ -1886,3 +1890,70 @@ begin
     analyze public.billing_attempts;
 end
 $$;
+
+-- Versions of the return policy; rules is JSON of tether_core.return_policies.policy.Rule by reason code. Version 0 is built in.
+create table return_policies (
+    version integer primary key,
+    based_on integer not null,
+    rules bytea not null,
+    reason text not null,
+    created_by text not null,
+    created_at timestamptz not null,
+    constraint return_policies_version_positive check (version > 0),
+    constraint return_policies_based_on_earlier check (based_on >= 0 and based_on < version),
+    constraint return_policies_reason_given check (reason <> '')
+);
+
+-- Dry runs of a version over past returns, against the version that decided then; result is JSON of
+-- tether_core.return_policies.dry_run.DryRun.
+create table return_policy_dry_runs (
+    id bigint generated always as identity primary key,
+    version integer not null references return_policies (version),
+    against integer not null,
+    result bytea not null,
+    made_by text not null,
+    made_at timestamptz not null
+);
+create index return_policy_dry_runs_by_version on return_policy_dry_runs (version, against, id);
+
+-- Which version decides: that of the last row, version 0 before the first.
+create table return_policy_switches (
+    id bigint generated always as identity primary key,
+    version integer not null,
+    version_before integer not null,
+    -- The dry run that was looked at; null where the version was active before.
+    dry_run_id bigint references return_policy_dry_runs (id),
+    reason text not null,
+    switched_by text not null,
+    switched_at timestamptz not null,
+    constraint return_policy_switches_switch check (version <> version_before),
+    constraint return_policy_switches_reason_given check (reason <> '')
+);
+create index return_policy_switches_by_version on return_policy_switches (version);
+
+-- Pre-flight reports of uploads; content is JSON of tether_core.preflight.report.PreflightReport, the bytes that are signed.
+create table preflight_reports (
+    id bigint generated always as identity primary key,
+    upload_id bigint not null references uploads (id),
+    account text not null,
+    verdict text not null,
+    content bytea not null,
+    -- Null where there was no TETHER_SECRETS_KEY.
+    signature text,
+    made_by text not null,
+    made_at timestamptz not null,
+    constraint preflight_reports_verdict_known check (verdict in ('go', 'no_go', 'unknown', 'no_rule'))
+);
+create index preflight_reports_by_upload on preflight_reports (upload_id, id);
+
+-- Texts of bank statements by gateway account and month; '' stands for all.
+create table statement_texts (
+    account text not null,
+    month text not null,
+    text text not null,
+    written_by text not null,
+    written_at timestamptz not null,
+    primary key (account, month),
+    constraint statement_texts_month_form check (month = '' or month ~ '^20[0-9]{2}-(0[1-9]|1[0-2])$'),
+    constraint statement_texts_text_given check (text <> '')
+);

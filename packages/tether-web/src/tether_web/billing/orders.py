@@ -25,11 +25,13 @@ from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.jobs import PLAN
 from tether_core.payments import due_items
 from tether_core.payments.due_items import Warned
-from tether_stores import audit, fingerprint_key
+from tether_core.preflight.report import PreflightReport
+from tether_core.target_calendar import bank_day
+from tether_stores import audit, fingerprint_key, preflight, statement_texts
 from tether_stores.accounts import gateway_accounts
 from tether_stores.billing import billing_runs
 from tether_stores.billing.candidates import load_owing, other_items
-from tether_stores.postgres import Connection, connection, transaction
+from tether_stores.postgres import Connection, QueryTooSlow, connection, reading, transaction
 from tether_stores.telemetry import logger
 from tether_stores.traces import parents
 
@@ -69,7 +71,8 @@ class RunOrder(RunOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
     An order for a billing run.
 
-    In addition to `tether_core.billing.run_options.RunOptions`:
+    In addition to `tether_core.billing.run_options.RunOptions`. Where `usage` is left out, the text stored for the account and the month is taken
+    (`/api/statement-texts`).
 
     Attributes:
         account: The gateway account.
@@ -121,6 +124,8 @@ class Preview(msgspec.Struct, frozen=True):
         skipped: Debtors it would not bill, by verdict.
         warnings: Debits of the same debtors under another spelling or name of the due item.
         ordered_before: Why an order would be refused because of an earlier run of the upload, or null.
+        preflight: What the debits of the upload are expected to bring and to cost with this account, by its own history; null behind
+            the first page, and where reading the history took too long.
         debtors: One page of the debtors, in the order of their rows.
         next: The `cursor` of the next page; null on the last one.
     """
@@ -131,6 +136,7 @@ class Preview(msgspec.Struct, frozen=True):
     skipped: dict[str, int]
     warnings: list[Warned]
     ordered_before: str | None
+    preflight: PreflightReport | None
     debtors: list[PreviewedDebtor]
     next: str | None
 
@@ -166,6 +172,7 @@ async def order(
     key = await order_keys.read(request)
     if data.dry_run:
         async with connection(state.pool) as conn:
+            options = await _with_text(conn, options, account=data.account, now=now)
             _require_billable(await billing_runs.upload_state(conn, upload_id))
             await _require_key(conn, state)
             await _require_account(conn, state, data.account)
@@ -179,6 +186,9 @@ async def order(
                 )
             except OrderedBefore as exc:
                 preview = msgspec.structs.replace(preview, ordered_before=str(exc))
+        if not after:
+            expected = await _expected(state, upload_id, account=data.account, by=request.user, now=now)
+            preview = msgspec.structs.replace(preview, preflight=expected)
         return Response(preview, status_code=200)
     require_reason(after_chargeback=options.after_chargeback)
     async with transaction(state.pool) as conn:
@@ -189,6 +199,7 @@ async def order(
         await _require_key(conn, state)
         await _require_account(conn, state, data.account)
         require_new(await billing_runs.ordered(conn, upload_id), due_item=options.due_item, again=data.again)
+        options = await _with_text(conn, options, account=data.account, now=now)
         run_id = await billing_runs.add(
             conn,
             upload_id=upload_id,
@@ -287,9 +298,41 @@ async def _preview(
         dict(skipped),
         due_items.warnings(options.due_item, others),
         None,
+        None,
         debtors,
         encode_cursor(debtors[-1].debtor_id) if more else None,
     )
+
+
+async def _expected(
+    state: State, upload_id: int, *, account: str, by: str, now: datetime
+) -> PreflightReport | None:
+    """What the upload is expected to bring; a dry run does not fail because its history is long."""
+    try:
+        async with reading(state.pool) as conn:
+            upload = await preflight.upload(conn, upload_id)
+            if upload is None:
+                return None
+            return await preflight.made(
+                conn,
+                upload_id,
+                sha256=upload.sha256,
+                account=account,
+                fees=state.settings.account_fees.get(account),
+                rule=state.settings.preflight_rule,
+                made_by=by,
+                now=now,
+            )
+    except QueryTooSlow:
+        return None
+
+
+async def _with_text(conn: Connection, options: RunOptions, *, account: str, now: datetime) -> RunOptions:
+    """The options with the stored text of the account and month, where the order names no text of its own."""
+    if options.usage != RunOptions().usage:
+        return options
+    text = await statement_texts.of_account(conn, account, on=bank_day(now))
+    return options if text is None else msgspec.structs.replace(options, usage=text)
 
 
 def _previewed(choice: Choice) -> PreviewedDebtor:

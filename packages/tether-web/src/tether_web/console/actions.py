@@ -12,6 +12,7 @@ from tether_core.debtor_edits import FIELDS
 
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call, download, send
+from tether_web.console.expectations import expected
 from tether_web.console.pages import BY_PAGE, Asked, Key, erasure_shown, list_page, rendered, shown_again
 
 __all__ = ["HANDLERS"]
@@ -87,6 +88,45 @@ async def withdraw(request: Asked, key: Key) -> Template | Redirect:
     return _gone_on(f"/uploads/{key}", "withdrawn")
 
 
+@post("/uploads/{key:int}/preflight", include_in_schema=False)
+async def preflight(request: Asked, key: Key) -> Template | Redirect:
+    """Make a pre-flight report."""
+    form = await forms.given(request)
+    try:
+        body = {"account": form.get("account") or "default"}
+        await call(request, "POST", f"/api/uploads/{key}/preflight", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/uploads", key, exc)
+    return _gone_on(f"/uploads/{key}", "preflight")
+
+
+@post("/uploads/{key:int}/exclude-charged-back", include_in_schema=False)
+async def exclude_charged_back(request: Asked, key: Key) -> Template | Redirect:
+    """Show which debtors have charged back a debit; with a reason, exclude them."""
+    form = await forms.given(request)
+    is_dry_run = form.get("what") == "dry_run"
+    body = {"dry_run": is_dry_run, "reason": form.get("reason", "")}
+    try:
+        found = await call(request, "POST", f"/api/uploads/{key}/exclude-charged-back", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/uploads", key, exc)
+    if not is_dry_run:
+        return _gone_on(f"/uploads/{key}", "excluded")
+    groups = [(row, "would be excluded") for row in found["excluded"]]
+    groups += [(row, "stay: a debit is open or collected") for row in found["kept"]]
+    return rendered(
+        request,
+        "exclusion",
+        title=f"Debtors of upload {key} with a charged back debit",
+        key=key,
+        is_any=bool(found["excluded"]),
+        groups=[
+            {**row, "what": what, "amount": formats.money(row["amount_minor"], row["currency"])}
+            for row, what in groups
+        ],
+    )
+
+
 # How the fields of an order that are numbers are read.
 _READ: Final[dict[str, Callable[[str], float]]] = {
     "count_max": partial(forms.whole, field="count_max"),
@@ -120,6 +160,7 @@ async def bill(request: Asked, key: Key) -> Template | Redirect:
             form=form,
             preview={
                 **answer,
+                "preflight": answer["preflight"] and expected(answer["preflight"]),
                 "debtors": [
                     {**found, "amount": formats.money(found["amount_minor"], found["currency"])}
                     for found in answer["debtors"]
@@ -284,6 +325,8 @@ HANDLERS: Final = [
     upload,
     answers,
     withdraw,
+    preflight,
+    exclude_charged_back,
     bill,
     steer_run,
     inquire,

@@ -15,6 +15,7 @@ SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("/refunds", "Refunds"),
         ("/debtors", "Debtors"),
         ("/blacklist", "Blacklist"),
+        ("/return-policies", "Return policy"),
     ),
     "Check": (
         ("/notifications", "Notifications"),

@@ -19,6 +19,7 @@ from tether_core.events import NAMES
 
 from tether_web.console import formats, forms, menu, payments, standstill
 from tether_web.console.api import Failed, call, part
+from tether_web.console.expectations import added_up, expected
 from tether_web.console.listings import LISTINGS, Column, Listing
 from tether_web.console.recent_figures import recent
 
@@ -64,6 +65,11 @@ DONE: Final = {
     "void": "The void was ordered.",
     "queue_paused": "The queue is paused. Workers obey within seconds.",
     "queue_resumed": "The queue goes on within seconds.",
+    "excluded": "The debtors were excluded.",
+    "preflight": "The pre-flight report was made.",
+    "policy_added": "The version was made. It decides nothing before it is switched on.",
+    "policy_tried": "The dry run was made.",
+    "policy_switched": "The version is switched on: all nodes decide by it.",
     "replayed": "The notification will be processed again.",
     "added": "The entry was added.",
     "lifted": "The entry was lifted.",
@@ -357,6 +363,8 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
     preview = await part(request, f"/api/uploads/{key}/preview")
     problems = await rows_of(request, f"/api/uploads/{key}/problems", {"limit": 50})
     runs = await rows_of(request, f"/api/uploads/{key}/billing")
+    preflight = await part(request, f"/api/uploads/{key}/preflight")
+    totals = await part(request, f"/api/uploads/{key}/totals") if runs else None
     upload = detail["upload"]
     return {
         "title": f"Upload {key}: {upload['filename']}",
@@ -376,6 +384,8 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
         "preview": preview,
         "problems": problems,
         "runs": {**table(runs, BY_PAGE["/runs"]), "empty": "None was ordered yet."},
+        "totals": totals and added_up(totals),
+        "preflight": preflight and {"id": preflight["id"], **expected(preflight["report"])},
     }
 
 

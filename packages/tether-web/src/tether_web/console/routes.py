@@ -25,6 +25,7 @@ from tether_web.console import (
     quarantine,
     queues,
     recurring,
+    return_policies,
     subscribers,
 )
 from tether_web.http import sessions
@@ -131,6 +132,7 @@ ROUTERS: Final = [
             *quarantine.HANDLERS,
             *gateway_accounts.HANDLERS,
             *recurring.HANDLERS,
+            *return_policies.HANDLERS,
             *subscribers.HANDLERS,
             *account.PEOPLE,
         ],

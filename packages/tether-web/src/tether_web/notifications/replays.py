@@ -4,6 +4,7 @@
 The rows are read under the locks that applying takes, so the preview is about one moment; the transaction is rolled back.
 """
 
+import msgspec
 from litestar import Router, get
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
@@ -11,6 +12,7 @@ from tether_core.emp.notification import Notification, decode
 from tether_core.errors import IllegalStep, Unreadable
 from tether_core.reconciliation.gateway_refunds import reference_of
 from tether_core.replays import Named, ReplayPreview, preview
+from tether_stores import return_policies
 from tether_stores.notifications import event_lists
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Connection, transaction
@@ -38,8 +40,10 @@ async def replay_preview(state: State, event_id: Id) -> ReplayPreview:
         except Unreadable:
             notification = None
         named = Named() if notification is None else await _named(conn, notification)
-    settings = state.settings
-    policy = settings.policy if event.account == "default" else settings.policy_of_further_accounts
+        settings = state.settings
+        policy = settings.policy if event.account == "default" else settings.policy_of_further_accounts
+        returns = await return_policies.active(conn, built_in=policy.returns)
+        policy = msgspec.structs.replace(policy, returns=returns)
     return preview(named, notification, account=event.account, policy=policy, confirmation=confirmation)
 
 

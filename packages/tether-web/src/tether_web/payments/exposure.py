@@ -38,6 +38,7 @@ class ExposureResponse(msgspec.Struct, frozen=True):
         voidable_why: Why, or why not and what to do, as a sentence.
         retry_on: The day on which it is submitted again after a return.
         retry_why: Why on that day, or why not at all.
+        return_policy_version: The version of the return policy that decided this; null without a return.
         refunded_and_charged_back: Whether it was both refunded and charged back.
     """
 
@@ -55,6 +56,7 @@ class ExposureResponse(msgspec.Struct, frozen=True):
     voidable_why: str
     retry_on: date | None
     retry_why: str | None
+    return_policy_version: int | None
     refunded_and_charged_back: bool
 
 
@@ -91,6 +93,7 @@ async def detail(state: State, attempt_id: Id) -> ExposureResponse:
         else allowance.sentence("void", cancel),
         retry_on=found.retry_on,
         retry_why=found.retry_why,
+        return_policy_version=found.return_policy_version,
         refunded_and_charged_back=found.attempt.refunded_and_charged_back,
     )
 

@@ -6,7 +6,7 @@ claim up to 256 waiting rows (locked) ─► lock the attempts they are about �
 write attempts, blacklist entries, events and the outcome of each row ─► commit
 ```
 
-One transaction covers everything from claim to commit, so a worker that dies leaves all of it or nothing, and the rows are free again when
+The version of the return policy is read first, and no other is switched on before the commit. One transaction covers everything from claim to commit, so a worker that dies leaves all of it or nothing, and the rows are free again when
 its connection is gone. A batch that fails because of its content is split and its rows are applied one by one; a row that fails is
 deferred, and in the end parked.
 """
@@ -35,7 +35,8 @@ from tether_core.reconciliation.differences import Difference
 from tether_core.reconciliation.gateway_refunds import kind_of, reference_of
 from tether_core.refunds import refund
 from tether_core.refunds.refund import Outcome, Refund
-from tether_stores import blacklist, events
+from tether_core.return_policies.policy import ReturnPolicy
+from tether_stores import blacklist, events, return_policies
 from tether_stores.blacklist import CausedEntry
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Claimed, Finish
@@ -93,6 +94,15 @@ class ApplyDeps(msgspec.Struct, frozen=True):
         """The operator's choices for an account; that of the environment may lack what an inquiry needs."""
         return self.policy if account == "default" or self.further_policy is None else self.further_policy
 
+    def deciding_by(self, returns: ReturnPolicy) -> "ApplyDeps":
+        """The same with another version of the return policy, for all accounts."""
+        further = self.further_policy
+        return msgspec.structs.replace(
+            self,
+            policy=msgspec.structs.replace(self.policy, returns=returns),
+            further_policy=None if further is None else msgspec.structs.replace(further, returns=returns),
+        )
+
 
 def applying(deps: ApplyDeps) -> Work:
     """The job that applies notifications."""
@@ -119,6 +129,8 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
     """
     now = deps.clock()
     async with transaction(deps.pool) as conn:
+        returns = await return_policies.active_to_decide(conn, built_in=deps.policy.returns)
+        deps = deps.deciding_by(returns)
         rows = await webhook_events.claim(conn, now=now, limit=limit, freeze_s=_FREEZE_S)
         if not rows:
             return 0

@@ -16,7 +16,6 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import closing
 from datetime import datetime
 from itertools import chain, islice
@@ -27,17 +26,18 @@ import msgspec
 import psycopg
 from tether_core import iban as ibans
 from tether_core.audit import facts
-from tether_core.blacklist import BLOCKING, parse_codes
+from tether_core.blacklist import parse_codes
 from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.money import Money
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.imported_debits import FIELDS, ImportedDebit, compare, entry, layout, read
+from tether_core.return_policies.policy import BUILT_IN, ReturnPolicy, built_in
 from tether_core.spreadsheet import Problem, Refusal, Row
 from tether_core.spreadsheet.plan import Question
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.spreadsheet.text import decide_delimiter, decide_encoding, read_text
-from tether_stores import audit, blacklist
+from tether_stores import audit, blacklist, return_policies
 from tether_stores import fingerprint_key as key_store
 from tether_stores.accounts import gateway_accounts
 from tether_stores.blacklist import ManualEntry
@@ -65,14 +65,14 @@ class Importing(msgspec.Struct, frozen=True):
     Attributes:
         account: The gateway account that the debits were sent with.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
-        blocking: Exactly the reason codes that block.
+        policy: Version 0 of the return policy, by the settings.
         dry_run: Compare only; nothing is written.
     """
 
     pool: Pool
     account: str = "default"
     fingerprint_key: bytes = b""
-    blocking: AbstractSet[str] = BLOCKING
+    policy: ReturnPolicy = BUILT_IN
     dry_run: bool = False
 
 
@@ -245,6 +245,7 @@ async def _store(good: Sequence[ImportedDebit], deps: Importing) -> _Taken:
     async with transaction(deps.pool) as conn:
         now = await timestamp(conn)
         await _check_key(conn, deps.fingerprint_key, now=now)
+        policy = await return_policies.active_to_decide(conn, built_in=deps.policy)
         stored = await billing_attempts.locked_by_ids(
             conn,
             transaction_ids=[debit.transaction_id for debit in good],
@@ -254,7 +255,7 @@ async def _store(good: Sequence[ImportedDebit], deps: Importing) -> _Taken:
         if deps.dry_run:
             return taken
         await imported_attempts.add(conn, taken.fresh, now=now)
-        taken.listed = await _list_returned(conn, taken.fresh, deps, now=now)
+        taken.listed = await _list_returned(conn, taken.fresh, policy, now=now)
         # Of all rows, not of the new ones alone: a notification may have been deferred while its payment was committed.
         known = [debit.unique_id for debit in good if debit.unique_id]
         taken.woken, taken.replayed = await webhook_events.wake_known(conn, known, now=now)
@@ -298,10 +299,10 @@ def _compared(good: Sequence[ImportedDebit], stored: Sequence[Attempt], deps: Im
 
 
 async def _list_returned(
-    conn: Connection, fresh: Sequence[tuple[ImportedDebit, Attempt]], deps: Importing, *, now: datetime
+    conn: Connection, fresh: Sequence[tuple[ImportedDebit, Attempt]], policy: ReturnPolicy, *, now: datetime
 ) -> int:
     """Make the blacklist entries of debits that were already returned."""
-    asked = (entry(item, fingerprint=at.iban_fingerprint, blocking=deps.blocking) for item, at in fresh)
+    asked = (entry(item, fingerprint=at.iban_fingerprint, policy=policy) for item, at in fresh)
     entries = [
         ManualEntry(
             action="block" if item.action == "block" else "hold",
@@ -309,6 +310,7 @@ async def _list_returned(
             note="A debit of another system came back.",
             iban_fingerprint=item.iban_fingerprint,
             iban_masked=item.iban_masked,
+            policy_version=item.policy_version,
         )
         for item in asked
         if item is not None
@@ -389,7 +391,7 @@ async def _imported(
                 pool,
                 args.account,
                 settings.fingerprint_key.encode(),
-                parse_codes(settings.blacklist_codes),
+                built_in(parse_codes(settings.blacklist_codes)),
                 args.dry_run,
             )
             return await import_attempts(file, deps, tell=tell, progress=progress)

@@ -1,7 +1,7 @@
 """
 Handle returns: decide once for each returned debit whether it is tried again.
 
-The rules are those of `tether_core.payments.returns`: most reasons end the debit, two allow another attempt on a later day. The day is
+The rules are those of `tether_core.payments.returns`, by the active version of the return policy: most reasons end the debit, two allow another attempt on a later day. The day is
 stored beside the returned attempt; billing makes the attempt when the day has come, and judges it once more then. A return without a
 reason waits until the reason is known.
 """
@@ -17,6 +17,7 @@ from tether_core.payments.attempt import Policy
 from tether_core.payments.returns import after_return
 from tether_core.recurring.mandate import REVOKING
 from tether_core.target_calendar import bank_day
+from tether_stores import return_policies
 from tether_stores.payments import billing_attempts
 from tether_stores.payments.billing_attempts import ReturnHandling
 from tether_stores.postgres import Pool, connection, transaction
@@ -35,7 +36,7 @@ class ReturnDeps(msgspec.Struct, frozen=True):
     What following needs.
 
     Attributes:
-        policy: The operator's choices; which reasons block.
+        policy: The operator's choices; its version of the return policy decides before the first switch.
         spacing_days: Calendar days before the next try, at least.
         per_day_max: Attempts after a return on one day at most; `None` for any number.
     """
@@ -72,6 +73,7 @@ async def handle_returns(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
     """
     now = deps.clock()
     async with transaction(deps.pool) as conn:
+        policy = await return_policies.active_to_decide(conn, built_in=deps.policy.returns)
         rows = await billing_attempts.lock_returned(conn, limit=limit)
         if not rows:
             return 0
@@ -86,7 +88,7 @@ async def handle_returns(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
                 retries_done=row.try_number - 1,
                 ours=not row.imported,
                 first_due_on=bank_day(row.first_tried_at),
-                blocking=deps.policy.blocking,
+                policy=policy,
                 spacing_days=(plan and plan.retry_spacing_days) or deps.spacing_days,
                 pay_days=plan.pay_days if plan else (),
                 planned=planned,
@@ -95,6 +97,6 @@ async def handle_returns(deps: ReturnDeps, *, limit: int = BATCH_MAX) -> int:
             if result.retry_on is not None:
                 planned[result.retry_on] += 1
             decided.append(ReturnHandling(row.id, result.retry_on, result.why))
-        await billing_attempts.handle_returns(conn, decided, now=now)
+        await billing_attempts.handle_returns(conn, decided, policy_version=policy.version, now=now)
         await revoke(conn, [row.id for row in rows if row.reason_code in REVOKING], now=now)
     return len(rows)

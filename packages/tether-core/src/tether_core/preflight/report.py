@@ -1,0 +1,453 @@
+"""
+The pre-flight report of an upload: what its debits are expected to bring and to cost, and whether a configured rule says go.
+
+The rule (`Limits`) compares the **upper** end of what is expected: an upload goes only if even a bad outcome is within the limits. What is unknown is
+no go: without history, or without fees where a limit of fees is set, the verdict is `unknown` and a person decides. Without a limit there is no
+verdict (`no_rule`).
+
+>>> seen = [Seen("COBADEFF", "DE", 1000, "paid", 5_000, 100, 50)]
+>>> group = Group("COBADEFF", "DE", 1000, "paid", 1_000, 1_500_000, 2_250_000_000)
+>>> fees = Fees(25, 350, "EUR")
+>>> made = report([("EUR", group)], seen, fees=fees, rule=Limits(returned_max=0.05), facts=_FACTS)
+>>> made.verdict, made.currencies[0].returned.count, made.currencies[0].fees.expected_minor
+('go', 20, 32000)
+>>> report([("EUR", group)], seen, fees=fees, rule=Limits(returned_max=0.02), facts=_FACTS).reasons
+('EUR: 3.0 % of the money may be returned; the limit is 2.0 %.',)
+>>> report([("EUR", group)], [], fees=None, rule=Limits(returned_max=0.02), facts=_FACTS).verdict
+'unknown'
+>>> report([("EUR", group)], seen, fees=None, rule=Limits(), facts=_FACTS).currencies[0].fees is None     # unknown, never 0
+True
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from tether_core.errors import InvalidRequest, Unreadable
+from tether_core.money import Money
+from tether_core.preflight.estimate import Cells, ExpectedDebits, Group, Seen, expected
+from tether_core.preflight.fees import Fees
+
+__all__ = [
+    "CurrencyPreflight",
+    "ExpectedFees",
+    "Facts",
+    "Limits",
+    "Part",
+    "PreflightReport",
+    "Verdict",
+    "decode",
+    "encode",
+    "markdown",
+    "report",
+]
+
+Verdict: TypeAlias = Literal["go", "no_go", "unknown", "no_rule"]
+Dimension: TypeAlias = Literal["history", "country", "price_band", "bank"]
+DIMENSIONS: Final[tuple[Dimension, ...]] = ("history", "country", "price_band", "bank")
+# The parts of a dimension with the most money; the others are in the totals only.
+PARTS_MAX: Final = 20
+_DIGITS: Final = 6
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    When an upload may go.
+
+    Attributes:
+        returned_max: The share of its money that may be returned, at the upper end, 0 to 1; `None` for no limit.
+        fees_max: The share of the money that it is expected to keep which fees may take, at the upper end; `None` for no limit.
+    """
+
+    returned_max: float | None = None
+    fees_max: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing or everything fits."""
+        for name in ("returned_max", "fees_max"):
+            share = getattr(self, name)
+            if share is not None and not 0 < share < 1:
+                raise InvalidRequest("give a share above 0 and below 1, such as 0.05 for 5 %", field=name)
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """
+    What a report is about.
+
+    Attributes:
+        upload_id: The upload.
+        sha256: Of its file, in hex: the proof which file it was.
+        account: The gateway account whose history and fees count.
+        made_at: When.
+        made_by: Who ordered it.
+        history_from: The first day of the debits that count.
+        history_to: The last one.
+    """
+
+    upload_id: int
+    sha256: str
+    account: str
+    made_at: datetime
+    made_by: str
+    history_from: date
+    history_to: date
+
+
+class ExpectedFees(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What the gateway account is expected to cost, in whole minor units.
+
+    Attributes:
+        expected_minor: Attempts and expected returns.
+        low_minor: With the lower end of the returns.
+        high_minor: With the upper end.
+    """
+
+    expected_minor: int
+    low_minor: int
+    high_minor: int
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    A part of the debtors.
+
+    Attributes:
+        dimension: What the debtors are divided by.
+        key: The part, e.g. "new", "DE", "1000" for the price band from 10.00, or a bank.
+        count: How many debtors.
+        amount_minor: Their amounts.
+        returned: Debits expected to be returned; `None` where there is no history.
+    """
+
+    dimension: Dimension
+    key: str
+    count: int
+    amount_minor: int
+    returned: ExpectedDebits | None
+
+
+class CurrencyPreflight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    What is expected in one currency.
+
+    Attributes:
+        currency: ISO 4217.
+        count: Debtors that may be billed.
+        amount_minor: Their amounts.
+        returned: Debits expected to be returned; `None` where there is no history.
+        failed: Debits expected to be declined, or to end in an error; likewise.
+        kept_minor: The money expected to stay, before fees; `None` where there is no history.
+        fees: `None` where the account has no fees in this currency, or there is no history.
+        returned_share_high: The share of the money that may be returned, at the upper end; `None` where there is no history.
+        fees_share_high: The share of the kept money that fees may take, at the upper end; `None` where that is unknown.
+        parts: The parts with the most money of each dimension.
+    """
+
+    currency: str
+    count: int
+    amount_minor: int
+    returned: ExpectedDebits | None
+    failed: ExpectedDebits | None
+    kept_minor: int | None
+    fees: ExpectedFees | None
+    returned_share_high: float | None
+    fees_share_high: float | None
+    parts: tuple[Part, ...]
+
+
+class PreflightReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """
+    A pre-flight report; it holds no name and no account number of a debtor.
+
+    Attributes:
+        form: The version of this form.
+        upload_id: The upload.
+        sha256: Of its file, in hex.
+        account: The gateway account.
+        made_at: When it was made.
+        made_by: Who ordered it.
+        history_from: The first day of the debits that count.
+        history_to: The last one.
+        history_debits: How many debits count.
+        fees: The fees of the account; `None` where they are unknown.
+        rule: The limits.
+        verdict: "go", "no_go", "unknown", or "no_rule" where no limit is set.
+        reasons: Why it is no go, or unknown, as sentences.
+        currencies: By currency.
+    """
+
+    form: Literal[1] = 1
+    upload_id: int
+    sha256: str
+    account: str
+    made_at: datetime
+    made_by: str
+    history_from: date
+    history_to: date
+    history_debits: int
+    fees: Fees | None
+    rule: Limits
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    currencies: tuple[CurrencyPreflight, ...]
+
+
+_FACTS: Final = Facts(
+    7,
+    "ab",
+    "default",
+    datetime.fromisoformat("2026-03-02T12:00:00+00:00"),
+    "ada",
+    date(2025, 1, 1),
+    date(2026, 1, 5),
+)
+
+
+def report(
+    groups: Sequence[tuple[str, Group]],
+    seen: Sequence[Seen],
+    *,
+    fees: Fees | None,
+    rule: Limits,
+    facts: Facts,
+) -> PreflightReport:
+    """
+    Make the report of an upload.
+
+    Args:
+        groups: The debtors that may be billed, with their currency.
+        seen: The own history.
+        fees: Of the account; `None` where they are unknown.
+        rule: The limits.
+        facts: What the report is about.
+    """
+    cells = Cells(seen)
+    by_currency: dict[str, list[Group]] = defaultdict(list)
+    for currency, group in groups:
+        by_currency[currency].append(group)
+    currencies = tuple(_currency(name, some, cells, fees) for name, some in sorted(by_currency.items()))
+    verdict, reasons = _judged(currencies, rule)
+    return PreflightReport(
+        upload_id=facts.upload_id,
+        sha256=facts.sha256,
+        account=facts.account,
+        made_at=facts.made_at,
+        made_by=facts.made_by,
+        history_from=facts.history_from,
+        history_to=facts.history_to,
+        history_debits=sum(row.count for row in seen),
+        fees=fees,
+        rule=rule,
+        verdict=verdict,
+        reasons=reasons,
+        currencies=currencies,
+    )
+
+
+def _currency(currency: str, groups: Sequence[Group], cells: Cells, fees: Fees | None) -> CurrencyPreflight:
+    count, amount_minor = sum(group.count for group in groups), sum(group.amount_minor for group in groups)
+    returned = expected(groups, cells, outcome="returned")
+    failed = expected(groups, cells, outcome="failed")
+    kept_minor = None
+    if returned is not None and failed is not None:
+        kept_minor = max(0, amount_minor - returned.amount_minor - failed.amount_minor)
+    costs = None
+    if fees is not None and fees.currency == currency and returned is not None:
+        attempts = count * fees.attempt_minor
+        costs = ExpectedFees(
+            *(
+                attempts + back * fees.return_minor
+                for back in (returned.count, returned.low_count, returned.high_count)
+            )
+        )
+    return CurrencyPreflight(
+        currency,
+        count,
+        amount_minor,
+        returned,
+        failed,
+        kept_minor,
+        costs,
+        None if returned is None or not amount_minor else round(returned.high_minor / amount_minor, _DIGITS),
+        None if costs is None or not kept_minor else round(costs.high_minor / kept_minor, _DIGITS),
+        tuple(part for dimension in DIMENSIONS for part in _parts(groups, cells, dimension)),
+    )
+
+
+def _parts(groups: Sequence[Group], cells: Cells, dimension: Dimension) -> list[Part]:
+    found: dict[str, list[Group]] = defaultdict(list)
+    for group in groups:
+        found[str(getattr(group, dimension))].append(group)
+    parts = [
+        Part(
+            dimension,
+            key,
+            sum(group.count for group in some),
+            sum(group.amount_minor for group in some),
+            expected(some, cells, outcome="returned"),
+        )
+        for key, some in found.items()
+    ]
+    return sorted(parts, key=lambda part: (-part.amount_minor, part.key))[:PARTS_MAX]
+
+
+def _judged(currencies: Sequence[CurrencyPreflight], rule: Limits) -> tuple[Verdict, tuple[str, ...]]:
+    if rule.returned_max is None and rule.fees_max is None:
+        return "no_rule", (
+            "No limit is set: TETHER_PREFLIGHT_RETURNED_MAX and TETHER_PREFLIGHT_FEES_MAX are empty.",
+        )
+    if not currencies:
+        return "unknown", ("No debtor of the upload may be billed.",)
+    over, unknown = list[str](), list[str]()
+    for found in currencies:
+        for limit, share, above, missing in (
+            (
+                rule.returned_max,
+                found.returned_share_high,
+                "of the money may be returned",
+                "no earlier debit says how many are returned",
+            ),
+            (
+                rule.fees_max,
+                found.fees_share_high,
+                "of the kept money may be taken by fees",
+                "the fees are unknown; set TETHER_FEES for the account, and see that it has a history",
+            ),
+        ):
+            if limit is None:
+                continue
+            if share is None:
+                unknown.append(f"{found.currency}: {missing}.")
+            elif share > limit:
+                over.append(f"{found.currency}: {_percent(share)} {above}; the limit is {_percent(limit)}.")
+    if over:
+        return "no_go", tuple(over + unknown)
+    return ("unknown", tuple(unknown)) if unknown else ("go", ())
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
+def encode(made: PreflightReport) -> bytes:
+    """A report as the bytes that are signed: the same for the same report, by anybody who wrote the JSON anew."""
+    return msgspec.json.encode(made, order="sorted")
+
+
+def decode(data: bytes) -> PreflightReport:
+    """
+    Read a report.
+
+    Args:
+        data: JSON of a report, with any blanks and in any order of fields.
+
+    Raises:
+        Unreadable: when it is none, or has fields that no report has.
+    """
+    try:
+        return msgspec.json.decode(data, type=PreflightReport)
+    except (msgspec.DecodeError, InvalidRequest, UnicodeDecodeError, RecursionError) as exc:
+        raise Unreadable("pre-flight report", why=str(exc)) from exc
+
+
+_VERDICTS: Final[dict[Verdict, str]] = {
+    "go": "Go",
+    "no_go": "No go",
+    "unknown": "Unknown: a person decides",
+    "no_rule": "No verdict: no limit is set",
+}
+_TITLES: Final[dict[Dimension, str]] = {
+    "history": "History of the account",
+    "country": "Country",
+    "price_band": "Price band from",
+    "bank": "Bank",
+}
+_UNKNOWN: Final = "unknown"
+
+
+def markdown(made: PreflightReport) -> str:
+    """
+    A report as a page for people.
+
+    Args:
+        made: The report.
+
+    Returns:
+        Markdown. It is not signed: the JSON is.
+    """
+    lines = [
+        f"# Pre-flight of upload {made.upload_id}",
+        "",
+        f"**{_VERDICTS[made.verdict]}.** {' '.join(made.reasons)}".rstrip(),
+        "",
+        f"- Gateway account: {made.account}",
+        f"- File: SHA-256 {made.sha256}",
+        f"- Made by {made.made_by} at {made.made_at:%Y-%m-%d %H:%M} UTC",
+        f"- From {made.history_debits:,} debits of {made.history_from} to {made.history_to}; intervals are 95 %",
+        f"- Fees: {_fees_text(made.fees)}",
+    ]
+    for found in made.currencies:
+        lines += [
+            "",
+            f"## {found.currency}",
+            "",
+            "| | debits | money |",
+            "|---|---|---|",
+            f"| may be billed | {found.count:,} | {_money(found.amount_minor, found.currency)} |",
+            f"| expected to be declined or to fail | {_row(found.failed, found.currency)} |",
+            f"| expected to be returned | {_row(found.returned, found.currency)} |",
+            f"| expected to be kept, before fees | | {_optional(found.kept_minor, found.currency)} |",
+            f"| expected fees | | {_costs(found.fees, found.currency)} |",
+            "",
+            "| part | debits | money | expected returns | money returned |",
+            "|---|---|---|---|---|",
+            *(
+                f"| {_TITLES[part.dimension]}: {_key(part, found.currency)} | {part.count:,} | "
+                f"{_money(part.amount_minor, found.currency)} | {_row(part.returned, found.currency)} |"
+                for part in found.parts
+            ),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _key(part: Part, currency: str) -> str:
+    if part.dimension == "price_band":
+        return _money(int(part.key), currency)
+    return part.key or "not known"
+
+
+def _money(amount_minor: int, currency: str) -> str:
+    return f"{Money(amount_minor, currency).decimal:,}"
+
+
+def _optional(amount_minor: int | None, currency: str) -> str:
+    return _UNKNOWN if amount_minor is None else _money(amount_minor, currency)
+
+
+def _row(found: ExpectedDebits | None, currency: str) -> str:
+    if found is None:
+        return f"{_UNKNOWN} | {_UNKNOWN}"
+    return (
+        f"{found.count:,} ({found.low_count:,} to {found.high_count:,}) | "
+        f"{_money(found.amount_minor, currency)} ({_money(found.low_minor, currency)} to {_money(found.high_minor, currency)})"
+    )
+
+
+def _costs(found: ExpectedFees | None, currency: str) -> str:
+    if found is None:
+        return _UNKNOWN
+    return (
+        f"{_money(found.expected_minor, currency)} "
+        f"({_money(found.low_minor, currency)} to {_money(found.high_minor, currency)})"
+    )
+
+
+def _fees_text(fees: Fees | None) -> str:
+    if fees is None:
+        return f"{_UNKNOWN}; set TETHER_FEES"
+    attempt, back = (_money(amount, fees.currency) for amount in (fees.attempt_minor, fees.return_minor))
+    return f"{attempt} {fees.currency} an attempt, {back} {fees.currency} a return"

@@ -1,0 +1,1 @@
+"""The return policy: what each reason code of a return does, as versions, and dry runs of a version over past returns."""
