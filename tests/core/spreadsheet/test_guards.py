@@ -403,6 +403,35 @@ def test_texts_written_as_formulas_are_unwrapped() -> None:
     assert (found[0].customer_id, found[0].amount_minor) == ("000123", 1250)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "#Ann Sample",
+        "// Ann Sample",
+        "--Ann Sample",
+        "Ann Sample (verstorben)",
+        "Ann (pay\u00e9 le 3.11.)",
+        "Ann [paid]",
+    ],
+)
+def test_a_row_that_its_name_marks_as_not_due_is_refused(name: str) -> None:
+    """Else somebody would be debited whom the sender has taken out of the list by hand."""
+    (found, other) = _read(f"Name;IBAN;Betrag\n{name};{A};1,00\nBank (Europe) GmbH;{B};1,00\n")
+    assert isinstance(found, Refused)
+    assert [problem.code for problem in found.problems] == ["name_unreadable"]
+    assert isinstance(other, Debtor)
+
+
+@pytest.mark.parametrize(
+    "header", ["Bereits gezahlt", "Amount paid", "Montant pay\u00e9", "Betaald bedrag", "Zahlungseingang"]
+)
+def test_a_column_of_what_was_paid_is_a_question(header: str) -> None:
+    """Else people would pay a second time what the list itself says they have paid."""
+    plan = _plan(f"Name;IBAN;Betrag;{header}\nAnn;{A};10,00;10,00\nBen;{B};20,00;0,00\n")
+    assert isinstance(plan, Plan)
+    assert "selection_column" in [question.code for question in plan.questions]
+
+
 @pytest.mark.parametrize("mark", ['"', "'"])
 def test_escaped_quotation_marks_give_no_half_names(mark: str) -> None:
     """Else a debtor would be called by a name with half of its quotation marks."""

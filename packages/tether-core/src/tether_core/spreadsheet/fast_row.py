@@ -62,9 +62,9 @@ SEPA_MANDATES_SINCE: Final = date(2008, 1, 1)
 # Fields that are read by rules of their own, not as text.
 TYPED: Final = frozenset("iban name amount amount_minor currency".split())
 
-# Names of most of Europe in Latin letters; anything else takes the slow path, and is not refused.
+# Names of most of Europe in Latin letters, without notes in brackets; anything else takes the slow path, and is not refused.
 PLAIN_NAME: Final = re.compile(
-    "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e][A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e .,'()&/-]{1,69}"
+    "[A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e][A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u017e .,'&/-]{1,69}"
 )
 _COMMA: Final = re.compile(r"([0-9]{1,9}),([0-9]{1,2})")
 _POINT: Final = re.compile(r"([0-9]{1,9})\.([0-9]{1,2})")

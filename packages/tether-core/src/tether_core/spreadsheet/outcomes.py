@@ -18,7 +18,7 @@ the IBAN and the amount, and a missing name.
 | `country_not_sepa` | error | the account is out of reach of SEPA |
 | `name_missing` | error | no name of the account holder |
 | `name_too_long` | error | more than 70 characters, and of a name in two parts one has more than 35 |
-| `name_unreadable` | error | broken characters, or no letter at all |
+| `name_unreadable` | error | broken characters, no letter at all, a word for a sum, or a mark that the row is not due |
 | `name_symbols` | warning | pictures and signs that no bank carries, such as `@ < >`; the debit leaves them out |
 | `amount_missing` | error | no amount |
 | `amount_unreadable` | error | not an amount, or not in the column's format |

@@ -67,7 +67,7 @@ from tether_core.spreadsheet.person_names import (
     sums_up,
 )
 from tether_core.spreadsheet.plan import EXTRA_FIELDS, Plan
-from tether_core.spreadsheet.selection import word_key
+from tether_core.spreadsheet.selection import not_due_in, word_key
 
 __all__ = ["NAME_LENGTH_MAX", "read", "read_batches"]
 
@@ -348,8 +348,7 @@ class _Slow:
         elif sums_up(name.rstrip(" :")):
             note = "The name is a word for a sum; delete the row where it adds up others, or write the account holder's name."
             seen.add("name_unreadable", at, note)
-        elif "\\" in name and ('"' in name or "'" in (name[0], name[-1])):
-            note = "Quotation marks in the cell are written with a backslash; export the file with doubled quotation marks."
+        elif note := _mark(name):
             seen.add("name_unreadable", at, note)
         elif why := broken(name):
             seen.add("name_unreadable", at, f"The name cannot be used because {why}.")
@@ -548,6 +547,17 @@ class _Findings:
         self.problems.append(
             Problem(self._row.number, column, code, excerpt(cell, as_iban=iban) if cell else "", note, level)
         )
+
+
+def _mark(name: str) -> str:
+    """What is written into the cell beside the name, and what to do; nothing for a name alone."""
+    if name.startswith(("#", "//", "--")):
+        return "The row is marked as a comment; delete it, or write the account holder's name alone."
+    if word := not_due_in(name):
+        return f"The name says \u201c{word[:20]}\u201d; delete the row, or write the account holder's name alone."
+    if "\\" in name and ('"' in name or "'" in (name[0], name[-1])):
+        return "Quotation marks in the cell are written with a backslash; export the file with doubled quotation marks."
+    return ""
 
 
 def _sentence(text: str) -> str:

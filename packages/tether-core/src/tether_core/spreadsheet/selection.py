@@ -38,6 +38,7 @@ __all__ = [
     "ask_of_credits",
     "credits_in",
     "may_have_left",
+    "not_due_in",
     "word_key",
 ]
 
@@ -126,13 +127,13 @@ _NOT_DUE: Final = _plain(
 )
 # Headers under which any mark but a "no" means that the row is not due.
 _NOT_DUE_HEADERS: Final = _plain(
-    "bezahlt|schon bezahlt|bezahlt am|beglichen|storniert|storno|gekündigt|gekündigt am|gekündigt zum|kündigung|kündigung zum|kündigungsdatum"
+    "bezahlt|schon bezahlt|bereits bezahlt|gezahlt|bereits gezahlt|schon gezahlt|bezahlter betrag|gezahlter betrag|zahlungseingang|eingegangen|bezahlt am|beglichen|storniert|storno|gekündigt|gekündigt am|gekündigt zum|kündigung|kündigung zum|kündigungsdatum"
     "|ausgetreten|austritt|austritt am|austrittsdatum|gesperrt|mahnsperre|einzugssperre|lastschriftsperre|sperre|verstorben|inaktiv"
-    "|nicht einziehen|ruhend|widerrufen|widerrufen am|paid|already paid|paid on|paid at|payment date|cancelled|canceled|cancelled on"
-    "|terminated|termination date|end date|left|left on|blocked|do not collect|suspended|inactive|deceased|revoked|payé|payée|payé le"
-    "|réglé|réglé le|annulé|résilié|résilié le|date de résiliation|date de sortie|sortie|bloqué|betaald|betaald op|geannuleerd"
-    "|opgezegd|opgezegd per|uitgeschreven|einddatum|geblokkeerd|overleden|pagado|pagado el|fecha de pago|anulado|baja|fecha baja"
-    "|fecha de baja|bloqueado|pagato|pagato il|annullato|disdetto|disdetta|data disdetta|bloccato|zapłacone|zapłacono|opłacone|anulowane"
+    "|nicht einziehen|ruhend|widerrufen|widerrufen am|paid|already paid|amount paid|paid amount|amount received|payment received|date paid|paid on|paid at|payment date|cancelled|canceled|cancelled on"
+    "|terminated|termination date|end date|left|left on|blocked|do not collect|suspended|inactive|deceased|revoked|payé|payée|déjà payé|montant payé|montant réglé|payé le"
+    "|réglé|réglé le|annulé|résilié|résilié le|date de résiliation|date de sortie|sortie|bloqué|betaald|reeds betaald|al betaald|betaald bedrag|betaald op|geannuleerd"
+    "|opgezegd|opgezegd per|uitgeschreven|einddatum|geblokkeerd|overleden|pagado|ya pagado|importe pagado|pagado el|fecha de pago|anulado|baja|fecha baja"
+    "|fecha de baja|bloqueado|pagato|già pagato|importo pagato|pagato il|annullato|disdetto|disdetta|data disdetta|bloccato|zapłacone|zapłacono|zapłacona kwota|wpłacono|opłacone|anulowane"
     "|wypowiedzenie|data wypowiedzenia|zablokowany"
 )
 # Headers under which a "no", or a blank beside marks, means that the row is not due.
@@ -166,6 +167,7 @@ _HARMLESS_WORDS: Final = _plain(
 )
 _HARMLESS_LETTERS: Final = _plain("m|w|f|d|v|x|h|k")
 _PARTS: Final = re.compile(r"[^\W\d_]+")
+_NOTES: Final = re.compile(r"[(\[{]([^)\]}]*)")
 _FLAG: Final = re.compile(r"[01x*+-]", re.IGNORECASE)
 
 
@@ -279,6 +281,17 @@ def _sorts_rows(words: Mapping[str, str], *, titles: set[str], several: bool) ->
 def may_have_left(header: str) -> bool:
     """Whether a header announces days or marks of rows that are not due, such as "Austritt am"."""
     return bool({plain(header), plain(header, digraphs=True)} & _NOT_DUE_HEADERS)
+
+
+def not_due_in(name: str) -> str:
+    """
+    A word in brackets behind a name that says that its row may not be due, or nothing.
+
+    >>> not_due_in("Ann Sample (verstorben 2025)"), not_due_in("Closed Loop (Europe) GmbH")
+    ('verstorben', '')
+    """
+    words = (word for note in _NOTES.findall(name) for word in _PARTS.findall(note))
+    return next((word for word in words if plain(word) in _NOT_DUE), "")
 
 
 def _directions(words: Mapping[str, str], *, titles: Iterable[str], several: bool) -> bool:
