@@ -17,7 +17,7 @@ from tether_stores import audit
 from tether_stores.audit import AuditFilters, AuditRow
 from tether_stores.postgres import Pool, reading
 
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor
 from tether_web.http.parameters import aware
 from tether_web.http.table_export import as_csv
 
@@ -73,10 +73,8 @@ async def listed(
         Literal["json", "csv", "ndjson"],
         QueryParameter(name="format", description="A list by cursor, or a file of everything that matches."),
     ] = "json",
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> Response[Any]:
     """A page may have fewer rows than `limit` before the last one, because a page examines at most 2,000 rows."""
     if subject_id is not None and subject is None:

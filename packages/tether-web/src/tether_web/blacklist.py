@@ -39,8 +39,8 @@ from tether_stores.postgres import Pool, connection, reading, transaction
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
+from tether_web.http.parameters import Id, printable
 from tether_web.http.table_export import as_csv
 
 __all__ = ["ROUTER", "EntryBody", "ImportProblem", "Imported", "Lifted"]
@@ -165,10 +165,8 @@ async def listed(
             description="Only entries that are written so: a BIC, or a beginning with a star.", max_length=40
         ),
     ] = None,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page of entries."""
@@ -232,7 +230,7 @@ async def add(request: ApiRequest, state: State, data: JSONBody[EntryBody]) -> R
 
 
 @get("/{entry_id:int}", summary="One blacklist entry")
-async def detail(state: State, entry_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> ListedEntry:
+async def detail(state: State, entry_id: Id) -> ListedEntry:
     """One entry, active or lifted."""
     async with reading(state.pool) as conn:
         found = await blacklist.by_id(conn, entry_id)
@@ -245,7 +243,7 @@ async def detail(state: State, entry_id: Annotated[int, Parameter(ge=1, le=2**63
 async def lift(
     request: ApiRequest,
     state: State,
-    entry_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    entry_id: Id,
     reason: Annotated[
         str,
         Parameter(

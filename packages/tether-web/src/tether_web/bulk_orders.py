@@ -16,7 +16,7 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.bulk_orders import PERMISSIONS, BulkAction, Filter, account_of, filters_of
 from tether_core.errors import IllegalStep, Unavailable
@@ -33,7 +33,8 @@ from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import (
     LIMIT,
-    LIMIT_MAX,
+    Cursor,
+    Limit,
     Page,
     decode_cursor,
     decode_timed_cursor,
@@ -164,10 +165,8 @@ async def order(
 @get("/", summary="List bulk orders, newest first", responses=described(Page[BulkOrder]))
 async def listed(
     state: State,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page of orders."""
@@ -198,10 +197,8 @@ async def detail(state: State, bulk_order_id: Id) -> BulkOrderDetail:
 async def items(
     state: State,
     bulk_order_id: Id,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page, the newest row first."""

@@ -36,8 +36,8 @@ from tether_stores.uploads.problems import ListedProblem
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
-from tether_web.http.parameters import printable
+from tether_web.http.pagination import LIMIT, Limit, Page, decode_cursor, page
+from tether_web.http.parameters import BIGINT_MAX, Id, printable
 
 __all__ = ["ROUTER", "DebtorResponse", "EditBody", "EditResponse", "EditWarning"]
 
@@ -133,7 +133,7 @@ class EditResponse(msgspec.Struct, frozen=True):
 async def listed(
     state: State,
     upload: Annotated[
-        int | None, Parameter(ge=1, le=2**63 - 1, description="Only debtors of this upload.")
+        int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only debtors of this upload.")
     ] = None,
     verdict: Annotated[
         str | None,
@@ -159,7 +159,7 @@ async def listed(
     cursor: Annotated[
         str | None, Parameter(description="`next` of the previous page.", max_length=1_000)
     ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page of debtors."""
@@ -204,7 +204,7 @@ async def _page(
 
 
 @get("/{debtor_id:int}", summary="One debtor")
-async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)]) -> DebtorResponse:
+async def detail(state: State, debtor_id: Id) -> DebtorResponse:
     """One debtor with all fields from the file."""
     async with reading(state.pool) as conn:
         found = await _detail(conn, debtor_id)
@@ -217,7 +217,7 @@ async def detail(state: State, debtor_id: Annotated[int, Parameter(ge=1, le=2**6
 async def edit(
     request: ApiRequest,
     state: State,
-    debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    debtor_id: Id,
     data: JSONBody[EditBody],
 ) -> EditResponse:
     """Change fields of a debtor; the counts of its upload follow, and its account is checked again.
@@ -314,7 +314,7 @@ def _decoded(cursor: str | None, sort: str) -> tuple[str, int] | None:
             cursor.encode("ascii") + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True
         )
         result, key, row_id = msgspec.json.decode(
-            data, type=tuple[str, str, Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]]
+            data, type=tuple[str, str, Annotated[int, msgspec.Meta(ge=0, le=BIGINT_MAX)]]
         )
         if result == sort and "\x00" not in key and (sort == "name" or re.fullmatch(r"-?[0-9]{1,18}", key)):
             return key, row_id

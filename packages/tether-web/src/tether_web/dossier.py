@@ -11,7 +11,7 @@ import msgspec
 from litestar import Response, Router, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException, PermissionDeniedException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core import dossier as dossier_file
 from tether_core import redaction
 from tether_core.audit import facts
@@ -23,7 +23,7 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import disposition
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 
 __all__ = ["ROUTER", "DossierRequest", "require_all_accounts", "stated_reason"]
 
@@ -51,7 +51,7 @@ class DossierRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def made(
     request: ApiRequest,
     state: State,
-    debtor_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    debtor_id: Id,
     data: JSONBody[DossierRequest],
 ) -> Response[bytes]:
     """

@@ -16,7 +16,7 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.data_subjects import Related, Subject
 from tether_core.erasures import KEPT, Kept, Obstacle, require_erasable
@@ -29,10 +29,10 @@ from tether_stores.telemetry import logger
 
 from tether_web.dossier import require_all_accounts, stated_reason
 from tether_web.http.auth import ApiRequest
+from tether_web.http.parameters import BodyId, Id
 
 __all__ = ["ROUTER", "ErasurePreview", "ErasureRequest", "ErasureResponse", "RowsChanged"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 _log = logger("erasures")
 
 
@@ -80,9 +80,7 @@ class ErasureRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         accept_reversible: Whether you accept that money may be reclaimed, and the evidence for it is gone.
     """
 
-    debtor_ids: Annotated[
-        list[Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]], msgspec.Meta(min_length=1, max_length=1_000)
-    ]
+    debtor_ids: Annotated[list[BodyId], msgspec.Meta(min_length=1, max_length=1_000)]
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
     accept_reversible: bool = False
 

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.inquiry_orders import Inquired, Scope
 from tether_stores import audit, inquiry_orders
@@ -20,7 +20,7 @@ from tether_stores.telemetry import logger
 
 from tether_web import order_keys
 from tether_web.http.auth import ApiRequest
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id, reason_of
 from tether_web.order_keys import KeyHeader
 
@@ -95,10 +95,8 @@ async def detail(state: State, order_id: Id) -> InquiryOrder:
 async def attempts(
     state: State,
     order_id: Id,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> Page[InquiredAttempt]:
     """One page, in the order in which the debits were made."""
     async with reading(state.pool) as conn:

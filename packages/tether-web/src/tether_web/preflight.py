@@ -16,7 +16,7 @@ from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import JSONBody, Parameter, QueryParameter
+from litestar.params import JSONBody, QueryParameter
 from tether_core.audit import facts
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.preflight import signature
@@ -29,10 +29,10 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import disposition
+from tether_web.http.parameters import BodyId, Id
 
 __all__ = ["ROUTERS", "PreflightResponse", "SignedReport", "VerifiedReport"]
 
-Id = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 Form: TypeAlias = Annotated[
     Literal["json", "markdown"],
     QueryParameter(name="format", description="JSON with the signature, or a page for people."),
@@ -80,7 +80,7 @@ class SignedReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     report: dict[str, Any]
     signature: Annotated[str, msgspec.Meta(max_length=200)] | None
-    id: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
+    id: BodyId | None = None
 
 
 class VerifiedReport(msgspec.Struct, frozen=True):

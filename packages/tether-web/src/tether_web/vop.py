@@ -16,7 +16,7 @@ from tether_stores.postgres import reading, transaction
 from tether_stores.vop import ListedCheck
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id
 
 __all__ = ["ROUTER", "VopChecks", "VopRequested"]
@@ -92,10 +92,8 @@ async def listed(
     state: State,
     upload_id: Id,
     result: Annotated[Result | None, Parameter(description="Only checks with this result.")] = None,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> VopChecks:
     """Counts, and one page of checks."""
     async with reading(state.pool) as conn:

@@ -31,7 +31,7 @@ from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import reason_of
 
 __all__ = ["ROUTER", "AccountPauseRequest", "AccountResponse"]
 
@@ -130,9 +130,7 @@ async def pause(
     request: ApiRequest, state: State, name: Name, data: JSONBody[AccountPauseRequest]
 ) -> AccountPause:
     """No debit, refund or void is submitted with it within seconds. Calls in progress end; inquiries and notifications go on."""
-    reason = printable(" ".join(data.reason.split()), field="reason")
-    if not reason:
-        raise InvalidRequest("say why; it is stored", field="reason")
+    reason = reason_of(data.reason)
     async with transaction(state.pool) as conn:
         account = await _account(conn, state, name)
         if account.former_of is not None:

@@ -40,8 +40,8 @@ T = TypeVar("T")
 LIMIT = 50
 LIMIT_MAX = 500
 # The query parameters `cursor` and `limit` of a list.
-Cursor = Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)]
-Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")]
+Cursor = Annotated[str | None, Parameter(description="`next` of the previous page.", max_length=100)]
+Limit = Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")]
 _INVALID: Final = "is not a cursor of this list; start again without it"
 # A time in microseconds and a row id; 18 digits exceed every time that Postgres can store.
 _TIMED: Final = re.compile(rb"at:([0-9]{1,16}):([0-9]{1,18})")

@@ -41,7 +41,7 @@ from tether_stores.telemetry import logger
 from tether_web.accounts.credentials import read as read_credentials
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import printable
 from tether_web.notifications.receive import recording_of
 
@@ -168,8 +168,8 @@ class _Judged(msgspec.Struct, frozen=True):
 )
 async def listed(
     state: State,
-    cursor: Annotated[str | None, Parameter(description="`next` of the page before.", max_length=100)] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows a page has.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page. What a row says was claimed by its sender; its body is sealed."""

@@ -16,7 +16,8 @@ from tether_stores.postgres import reading
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import (
     LIMIT,
-    LIMIT_MAX,
+    Cursor,
+    Limit,
     Page,
     decode_cursor,
     decode_timed_cursor,
@@ -90,10 +91,8 @@ async def listed(  # one argument a filter
             max_length=35,
         ),
     ] = None,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """

@@ -23,7 +23,7 @@ from tether_stores.payments.chargebacks import Chargeback
 from tether_stores.postgres import Connection, Pool, reading
 
 from tether_web.http.file_response import disposition
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, encode_cursor
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor
 from tether_web.http.parameters import BIGINT_MAX
 from tether_web.http.table_export import as_csv
 
@@ -113,10 +113,8 @@ async def listed(
         Literal["json", "csv"],
         QueryParameter(name="format", description="A list by cursor, or a file with all matching rows."),
     ] = "json",
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> Response[Any]:
     """
     Debits that were charged back and not won back. All filters can be combined.

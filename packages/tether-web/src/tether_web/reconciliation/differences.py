@@ -21,7 +21,7 @@ from tether_stores.reconciliation.differences import DifferenceLine
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import BIGINT_MAX, Id, printable
 
 __all__ = ["OBSERVED", "ROUTER", "Acknowledgement", "observe"]
@@ -60,10 +60,8 @@ async def listed(
     status: Annotated[
         Literal["open", "all"], Parameter(description="`all` includes acknowledged and resolved lines.")
     ] = "open",
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> Page[DifferenceLine]:
     """One page of lines."""
     async with connection(state.pool) as conn:

@@ -37,7 +37,7 @@ from tether_stores.traces import parents
 from tether_web import order_keys
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id, printable
 from tether_web.order_keys import KeyHeader
 
@@ -109,10 +109,8 @@ async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
 async def listed(
     state: State,
     status: Annotated[RefundState | None, Parameter(description="Only orders in this state.")] = None,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page of orders."""

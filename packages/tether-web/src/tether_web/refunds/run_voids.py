@@ -30,7 +30,7 @@ from tether_stores.telemetry import logger
 from tether_web import order_keys
 from tether_web.billing.runs import DebitTotal
 from tether_web.http.auth import ApiRequest
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id, printable, reason_of
 from tether_web.order_keys import KeyHeader
 from tether_web.refunds.refunds import require_account
@@ -211,10 +211,8 @@ async def debits(
         Literal["all", "refused"],
         Parameter(description="`refused`: only debits that are not voided, each with the reason."),
     ] = "all",
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> Page[VoidedDebit]:
     """One page, in the order in which the debits were made."""
     async with reading(state.pool) as conn:

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Router, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_stores import audit
@@ -17,7 +17,7 @@ from tether_stores.uploads import charged_back
 from tether_stores.uploads.charged_back import ChargedBack
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import printable
+from tether_web.http.parameters import Id, printable
 
 __all__ = ["ROUTER", "ExclusionResponse"]
 
@@ -60,7 +60,7 @@ class ExclusionResponse(msgspec.Struct, frozen=True):
 async def exclude(
     request: ApiRequest,
     state: State,
-    upload_id: Annotated[int, Parameter(ge=1, le=2**63 - 1)],
+    upload_id: Id,
     data: JSONBody[ExclusionOrder],
 ) -> ExclusionResponse:
     """

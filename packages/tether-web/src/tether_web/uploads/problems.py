@@ -30,7 +30,7 @@ from tether_stores.uploads import uploads
 from tether_stores.uploads.problems import ListedProblem
 
 from tether_web.http.file_response import disposition
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page
+from tether_web.http.pagination import LIMIT, LIMIT_MAX, Cursor, Page
 from tether_web.http.parameters import Id
 from tether_web.http.table_export import as_csv, as_xlsx
 
@@ -63,9 +63,7 @@ async def problems(
     code: Annotated[
         str | None, Parameter(description="For JSON: only problems with this code.", max_length=40)
     ] = None,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Problems in a page.")] = LIMIT,
 ) -> Response[Any]:
     """The problems as a list, or as a report."""

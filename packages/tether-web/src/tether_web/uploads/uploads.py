@@ -50,7 +50,7 @@ from tether_stores.uploads.withdrawals import Withdrawal
 from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import byte_range, disposition, matches
 from tether_web.http.multipart import Received, receive
-from tether_web.http.pagination import LIMIT, LIMIT_MAX, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id, reason_of
 from tether_web.uploads import problems as uploads_problems
 from tether_web.uploads.form import AnswersBody, flag, json_part, read_answers, word_lists
@@ -335,10 +335,8 @@ async def answer(
 async def listed(
     state: State,
     status: Annotated[UploadState | None, Parameter(description="Only uploads in this state.")] = None,
-    cursor: Annotated[
-        str | None, Parameter(description="`next` of the previous page.", max_length=100)
-    ] = None,
-    limit: Annotated[int, Parameter(ge=1, le=LIMIT_MAX, description="Rows in a page.")] = LIMIT,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
 ) -> Page[Upload]:
     """One page of uploads."""
     async with reading(state.pool) as conn:
