@@ -46,7 +46,7 @@ _WARM_S = 2.0
 _AGED = timedelta(days=520)
 _MONTH = timedelta(days=30)
 # The tables are full when the oldest rows are as old as the longest period, which is between 14 and 15 months.
-_FULL_AT = 16
+_FULL_AT = 18
 _P95_RATIO_MAX = 1.25
 _GROWTH_MAX = 1.05
 

@@ -57,9 +57,9 @@ order by id;
 select
     a.id, a.debtor_id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.state, a.error_code, a.reason_code, a.iban_masked,
     a.due_item, a.try_number, a.run_id, a.created_at, a.submitted_at, a.submission_count, a.not_submitted_reason, a.inquiry_count,
-    a.collected_on, a.returned_on, a.refunded_on, a.return_handled_at, a.retry_on, a.retry_why, a.updated_at, i.imported_at
+    a.collected_on, a.returned_on, a.refunded_on, a.return_handled_at, a.retry_on, a.retry_why, a.updated_at,
+    (select i.imported_at from imported_attempts i where i.attempt_id = a.id) as imported_at
 from billing_attempts a
-left join imported_attempts i on i.attempt_id = a.id
 where a.debtor_id = any(%(debtor_ids)s::bigint[])
 order by a.id;
 
@@ -103,11 +103,11 @@ select
     b.attempt_id, b.created_at, b.expires_at, b.lifted_at, case when b.name_key is null then b.lifted_reason end as lifted_reason
 from blacklist b
 where
-    b.iban_fingerprint in (
+    b.iban_fingerprint = any(array(
         select d.iban_fingerprint from debtors d where d.id = any(%(debtor_ids)s::bigint[])
         union
         select e.iban_fingerprint_before from debtor_edits e where e.debtor_id = any(%(debtor_ids)s::bigint[])
-    )
+    ))
     or b.name_key = any(%(name_keys)s::text[])
     or b.email = any(%(emails)s::text[])
 order by b.id;

@@ -15,9 +15,10 @@ where a.debtor_id = any(%(debtor_ids)s::bigint[])
 order by a.id;
 
 -- still_open --
--- What of some debtors is not over, as `tether_core.erasures.Open`.
+-- What of some debtors is not over, as `tether_core.erasures.Open`. Debits are looked up as an array: joined with their refunds, Postgres
+-- may read all of those.
 with attempts as materialized (
-    select a.id from billing_attempts a where a.debtor_id = any(%(debtor_ids)s::bigint[])
+    select array(select a.id from billing_attempts a where a.debtor_id = any(%(debtor_ids)s::bigint[])) as ids
 ),
 files as materialized (
     select distinct d.upload_id as id from debtors d where d.id = any(%(debtor_ids)s::bigint[]) and d.upload_id is not null
@@ -33,19 +34,16 @@ join billing_runs r on r.upload_id = files.id
 where r.state in ('planning', 'canary', 'running', 'paused')
 union all
 select 'refund', f.id::text
-from attempts
-join refunds f on f.attempt_id = attempts.id
-where f.state in ('pending', 'unknown')
+from refunds f
+where f.attempt_id = any((select ids from attempts)::bigint[]) and f.state in ('pending', 'unknown')
 union all
 select 'gateway_refund', ''
-from attempts
-join gateway_refunds g on g.attempt_id = attempts.id
-where g.state in ('reported', 'pending')
+from gateway_refunds g
+where g.attempt_id = any((select ids from attempts)::bigint[]) and g.state in ('reported', 'pending')
 union all
 select 'difference', l.id::text
-from attempts
-join reconciliation_differences l on l.attempt_id = attempts.id
-where l.resolved_at is null and l.acknowledged_at is null
+from reconciliation_differences l
+where l.attempt_id = any((select ids from attempts)::bigint[]) and l.resolved_at is null and l.acknowledged_at is null
 union all
 select 'schedule', s.id::text
 from collection_schedules s

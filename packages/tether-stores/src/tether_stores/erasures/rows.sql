@@ -64,6 +64,10 @@ select iban_before as iban, iban_fingerprint_before as fingerprint
 from debtor_edits
 where debtor_id = any(%(debtor_ids)s::bigint[]) and iban_fingerprint_before is not null;
 
+-- {attempts} --
+-- The debits of some debtors. As an array, so that each table is looked up by its index.
+select a.id from billing_attempts a where a.debtor_id = any(%(debtor_ids)s::bigint[]) order by a.id
+
 -- erase_debtors --
 -- Erase the columns of debtors. The fingerprint stays where the account was debited or is on the blacklist; else it is one that no account has.
 update debtors d
@@ -155,10 +159,7 @@ where state = 'made' and debtor_id = any(%(debtor_ids)s::bigint[]);
 
 -- erase_refunds --
 -- Erase the texts for statements of refunds.
-update refunds f
-set usage = ''
-from billing_attempts a
-where a.debtor_id = any(%(debtor_ids)s::bigint[]) and f.attempt_id = a.id;
+update refunds f set usage = '' where f.attempt_id = any(array({attempts}));
 
 -- erase_notes --
 -- Erase what people wrote in entries of the blacklist about some accounts, debits or e-mail addresses, and the names and addresses of entries
@@ -177,46 +178,37 @@ where
 
 -- erase_statements --
 -- Erase what people wrote about outcomes of the debits of some debtors.
-update stated_outcomes o
-set reason = 'erased'
-from billing_attempts a
-where a.debtor_id = any(%(debtor_ids)s::bigint[]) and o.attempt_id = a.id;
+update stated_outcomes o set reason = 'erased' where o.attempt_id = any(array({attempts}));
 
 -- erase_forgiveness --
 -- Erase why disputes were forgiven.
-update forgiven_disputes f
-set reason = 'erased'
-from billing_attempts a
-where a.debtor_id = any(%(debtor_ids)s::bigint[]) and f.attempt_id = a.id;
+update forgiven_disputes f set reason = 'erased' where f.attempt_id = any(array({attempts}));
 
 -- erase_acknowledgements --
 -- Erase what people wrote about differences.
 update reconciliation_differences l
 set acknowledged_reason = 'erased'
-from billing_attempts a
-where a.debtor_id = any(%(debtor_ids)s::bigint[]) and l.attempt_id = a.id and l.acknowledged_reason is not null;
+where l.attempt_id = any(array({attempts})) and l.acknowledged_reason is not null;
 
 -- erase_inquiry_orders --
 -- Erase why inquiries about the debits were ordered.
-update inquiry_orders o
-set reason = 'erased'
-from billing_attempts a
-where a.debtor_id = any(%(debtor_ids)s::bigint[]) and o.scope = 'attempt' and o.subject_id = a.id;
+update inquiry_orders o set reason = 'erased' where o.scope = 'attempt' and o.subject_id = any(array({attempts}));
 
 -- gateway_ids --
 -- The gateway's ids of the debits of some debtors and of their refunds, and the debits. One row: attempt_ids, notification_ids.
-with attempts as materialized (
-    select a.id, a.unique_id from billing_attempts a where a.debtor_id = any(%(debtor_ids)s::bigint[])
+with own as materialized (
+    select array({attempts}) as ids
 )
 select
-    array(select id from attempts order by id) as attempt_ids,
+    own.ids as attempt_ids,
     array(
-        select unique_id from attempts where unique_id is not null
+        select a.unique_id from billing_attempts a where a.id = any(own.ids) and a.unique_id is not null
         union
-        select f.unique_id from attempts join refunds f on f.attempt_id = attempts.id where f.unique_id is not null
+        select f.unique_id from refunds f where f.attempt_id = any(own.ids) and f.unique_id is not null
         union
-        select g.unique_id from attempts join gateway_refunds g on g.attempt_id = attempts.id
-    ) as notification_ids;
+        select g.unique_id from gateway_refunds g where g.attempt_id = any(own.ids)
+    ) as notification_ids
+from own;
 
 -- bodies --
 -- Notifications with some ids of the gateway, in the order of their rows. 0 to n rows: id, content_type, body.
