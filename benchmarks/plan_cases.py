@@ -231,7 +231,7 @@ _PLAIN: Final = {
     "erasures/rows": """
         open hold list_entry erased finished refused listed_keys stored_at_these_times hold_uploads hold_debtors former_accounts erase_debtors
         erase_edits erase_previews erase_checks erase_dry_run_rows erase_mandates erase_pre_notifications withdraw_pre_notifications erase_refunds
-        erase_notes erase_statements erase_forgiveness erase_acknowledgements erase_inquiry_orders gateway_ids bodies write_bodies files archives_of
+        erase_notes erase_statements erase_forgiveness erase_acknowledgements erase_inquiry_orders erase_quarantined gateway_ids bodies write_bodies files archives_of
         replace_archive former_objects former_deleted late_debtors
     """,
     "notifications/excess_deliveries": """

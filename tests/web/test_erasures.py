@@ -225,6 +225,10 @@ def _fill(world: World, upload_id: int) -> None:
         stated_by="ops",
         stated_at=LONG_AGO,
     )
+    world.add(
+        "quarantined_notifications", digest=b"x", account="default", notification_id="u-1", report_class="", attempt_id=attempt_id,
+        sealed=b"sealed", size_bytes=6, deliveries=1, received_at=NOW, last_received_at=NOW,
+    )  # fmt: skip
     world.notify("u-1", "approved", at=LONG_AGO)
     world.notify("u-r", "refunded", at=LONG_AGO)
     world.notify("u-1", "refunded", at=NOW - timedelta(days=3))
@@ -312,6 +316,7 @@ async def test_an_erasure_leaves_nothing_in_any_table_or_object(world: World) ->
     assert await erase_once(world.erasing) == {1: "finished"}
 
     assert world.found(*PERSONAL) == []
+    assert world.ask("select count(*) from quarantined_notifications") == [(0,)]
     # What guards against a second debit, and what the books have, stays.
     assert (
         world.ask(

@@ -57,6 +57,7 @@ _ERASED: Final = (
     _SQL["erase_forgiveness"],
     _SQL["erase_acknowledgements"],
     _SQL["erase_inquiry_orders"],
+    _SQL["erase_quarantined"],
     # The last, because the others find their rows by it.
     _SQL["erase_debtors"],
 )

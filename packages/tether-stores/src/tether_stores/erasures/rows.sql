@@ -194,6 +194,10 @@ where l.attempt_id = any(array({attempts})) and l.acknowledged_reason is not nul
 -- Erase why inquiries about the debits were ordered.
 update inquiry_orders o set reason = 'erased' where o.scope = 'attempt' and o.subject_id = any(array({attempts}));
 
+-- erase_quarantined --
+-- Delete notifications in quarantine that name a debit of some debtors; nothing in them was verified.
+delete from quarantined_notifications where attempt_id = any(array({attempts}));
+
 -- gateway_ids --
 -- The gateway's ids of the debits of some debtors and of their refunds, and the debits. One row: attempt_ids, notification_ids.
 with own as materialized (
