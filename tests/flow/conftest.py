@@ -31,4 +31,4 @@ def process(
 
     yield start
     logs = "".join(program.stderr for program in started)
-    assert [line for line in logs.splitlines() if "permission denied" in line] == []
+    assert [line for line in logs.splitlines() if "permission denied for table" in line] == []
