@@ -317,6 +317,9 @@ CASES: Final[dict[str, Call]] = {
         {"json": {"role": "operator", **WHY}},
         after="POST /api/users",
     ),
+    "POST /api/users/{user_id:int}/unbind": Call(
+        "/api/users/1/unbind", "user.unbound", ("user", "1"), {"json": WHY}, after="POST /api/users"
+    ),
     "POST /api/users/{user_id:int}/reset": Call(
         "/api/users/1/reset", "user.password_reset", ("user", "1"), {"json": WHY}, after="POST /api/users"
     ),
@@ -449,6 +452,7 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /people/keys/revoke",
             "POST /people/{key:int}/change",
             "POST /people/{key:int}/reset",
+            "POST /people/{key:int}/unbind",
         ),
         "a form of the console: it sends one order to the API, whose route records it",
     ),

@@ -35,6 +35,7 @@ class ListedUser(msgspec.Struct, frozen=True):
         created_at: When the user was created.
         signed_in_at: The last sign-in, or null.
         disabled_at: Since when the user cannot sign in, or null.
+        oidc_issuer: The identity provider at which a person is bound to the user, or null.
     """
 
     id: int
@@ -47,6 +48,7 @@ class ListedUser(msgspec.Struct, frozen=True):
     created_at: datetime
     signed_in_at: datetime | None
     disabled_at: datetime | None
+    oidc_issuer: str | None
 
 
 class UserWithPassword(msgspec.Struct, frozen=True):
@@ -55,11 +57,11 @@ class UserWithPassword(msgspec.Struct, frozen=True):
 
     Attributes:
         user: The user.
-        password: Shown this once; it must be changed at the first sign-in.
+        password: Shown this once; it must be changed at the first sign-in. Null for a user without a password.
     """
 
     user: ListedUser
-    password: str
+    password: str | None
 
 
 class Me(msgspec.Struct, frozen=True):
@@ -181,10 +183,22 @@ class PeopleRoutes(Connection):
         return self._get("/api/users", list[ListedUser])
 
     def add_user(
-        self, name: str, *, role: str, accounts: Sequence[str] | None = None, reason: str = ""
+        self,
+        name: str,
+        *,
+        role: str,
+        accounts: Sequence[str] | None = None,
+        has_password: bool = True,
+        reason: str = "",
     ) -> UserWithPassword:
-        """Create a user; the temporary password is in the answer only."""
-        body = {"name": name, "role": role, "accounts": accounts, "reason": reason}
+        """Create a user; the temporary password is in the answer only. Without one, only the identity provider signs the user in."""
+        body = {
+            "name": name,
+            "role": role,
+            "accounts": accounts,
+            "has_password": has_password,
+            "reason": reason,
+        }
         return self._post("/api/users", body, UserWithPassword)
 
     def change_user(self, user_id: int, *, reason: str = "", **changes: Any) -> ListedUser:
@@ -201,6 +215,10 @@ class PeopleRoutes(Connection):
         """Give a user a new temporary password; with *second_factor* remove the second factor too."""
         body = {"second_factor": second_factor, "reason": reason}
         return self._post(f"/api/users/{user_id}/reset", body, UserWithPassword)
+
+    def unbind_user(self, user_id: int, *, reason: str = "") -> ListedUser:
+        """Forget which person at the identity provider is bound to a user."""
+        return self._post(f"/api/users/{user_id}/unbind", {"reason": reason}, ListedUser)
 
     def api_keys(self) -> list[ApiKey]:
         """API keys, newest first, without those of the environment."""

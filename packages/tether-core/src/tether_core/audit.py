@@ -106,6 +106,7 @@ Action: TypeAlias = Literal[
     "upload.received",
     "upload.withdrawn",
     "user.backup_codes_replaced",
+    "user.bound",
     "user.changed",
     "user.created",
     "user.disabled",
@@ -114,6 +115,7 @@ Action: TypeAlias = Literal[
     "user.password_reset",
     "user.second_factor_enrolled",
     "user.second_factor_removed",
+    "user.unbound",
     "void.ordered",
     "workers.restarted",
 ]

@@ -25,6 +25,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         user_id: The user; `None` for an API key.
         api_key_id: The key of the database; `None` for a user, and for a key of the environment.
         second_factor: Whether a code of the second factor was accepted.
+        provider_factors: How many factors the identity provider checked; `None` for a session that it did not begin.
     """
 
     holder: str
@@ -32,6 +33,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     user_id: int | None = None
     api_key_id: int | None = None
     second_factor: bool = False
+    provider_factors: int | None = None
 
 
 async def add(
@@ -42,6 +44,7 @@ async def add(
     user_id: int | None = None,
     api_key_id: int | None = None,
     second_factor: bool = False,
+    provider_factors: int | None = None,
     now: datetime,
 ) -> None:
     """Begin a session."""
@@ -53,6 +56,7 @@ async def add(
             "user_id": user_id,
             "api_key_id": api_key_id,
             "second_factor": second_factor,
+            "provider_factors": provider_factors,
             "now": now,
         },
     )

@@ -7,12 +7,12 @@
 
 -- add --
 -- Begin a session.
-insert into sessions (token_digest, holder, created_at, last_used_at, user_id, api_key_id, second_factor)
-values (%(token_digest)s, %(holder)s, %(now)s, %(now)s, %(user_id)s, %(api_key_id)s, %(second_factor)s);
+insert into sessions (token_digest, holder, created_at, last_used_at, user_id, api_key_id, second_factor, provider_factors)
+values (%(token_digest)s, %(holder)s, %(now)s, %(now)s, %(user_id)s, %(api_key_id)s, %(second_factor)s, %(provider_factors)s);
 
 -- find --
 -- The session of a token that was used after %(used_after)s and begun after %(begun_after)s. 0 or 1 row.
-select holder, last_used_at, user_id, api_key_id, second_factor from sessions
+select holder, last_used_at, user_id, api_key_id, second_factor, provider_factors from sessions
 where token_digest = %(token_digest)s and last_used_at > %(used_after)s and created_at > %(begun_after)s;
 
 -- mark_used --

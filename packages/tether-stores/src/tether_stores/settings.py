@@ -34,6 +34,7 @@ from tether_core.notifications.quarantine import Bounds
 from tether_core.payments.attempt import Confirm, Policy
 from tether_core.payments.submission import Rules
 from tether_core.people.addresses import networks
+from tether_core.people.oidc import is_provider_address
 from tether_core.preflight.fees import Fees, parse_fees
 from tether_core.preflight.report import Limits
 from tether_core.retention.periods import KINDS, Periods
@@ -295,6 +296,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             secret=True,
         ),
     ] = {}
+    oidc_issuer: Annotated[
+        str,
+        _env(
+            "TETHER_OIDC_ISSUER",
+            "The identity provider at which people may sign in (OpenID Connect), exactly as it names itself: https, or http on "
+            "this machine. Needs `tether-web[oidc]` (docs/guides/people.md). Empty: no provider.",
+        ),
+    ] = ""
+    oidc_client_id: Annotated[
+        str, _env("TETHER_OIDC_CLIENT_ID", "The client that the provider has for this installation.")
+    ] = ""
+    oidc_client_secret: Annotated[
+        str,
+        _env(
+            "TETHER_OIDC_CLIENT_SECRET",
+            "The secret of that client; empty for a public client, which has only PKCE.",
+            secret=True,
+        ),
+    ] = ""
+    oidc_claim: Annotated[
+        str,
+        _env(
+            "TETHER_OIDC_CLAIM",
+            "The claim of the ID token that holds the name of the user at the first sign-in. email counts only when the provider "
+            "has verified it. Never a claim that people can change themselves.",
+        ),
+    ] = "email"
     second_factor: Annotated[
         Literal["optional", "required"],
         _env(
@@ -595,6 +623,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _ = settings.bank_blocks
         _require_preflight(settings)
         subscriber_networks(settings.subscriber_networks)
+        if bool(settings.oidc_issuer) != bool(settings.oidc_client_id):
+            lacking = "TETHER_OIDC_CLIENT_ID" if settings.oidc_issuer else "TETHER_OIDC_ISSUER"
+            why = "must be set as well: people sign in at a provider only with both"
+            raise InvalidRequest(why, field=lacking)
         if settings.second_factor == "required" and not settings.secrets_key:
             why = "must be set where TETHER_SECOND_FACTOR is required; `tether-worker accounts new-key` prints a key"
             raise InvalidRequest(why, field="TETHER_SECRETS_KEY")
@@ -772,6 +804,7 @@ _ADDRESSES: Final[dict[str, tuple[Callable[[str], bool], str]]] = {
     "vop_url": _HTTP,
     "aws_endpoint": _HTTP,
     "worker_listen": _LISTEN,
+    "oidc_issuer": (is_provider_address, "an identity provider, like https://login.example.com"),
 }
 
 

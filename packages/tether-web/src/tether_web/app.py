@@ -5,9 +5,9 @@ import gc
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from litestar import Litestar, Router
 from litestar.datastructures import State
@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp
 from tether_core import __version__
-from tether_core.errors import Unavailable
+from tether_core.errors import InvalidRequest, Unavailable
 from tether_core.people.addresses import networks
 from tether_stores import redis, telemetry
 from tether_stores.boot_clock import boot_clock
@@ -75,6 +75,9 @@ from tether_web.recurring import collection_plans, enrolment, mandates, pre_noti
 from tether_web.refunds import refunds, run_voids
 from tether_web.subscribers import deliveries, subscribers
 from tether_web.uploads import charged_back, form, layout_answers, totals, uploads
+
+if TYPE_CHECKING:
+    from tether_web.people.oidc import Provider
 
 __all__ = ["application", "create_app", "served"]
 
@@ -202,6 +205,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "key_ring": KeyRing(settings.api_keys),
                     "trusted_proxies": networks(settings.trusted_proxies),
                     "settings": settings,
+                    "oidc": await stack.enter_async_context(_provider(settings)),
                 }
             )
             await stack.enter_async_context(credentials.refreshed(app.state, pool, settings=settings))
@@ -298,6 +302,18 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
     openapi_examples.describe_fields(app)
     openapi.name_schemas(app)
     return app
+
+
+def _provider(settings: Settings) -> "AbstractAsyncContextManager[Provider | None]":
+    """The identity provider of the settings; its library is an extra and is imported only for it."""
+    if not settings.oidc_issuer:
+        return contextlib.nullcontext()
+    try:
+        from tether_web.people import oidc  # noqa: PLC0415 - see above
+    except ImportError as exc:
+        why = "needs the extra oidc; install tether-web[oidc], or unset it"
+        raise InvalidRequest(why, field="TETHER_OIDC_ISSUER") from exc
+    return oidc.opened(settings)
 
 
 def served(app: Litestar) -> ASGIApp:

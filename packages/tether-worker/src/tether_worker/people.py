@@ -4,6 +4,7 @@
     tether-worker users add ada --role admin                    the first administrator; the temporary password is printed once
     tether-worker users list
     tether-worker users reset ada --second-factor               a new temporary password, for a lost phone
+    tether-worker users unbind ada                              another person at the identity provider may be bound
     tether-worker users disable ada
     tether-worker keys add ci --role viewer --days 90           the key is printed once
     tether-worker keys list
@@ -44,23 +45,30 @@ _LISTED_MAX: Final = 1_000
 
 
 async def add_user(
-    settings: Settings, name: str, *, role: Role, accounts: list[str] | None = None, reason: str = ""
-) -> str:
+    settings: Settings,
+    name: str,
+    *,
+    role: Role,
+    accounts: list[str] | None = None,
+    has_password: bool = True,
+    reason: str = "",
+) -> str | None:
     """
     Create a user.
 
     Args:
         accounts: The gateway accounts to which the user is limited; `None` for all.
+        has_password: Without a password only the identity provider signs the user in.
 
     Returns:
-        The temporary password.
+        The temporary password; `None` for a user without one.
 
     Raises:
         InvalidRequest: when the name or an account is invalid, or the name is taken.
         StoreUnreachable: when Postgres does not answer.
     """
-    name, password = require_name(name), passwords.temporary()
-    password_hash = await passwords.hashed(password)
+    name, password = require_name(name), passwords.temporary() if has_password else None
+    password_hash = None if password is None else await passwords.hashed(password)
     async with _writing(settings) as (conn, now):
         limited = await _limited(conn, settings, accounts)
         await _require_free(conn, settings, name)
@@ -70,7 +78,7 @@ async def add_user(
             role=role,
             accounts=limited,
             password_hash=password_hash,
-            is_temporary=True,
+            is_temporary=has_password,
             now=now,
         )
         await audit.record(
@@ -218,6 +226,24 @@ async def _set_enabled(settings: Settings, name: str, *, enabled: bool, reason: 
         )
 
 
+async def _unbind(settings: Settings, name: str, *, reason: str) -> None:
+    async with _writing(settings) as (conn, now):
+        user = await _user(conn, name)
+        await users.unbind(conn, user.id, now=now)
+        await sessions.remove_of_user(conn, user.id)
+        await audit.record(
+            conn,
+            audit.operator(),
+            "user.unbound",
+            subject="user",
+            subject_id=user.id,
+            reason=reason,
+            before=facts(issuer=user.oidc_issuer),
+            after=facts(issuer=None),
+            now=now,
+        )
+
+
 async def _revoke(settings: Settings, name: str, *, reason: str) -> None:
     async with _writing(settings) as (conn, now):
         given = require_name(name)
@@ -248,6 +274,10 @@ def add_commands(commands: Any) -> None:
         item.add_argument("--role", required=True, choices=ROLES, help="what the user or key may do")
         item.add_argument("--accounts", metavar="A,B", help="only these gateway accounts (default: all)")
         _add_reason(item)
+        if what == "users":
+            item.add_argument(
+                "--no-password", action="store_true", help="the user signs in at the identity provider only"
+            )
         if what == "keys":
             item.add_argument(
                 "--days", type=whole(1, 3_650), metavar="N", help="it expires after N days (default: never)"
@@ -261,6 +291,11 @@ def add_commands(commands: Any) -> None:
         item = kinds.add_parser("reset", help="print a new temporary password once")
         item.add_argument("--second-factor", action="store_true", help="also remove the second factor")
         item.set_defaults(do=_reset_user, needs=("DATABASE_URL",))
+        _add_name(item)
+        item = kinds.add_parser(
+            "unbind", help="forget which person at the identity provider is bound to a user"
+        )
+        item.set_defaults(do=_unbind_user, needs=("DATABASE_URL",))
         _add_name(item)
         for kind in ("enable", "disable"):
             item = kinds.add_parser(kind, help=f"{kind} a user; the sessions end")
@@ -317,9 +352,17 @@ def _add(args: argparse.Namespace, settings: Settings) -> int:
     accounts = None if args.accounts is None else [name.strip() for name in args.accounts.split(",")]
     if args.what == "users":
         password = asyncio.run(
-            add_user(settings, args.name, role=args.role, accounts=accounts, reason=args.reason)
+            add_user(
+                settings,
+                args.name,
+                role=args.role,
+                accounts=accounts,
+                has_password=not args.no_password,
+                reason=args.reason,
+            )
         )
-        sys.stdout.write(f"temporary password of {args.name}: {password}\n")
+        text = "no password" if password is None else f"temporary password of {args.name}: {password}"
+        sys.stdout.write(f"{text}\n")
     else:
         secret = asyncio.run(
             add_key(
@@ -333,6 +376,12 @@ def _add(args: argparse.Namespace, settings: Settings) -> int:
 def _reset_user(args: argparse.Namespace, settings: Settings) -> int:
     password = asyncio.run(_reset(settings, args.name, second_factor=args.second_factor, reason=args.reason))
     sys.stdout.write(f"temporary password of {args.name}: {password}\n")
+    return 0
+
+
+def _unbind_user(args: argparse.Namespace, settings: Settings) -> int:
+    asyncio.run(_unbind(settings, args.name, reason=args.reason))
+    sys.stdout.write(f"nobody at the identity provider is bound to {args.name}\n")
     return 0
 
 

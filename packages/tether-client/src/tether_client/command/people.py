@@ -79,6 +79,18 @@ def _add_users(parser: argparse.ArgumentParser) -> None:
     )
     item.add_argument("name", metavar="NAME", help="1 to 64 letters, digits and . _ - @ +")
     _add_rights(item, is_required=True)
+    item.add_argument(
+        "--no-password", action="store_true", help="the user signs in at the identity provider only"
+    )
+    add_reason(item, is_required=False)
+    item = add(
+        group,
+        "unbind",
+        _unbind_user,
+        text="forget which person at the identity provider is bound to a user; the user's sessions end",
+        example='tether users unbind ada --reason "another Ada"',
+    )
+    _add_user_name(item)
     add_reason(item, is_required=False)
     item = add(
         group,
@@ -173,7 +185,13 @@ def _user(context: Context) -> ListedUser:
 
 def _add_user(context: Context) -> int:
     args = context.args
-    made = context.client.add_user(args.name, role=args.role, accounts=args.accounts, reason=args.reason)
+    made = context.client.add_user(
+        args.name,
+        role=args.role,
+        accounts=args.accounts,
+        has_password=not args.no_password,
+        reason=args.reason,
+    )
     return _with_password(context, made)
 
 
@@ -202,13 +220,17 @@ def _reset_user(context: Context) -> int:
     )
 
 
+def _unbind_user(context: Context) -> int:
+    user = context.client.unbind_user(_user(context).id, reason=context.args.reason)
+    context.output.result(user, lambda: f"user {shown(user.name)}: nobody at the identity provider\n")
+    return 0
+
+
 def _with_password(context: Context, made: UserWithPassword) -> int:
     user = made.user
+    secret = "no password" if made.password is None else "temporary password, shown this once: "
     context.output.result(
-        made,
-        lambda: (
-            f"user {shown(user.name)}, {user.role}\ntemporary password, shown this once: {shown(made.password)}\n"
-        ),
+        made, lambda: f"user {shown(user.name)}, {user.role}\n{secret}{shown(made.password or '')}\n"
     )
     return 0
 

@@ -2,12 +2,14 @@
 Signing in: the steps of a session, waits after failures, passwords.
 
 ```text
- password
+ password, or identity provider
    ├─ a second factor exists ─────► second_factor  a code, once
    ├─ the password is temporary ──► password       the person sets an own one
    ├─ one is required ────────────► enrolment      the person sets one up
    └─ otherwise ──────────────────► complete
 ```
+
+An identity provider that asked for several factors replaces the second one here, and who comes from it has used no password.
 
 A session that is not `complete` may only take its next step. Each step ends the session and begins another, so that a token that
 somebody saw before a step is worth nothing after it.
@@ -54,11 +56,13 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
         second_factor: Whether a code of the second factor was accepted in this session.
         has_second_factor: Whether the user has one.
         is_temporary: Whether the password is one that another person has seen.
+        provider_factors: How many factors the identity provider checked; `None` for a sign-in with a password.
     """
 
     second_factor: bool = False
     has_second_factor: bool = False
     is_temporary: bool = False
+    provider_factors: int | None = None
 
 
 def next_step(proven: Proven, *, required: bool) -> Step:
@@ -75,13 +79,18 @@ def next_step(proven: Proven, *, required: bool) -> Step:
     'password'
     >>> next_step(Proven(), required=True), next_step(Proven(), required=False)
     ('enrolment', 'complete')
+    >>> next_step(Proven(provider_factors=1, has_second_factor=True), required=False)
+    'second_factor'
+    >>> next_step(Proven(provider_factors=2, has_second_factor=True, is_temporary=True), required=True)
+    'complete'
     """
+    by_provider, several = proven.provider_factors is not None, (proven.provider_factors or 0) > 1
     # Before a new password: who only found a temporary password must not be able to set one.
-    if proven.has_second_factor and not proven.second_factor:
+    if proven.has_second_factor and not (proven.second_factor or several):
         return "second_factor"
-    if proven.is_temporary:
+    if proven.is_temporary and not by_provider:
         return "password"
-    if required and not proven.has_second_factor:
+    if required and not (proven.has_second_factor or several):
         return "enrolment"
     return "complete"
 

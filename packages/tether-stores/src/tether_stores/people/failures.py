@@ -11,30 +11,30 @@ from tether_core.people.sign_in import COUNTERS, Counter, wait_s
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
-__all__ = ["clear", "count"]
+__all__ = ["clear", "count", "forgive"]
 
 _SQL: Final = load("people/failures")
 _RESET_AFTER: Final = timedelta(days=1)
 _PRUNED: Final = 100
 
 
-def _subjects(name: str, address: str | None) -> dict[Counter, bytes]:
-    texts: dict[Counter, str] = {
-        "user_and_address": f"{name}\x00{group(address)}",
-        "address": group(address),
-        "user": name,
-    }
+def _subjects(name: str | None, address: str | None) -> dict[Counter, bytes]:
+    texts: dict[Counter, str] = {"address": group(address)}
+    if name is not None:
+        texts |= {"user_and_address": f"{name}\x00{group(address)}", "user": name}
     return {
-        counter: hashlib.sha256(texts[counter].encode("utf-8", "replace")).digest() for counter in COUNTERS
+        counter: hashlib.sha256(texts[counter].encode("utf-8", "replace")).digest()
+        for counter in COUNTERS
+        if counter in texts
     }
 
 
-async def count(conn: Connection, name: str, *, address: str | None, now: datetime) -> int:
+async def count(conn: Connection, name: str | None, *, address: str | None, now: datetime) -> int:
     """
     Count a try to sign in, before it is checked.
 
     Args:
-        name: As the person wrote it, in lower case; no user need have it.
+        name: As the person wrote it, in lower case; no user need have it. `None` where it is not known yet: only the address is counted.
         address: Of the client.
 
     Returns:
@@ -57,9 +57,15 @@ async def count(conn: Connection, name: str, *, address: str | None, now: dateti
 
 
 async def clear(conn: Connection, name: str, *, address: str | None) -> None:
-    """Forget the failures of a user after a complete sign-in; those of the address stay, because it may try other users."""
+    """Forget the tries of a user after a complete sign-in. Those that the address made for other users stay."""
     subjects = _subjects(name, address)
-    await conn.execute(_SQL["clear"], _parameters(subjects, ("user_and_address", "user")))
+    parameters = {f"{counter}_digest": digest for counter, digest in subjects.items()}
+    await conn.execute(_SQL["clear"], parameters)
+
+
+async def forgive(conn: Connection, *, address: str | None) -> None:
+    """Take back one try of an address, which was none of a stranger."""
+    await conn.execute(_SQL["forgive"], _parameters(_subjects(None, address), ("address",)))
 
 
 def _parameters(subjects: dict[Counter, bytes], counters: Sequence[Counter]) -> dict[str, object]:

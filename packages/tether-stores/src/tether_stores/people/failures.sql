@@ -22,9 +22,28 @@ set
     failed_at = greatest(sign_in_failures.failed_at, excluded.failed_at);
 
 -- clear --
--- Remove counters after a complete sign-in.
-delete from sign_in_failures
-where (counter, subject_digest) in (select * from unnest(%(counters)s::text[], %(digests)s::bytea[]));
+-- Remove the counters of a user after a complete sign-in, and take the user's tries back from the address: an office signs in from one.
+with
+user_and_address as (
+    delete from sign_in_failures
+    where counter = 'user_and_address' and subject_digest = %(user_and_address_digest)s
+    returning failures
+),
+
+from_anywhere as (
+    delete from sign_in_failures where counter = 'user' and subject_digest = %(user_digest)s
+)
+
+update sign_in_failures
+set failures = greatest(sign_in_failures.failures - user_and_address.failures, 0)
+from user_and_address
+where sign_in_failures.counter = 'address' and sign_in_failures.subject_digest = %(address_digest)s;
+
+-- forgive --
+-- Take back one try.
+update sign_in_failures
+set failures = failures - 1
+where failures > 0 and (counter, subject_digest) in (select * from unnest(%(counters)s::text[], %(digests)s::bytea[]));
 
 -- prune --
 -- Remove up to %(limit)s counters that did not move since %(reset_before)s.

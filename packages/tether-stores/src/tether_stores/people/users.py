@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from psycopg.errors import UniqueViolation
 from tether_core.people.roles import Role
 
 from tether_stores.postgres import Connection
@@ -16,8 +17,10 @@ __all__ = [
     "add",
     "all_users",
     "backup_codes_left",
+    "bind",
     "by_id",
     "by_name",
+    "by_subject",
     "change",
     "hold",
     "other_admin",
@@ -25,6 +28,7 @@ __all__ = [
     "set_password",
     "set_second_factor",
     "signed_in",
+    "unbind",
     "use_backup_code",
     "use_step",
 ]
@@ -47,6 +51,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
         created_at: When the user was created.
         signed_in_at: The last sign-in, or `None`.
         disabled_at: Since when the user cannot sign in, or `None`.
+        oidc_issuer: The identity provider at which a person is bound to the user, or `None`.
+        oidc_subject: That person there, or `None`.
     """
 
     id: int
@@ -59,6 +65,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     signed_in_at: datetime | None
     disabled_at: datetime | None
+    oidc_issuer: str | None
+    oidc_subject: str | None
 
     def __repr__(self) -> str:
         """Name the user; hashes and secrets stay hidden."""
@@ -82,6 +90,11 @@ async def by_id(conn: Connection, user_id: int) -> User | None:
 async def by_name(conn: Connection, name: str) -> User | None:
     """One user."""
     return await fetch_one(conn, _SQL["by_name"], {"name": name}, into=_user)
+
+
+async def by_subject(conn: Connection, *, issuer: str, subject: str) -> User | None:
+    """The user to whom a person at the identity provider is bound, locked for the transaction."""
+    return await fetch_one(conn, _SQL["by_subject"], {"issuer": issuer, "subject": subject}, into=_user)
 
 
 async def hold(conn: Connection, user_id: int) -> User | None:
@@ -148,6 +161,21 @@ async def set_second_factor(
         {"user_id": user_id, "second_factor": second_factor, "step": step, "now": now},
     )
     await conn.execute(_SQL["remove_backup_codes"], {"user_id": user_id})
+
+
+async def bind(conn: Connection, user_id: int, *, issuer: str, subject: str, now: datetime) -> bool:
+    """Bind a person at the identity provider to a user; whether neither was bound before."""
+    parameters = {"user_id": user_id, "issuer": issuer, "subject": subject, "now": now}
+    try:
+        async with conn.transaction():
+            return await (await conn.execute(_SQL["bind"], parameters)).fetchone() is not None
+    except UniqueViolation:  # bound to another user at the same time
+        return False
+
+
+async def unbind(conn: Connection, user_id: int, *, now: datetime) -> None:
+    """Forget the person at the identity provider; the next sign-in there binds anew."""
+    await conn.execute(_SQL["unbind"], {"user_id": user_id, "now": now})
 
 
 async def use_step(conn: Connection, user_id: int, *, step: int) -> bool:

@@ -6,7 +6,7 @@
 
 -- {columns} --
 -- As `User`.
-id, name, role, accounts, password_hash, is_temporary, second_factor, created_at, signed_in_at, disabled_at
+id, name, role, accounts, password_hash, is_temporary, second_factor, created_at, signed_in_at, disabled_at, oidc_issuer, oidc_subject
 
 -- all_users --
 -- Up to %(limit)s users by name.
@@ -19,6 +19,10 @@ select {columns} from users where id = %(user_id)s;
 -- by_name --
 -- One user. 0 or 1 row.
 select {columns} from users where name = %(name)s;
+
+-- by_subject --
+-- The user to whom a person at the identity provider is bound, locked. 0 or 1 row.
+select {columns} from users where oidc_issuer = %(issuer)s and oidc_subject = %(subject)s for update;
 
 -- hold --
 -- One user, locked. 0 or 1 row.
@@ -53,6 +57,17 @@ where id = %(user_id)s;
 update users
 set second_factor = %(second_factor)s, second_factor_step = %(step)s, updated_at = %(now)s
 where id = %(user_id)s;
+
+-- bind --
+-- The person at the identity provider. 1 row; none where somebody is bound. Fails where the person is bound to another user.
+update users
+set oidc_issuer = %(issuer)s, oidc_subject = %(subject)s, updated_at = %(now)s
+where id = %(user_id)s and oidc_subject is null
+returning id;
+
+-- unbind --
+-- Nobody at the identity provider.
+update users set oidc_issuer = null, oidc_subject = null, updated_at = %(now)s where id = %(user_id)s;
 
 -- use_step --
 -- Accept a code of a time step once. 1 row; none where this step or a later one was accepted before.

@@ -1385,9 +1385,14 @@ create table users (
     updated_at timestamptz not null,
     signed_in_at timestamptz,
     disabled_at timestamptz,
+    -- The person at the identity provider, from the first sign-in there: tether_core.people.oidc.
+    oidc_issuer text,
+    oidc_subject text,
+    constraint users_oidc_whole check ((oidc_issuer is null) = (oidc_subject is null)),
     constraint users_role_known check (role in ('viewer', 'operator', 'admin'))
 );
 create unique index users_once on users (name);
+create unique index users_oidc_once on users (oidc_issuer, oidc_subject) where oidc_subject is not null;
 
 -- Codes that replace the second factor, each once.
 create table backup_codes (
@@ -1440,7 +1445,10 @@ create table sessions (
     user_id bigint references users (id) on delete cascade,
     api_key_id bigint references api_keys (id) on delete cascade,
     second_factor boolean not null default false,
-    constraint sessions_digest_is_sha256 check (octet_length(token_digest) = 32)
+    -- How many factors the identity provider checked; null for a session that it did not begin.
+    provider_factors smallint,
+    constraint sessions_digest_is_sha256 check (octet_length(token_digest) = 32),
+    constraint sessions_provider_factors_one_or_two check (provider_factors in (1, 2))
 );
 create index sessions_of_user on sessions (user_id) where user_id is not null;
 create index sessions_of_api_key on sessions (api_key_id) where api_key_id is not null;

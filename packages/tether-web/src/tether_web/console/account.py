@@ -2,6 +2,7 @@
 
 import re
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import segno
 from litestar import get, post
@@ -21,7 +22,7 @@ from tether_web.http import sessions
 from tether_web.http.auth import address_of, by_key
 from tether_web.people import sign_in as steps
 
-__all__ = ["PEOPLE", "SIGN_IN", "STEPS", "STEP_PAGES", "is_secure"]
+__all__ = ["PEOPLE", "SIGN_IN", "STEPS", "STEP_PAGES", "is_secure", "local_path", "sign_in_form"]
 
 # Where a session goes that is not complete.
 STEP_PAGES: Final[dict[Step, str]] = {
@@ -40,6 +41,7 @@ _USERS: Final = Listing(
         Column("role", "Role"),
         Column("accounts", "Accounts"),
         Column("has_second_factor", "Second factor"),
+        Column("oidc_issuer", "Identity provider"),
         Column("signed_in_at", "Signed in", "time"),
         Column("disabled_at", "Disabled", "time"),
         Column("id", "Change", "link", "/people", "change"),
@@ -78,7 +80,7 @@ def _token(request: Asked) -> str:
     return request.cookies.get(sessions.COOKIE, "")
 
 
-def _local(path: str) -> str:
+def local_path(path: str) -> str:
     """A path of this address; anything else would let a link send people elsewhere after they signed in."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
 
@@ -96,17 +98,32 @@ async def _form(request: Asked) -> dict[str, str]:
     return {name: value for name, value in form.multi_items() if isinstance(value, str)}
 
 
+def sign_in_form(request: Asked, *, where: str, status: int = 200, problem: Any = None) -> Template:
+    """The page where a person signs in, and goes on to the path *where*."""
+    provider = request.app.state.oidc
+    return rendered(
+        request,
+        "sign_in",
+        status=status,
+        title="Sign in",
+        next=where,
+        problem=problem,
+        provider=None if provider is None else provider.host,
+        begin=f"/sign-in/oidc?{urlencode({'next': where})}",
+    )
+
+
 @get("/sign-in", include_in_schema=False)
 async def sign_in_page(request: Asked) -> Template:
     """Where a person signs in."""
-    return rendered(request, "sign_in", title="Sign in", next=_local(request.query_params.get("next", "/")))
+    return sign_in_form(request, where=local_path(request.query_params.get("next", "/")))
 
 
 @post("/sign-in", include_in_schema=False)
 async def sign_in(request: Asked) -> Template | Redirect:
     """Begin a session by name and password, or by an API key."""
     form, state = await _form(request), request.app.state
-    where, address = _local(form.get("next", "/")), address_of(request)
+    where, address = local_path(form.get("next", "/")), address_of(request)
     try:
         if key := form.get("key", "").strip():
             caller = await by_key(state, f"Bearer {key}", address=address)
@@ -122,8 +139,7 @@ async def sign_in(request: Asked) -> Template | Redirect:
             )
     except TetherError as exc:
         status = 401 if isinstance(exc, steps.SignInFailed) else 429
-        problem = {"detail": str(exc)}
-        return rendered(request, "sign_in", status=status, title="Sign in", next=where, problem=problem)
+        return sign_in_form(request, where=where, status=status, problem={"detail": str(exc)})
     return _onward(request, token, where)
 
 
@@ -167,6 +183,7 @@ async def _account(
         role=caller.role,
         step=caller.step,
         accounts=", ".join(caller.accounts) if caller.accounts else "all",
+        is_user=user is not None,
         has_password=user is not None and user.password_hash is not None,
         has_second_factor=user is not None and user.second_factor is not None,
         codes_left=left,
@@ -288,6 +305,7 @@ async def add_user(request: Asked) -> Template:
         "name": form.get("name", ""),
         "role": form.get("role", ""),
         "accounts": forms.names(form.get("accounts", "")),
+        "has_password": form.get("no_password") != "on",
         "reason": form.get("reason", ""),
     }
     try:
@@ -400,6 +418,17 @@ async def reset_person(request: Asked, key: Key) -> Template:
     return await _person(request, key, secret=made["password"], secret_of=made["user"]["name"])
 
 
+@post("/people/{key:int}/unbind", include_in_schema=False)
+async def unbind_person(request: Asked, key: Key) -> Template | Redirect:
+    """Forget the person at the identity provider."""
+    form = await forms.given(request)
+    try:
+        await call(request, "POST", f"/api/users/{key}/unbind", body={"reason": form.get("reason", "")})
+    except Failed as exc:
+        return await _person(request, key, status=exc.status, problem={"detail": exc.detail})
+    return Redirect(f"/people/{key}?done=person_unbound", status_code=HTTP_303_SEE_OTHER)
+
+
 # Without a session; with a session at any step; with a complete one.
 SIGN_IN: Final = [sign_in_page, sign_in]
 STEPS: Final = [second_factor_page, check_second_factor, account, change_password, enrol, sign_out]
@@ -413,4 +442,5 @@ PEOPLE: Final = [
     person,
     change_person,
     reset_person,
+    unbind_person,
 ]

@@ -92,6 +92,7 @@ DONE: Final = {
     "mandate_changed": "The mandate is changed.",
     "notices_given": "The pre-notifications are recorded as given, with your name and the time.",
     "person_changed": "The user is changed.",
+    "person_unbound": "Nobody at the identity provider is bound to the user.",
     "key_revoked": "The key is revoked. It opens nothing any more.",
     "no_second_factor": "The second factor was removed.",
 }

@@ -21,6 +21,7 @@ from tether_web.console import (
     bulk_orders,
     figures,
     gateway_accounts,
+    oidc,
     pages,
     quarantine,
     queues,
@@ -113,7 +114,12 @@ def _to_sign_in(request: pages.Asked, _exc: _SignInFirst) -> Redirect:
 
 
 ROUTERS: Final = [
-    Router("/", route_handlers=account.SIGN_IN, middleware=[_OwnPages], include_in_schema=False),
+    Router(
+        "/",
+        route_handlers=[*account.SIGN_IN, *oidc.HANDLERS],
+        middleware=[_OwnPages],
+        include_in_schema=False,
+    ),
     Router(
         "/",
         route_handlers=account.STEPS,

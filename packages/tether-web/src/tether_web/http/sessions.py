@@ -61,6 +61,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         accounts: The gateway accounts to which the caller is limited; `None` for all.
         owner: Who answers for it: "user:7" for a user and the keys that this user created; otherwise the key or command itself.
         step: The next step of the sign-in; only a "complete" session may do anything else.
+        provider_factors: How many factors the identity provider checked; `None` where it did not sign the caller in.
     """
 
     actor: Actor
@@ -68,6 +69,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     accounts: tuple[str, ...] | None
     owner: str
     step: Step = "complete"
+    provider_factors: int | None = None
 
 
 def of_environment(name: str, *, address: str | None) -> Caller:
@@ -82,12 +84,20 @@ def of_api_key(key: ApiKey, *, address: str | None) -> Caller:
     return Caller(actor=actor, role=key.role, accounts=key.accounts, owner=key.owner)
 
 
-def of_user(user: User, *, second_factor: bool, address: str | None, settings: Settings) -> Caller:
+def of_user(
+    user: User,
+    *,
+    second_factor: bool,
+    address: str | None,
+    settings: Settings,
+    provider_factors: int | None = None,
+) -> Caller:
     """The caller of a session of a user."""
     proven = Proven(
         second_factor=second_factor,
         has_second_factor=user.second_factor is not None,
         is_temporary=user.is_temporary,
+        provider_factors=provider_factors,
     )
     return Caller(
         actor=Actor("user", user.name, id=user.id, address=address),
@@ -95,6 +105,7 @@ def of_user(user: User, *, second_factor: bool, address: str | None, settings: S
         accounts=user.accounts,
         owner=f"user:{user.id}",
         step=next_step(proven, required=settings.second_factor == "required"),
+        provider_factors=provider_factors,
     )
 
 
@@ -125,6 +136,7 @@ async def begin(
         user_id=actor.id if actor.kind == "user" else None,
         api_key_id=actor.id if actor.kind == "api_key" else None,
         second_factor=second_factor,
+        provider_factors=caller.provider_factors,
         now=now,
     )
     return token
@@ -162,7 +174,13 @@ async def _caller(
         user = await users.by_id(conn, session.user_id)
         if user is None or user.disabled_at is not None:
             return None
-        return of_user(user, second_factor=session.second_factor, address=address, settings=state.settings)
+        return of_user(
+            user,
+            second_factor=session.second_factor,
+            address=address,
+            settings=state.settings,
+            provider_factors=session.provider_factors,
+        )
     if session.api_key_id is not None:
         key = await api_keys.by_id(conn, session.api_key_id)
         return (

@@ -9,8 +9,9 @@ from datetime import datetime
 
 import msgspec
 from litestar.datastructures import State
-from tether_core.audit import Actor
+from tether_core.audit import Actor, facts
 from tether_core.errors import Rejected, Unavailable
+from tether_core.people.oidc import SENTENCES, Holder, Identity, Refusal, decide
 from tether_core.people.sign_in import Step, require_password
 from tether_stores import audit
 from tether_stores import sessions as stored_sessions
@@ -25,14 +26,19 @@ from tether_web.http.sessions import Caller
 __all__ = [
     "NewFactor",
     "SignInFailed",
+    "TooManyTries",
     "change_password",
     "check_code",
     "check_password",
+    "count_for_provider",
     "enrol",
+    "forgive",
+    "refused",
     "remove_second_factor",
     "replace_backup_codes",
     "sign_out",
     "with_key",
+    "with_provider",
 ]
 
 _log = logger("sign_in")
@@ -84,7 +90,7 @@ class NewFactor(msgspec.Struct, frozen=True):
     codes: list[str]
 
 
-async def _count(state: State, name: str, *, address: str | None) -> None:
+async def _count(state: State, name: str | None, *, address: str | None) -> None:
     async with transaction(state.pool) as conn:
         wait_s = await failures.count(conn, name, address=address, now=state.clock())
     if wait_s:
@@ -132,6 +138,89 @@ async def check_password(
     return token
 
 
+async def with_provider(state: State, identity: Identity, *, address: str | None) -> str:
+    """
+    Begin a session for a person who signed in at the identity provider.
+
+    Args:
+        identity: Of a verified ID token. The first time, it is bound to the user of its name.
+
+    Returns:
+        The token of the session; its next step follows from the user.
+
+    Raises:
+        SignInFailed: when no user fits, or the user is disabled or belongs to another person there.
+    """
+    now: datetime = state.clock()
+    async with transaction(state.pool) as conn:
+        bound = await users.by_subject(conn, issuer=identity.issuer, subject=identity.subject)
+        named = (
+            None if bound is not None or identity.name is None else await _held_by_name(conn, identity.name)
+        )
+        decision = decide(identity, bound=_holder(bound), named=_holder(named))
+        user = bound or named
+        if decision != "sign_in" and decision != "bind":  # noqa: PLR1714 - the type checker reads it
+            raise refused(decision)
+        assert user is not None
+        caller = sessions.of_user(
+            user,
+            second_factor=False,
+            address=address,
+            settings=state.settings,
+            provider_factors=identity.factors,
+        )
+        if decision == "bind":
+            bind = users.bind(conn, user.id, issuer=identity.issuer, subject=identity.subject, now=now)
+            if not await bind:
+                raise refused("bound_to_another")
+            await audit.record(
+                conn,
+                caller.actor,
+                "user.bound",
+                subject="user",
+                subject_id=user.id,
+                after=facts(issuer=identity.issuer),
+                now=now,
+            )
+        token = await sessions.begin(conn, caller, now=now)
+        await failures.forgive(conn, address=address)
+        await _complete(conn, caller, now=now)
+    return token
+
+
+async def count_for_provider(state: State, *, address: str | None) -> None:
+    """
+    Count a way back from the identity provider against its address; nobody is known yet.
+
+    Raises:
+        TooManyTries: when earlier tries failed.
+    """
+    await _count(state, None, address=address)
+
+
+async def forgive(state: State, *, address: str | None) -> None:
+    """Take back a counted try that failed by nobody's fault here."""
+    async with transaction(state.pool) as conn:
+        await failures.forgive(conn, address=address)
+
+
+def refused(why: Refusal) -> SignInFailed:
+    """A refusal with its sentence; the log has its reason and nothing of the token."""
+    _log.warning("provider sign-in refused", reason=why)
+    return SignInFailed(SENTENCES[why])
+
+
+async def _held_by_name(conn: Connection, name: str) -> User | None:
+    found = await users.by_name(conn, name)
+    return None if found is None else await users.hold(conn, found.id)
+
+
+def _holder(user: User | None) -> Holder | None:
+    if user is None:
+        return None
+    return Holder(is_disabled=user.disabled_at is not None, is_bound=user.oidc_subject is not None)
+
+
 async def with_key(state: State, caller: Caller, *, replaces: str) -> str:
     """Begin a session for the holder of an API key; returns the cookie's token."""
     now = state.clock()
@@ -172,7 +261,11 @@ async def check_code(state: State, caller: Caller, code: str, *, token: str) -> 
         if not await _accepts(conn, state, user, code, now=now):
             raise SignInFailed("The code is wrong, or it was used before. Wait for the next one.")
         proven = sessions.of_user(
-            user, second_factor=True, address=caller.actor.address, settings=state.settings
+            user,
+            second_factor=True,
+            address=caller.actor.address,
+            settings=state.settings,
+            provider_factors=caller.provider_factors,
         )
         new = await sessions.begin(conn, proven, second_factor=True, replaces=token, now=now)
         await _complete(conn, proven, now=now)
@@ -226,8 +319,8 @@ async def change_password(state: State, caller: Caller, *, old: str, new: str) -
     now: datetime = state.clock()
     async with transaction(state.pool) as conn:
         held = await _held(conn, caller)
-        # A session of a user with a second factor is at these steps only after a code.
-        has_second_factor = held.second_factor is not None
+        # A session of a user with a second factor is at these steps only after a code, or after the provider's.
+        has_second_factor = held.second_factor is not None and caller.provider_factors != 2
         await users.set_password(conn, held.id, password_hash=password_hash, is_temporary=False, now=now)
         await stored_sessions.remove_of_user(conn, held.id)
         after = sessions.of_user(
@@ -235,6 +328,7 @@ async def change_password(state: State, caller: Caller, *, old: str, new: str) -
             second_factor=has_second_factor,
             address=caller.actor.address,
             settings=state.settings,
+            provider_factors=caller.provider_factors,
         )
         new_token = await sessions.begin(conn, after, second_factor=has_second_factor, now=now)
         await audit.record(
@@ -278,6 +372,7 @@ async def enrol(state: State, caller: Caller, *, secret: str, code: str, token: 
             second_factor=True,
             address=caller.actor.address,
             settings=state.settings,
+            provider_factors=caller.provider_factors,
         )
         new_token = await sessions.begin(conn, after, second_factor=True, replaces=token, now=now)
         await audit.record(

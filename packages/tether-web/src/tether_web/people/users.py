@@ -46,6 +46,7 @@ class ListedUser(msgspec.Struct, frozen=True):
         created_at: When the user was created.
         signed_in_at: The last sign-in, or null.
         disabled_at: Since when the user cannot sign in, or null.
+        oidc_issuer: The identity provider at which a person is bound to the user, or null.
     """
 
     id: int
@@ -58,6 +59,7 @@ class ListedUser(msgspec.Struct, frozen=True):
     created_at: datetime
     signed_in_at: datetime | None
     disabled_at: datetime | None
+    oidc_issuer: str | None
 
 
 class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,12 +70,14 @@ class NewUser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         name: 1 to 64 letters, digits and . _ - @ +.
         role: "viewer", "operator" or "admin".
         accounts: The gateway accounts to which the user is limited; null for all.
+        has_password: Whether the user gets a temporary password; without one, only the identity provider signs the user in.
         reason: Why; stored in the audit.
     """
 
     name: Annotated[str, msgspec.Meta(max_length=200)]
     role: Role
     accounts: Accounts | None = None
+    has_password: bool = True
     reason: Reason = ""
 
 
@@ -107,17 +111,28 @@ class Reset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason = ""
 
 
+class Unbinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    An order to unbind a user.
+
+    Attributes:
+        reason: Why; stored in the audit.
+    """
+
+    reason: Reason = ""
+
+
 class UserWithPassword(msgspec.Struct, frozen=True):
     """
     A user with a temporary password.
 
     Attributes:
         user: The user.
-        password: Shown this once; it must be changed at the first sign-in.
+        password: Shown this once; it must be changed at the first sign-in. Null for a user without a password.
     """
 
     user: ListedUser
-    password: str
+    password: str | None
 
 
 class Me(msgspec.Struct, frozen=True):
@@ -151,6 +166,7 @@ def _listed(user: User) -> ListedUser:
         user.created_at,
         user.signed_in_at,
         user.disabled_at,
+        user.oidc_issuer,
     )
 
 
@@ -186,8 +202,8 @@ async def listed(state: State) -> list[ListedUser]:
 async def create(request: ApiRequest, state: State, data: JSONBody[NewUser]) -> Response[UserWithPassword]:
     """The password is in this response only."""
     name, now = require_name(data.name), state.clock()
-    password = passwords.temporary()
-    password_hash = await passwords.hashed(password)
+    password = passwords.temporary() if data.has_password else None
+    password_hash = None if password is None else await passwords.hashed(password)
     async with transaction(state.pool) as conn:
         accounts = await limited_to(conn, request, state, data.accounts)
         taken = name in state.key_ring.holders or await api_keys.is_taken(conn, name)
@@ -200,7 +216,7 @@ async def create(request: ApiRequest, state: State, data: JSONBody[NewUser]) -> 
                 role=data.role,
                 accounts=accounts,
                 password_hash=password_hash,
-                is_temporary=True,
+                is_temporary=password is not None,
                 now=now,
             )
         )
@@ -293,6 +309,33 @@ async def reset(request: ApiRequest, state: State, user_id: Id, data: JSONBody[R
     return UserWithPassword(_listed(after), password)
 
 
+@post(
+    "/{user_id:int}/unbind",
+    status_code=200,
+    summary="Forget which person at the identity provider is bound to a user",
+)
+async def unbind(request: ApiRequest, state: State, user_id: Id, data: JSONBody[Unbinding]) -> ListedUser:
+    """The sessions of the user end. The next sign-in at the provider under the user's name binds anew."""
+    now = state.clock()
+    async with transaction(state.pool) as conn:
+        user = await _held(conn, user_id)
+        await users.unbind(conn, user_id, now=now)
+        await sessions.remove_of_user(conn, user_id)
+        await audit.record(
+            conn,
+            request.auth.actor,
+            "user.unbound",
+            subject="user",
+            subject_id=user_id,
+            reason=data.reason,
+            before=facts(issuer=user.oidc_issuer),
+            after=facts(issuer=None),
+            now=now,
+        )
+    _log.info("user unbound", user_id=user_id)
+    return _listed(msgspec.structs.replace(user, oidc_issuer=None, oidc_subject=None))
+
+
 async def _held(conn: Connection, user_id: int) -> User:
     user = await users.hold(conn, user_id)
     if user is None:
@@ -310,5 +353,5 @@ def _words(accounts: tuple[str, ...] | None) -> str:
 
 ROUTERS: Final = (
     Router("/api/me", route_handlers=[me], tags=["people and keys"]),
-    Router("/api/users", route_handlers=[listed, create, change, reset], tags=["people and keys"]),
+    Router("/api/users", route_handlers=[listed, create, change, reset, unbind], tags=["people and keys"]),
 )
