@@ -14,12 +14,16 @@ select
     e.id, e.iban, e.name, e.first_name, e.last_name, e.bic, e.amount_minor, e.currency, paid.debits, paid.last_on,
     (
         paid.debits >= %(debits_min)s and not paid.has_returned and not paid.is_recent
-        and not exists (select from debtors later where later.iban_fingerprint = e.iban_fingerprint and later.id > e.id)
+        -- One lookup by index for each, never a hash of the whole table.
+        and not exists (
+            select from debtors later where later.iban_fingerprint = e.iban_fingerprint and later.id > e.id offset 0
+        )
         and not exists (
             select from blacklist b
             where
                 b.iban_fingerprint = e.iban_fingerprint and b.lifted_at is null
                 and (b.expires_at is null or b.expires_at > %(now)s)
+            offset 0
         )
     ) as is_clean
 from examined e
