@@ -178,7 +178,7 @@ KNOWN: Final[Mapping[str, str]] = {}
 _PLAIN: Final = {
     "people/users": """
         all_users by_id by_name hold other_admin change set_password set_second_factor use_step signed_in remove_backup_codes
-        add_backup_codes use_backup_code backup_codes_left
+        add_backup_codes use_backup_code backup_codes_left unbind
     """,
     "people/api_keys": "all_keys by_digest hold by_id revoke mark_used is_taken",
     "people/scopes": """
@@ -449,10 +449,12 @@ _PROCESS: Final[dict[str, Any]] = {
     "queues": ["vop"],
     "state": "running",
 }
+# Lists examine up to 20,000 rows of a filter for one page.
+_EXAMINED: Final[dict[str, Any]] = {"reads_max": 45_000, "buffers_max": 50_000}
 _CHARGEBACKS: Final[dict[str, dict[str, Any]]] = {
     "newest": {},
     "of_code": {"reason_code": "AC04"},
-    "without_code": {},
+    "without_code": {"reads_max": 1_000},
     "of_upload": _BILLED,
 }
 
@@ -658,7 +660,12 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "people/api_keys.add": {
         "": {"name": "x", "key_digest": bytes(32), "role": "viewer", "owner": "x", "created_by": "x"}
     },
-    "people/failures.count": {"": {"counters": ["address"], "digests": [bytes(32)]}},
+    "people/users.by_subject": {"": {"issuer": "https://login.example", "subject": "x"}},
+    "people/users.bind": {"": {"issuer": "https://login.example", "subject": "x"}},
+    **{
+        f"people/failures.{name}": {"": {"counters": ["address"], "digests": [bytes(32)]}}
+        for name in ("count", "forgive")
+    },
     "sessions.add": {"": {"token_digest": bytes(32), "holder": "x", "second_factor": False}},
     # Counts what is due, by the indexes that the work is claimed by.
     "queues.backlogs": {
@@ -738,8 +745,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     **{
         f"payments/chargebacks.{name}": {
-            "": filters | {"reads_max": 45_000, "buffers_max": 50_000},
-            "of no such account": filters | {"account": "none", "reads_max": 45_000, "buffers_max": 50_000},
+            "": _EXAMINED | filters,
+            "of no such account": _EXAMINED | filters | {"account": "none"},
         }
         for name, filters in _CHARGEBACKS.items()
     },

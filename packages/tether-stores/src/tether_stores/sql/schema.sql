@@ -412,6 +412,8 @@ create index billing_attempts_by_creation on billing_attempts (created_at, id);
 create index billing_attempts_by_account on billing_attempts (account, id);
 create index billing_attempts_charged_back on billing_attempts (reason_code, id)
 include (currency, amount_minor, account) where state = 'chargebacked';
+create index billing_attempts_charged_back_without_code on billing_attempts (id)
+    where state = 'chargebacked' and reason_code is null;
 create index billing_attempts_to_submit on billing_attempts (run_id, canary desc, submit_at, id) where submit_at is not null;
 create index billing_attempts_leased on billing_attempts (leased_until) where leased_until is not null;
 create index billing_attempts_first_inquiry on billing_attempts (payment_stage, updated_at)
