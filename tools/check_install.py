@@ -124,9 +124,11 @@ class Walk:
 
     def call(self, *command: str | Path, which: str, stdin: str = "", codes: tuple[int, ...] = (0,)) -> str:
         """Run a command of the installation; returns what it printed."""
+        certificate = self.folder / "tls" / "fullchain.pem"
+        trusted = {"SSL_CERT_FILE": str(certificate)} if certificate.exists() else {}
         done = subprocess.run(  # noqa: S603
             list(map(str, command)),
-            env=self.environ(which) | {"SSL_CERT_FILE": str(self.folder / "tls" / "fullchain.pem")},
+            env=self.environ(which) | trusted,
             cwd=self.folder,
             input=stdin,
             capture_output=True,
@@ -134,7 +136,7 @@ class Walk:
             check=False,
             timeout=300,
         )
-        if done.returncode not in codes:
+        if done.returncode not in codes or (done.returncode and not done.stdout):
             raise Failed(
                 f"{command[0]} ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
             )

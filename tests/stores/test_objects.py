@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -176,3 +178,18 @@ def test_exactly_one_store_must_be_named(environ: dict[str, str]) -> None:
     """With two of them, nodes that are set up differently would look for files in different places."""
     with pytest.raises(InvalidRequest, match="not both"):
         open_objects(Settings.from_env(environ))
+
+
+def test_missing_certificates_are_named() -> None:
+    """The client of the store says "builder error", and every program ends with a traceback that names nothing to change."""
+    program = (
+        "from tether_stores.objects import open_objects\nfrom tether_stores.settings import Settings\n"
+        "try:\n    open_objects(Settings(aws_bucket='b', aws_endpoint='https://objects.example', aws_access_key_id='k', aws_secret_access_key='k'))\n"
+        "except Exception as exc:\n    print(type(exc).__name__, exc)"
+    )
+    # In a process of its own: the client reads the certificates once.
+    environ = {"SSL_CERT_FILE": "/nowhere/certificates.pem", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("InvalidRequest AWS_ENDPOINT cannot be used: no certificates"), done

@@ -94,7 +94,7 @@ def open_objects(settings: Settings) -> Objects:
         The store; one per process, made after any fork.
 
     Raises:
-        InvalidRequest: when neither is named, or both are.
+        InvalidRequest: when neither is named, or both are; or when nothing can be made of the settings.
     """
     if bool(settings.aws_bucket) == bool(settings.objects_dir):
         raise InvalidRequest(
@@ -115,25 +115,32 @@ def open_objects(settings: Settings) -> Objects:
     ):  # without it the chain of AWS applies: instance role, web identity and so on
         named["access_key_id"] = settings.aws_access_key_id
         named["secret_access_key"] = settings.aws_secret_access_key
-    return S3Store(
-        settings.aws_bucket,
-        config=named,
-        client_options={
-            "allow_http": settings.aws_endpoint.startswith("http://"),
-            "connect_timeout": "3s",
-            "read_timeout": "30s",
-            "timeout": "1h",  # of a whole request with its body; the default of 30 s cuts slow downloads off
-        },
-        retry_config={
-            "max_retries": 3,
-            "retry_timeout": timedelta(seconds=20),
-            "backoff": {
-                "init_backoff": timedelta(milliseconds=50),
-                "max_backoff": timedelta(seconds=2),
-                "base": 2,
+    try:
+        return S3Store(
+            settings.aws_bucket,
+            config=named,
+            client_options={
+                "allow_http": settings.aws_endpoint.startswith("http://"),
+                "connect_timeout": "3s",
+                "read_timeout": "30s",
+                "timeout": "1h",  # of a whole request with its body; the default of 30 s cuts slow downloads off
             },
-        },
-    )
+            retry_config={
+                "max_retries": 3,
+                "retry_timeout": timedelta(seconds=20),
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=50),
+                    "max_backoff": timedelta(seconds=2),
+                    "base": 2,
+                },
+            },
+        )
+    except BaseError as exc:
+        raise InvalidRequest(
+            "cannot be used: no certificates of authorities are found, or the address or the region is wrong; install ca-certificates, "
+            "or correct SSL_CERT_FILE, AWS_ENDPOINT and AWS_DEFAULT_REGION",
+            field="AWS_ENDPOINT",
+        ) from exc
 
 
 async def put(store: Objects, key: str, chunks: AsyncIterable[bytes]) -> None:
