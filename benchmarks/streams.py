@@ -44,6 +44,7 @@ class _Seen(msgspec.Struct):
         arrivals: When its event came, once a stream, by node and debtor.
         reads_s: How long reading a list took.
         arrived: Events so far.
+        refused: Streams that were answered 503, and tried again.
         lost: Streams that ended before the measurement did.
     """
 
@@ -55,6 +56,7 @@ class _Seen(msgspec.Struct):
     )
     reads_s: list[float] = msgspec.field(default_factory=list)
     arrived: int = 0
+    refused: int = 0
     lost: int = 0
 
 
@@ -116,7 +118,13 @@ async def _measured(urls: list[str], *, debtors: list[int], streams: int) -> _Se
 
 
 async def _follow(url: str, node: int, seen: _Seen, opened: asyncio.Event) -> None:
-    """Follow the events of a node on one connection until cancelled."""
+    """Follow the events of a node until cancelled; as the console does, try again where it is too busy to begin."""
+    while not await _followed(url, node, seen, opened):
+        seen.refused += 1
+        await asyncio.sleep(random.uniform(3, 7))
+
+
+async def _followed(url: str, node: int, seen: _Seen, opened: asyncio.Event) -> bool:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     path = "/api/events?type=mandate.status_changed"
@@ -124,6 +132,8 @@ async def _follow(url: str, node: int, seen: _Seen, opened: asyncio.Event) -> No
     writer.write(request.encode())
     try:
         status = await reader.readline()
+        if b" 503 " in status:
+            return False
         if b" 200 " not in status:
             raise RuntimeError(f"a stream was answered {status.decode().strip()}")
         opened.set()
@@ -138,6 +148,7 @@ async def _follow(url: str, node: int, seen: _Seen, opened: asyncio.Event) -> No
         seen.lost += 1
     finally:
         writer.close()
+    return True
 
 
 async def _read(api: httpx.AsyncClient, urls: list[str], seen: _Seen) -> None:
@@ -166,7 +177,7 @@ def _report(args: argparse.Namespace, seen: _Seen, grown: list[int]) -> int:
         ("streams of", "events", "p50, ms", "p95, ms", "p99, ms", "max, ms", "memory grown, MiB"), rows
     )
     lines += prose(
-        f"{args.changes} changes, {arrived:,} of {expected:,} events arrived; {seen.lost} streams ended early.",
+        f"{args.changes} changes, {arrived:,} of {expected:,} events arrived; {seen.lost} streams ended early; {seen.refused} were refused with 503 at first.",
         f"{len(reads):,} reads of a list: p50 {1_000 * quantile(reads, 0.5):.0f} ms, p95 {1_000 * quantile(reads, 0.95):.0f} ms.",
     )
     lines += aims(

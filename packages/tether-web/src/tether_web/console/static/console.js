@@ -87,10 +87,17 @@
   };
   const types = (document.body.dataset.types || "").split(" ").filter(Boolean);
   if (live || tail) {
-    const stream = new EventSource("/api/events");
     const heard = (event) => { show(event); refresh(); };
-    stream.addEventListener("message", heard);
-    for (const type of types) stream.addEventListener(type, heard);
+    const listen = () => {
+      const stream = new EventSource("/api/events");
+      stream.addEventListener("message", heard);
+      for (const type of types) stream.addEventListener(type, heard);
+      // A browser gives up after an answer such as 503, which a node that is busy or restarts gives; some seconds later it may serve again.
+      stream.addEventListener("error", () => {
+        if (stream.readyState === EventSource.CLOSED) setTimeout(() => { listen(); refresh(); }, 3000 + Math.random() * 4000);
+      });
+    };
+    listen();
   }
 
   const form = document.getElementById("upload");
