@@ -73,14 +73,11 @@ def test_a_person_comes_back_from_another_site_and_is_signed_in(
         page.get_by_role("button", name="I am Ada").click()
         page.wait_for_url(re.compile("/payments$"))
         expect(page.get_by_role("heading", name="Payments")).to_be_visible()
-        expect(page.get_by_role("button", name="Sign out ada@example.com")).to_be_visible()
+        assert page.evaluate("fetch('/api/me').then(answer => answer.json())")["name"] == "ada@example.com"
         cookies = {cookie["name"]: cookie for cookie in context.cookies()}
         assert cookies.keys() == {COOKIE}
         assert (cookies[COOKIE]["sameSite"], cookies[COOKIE]["httpOnly"]) == ("Strict", True)
         assert PENDING not in cookies
-    page.go_back()  # to the way back, which is good once
-    expect(page.get_by_role("heading", name=re.compile("Signed in|Sign in|Payments"))).to_be_visible()
-    # A link of another site opens no page of the console: only the one that the browser shows afterwards asks for the session.
     assert [said for said in errors if "status of 4" not in said and "favicon" not in said] == []
     assert provider.requests.count("/token") == 2
     context.close()
