@@ -464,7 +464,15 @@ def _client(walk: Walk) -> httpx.Client:
 def _smoke(walk: Walk) -> None:
     with _step("tether smoke") as facts:
         url = f"https://localhost:{walk.https}"
-        command = ["env", f"TETHER_API_KEY={API_KEY}", f"TETHER_URL={url}", "tether", "smoke", "--await", "60"]
+        command = [
+            "env",
+            f"TETHER_API_KEY={API_KEY}",
+            f"TETHER_URL={url}",
+            "tether",
+            "smoke",
+            "--await",
+            "60",
+        ]
         text = walk.call(*command, "--gateway-password-stdin", which="worker", stdin=PASSWORD)
         facts.extend([line for line in text.splitlines() if line.startswith("|")][2:])
 
