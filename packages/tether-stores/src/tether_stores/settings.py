@@ -624,8 +624,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _require_preflight(settings)
         subscriber_networks(settings.subscriber_networks)
         if bool(settings.oidc_issuer) != bool(settings.oidc_client_id):
-            lacking = "TETHER_OIDC_CLIENT_ID" if settings.oidc_issuer else "TETHER_OIDC_ISSUER"
-            why = "must be set as well: people sign in at a provider only with both"
+            present, lacking = "TETHER_OIDC_ISSUER", "TETHER_OIDC_CLIENT_ID"
+            if settings.oidc_client_id:
+                present, lacking = lacking, present
+            why = f"must be set where {present} is: people sign in at a provider only with both"
             raise InvalidRequest(why, field=lacking)
         if settings.second_factor == "required" and not settings.secrets_key:
             why = "must be set where TETHER_SECOND_FACTOR is required; `tether-worker accounts new-key` prints a key"

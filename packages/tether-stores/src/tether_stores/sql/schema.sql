@@ -1918,7 +1918,8 @@ create table return_policies (
 -- tether_core.return_policies.dry_run.DryRun.
 create table return_policy_dry_runs (
     id bigint generated always as identity primary key,
-    version integer not null references return_policies (version),
+    -- Of return_policies; version 0 is built in and no row.
+    version integer not null,
     against integer not null,
     result bytea not null,
     made_by text not null,
