@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -61,15 +62,20 @@ class _Split(LoadScopeScheduling):  # type: ignore[misc]
         return "alone" if _is_alone(nodeid) else nodeid.partition("::")[0]
 
 
+# What another process would write otherwise.
+_CHANGES = re.compile(r"datetime\.datetime\(| at 0x[0-9a-f]{6,}>")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
     Start with the longest tests if they are split: the others fill the other processes.
 
     Raises:
-        UsageError: when a test is named after a time. Each process would give it another name, and none would run anything.
+        UsageError: when a test is named after a time or the place of an object in memory. Each process would give it another
+            name, and none would run anything.
     """
-    if timed := [item.nodeid for item in items if "datetime.datetime(" in item.nodeid]:
-        raise pytest.UsageError(f"give ids without times to the parameters of {timed[0][:200]}")
+    if changing := [item.nodeid for item in items if _CHANGES.search(item.nodeid)]:
+        raise pytest.UsageError(f"give ids that stay the same to the parameters of {changing[0][:200]}")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: (not _is_alone(item.nodeid), not item.nodeid.startswith(_LONG)))
 

@@ -36,7 +36,7 @@ CLAIMS: dict[str, Any] = {
     "email": "Ada@Example.com",
     "email_verified": True,
 }
-GONE = object()
+GONE = ...
 
 
 def read(claims: Mapping[str, Any], *, claim: str = "email") -> Identity | Refusal:
