@@ -49,5 +49,7 @@ http {
 }
 END
 "$fpm" --allow-to-run-as-root --fpm-config "$folder/fpm.conf" -d opcache.enable=1 -d opcache.validate_timestamps=0 &
+# php-fpm leaves the process group, so it would outlive a kill of it.
+setsid sh -c 'while kill -0 "$1" 2>/dev/null; do sleep 0.2; done; kill -KILL -- "-$2"; rm -rf "$3"' - $$ $! "$folder" &
 nginx -c "$folder/nginx.conf" &
 wait
