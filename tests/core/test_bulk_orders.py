@@ -43,6 +43,7 @@ def test_a_filter_of_payments_is_that_of_the_list() -> None:
     ("action", "given", "words"),
     [
         ("void", {}, "at least one filter"),
+        ("lift", {"bic": "12"}, "BIC"),
         ("lift", {"which": "all"}, "at least one filter"),
         ("lift", {"name": "Ada"}, "unknown field"),
         ("void", {"run": str(2**63)}, "out of range"),

@@ -12,6 +12,7 @@ from tether_core.events import (
     ClockStepped,
     DatabaseEpochChanged,
     DebtorEdited,
+    DebtorErased,
     DifferenceClosed,
     DifferenceOpened,
     DueItemStatusChanged,
@@ -39,7 +40,7 @@ RECORDED: list[tuple[bytes, Event]] = [
         AttemptStatusChanged(7, "t", "approved", "chargebacked", "chargeback", "AC04"),
     ),
     (
-        b'{"event":"iban.blocked.1","attempt_id":7,"action":"block","reason_code":"AC04","iban_masked":"DE89****3000"}',
+        b'{"event":"iban.blocked.1","attempt_id":7,"action":"block","reason_code":"AC04","iban_masked":"DE89****3000","policy_version":0}',
         IbanBlocked(7, "block", "AC04", "DE89****3000"),
     ),
     (b'{"event":"reason.unrecognized.1","attempt_id":7,"reason_code":null}', ReasonUnknown(7, None)),
@@ -105,6 +106,7 @@ RECORDED: list[tuple[bytes, Event]] = [
         ),
         PreNotificationStatusChanged(8, 7, "2026-06-01", "2026-06-01", "", "made"),
     ),
+    (b'{"event":"debtor.erased.1","debtor_id":7,"upload_id":3}', DebtorErased(7, 3)),
 ]
 ids = st.integers(-(2**63), 2**63 - 1)
 words = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -209,6 +211,7 @@ def test_no_event_has_room_for_personal_data() -> None:
         "reason_code",
         "action",
         "iban_masked",
+        "policy_version",
         "ours_minor",
         "theirs_minor",
         "epoch",

@@ -191,7 +191,7 @@ def test_each_body_is_as_its_schema_says() -> None:
 
 
 def _values(event_class: Any) -> dict[str, Any]:
-    made: dict[str, Callable[[], Any]] = {"int": lambda: 1, "str": lambda: "x"}
+    made: dict[str, Callable[[], Any]] = {"int": lambda: 1, "int | None": lambda: 1, "str": lambda: "x"}
     found: dict[str, Any] = {"event": event_class.__struct_config__.tag}
     for field in msgspec.structs.fields(event_class):
         name = getattr(field.type, "__name__", str(field.type))

@@ -106,7 +106,7 @@ async def test_no_sender_hides_another(conn: Connection) -> None:
     await conn.execute("analyze uploads")
     values = {"now": SOON, "each": 20}
     plan = await (
-        await conn.execute(b"explain " + load("uploads/uploads")["waiting"].encode(), values)
+        await conn.execute(b"explain " + load("uploads/turns")["waiting"].encode(), values)
     ).fetchall()
     assert not [line for (line,) in plan if "Seq Scan" in line]
 

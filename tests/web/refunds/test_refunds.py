@@ -168,7 +168,7 @@ async def test_wrong_orders_get_a_sentence(api: httpx.AsyncClient, database_url:
     answer = await _post(api, elsewhere, "refund")
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
     assert "gone" in answer.json()["detail"]
-    unprintable = await _post(api, debit, "refund", usage="Tschüß \x00")
+    unprintable = await _post(api, debit, "refund", usage="Tschüß \x01")
     assert (unprintable.status_code, unprintable.json()["detail"][:6]) == (422, "usage:")
 
 

@@ -38,7 +38,7 @@ async def test_a_file_is_withdrawn_with_a_reason_and_can_be_sent_again(api: http
     sent = (await api.post("/api/uploads", files={"file": ("a.csv", FILE)})).json()
     unexplained = await withdraw(api, sent["id"], reason=" ")
     assert (unexplained.status_code, unexplained.json()["detail"]) == (
-        422, "reason: Say why the upload is withdrawn.",
+        422, "reason: Say why; it is stored.",
     )  # fmt: skip
     assert (await withdraw(api, 999)).status_code == 404
     answer = await withdraw(api, sent["id"])

@@ -40,6 +40,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from tether_core.audit import Action
+from tether_core.banks import canonical
 from tether_core.blacklist import Action as EntryAction
 from tether_core.errors import InvalidRequest
 from tether_core.notifications.inbox import InboxState
@@ -173,12 +174,14 @@ class EntryFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         action: With this action.
         source: Of this source.
         reason: For this reason.
+        bic: That are written so: a BIC, or a beginning with a star (`tether_core.banks.canonical`).
     """
 
     which: Literal["live", "ended", "all"] | None = None
     action: EntryAction | None = None
     source: Literal["chargeback", "manual", "import", "automatic"] | None = None
     reason: str | None = None
+    bic: str | None = None
 
 
 class UploadFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,6 +227,8 @@ def filters_of(action: BulkAction, given: Mapping[str, str]) -> Filter:
         raise InvalidRequest(
             "give at least one filter; without any it would be about everything", field="filters"
         )
+    if isinstance(found, EntryFilter) and found.bic is not None:
+        canonical(found.bic)
     if isinstance(found, PaymentFilter):
         numbers = (found.upload, found.run, found.debtor, found.amount_min_minor, found.amount_max_minor)
         if any(number is not None and not 0 <= number <= _ID_MAX for number in numbers):

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.audit import Actor, ActorKind
+from tether_core.banks import canonical
 from tether_core.bulk_orders import (
     BulkAction,
     BulkOrderState,
@@ -195,6 +196,7 @@ async def matching(
             action=filters.action,
             source=filters.source,
             reason_code=filters.reason,
+            bic=None if filters.bic is None else canonical(filters.bic),
             now=now,
         )
     ids = [found.id for found in rows[:limit]]

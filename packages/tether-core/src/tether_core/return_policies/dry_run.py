@@ -15,6 +15,7 @@ A debit of an account that is blocked counts under "blocks", its tries with it, 
 place of a block, or a block in place of a hold, changes no money; it is in the list of changes.
 
 >>> from datetime import date
+>>> from tether_core.return_policies.policy import BUILT_IN, Rule, changed
 >>> before, after = BUILT_IN, changed(BUILT_IN, {"MS03": Rule("none", 1), "SL01": Rule("none")}, version=1)
 >>> split(before, after).fewer, split(before, after).freed
 ({'MS03': 1}, ('SL01',))
