@@ -59,9 +59,8 @@ _BATCH_MAX: Final = 256
 _HISTORY_MAX_S: Final = 1.0
 # After a failure Redis is not used for this long, so that its timeouts do not delay every response.
 _REDIS_PAUSE_S: Final = 3.0
-# With more frequent wake-ups the worker processes fewer rows at a time, at nearly the cost of many; with less frequent ones it holds
-# up the requests beside it for longer. Measured: docs/performance-tuning.md.
-_WAKE_UP_PAUSE_S: Final = 0.03
+# With more frequent wake-ups the worker processes fewer rows at a time, at nearly the cost of many: docs/performance-tuning.md.
+_WAKE_UP_PAUSE_S: Final = 0.1
 _MARKS_MAX: Final = 10_000
 # Keys that this process remembers, about 200 bytes each.
 _KNOWN_MAX: Final = 20_000
