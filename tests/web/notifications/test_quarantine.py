@@ -177,7 +177,7 @@ async def test_a_flood_of_strangers_leaves_room_for_debits_of_ours(
     database_url: str,
     eventually: Callable[..., Any],
 ) -> None:
-    """Rows are bounded by rules and not by luck: what names a debit of ours still finds room after any number of others."""
+    """Rows are bounded by rules and not by luck: what names a known debit still finds room after any number of others."""
     bounds = {"TETHER_QUARANTINE_ROWS": "20", "TETHER_QUARANTINE_DAYS": "5"}
     async with serving(wrong | bounds) as client:
         for number in range(200):
@@ -277,7 +277,7 @@ async def test_the_console_shows_what_verifies_and_takes_it_in(
         client.headers["sec-fetch-site"] = "same-origin"
         assert (await client.post("/sign-in", data={"key": "test-key"})).status_code == 303
         page = await client.get("/quarantine")
-        assert "a debit of ours" in page.text
+        assert "a known debit" in page.text
         assert "password 2" in page.text
         page = await client.post("/quarantine/preview")
         assert "<strong>1</strong> of 1 verify now" in page.text

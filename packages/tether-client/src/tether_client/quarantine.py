@@ -29,7 +29,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True, kw_only=True):
         notification_id: The id that its signature is about.
         report_class: What it reports, such as "payment 60" or "dispute 1"; "unknown" for a status that no table
             knows.
-        attempt_id: The debit of ours that it names, or null.
+        attempt_id: The known debit that it names, or null.
         size_bytes: Of its body.
         sender: The address of its first sender, or null.
         deliveries: How often it came.
@@ -55,7 +55,7 @@ class RoomCount(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         account: The account whose terminal the notifications name; "" for none.
-        is_known: Whether they name a debit of ours.
+        is_known: Whether they name a known debit.
         rows: How many.
         size_bytes: Of their bodies.
         oldest_at: When the oldest came.
@@ -75,7 +75,7 @@ class QuarantineStatus(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         is_kept: Whether refused notifications are kept: not without `TETHER_SECRETS_KEY`.
         days: For how long a notification is kept.
-        rows_max: How many are kept of one account that name a debit of ours, and how many of all others.
+        rows_max: How many are kept of one account that name a known debit, and how many of all others.
         bytes_max: Bytes that their bodies may have, counted in the same way.
         rooms: How many there are, by account and kind.
     """

@@ -77,7 +77,7 @@ order by id desc
 limit %(limit)s;
 
 -- returns_seen --
--- Returns of n reason codes in a range of days, of debits of ours, by code, currency and number of the try. One row per group.
+-- Returns of n reason codes in a range of days, of known debits, by code, currency and number of the try. One row per group.
 select a.reason_code, a.currency, a.try_number, count(*) as count, sum(a.amount_minor)::bigint as amount_minor
 from billing_attempts a
 where

@@ -525,7 +525,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_QUARANTINE_ROWS",
-            "How many of them are kept of one account that name a debit of ours, and how many of all others; of these, a day's share "
+            "How many of them are kept of one account that name a known debit, and how many of all others; of these, a day's share "
             "within 24 hours. 10,000 are a day of a large account.",
         ),
     ] = 10_000

@@ -11,7 +11,7 @@ Anybody can post a body with an invalid signature, so nothing here may depend on
 |---|---|---|
 | a body | one row, and how often it was delivered | the gateway, or somebody else, repeats it |
 | a debit that we know | `ROWS_PER_DEBIT_MAX` rows | its life has fewer statuses |
-| an account: notifications that name a debit of ours | the quota of rows and of bytes | only who knows an id of ours can use it up |
+| an account: notifications that name a known debit | the quota of rows and of bytes | only who knows an id of ours can use it up |
 | an account: all others | another quota of the same size, of which a day's share within 24 hours | a million false bodies take the room of one day, and no other |
 | each row | `Bounds.days` days | a wrong password is noticed within days |
 

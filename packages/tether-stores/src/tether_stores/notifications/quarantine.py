@@ -123,7 +123,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True):
         account: The account whose terminal it names; "" for none.
         notification_id: The id that its signature is about.
         report_class: What it reports, such as "payment 60" or "dispute 1"; "unknown" for a status that no table knows.
-        attempt_id: The debit of ours that it names, or null.
+        attempt_id: The known debit that it names, or null.
         size_bytes: Of its body.
         sender: The address of its first sender, or null.
         deliveries: How often it came.
@@ -149,7 +149,7 @@ class RoomCount(msgspec.Struct, frozen=True):
 
     Attributes:
         account: The account whose terminal the notifications name; "" for none.
-        is_known: Whether they name a debit of ours.
+        is_known: Whether they name a known debit.
         rows: How many.
         size_bytes: Of their bodies.
         oldest_at: When the oldest came.

@@ -90,7 +90,7 @@ async def _page(
         rooms=[
             {
                 "account": room["account"] or "no account of ours",
-                "debits": "a debit of ours" if room["is_known"] else "no debit of ours",
+                "debits": "a known debit" if room["is_known"] else "no known debit",
                 "rows": f"{room['rows']:,}",
                 "size": formats.size(room["size_bytes"]),
                 "oldest_at": room["oldest_at"],

@@ -60,7 +60,7 @@ for _outcome in ("kept", "repeated", "over_quota", "dropped", "no_key"):
     QUARANTINED.labels(_outcome)  # as below
 QUARANTINE_ROWS: Final = Gauge(
     "tether_quarantine_rows",
-    "Notifications with an invalid signature that are kept, by the account whose terminal they name, and whether they name a debit of ours "
+    "Notifications with an invalid signature that are kept, by the account whose terminal they name, and whether they name a known debit "
     "(known) or none (unknown). Known ones mean a wrong password.",
     ["account", "debit"],
     multiprocess_mode="mostrecent",

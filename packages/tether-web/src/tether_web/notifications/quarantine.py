@@ -60,7 +60,7 @@ class QuarantineStatus(msgspec.Struct, frozen=True):
     Attributes:
         is_kept: Whether refused notifications are kept: not without `TETHER_SECRETS_KEY`.
         days: For how long a notification is kept.
-        rows_max: How many are kept of one account that name a debit of ours, and how many of all others.
+        rows_max: How many are kept of one account that name a known debit, and how many of all others.
         bytes_max: Bytes that their bodies may have, counted in the same way.
         rooms: How many there are, by account and kind.
     """
@@ -186,7 +186,7 @@ async def listed(
 
 @get("/status", summary="How many refused notifications are kept, and the bounds")
 async def status(state: State) -> QuarantineStatus:
-    """Rows that name a debit of ours mean a wrong password; others may be false."""
+    """Rows that name a known debit mean a wrong password; others may be false."""
     bounds = state.settings.quarantine
     async with reading(state.pool) as conn:
         rooms = await quarantine.counts(conn)
