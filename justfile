@@ -21,6 +21,10 @@ test *ARGS:
 fast *ARGS:
     uv run pytest packages/tether-core/src tests/core tests/tidy tests/schema {{ARGS}}
 
+# inputs that no run had before: the property tests of the core and the fuzz tests, or some; each failure prints how to repeat it
+hunt *ARGS="tests/core tests/fuzz":
+    uv run pytest --hypothesis-profile random {{ARGS}}
+
 # the console in a real browser: Debian's chromium, or `uv run --group browser playwright install chromium`
 browser *ARGS:
     uv run --group browser pytest -n 0 tests/browser {{ARGS}}

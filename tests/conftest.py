@@ -14,8 +14,9 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# No deadlines: they would fail on a busy machine.
-hypothesis.settings.register_profile("default", deadline=None)
+# No deadlines: they would fail on a busy machine. The same inputs each time: docs/decisions/0066.
+hypothesis.settings.register_profile("default", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("default")
 
 # Fixtures import what starts services themselves, so that tests of the pure core start fast.

@@ -60,7 +60,9 @@ confirmations = st.builds(
     st.none() | st.sampled_from([*BLOCK, *HOLD, "AM04", "XX99"]),
 )
 policies = st.builds(
-    Policy, st.frozensets(st.sampled_from([*BLOCK, "AM04", "XX99"])), st.sampled_from(CONFIRMS)
+    Policy,
+    returns=st.frozensets(st.sampled_from([*BLOCK, "AM04", "XX99"])).map(built_in),
+    confirm=st.sampled_from(CONFIRMS),
 )
 
 
