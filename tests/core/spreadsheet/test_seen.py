@@ -371,6 +371,78 @@ def test_conditional_formats_of_the_other_kinds_of_workbooks() -> None:
     assert _plan(_ods_list({}, styles=WHITE_STYLE, after=rule.replace("ce1", "ce2")), name="list.ods").ready
 
 
+def _with(styles: str, style: str) -> str:
+    end = "</office:automatic-styles>"
+    return styles.replace(end, style + end)
+
+
+def test_conditions_that_a_style_of_ods_brings_along() -> None:
+    """Else a list from an older program, whose conditions are part of the cells' styles, would be read without a word."""
+    ruled = (
+        '<style:style style:name="ce7" style:family="table-cell"><style:map style:condition="cell-content()=&quot;Ben&quot;"'
+        ' style:apply-style-name="{}" style:base-cell-address="Liste.A2"/></style:style>'
+    )
+    cells = dict.fromkeys([(1, 0), (2, 0), (3, 0)], "ce7")
+    for styles in (STRUCK_STYLE, WHITE_STYLE):
+        (question,) = _plan(
+            _ods_list(cells, styles=_with(styles, ruled.format("ce1"))), name="list.ods"
+        ).questions
+        assert (question.code, "(A2" in question.ask) == ("conditional_format", True)
+    assert _plan(_ods_list(cells, styles=_with(WHITE_STYLE, ruled.format("ce2"))), name="list.ods").ready
+
+
+@pytest.mark.parametrize(
+    ("look", "is_question"),
+    [
+        ("<font><strike/></font>", True),
+        ('<font><color theme="0"/></font>', True),
+        ('<numFmt numFmtId="190" formatCode=";;;"/>', True),
+        ('<font><color rgb="FF9C0006"/></font><fill><patternFill><bgColor rgb="FFFFC7CE"/></patternFill></fill>', False),
+    ],
+)  # fmt: skip
+def test_conditional_formats_of_newer_programs(look: str, is_question: bool) -> None:  # noqa: FBT001 - a table's column
+    """Else a condition that names another sheet, which Excel stores behind the rows with a look of its own, would hide debtors unnoticed."""
+    rows = "".join(
+        f'<row r="{number}">'
+        + "".join(
+            f'<c r="{"ABC"[place]}{number}"><v>{cell}</v></c>'
+            if isinstance(cell, float)
+            else f'<c r="{"ABC"[place]}{number}" t="inlineStr"><is><t>{cell}</t></is></c>'
+            for place, cell in enumerate(line)
+        )
+        + "</row>"
+        for number, line in enumerate(LINES, 1)
+    )  # fmt: skip
+    after = (
+        '<extLst><ext uri="{78C0D931-6437-407d-A8EE-F0AAD7539E65}" xmlns:x14="http://schemas.microsoft.com/office/spreadsheetml/2009/9/main">'
+        '<x14:conditionalFormattings><x14:conditionalFormatting xmlns:xm="http://schemas.microsoft.com/office/excel/2006/main">'
+        '<x14:cfRule type="expression" priority="1" id="{0}"><xm:f>Other!$A1="left"</xm:f>'
+        f"<x14:dxf>{look}</x14:dxf></x14:cfRule><xm:sqref>A2:C4</xm:sqref></x14:conditionalFormatting></x14:conditionalFormattings></ext>"
+        '<ext uri="{1}"><x14:sparklineGroups><x14:sparkline><xm:f>A!A1:C1</xm:f><xm:sqref>D1</xm:sqref></x14:sparkline></x14:sparklineGroups>'
+        "</ext></extLst>"
+    )
+    plan = _plan(make.raw_xlsx(rows, after=after))
+    assert [question.code for question in plan.questions] == ["conditional_format"] * is_question
+    if is_question:
+        assert "(A2:C4)" in plan.questions[0].ask
+    assert _names(_read(make.raw_xlsx(rows, after=after), Answers(hidden_rows="take"))) == [
+        "Ann",
+        "Ben",
+        "Cat",
+    ]
+
+
+def test_letters_that_are_shown_in_the_opposite_order_are_refused() -> None:
+    """Else 12,50 on the screen would be collected as 05,21, and another name than the one that is shown would be sent."""
+    text = f"Name;IBAN;Betrag\nAnn;{A};\u202e05,21\nBen \u202eniB;{B};7,50\n\u2066Cat\u2069;{C};\u200e20,00\n"
+    found = _read(text.encode(), name="list.csv")
+    assert _codes(found[0]) == ["amount_unreadable"]
+    assert _codes(found[1]) == ["name_unreadable"]
+    assert _names(found) == ["Cat"]
+    assert isinstance(found[2], Debtor)
+    assert found[2].amount_minor == 2000
+
+
 def test_cells_that_are_not_struck_out_after_all_are_read() -> None:
     """Else a style that takes the line of its parent away, or a line through blank cells and notes, would refuse good rows."""
     assert _names(_read(_ods_list({(2, 0): "ce2", (2, 2): "ce2"}), name="list.ods")) == ["Ann", "Ben", "Cat"]
@@ -399,6 +471,27 @@ def test_more_comments_than_anybody_reads_cost_no_memory() -> None:
         builder.comment(number, 0, "x" * 1_000)
     comments = builder.view().comments
     assert (len(comments), len(comments[0].text)) == (COMMENTS_MAX, 200)
+
+
+def test_an_amount_that_is_shown_rounded_is_refused() -> None:
+    """Else 12.50 would be collected from somebody whose sheet says 13; whole amounts look the same in any format."""
+    style = (
+        '<number:number-style xmlns:number="urn:oasis:names:tc:opendocument:xmlns:datastyle:1.0" style:name="N1"><number:number '
+        'number:decimal-places="0" number:min-integer-digits="1"/></number:number-style>'
+        '<style:style style:name="ce8" style:family="table-cell" style:data-style-name="N1"/>'
+    )
+    cells = dict.fromkeys([(1, 2), (2, 2), (3, 2)], "ce8")
+    lists = [
+        ("list.xlsx", make.seen_xlsx(LINES, formats=dict.fromkeys(("C2", "C3", "C4"), code)))
+        for code in ("#,##0", "0", '#,##0 "€"')
+    ]
+    for name, data in (*lists, ("list.ods", _ods_list(cells, styles=_with(WHITE_STYLE, style)))):
+        found = _read(data, name=name)
+        assert _names(found) == ["Cat"], name
+        assert [_codes(outcome) for outcome in found[:2]] == [["amount_unreadable"]] * 2, name
+        assert any("e.g. C2 (rounded)" in warning for warning in _plan(data, name=name).warnings), name
+    plain = make.seen_xlsx(LINES, formats={"C2": "0.0", "C3": "0.00", "C4": "0"})
+    assert _names(_read(plain)) == ["Ann", "Ben", "Cat"]
 
 
 def test_a_whole_column_in_another_currency_is_refused_without_a_question() -> None:

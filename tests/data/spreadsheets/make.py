@@ -582,8 +582,8 @@ def seen_xlsb() -> bytes:
 # --- hostile ones, for tests that run the parser where it may die
 
 
-def raw_xlsx(sheet_data: str, *, extra: dict[str, bytes | str] | None = None) -> bytes:
-    """Write a workbook of one sheet with any XML for its rows."""
+def raw_xlsx(sheet_data: str, *, after: str = "", extra: dict[str, bytes | str] | None = None) -> bytes:
+    """Write a workbook of one sheet with any XML for its rows, and behind them."""
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006"
@@ -608,7 +608,7 @@ def raw_xlsx(sheet_data: str, *, extra: dict[str, bytes | str] | None = None) ->
                 f'Type="{relations}/worksheet" Target="worksheets/sheet1.xml"/></Relationships>'
             ),
             "xl/worksheets/sheet1.xml": (
-                f'<?xml version="1.0"?><worksheet xmlns="{main}"><sheetData>{sheet_data}</sheetData></worksheet>'
+                f'<?xml version="1.0"?><worksheet xmlns="{main}"><sheetData>{sheet_data}</sheetData>{after}</worksheet>'
             ),
             **(extra or {}),
         }

@@ -107,8 +107,9 @@ def _number(value: float) -> str:
 # A shortcut of `text_of` for the most frequent classes of cells: it asks for one class after the other.
 WRITERS: Final[dict[type, Callable[..., str]]] = {float: _number, int: _number, date: date.isoformat}
 
-# Marks that nobody sees: direction and joining of letters, blanks of no width, byte order marks.
-_UNSEEN: Final = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+# Marks that nobody sees: direction and joining of letters, blanks of no width, byte order marks. Not U+202E, which shows what follows in the
+# opposite order, so that a person sees 12,50 where the cell holds 05,21 (`person_names.broken`).
+_UNSEEN: Final = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060-\u206f\ufeff]")
 
 
 def without_marks(cells: list[str]) -> list[str]:

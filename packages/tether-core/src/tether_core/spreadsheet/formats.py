@@ -127,19 +127,19 @@ def _parts(text: str) -> _Amount | _NoAmount:
 
 
 def _sign(body: str) -> tuple[bool, str]:
-    """Take the sign off: before, behind, or brackets round the amount."""
-    negative = False
+    """Take the sign off: before, behind, or brackets round the amount; two of these say neither a debit nor a credit, and stay."""
+    given, negative, signs = body, False, 0
     if body.startswith("(") and body.endswith(")"):
-        negative, body = True, body[1:-1].strip()
+        negative, body, signs = True, body[1:-1].strip(), 1
     dashed = _DASH.search(body)
     if dashed is not None:
         # "5,-" writes whole units and shows the decimal sign.
         body = body[: dashed.start() + 1]
     elif body.endswith("-") and len(body) > 1:
-        negative, body = not negative, body[:-1].strip()
+        negative, body, signs = True, body[:-1].strip(), signs + 1
     if body.startswith(("-", "+")):
-        negative, body = negative ^ (body[0] == "-"), body[1:].strip()
-    return negative, body
+        negative, body, signs = negative or body[0] == "-", body[1:].strip(), signs + 1
+    return (negative, body) if signs < 2 else (False, given)
 
 
 def _shape(body: str, *, grouped: bool) -> Shape:  # noqa: PLR0911 - one return a shape

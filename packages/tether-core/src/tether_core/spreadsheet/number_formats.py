@@ -10,6 +10,10 @@ adds that changes the meaning of an amount: another currency than the euro, a pe
 ('%', 'in thousands', 'not shown', '')
 >>> mark_of("-#,##0.00"), mark_of('0.00 "Gutschrift"'), mark_of("#,##0.00_);(#,##0.00)"), mark_of('_-* #,##0.00_-;-* #,##0.00_-')
 ('negative', 'credit', '', '')
+>>> [decimals_shown(code) for code in ("#,##0", '0.0 "€"', "#,##0.00", "General", "dd.mm.yyyy", "# ?/?")]
+[0, 1, 2, None, None, None]
+>>> is_rounded("12.5", decimals=0), is_rounded("12.50", decimals=1), is_rounded("13", decimals=0)
+(True, False, False)
 
 Source: ECMA-376 part 1, 18.8.31 (number formats), 18.8.30 (built-in ones); [MS-XLS] 2.4.126.
 """
@@ -17,14 +21,28 @@ Source: ECMA-376 part 1, 18.8.31 (number formats), 18.8.30 (built-in ones); [MS-
 import re
 from typing import Final
 
-__all__ = ["BUILT_IN", "NOT_SHOWN", "currency_mark", "hides_text", "mark_of"]
+__all__ = [
+    "BUILT_IN",
+    "BUILT_IN_DECIMALS",
+    "NOT_SHOWN",
+    "ROUNDED",
+    "currency_mark",
+    "decimals_shown",
+    "hides_text",
+    "is_rounded",
+    "mark_of",
+]
 
 # The mark of a format that shows nothing.
 NOT_SHOWN: Final = "not shown"
+# The mark of a number whose cents its format does not show: 12.5 as 13.
+ROUNDED: Final = "rounded"
 
 # Formats that every workbook has and none writes down. Those with a currency (5 to 8, 41 to 44) show the one of the
 # person who looks, so they say nothing.
 BUILT_IN: Final[dict[int, str]] = {9: "%", 10: "%"}
+# Of these, the ones that show no decimals.
+BUILT_IN_DECIMALS: Final[dict[int, int]] = {1: 0, 3: 0, 37: 0, 38: 0}
 
 _EUROS: Final = re.compile(r"€|\bEUR\b|\bEUROS?\b", re.IGNORECASE)
 _TOKEN: Final = re.compile(r'"([^"]*)"|\\(.)|\[\$([^\]-]*)[^\]]*\]|\[([^\]]*)\]|[_*].|([^"\\\[_*]+)')
@@ -45,6 +63,8 @@ _CREDIT: Final = re.compile(
     re.IGNORECASE,
 )
 _DIGIT: Final = re.compile(r"[0#?]")
+# Days, times, fractions and powers of ten.
+_NO_PLAIN: Final = re.compile(r"[dmyhse/%@]", re.IGNORECASE)
 _SCALED: Final = re.compile(r"[0#?](,+)(?![0#?])")
 
 
@@ -73,6 +93,37 @@ def mark_of(code: str) -> str:
         if _CREDIT.search(literal):
             return "credit"
     return "negative" if not conditional and _NEGATIVE.match(code) else ""
+
+
+def decimals_shown(code: str) -> int | None:
+    """
+    Return how many decimals a format shows of an amount above zero.
+
+    Args:
+        code: The format.
+
+    Returns:
+        Their number; `None` where the format shows what there is, or no plain number.
+    """
+    body = _sections(code[:255])[0][0]
+    if _DIGIT.search(body) is None or _NO_PLAIN.search(body) is not None:
+        return None
+    return len(_DIGIT.findall(body.partition(".")[2]))
+
+
+def is_rounded(number: str, *, decimals: int) -> bool:
+    """
+    Return whether a person sees another amount than a cell holds.
+
+    Args:
+        number: What the cell holds, as its file writes numbers.
+        decimals: How many its format shows.
+    """
+    try:
+        value = float(number)
+    except ValueError:
+        return False
+    return round(value, decimals) != round(value, 2)
 
 
 def hides_text(code: str) -> bool:

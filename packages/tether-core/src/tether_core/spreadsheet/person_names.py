@@ -130,12 +130,20 @@ def error_note(text: str) -> str:
     return f"The cell holds an error of the spreadsheet program ({text[:20]}); correct the formula or the look-up."
 
 
+# Shows the letters behind it in the opposite order.
+_REVERSING: Final = "\u202e"
+
+
 def clean(text: str) -> str:
-    """Compose accents, make every kind of blank and line break a blank, and drop marks that nobody sees."""
+    """Compose accents, make every kind of blank and line break a blank, and drop marks that nobody sees and that move nothing."""
     if text.isascii() and text.isprintable():
         return text.strip()
     if not text.isprintable():
-        text = "".join(" " if mark.isspace() else mark for mark in text if unicodedata.category(mark) != "Cf")
+        text = "".join(
+            " " if mark.isspace() else mark
+            for mark in text
+            if mark == _REVERSING or unicodedata.category(mark) != "Cf"
+        )
     return unicodedata.normalize("NFC", text).strip()
 
 
@@ -151,6 +159,8 @@ def broken(text: str) -> str:
     """
     if "\ufffd" in text:
         return "it holds a character that was lost in an earlier conversion, or the file has another encoding"
+    if _REVERSING in text:
+        return "it holds a mark that shows its letters in another order than they are stored in"
     if not text.isprintable() and any(
         unicodedata.category(mark) in ("Cc", "Cs", "Co", "Cn") for mark in text
     ):

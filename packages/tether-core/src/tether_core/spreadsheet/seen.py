@@ -12,6 +12,7 @@ euros. So a `View` changes what is read:
 | an error in a cell (#N/A) | the error is put into the cell; a row that needs the cell is refused |
 | a formula without a result | likewise |
 | a number shown in another currency, in percent, in cents or in thousands | likewise; no such number is an amount of euros |
+| a number that is shown rounded, 12.5 as 13 (XLSX, ODS) | likewise |
 | cells merged over rows | the value applies to each of the rows, except an amount |
 | an amount merged over rows of several accounts | these rows are refused |
 | a name, an IBAN or an amount that is struck out | the row is refused |

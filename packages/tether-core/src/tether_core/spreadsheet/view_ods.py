@@ -4,7 +4,7 @@ What a person sees of a sheet of an ODS workbook.
 Styles precede the tables and are always read. The tables are parsed only where one of the words occurs that can make a
 difference, as for XLSX (`view_xlsx`).
 
-Source: OpenDocument 1.3 part 3, 9.1 (tables), 19.749 (visibility), 19.383 (currency), 16.29 (data styles),
+Source: OpenDocument 1.3 part 3, 9.1 (tables), 16.3 (conditions of a style), 19.749 (visibility), 19.383 (currency), 16.29 (data styles),
 14.1 (annotations), 20.391 (line through).
 """
 
@@ -18,7 +18,7 @@ from xml.parsers import expat
 import msgspec
 
 from tether_core.spreadsheet.ink import BLACK, WHITE, colour, is_hidden
-from tether_core.spreadsheet.number_formats import currency_mark, mark_of
+from tether_core.spreadsheet.number_formats import ROUNDED, currency_mark, is_rounded, mark_of
 from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, Merge, View, ViewBuilder
 from tether_core.spreadsheet.view_xlsx import DoctypeFound, parse_xml, place_of
 
@@ -111,6 +111,8 @@ class _Found(msgspec.Struct, frozen=True):
         struck_texts: Of parts of a text, likewise.
         flat: Of rows and columns, those of no height or width.
         unseen: Of cells, those whose letters have the colour of what is behind them.
+        ruled: Of cells, those that a condition of theirs strikes out or hides.
+        rounding: Of cells, how many decimals their number format shows, where it shows fewer than an amount has.
     """
 
     marks: dict[str, str]
@@ -118,9 +120,21 @@ class _Found(msgspec.Struct, frozen=True):
     struck_texts: frozenset[str]
     flat: frozenset[str]
     unseen: frozenset[str]
+    ruled: frozenset[str]
+    rounding: dict[str, int]
 
     def __iter__(self) -> Iterator[str]:
-        return iter({*self.marks, *self.struck, *self.struck_texts, *self.flat, *self.unseen})
+        return iter(
+            {
+                *self.marks,
+                *self.struck,
+                *self.struck_texts,
+                *self.flat,
+                *self.unseen,
+                *self.ruled,
+                *self.rounding,
+            }
+        )
 
 
 class _Styles:
@@ -137,6 +151,8 @@ class _Styles:
         self._flat: set[str] = set()
         self._letters: dict[str, str] = {}
         self._paper: dict[str, str] = {}
+        self._decimals: dict[str, int] = {}  # name of a number format to how many it shows
+        self._conditional: dict[str, set[str]] = {}  # name to the styles that its conditions apply
         self._format = ""
         self._code: list[str] = []
         self._percent = False
@@ -168,9 +184,10 @@ class _Styles:
         elif name in _NUMBERS and self._format:
             factor = values.get("display-factor", "1")
             self._code.append("0" + {"1": "", "1000": ","}.get(factor, ",,"))
-        elif name == "map" and self._format:
-            if _ABOVE_ZERO.fullmatch(values.get("condition", "")):
-                self._positive[self._format] = values.get("apply-style-name", "")
+            if name == "number" and (places := values.get("decimal-places", "")) in ("0", "1"):
+                self._decimals[self._format] = int(places)
+        elif name == "map":
+            self._map(values)
         elif name == "style":
             self._style = values.get("family", ""), values.get("name", "")
             if self._style[0] == "table-cell":
@@ -180,6 +197,14 @@ class _Styles:
                 )
         elif name.endswith("-properties"):
             self._properties(name, values)
+
+    def _map(self, values: dict[str, str]) -> None:
+        """Note what applies under a condition: a number format, or a style of a cell."""
+        applied = values.get("apply-style-name", "")
+        if not self._format and self._style[0] == "table-cell":
+            self._conditional.setdefault(self._style[1], set()).add(applied)
+        elif self._format and _ABOVE_ZERO.fullmatch(values.get("condition", "")):
+            self._positive[self._format] = applied
 
     def _properties(self, name: str, values: dict[str, str]) -> None:
         family, style = self._style
@@ -217,21 +242,30 @@ class _Styles:
 
     def found(self) -> _Found:
         """The styles that change what a person sees."""
-        marks, struck, unseen = {}, set(), set()
+        marks, struck, unseen, rounding = {}, set(), set(), {}
         for name in self._cells:
             letters = self._inherited(name, self._letters.get) or BLACK
             if is_hidden(letters, on=self._inherited(name, self._paper.get) or WHITE):
                 unseen.add(name)
-            if mark := self._mark(self._inherited(name, lambda style: self._cells[style][0] or None) or ""):
+            data = self._inherited(name, lambda style: self._cells[style][0] or None) or ""
+            if mark := self._mark(data):
                 marks[name] = mark
+            if (decimals := self._decimals.get(self._positive.get(data, data))) is not None:
+                rounding[name] = decimals
             if self._inherited(name, self._struck.get):
                 struck.add(name)
+        hiding = struck | unseen
+        ruled = {
+            name for name in self._cells if hiding & (self._inherited(name, self._conditional.get) or set())
+        }
         return _Found(
             marks,
             frozenset(struck),
             frozenset(self._struck_texts),
             frozenset(self._flat),
             frozenset(unseen),
+            frozenset(ruled),
+            rounding,
         )
 
     def _mark(self, style: str) -> str:
@@ -393,6 +427,8 @@ class _TableReader:
             bool(self._text) and self._style_of(values, first) in self._found.struck
         )
         unseen = bool(self._text) and self._style_of(values, first) in self._found.unseen
+        if self._text and self._style_of(values, first) in self._found.ruled:
+            self.builder.rule(Merge(self._row, self._row + self._repeated - 1, first, self._position - 1))
         if mark or struck or unseen:
             for number in range(self._row, self._row + self._repeated):
                 for position in range(first, self._position):
@@ -417,7 +453,15 @@ class _TableReader:
             return ""
         if kind == "currency" and (mark := currency_mark(values.get("currency", ""))):
             return mark
-        return self._marks.get(self._style_of(values, position), "%" if kind == "percentage" else "")
+        return self._beside(values, self._style_of(values, position), kind=kind)
+
+    def _beside(self, values: dict[str, str], style: str, *, kind: str) -> str:
+        """What a style shows beside a number."""
+        if mark := self._marks.get(style, "%" if kind == "percentage" else ""):
+            return mark
+        decimals = self._found.rounding.get(style)
+        rounded = decimals is not None and is_rounded(values.get("value", ""), decimals=decimals)
+        return ROUNDED if rounded else ""
 
     def _style_of(self, values: dict[str, str], position: int) -> str:
         """The style of a cell: its own, or that of its row or column."""

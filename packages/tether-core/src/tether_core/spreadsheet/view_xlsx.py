@@ -6,7 +6,8 @@ that. Only where one occurs is the XML parsed, event by event, in constant memor
 type declaration, by which XML can expand without limit, occurs in no valid workbook and ends the scan.
 
 Source: ECMA-376 part 1, 18.3.1.73 (row), 18.3.1.4 (c), 18.3.1.13 (col), 18.3.1.55 (mergeCell), 18.3.1.2 (autoFilter), 18.8 (styles),
-18.4 (shared strings), 18.7 (comments), 18.3.1.18 (conditionalFormatting), 18.8.14 (dxf); [MS-XLSX] 2.6.205 (threadedComment).
+18.4 (shared strings), 18.7 (comments), 18.3.1.18 (conditionalFormatting), 18.8.14 (dxf); [MS-XLSX] 2.6.205 (threadedComment), 2.6.33
+(conditional formats of newer programs, each with a look of its own).
 """
 
 import posixpath
@@ -20,7 +21,16 @@ from xml.parsers import expat
 import msgspec
 
 from tether_core.spreadsheet.ink import BLACK, WHITE, colour, is_hidden
-from tether_core.spreadsheet.number_formats import BUILT_IN, NOT_SHOWN, hides_text, mark_of
+from tether_core.spreadsheet.number_formats import (
+    BUILT_IN,
+    BUILT_IN_DECIMALS,
+    NOT_SHOWN,
+    ROUNDED,
+    decimals_shown,
+    hides_text,
+    is_rounded,
+    mark_of,
+)
 from tether_core.spreadsheet.view import BLIND, NOT_CALCULATED, RULES_MAX, Merge, View, ViewBuilder
 
 __all__ = ["DoctypeFound", "look", "parse_xml", "place_of", "related_parts", "sheet_parts"]
@@ -43,6 +53,7 @@ _WORDS: Final = (
     b":row",
     b"strike",
     b"showValue",
+    b":conditionalFormatting",
     b"<!",
 )
 _CONDITIONAL: Final = b"conditionalFormatting"
@@ -52,6 +63,8 @@ _STYLE_PARTS: Final = frozenset(
     ("fonts", "fills", "borders", "cellStyleXfs", "cellXfs", "cellStyles", "dxfs")
 )
 _TRUE: Final = frozenset(("1", "true"))
+# Of euros.
+_DECIMALS: Final = 2
 
 
 class DoctypeFound(Exception):
@@ -320,6 +333,7 @@ class _Styles(msgspec.Struct, frozen=True):
         struck: Those that strike a cell out.
         unseen: Those whose letters have the colour of what is behind them, or whose format shows nothing of a text.
         hiding: Formats of conditions, by their numbers, that strike a cell out or hide what it holds.
+        rounding: How many decimals the number format shows, of those that show fewer than an amount has.
         texts: Shared texts that are struck out, or a part of them.
     """
 
@@ -327,6 +341,7 @@ class _Styles(msgspec.Struct, frozen=True):
     struck: frozenset[str]
     unseen: frozenset[str]
     hiding: frozenset[str]
+    rounding: dict[str, int]
     texts: frozenset[str] = frozenset()
 
 
@@ -391,7 +406,8 @@ def _styles(  # noqa: C901 - one branch an element
 ) -> _Styles:
     """Find the cell styles that show more, or less, than their value."""
     formats = {str(number): mark for number, mark in BUILT_IN.items()}
-    blank = set[str]()
+    shown: dict[str, int | None] = {str(number): count for number, count in BUILT_IN_DECIMALS.items()}
+    blank, rounding = set[str](), dict[str, int]()
     marks, struck, unseen = dict[str, str](), set[str](), set[str]()
     looks: dict[str, list[_Look]] = {"fonts": [], "fills": [], "dxfs": []}
     begins = {"fonts": "font", "fills": "fill", "dxfs": "dxf"}
@@ -405,12 +421,14 @@ def _styles(  # noqa: C901 - one branch an element
             found[-1].add(name, attributes, paper="bgColor" if part == "dxfs" else "fgColor")
         elif name == "numFmt":
             number, code = attributes.get("numFmtId", ""), attributes.get("formatCode", "")
-            formats[number] = mark_of(code)
+            formats[number], shown[number] = mark_of(code), decimals_shown(code)
             if hides_text(code):
                 blank.add(number)
         elif name == "xf" and part == "cellXfs":
             if mark := formats.get(attributes.get("numFmtId", ""), ""):
                 marks[str(index)] = mark
+            if (decimals := shown.get(attributes.get("numFmtId", ""))) is not None and decimals < _DECIMALS:
+                rounding[str(index)] = decimals
             font, fill = (
                 _at(looks["fonts"], attributes.get("fontId")),
                 _at(looks["fills"], attributes.get("fillId")),
@@ -421,7 +439,7 @@ def _styles(  # noqa: C901 - one branch an element
                 unseen.add(str(index))
             index += 1
     hiding = frozenset(str(number) for number, look in enumerate(looks["dxfs"]) if look.hides)
-    return _Styles(marks, frozenset(struck), frozenset(unseen), hiding)
+    return _Styles(marks, frozenset(struck), frozenset(unseen), hiding, rounding)
 
 
 def _at(looks: list[_Look], number: str | None) -> _Look:
@@ -435,7 +453,7 @@ def _remarkable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: _Styles
     styled = None
     if styles.texts:
         return True
-    if named := {*styles.marks, *styles.struck, *styles.unseen}:
+    if named := {*styles.marks, *styles.struck, *styles.unseen, *styles.rounding}:
         numbers = "|".join(sorted(named))
         styled = re.compile(rf"""\ss\s*=\s*["'](?:{numbers})["']""".encode())
     words = (*_WORDS, _CONDITIONAL) if styles.hiding else _WORDS
@@ -485,6 +503,7 @@ def _sheet(builder: ViewBuilder, archive: zipfile.ZipFile, info: zipfile.ZipInfo
     with archive.open(info) as stream:
         parse_xml(stream, parser)
     reader.end_cell()
+    reader.end_extended()
 
 
 class _SheetReader:
@@ -499,6 +518,8 @@ class _SheetReader:
         self._hiding = styles.hiding
         self._conditional = ""
         self._texts = styles.texts
+        self._rounding = styles.rounding
+        self._decimals: int | None = None  # that the format of the latest cell shows, where these are few
         self._row = 0
         self._position: int | str | None = -1  # of the latest cell, or its reference
         self._error: list[str] | None = None
@@ -507,16 +528,26 @@ class _SheetReader:
         self._shared: list[str] | None = None  # the number of a shared text
         self._result: list[str] = []  # of that formula
         self._rows_hidden = False
+        self._is_extended = False  # among what newer programs store, behind all rows
+        self._looks: list[_Look] = []  # of their rules
+        self._places: list[str] = []
         parser.StartElementHandler = self._start
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901, PLR0912 - one branch an element
         if ":" in name:
             name = _local(name)
-        if name == "c":
-            if self._formula or self._error is not None or self._shared is not None:
+        if self._is_extended and name not in ("row", "c"):
+            self._extended(name, attributes)
+        elif name == "c":
+            if (
+                self._formula
+                or self._error is not None
+                or self._shared is not None
+                or self._decimals is not None
+            ):
                 self.end_cell()
             self._position = attributes.get("r") or self._here() + 1
-            kind = attributes.get("t")
+            kind, self._is_extended = attributes.get("t"), False
             self._is_text = kind == "str"
             if kind == "e":
                 self._error = []
@@ -528,6 +559,8 @@ class _SheetReader:
                 self.builder.unsee(self._row, self._here())
             if kind == "s" and self._texts:
                 self._shared = []
+            if kind in (None, "n"):
+                self._decimals = self._rounding.get(attributes.get("s", ""))
         elif name == "v":
             if self._error is not None:
                 self._parser.CharacterDataHandler = self._error.append
@@ -535,7 +568,7 @@ class _SheetReader:
                 self._parser.CharacterDataHandler = self._shared.append
             elif self._formula and self._is_text:
                 self._formula = False  # a text may be empty
-            elif self._formula:
+            elif self._formula or self._decimals is not None:
                 self._result = []
                 self._parser.CharacterDataHandler = self._result.append
         elif name == "f":
@@ -559,8 +592,10 @@ class _SheetReader:
 
     def end_cell(self) -> None:
         """Mark the cell that has ended, if it held an error or a formula without its result."""
-        if self._error is not None or self._formula or self._shared is not None:
+        if self._error is not None or self._formula or self._shared is not None or self._decimals is not None:
             self._parser.CharacterDataHandler = None
+        if self._decimals is not None and is_rounded("".join(self._result), decimals=self._decimals):
+            self.builder.mark(self._row, self._here(), ROUNDED)
         if self._shared is not None and "".join(self._shared).strip() in self._texts:
             self.builder.strike(self._row, self._here())
         if self._error is not None:
@@ -568,7 +603,7 @@ class _SheetReader:
             self.builder.mark(self._row, self._here(), text if text.startswith("#") else "#N/A")
         elif self._formula and not "".join(self._result).strip():
             self.builder.mark(self._row, self._here(), NOT_CALCULATED)
-        self._error, self._formula, self._result, self._shared = None, False, [], None
+        self._error, self._formula, self._result, self._shared, self._decimals = None, False, [], None, None
 
     def _start_row(self, attributes: dict[str, str]) -> None:
         number = attributes.get("r", "")
@@ -581,6 +616,28 @@ class _SheetReader:
             or (self._rows_hidden and height is None and "hidden" not in attributes)
         ):
             self.builder.hide_rows(self._row, self._row)
+
+    def _extended(self, name: str, attributes: dict[str, str]) -> None:
+        """Read the conditional formats of newer programs, whose rules bring their own looks."""
+        if name in ("conditionalFormatting", "ext"):
+            self.end_extended()
+        elif name == "cfRule":
+            self._looks.append(_Look())
+        elif name == "sqref":
+            self._parser.CharacterDataHandler = self._places.append
+        elif name in ("dataBar", "iconSet"):
+            self._looks.append(_Look(blank=attributes.get("showValue", "1") not in _TRUE))
+        elif self._looks:
+            self._looks[-1].add(name, attributes, paper="bgColor")
+
+    def end_extended(self) -> None:
+        """Note where the rules of a conditional format that has ended can hide or strike out cells."""
+        self._parser.CharacterDataHandler = None
+        if any(look.hides for look in self._looks):
+            for reference in "".join(self._places).split()[:RULES_MAX]:
+                if (place := _range(reference)) is not None:
+                    self.builder.rule(place)
+        self._looks, self._places = [], []
 
     def _other(self, name: str, attributes: dict[str, str]) -> None:  # noqa: C901 - one branch an element
         """Read the elements around the rows."""
@@ -601,6 +658,9 @@ class _SheetReader:
             for reference in self._conditional.split()[:RULES_MAX]:
                 if (place := _range(reference)) is not None:
                     self.builder.rule(place)
+        elif name == "extLst":
+            self.end_cell()
+            self._is_extended = True
         elif name == "autoFilter":
             self.builder.filtered = True
         elif name == "sheetPr":
