@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -11,6 +12,7 @@ from tether_core.bulk_orders import FILTERS
 from tether_sandbox.seed import seed
 from tether_stores.settings import Settings
 from tether_web.app import application
+from tether_web.http.pagination import encode_timed_cursor
 
 from tests.support.clock import NOON
 
@@ -77,7 +79,8 @@ async def test_an_order_is_previewed_placed_once_shown_and_stopped(client: httpx
 
 
 async def test_orders_that_cannot_be_meant_are_refused(client: httpx.AsyncClient) -> None:
-    """An order whose filter is dropped or misread would be about everything."""
+    """An order whose filter is dropped or misread would be about everything; one by an old preview about more than anybody saw."""
+    yesterdays = encode_timed_cursor(datetime.now(UTC) - timedelta(hours=25), 9)
     for body, status, word in (
         ({"action": "void", "filters": {}}, 422, "at least one filter"),
         ({"action": "void", "filters": {"run": ""}}, 422, "at least one filter"),
@@ -93,6 +96,7 @@ async def test_orders_that_cannot_be_meant_are_refused(client: httpx.AsyncClient
         ({"action": "refund", "filters": {"status": "approved"}}, 422, "one of run, upload and debtor"),
         ({"action": "delete", "filters": {"run": "7"}}, 400, "action"),
         ({"action": "void", "filters": {"run": "7"}, "previewed": "x"}, 422, "cursor"),
+        ({"action": "void", "filters": {"run": "7"}, "previewed": yesterdays}, 422, "older than an hour"),
     ):
         problem = await _post(client, body | {"reason": "a test"}, status=status)
         assert word.lower() in str(problem).lower(), (body, problem)

@@ -89,7 +89,7 @@ class BulkPreview(msgspec.Struct, frozen=True, kw_only=True):
         action: What would be done.
         totals: Rows by what would become of them and by currency.
         more: Whether there are, or may be, more rows than were judged.
-        previewed: Give it with the order, which is then about no row that began to match later.
+        previewed: Give it with the order, within an hour; the order is then about no row that was added later.
     """
 
     action: str
@@ -141,7 +141,7 @@ class BulkOrderRoutes(Connection):
             action: As for the preview.
             filters: As for the preview.
             reason: Why.
-            previewed: Of the preview: rows that began to match later are not part of the order.
+            previewed: Of the preview: rows that were added later are not part of the order.
         """
         body = {"action": action, "filters": filters, "reason": reason, "previewed": previewed}
         return self._order("/api/bulk-orders", body, BulkOrder, idempotency_key)

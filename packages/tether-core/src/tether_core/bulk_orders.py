@@ -14,7 +14,8 @@ stopped between batches; a worker that dies leaves whole batches, and the next o
 | lift | blacklist | active: it is lifted, and the disputes that caused it are forgiven |
 | withdraw | uploads | nothing of it was submitted: it is withdrawn |
 
-Rows that begin to match after the preview, or after an order without one, are not part of it. An order without any filter is refused: it
+Rows that are added after the preview, or after an order without one, are not part of it. Older rows may change in between, so a preview holds for `PREVIEW_HOLDS`:
+an order by an older one is refused. An order without any filter is refused: it
 would be about everything there is.
 
 >>> filters_of("replay", {"status": "parked"})
@@ -34,7 +35,7 @@ tether_core.errors.InvalidRequest: filters: A refund of many debits needs one of
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -52,6 +53,7 @@ from tether_core.uploads.upload import UploadState
 __all__ = [
     "FILTERS",
     "PERMISSIONS",
+    "PREVIEW_HOLDS",
     "RECORDED",
     "TRANSITIONS",
     "BulkAction",
@@ -65,6 +67,7 @@ __all__ = [
     "account_of",
     "attempt_filters",
     "filters_of",
+    "require_recent",
 ]
 
 BulkAction = Literal["replay", "inquire", "void", "refund", "lift", "withdraw"]
@@ -205,6 +208,8 @@ FILTERS: Final[dict[BulkAction, type[Filter]]] = {
     "withdraw": UploadFilter,
 }
 _ID_MAX: Final = 2**63 - 1
+# What a person has seen may have changed by then: money that could not be refunded yesterday can be today.
+PREVIEW_HOLDS: Final = timedelta(hours=1)
 
 
 def filters_of(action: BulkAction, given: Mapping[str, str]) -> Filter:
@@ -244,6 +249,20 @@ def filters_of(action: BulkAction, given: Mapping[str, str]) -> Filter:
             )
         led_by(attempt_filters(found))
     return found
+
+
+def require_recent(previewed_at: datetime, *, now: datetime) -> None:
+    """
+    Refuse an order by a preview that somebody saw long ago.
+
+    Args:
+        previewed_at: When the preview was made.
+
+    Raises:
+        InvalidRequest: when that is more than `PREVIEW_HOLDS` ago.
+    """
+    if abs(now - previewed_at) > PREVIEW_HOLDS:
+        raise InvalidRequest("the preview is older than an hour; preview the order again", field="previewed")
 
 
 def account_of(filters: Filter) -> str | None:

@@ -18,7 +18,7 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody
 from tether_core.audit import facts
-from tether_core.bulk_orders import PERMISSIONS, BulkAction, Filter, account_of, filters_of
+from tether_core.bulk_orders import PERMISSIONS, BulkAction, Filter, account_of, filters_of, require_recent
 from tether_core.errors import IllegalStep, Unavailable
 from tether_core.jobs import BULK
 from tether_stores import audit, bulk_orders
@@ -66,7 +66,7 @@ class BulkOrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         filters: Which rows, by the parameters of their list, such as {"run": "7"}; at least one.
         reason: Why; stored with the order. Not needed for a dry run.
         dry_run: Only say what would be done to how many rows and how much money.
-        previewed: `previewed` of the preview; rows that began to match after it are then not part of the order.
+        previewed: `previewed` of the preview, at most an hour old; rows that were added after it are then not part of the order.
     """
 
     action: BulkAction
@@ -84,7 +84,7 @@ class BulkPreview(msgspec.Struct, frozen=True):
         action: What would be done.
         totals: Rows by what would become of them and by currency.
         more: Whether there are, or may be, more rows than were judged.
-        previewed: Give it with the order, which is then about no row that began to match later.
+        previewed: Give it with the order, within an hour; the order is then about no row that was added later.
     """
 
     action: BulkAction
@@ -113,7 +113,7 @@ async def order(
     data: JSONBody[BulkOrderRequest],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[BulkOrder | BulkPreview]:
-    """Each row is judged when it is its turn, by the rules of the single order. Rows that begin to match later are not part of it."""
+    """Each row is judged when it is its turn, by the rules of the single order. Rows that are added later are not part of it."""
     require_role(request.auth.role, PERMISSIONS[data.action])
     filters = filters_of(data.action, data.filters)
     require_account(request.auth.accounts, account_of(filters))
@@ -122,18 +122,19 @@ async def order(
         async with reading(state.pool) as conn:
             return Response(await _preview(conn, data.action, filters, state=state), status_code=200)
     reason = reason_of(data.reason)
+    previewed = None if data.previewed is None else decode_timed_cursor(data.previewed)
     key = await order_keys.read(request)
     async with transaction(state.pool) as conn:
         if (before := await order_keys.find(conn, key)) is not None:
             return before
+        if previewed is not None:
+            require_recent(previewed[0], now=now)
         given = {name: value for name, value in data.filters.items() if value}
         made = await bulk_orders.add(
             conn,
             data.action,
             given,
-            before=await _newest(conn, filters, now=now)
-            if data.previewed is None
-            else decode_timed_cursor(data.previewed),
+            before=await _newest(conn, filters, now=now) if previewed is None else previewed,
             reason=reason,
             actor=request.auth.actor,
             now=now,
