@@ -56,8 +56,9 @@ def test_what_is_no_bic_is_refused(text: str) -> None:
             "COBADEFF",
             "DEUTDEFF",
             "COBADEFF",
-            False,
-        ),  # the file names the bank, and the table does not replace it
+            True,
+        ),  # the debit goes where the IBAN says, whatever BIC stands beside it
+        ("DEUTDEFF", "DEUTDEFF", "COBADEFF", True),
         ("COBADEFF", "unknown", "COBADEFF", True),
         ("COBADEFF", None, None, False),
         ("COBADEFF", "", "", False),

@@ -9,8 +9,8 @@ An entry about banks is written in one of three ways:
 | `COBADEFF100` | accounts whose file names exactly this branch |
 | `COBA*`, `COBADE*` | every account whose BIC begins so; four characters at least |
 
-The BIC of an account is the one in its file, else the bank's by the bank code in its IBAN, which has no branch. An account whose bank nobody
-knows matches no entry.
+The bank of an account is known by the bank code in its IBAN, which has no branch, and by the BIC in its file. A debit goes where the IBAN says,
+whatever BIC stands beside it, so the entries about both count. An account whose bank nobody knows matches no entry.
 
 >>> canonical("coba deff xxx"), canonical("coba*"), canonical("COBADEFF100")
 ('COBADEFF', 'COBA*', 'COBADEFF100')
@@ -19,6 +19,8 @@ knows matches no entry.
 ('block', 'hold')
 >>> find(entries, bic="n/a", bank=None) is None
 True
+>>> find(entries, bic="DEUTDEFF", bank="COBADEFF").action
+'hold'
 >>> canonical("DE*")
 Traceback (most recent call last):
     ...
@@ -98,16 +100,17 @@ def find(entries: Mapping[str, Listing], *, bic: str | None, bank: str | None) -
         A block before a hold, the narrowest first; `None` without an entry.
     """
     given = "".join((bic or "").split()).upper()
-    full = given if _BIC.fullmatch(given) else (bank or "")
-    if not full:
-        return None
     names = [
-        full,
-        full[:_BANK],
-        *(f"{full[:length]}*" for length in reversed(_PREFIX_LENGTHS) if length <= len(full)),
+        name for full in (given if _BIC.fullmatch(given) else "", bank or "") if full for name in _names(full)
     ]
     found = [entries[name] for name in names if name in entries]
     return min(found, key=lambda listing: listing.action, default=None)  # "block" comes before "hold"
+
+
+def _names(full: str) -> list[str]:
+    """The entries that are about a BIC, the narrowest first."""
+    prefixes = [f"{full[:length]}*" for length in reversed(_PREFIX_LENGTHS) if length <= len(full)]
+    return [full, full[:_BANK], *prefixes]
 
 
 class BlockPolicy(msgspec.Struct, frozen=True, kw_only=True):
