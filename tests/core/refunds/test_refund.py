@@ -510,3 +510,27 @@ def test_later_ids_are_those_of_orders_of_either_kind() -> None:
     assert len(ids) == len(set(ids)) == 5
     assert refund.transaction_id("refund", debit, number=1) not in ids
     assert refund.transaction_id("void", debit, number=1) in ids
+
+
+@pytest.mark.parametrize("named", ["unique_id", "transaction_id"])
+def test_a_record_of_the_debit_says_nothing_of_its_refund(named: str) -> None:
+    """The debit is approved, so a gateway that mixes the two up would have us book a refund that nobody made."""
+    item = _sent()
+    answer = _answer("approved", unique_id=None)
+    answer = msgspec.structs.replace(answer, **{named: getattr(item.debit, named)})
+    called = refund.record(item, answer, number=1, now=LATER, rules=RULES)
+    assert (called.order.attempt.state, called.debit.state) == ("unknown", "approved")
+    assert called.order.attempt.unique_id is None
+    inquired = refund.apply_record(_after(item, called), answer)
+    assert (inquired.cause, inquired.order, inquired.debit) == ("other_payment", called.order, item.debit)
+
+
+def test_a_refusal_that_names_the_debit_is_one() -> None:
+    """An error about the payment that is referred to carries its id; the order has none."""
+    answer = _answer("error", code="330", unique_id="d1")
+    done = refund.record(_sent(), answer, number=1, now=LATER, rules=RULES)
+    assert (done.order.attempt.state, done.order.attempt.unique_id, done.debit.state) == (
+        "error",
+        None,
+        "approved",
+    )

@@ -234,6 +234,8 @@ def record(
     Returns:
         What to write, and why.
     """
+    if isinstance(answer, GatewayAnswer) and _is_of_debit(refund, answer):
+        answer = _without_debit(answer)
     after = submission.record(refund.order, answer, number=number, now=now, rules=rules)
     if after.cause == "rejected" and isinstance(answer, GatewayAnswer):
         # The person who ordered it sees why it was rejected; a retry would only be rejected again.
@@ -306,8 +308,10 @@ def apply_record(refund: Refund, answer: GatewayAnswer, *, cause: str = "answere
         cause: What events name as the cause.
 
     Returns:
-        What to write, and why: the furthest stage counts.
+        What to write, and why: the furthest stage counts. A record of the debit says nothing of the order.
     """
+    if _is_of_debit(refund, answer):
+        return _outcome(refund, refund.order, cause="other_payment")
     step = stages.meaning(answer.status, event=None, error_code=answer.code)
     order = refund.order.attempt
     if order.unique_id is None and answer.unique_id is not None:
@@ -364,6 +368,19 @@ def decide(
         if isinstance(fact, AmountMismatched)
     ]
     return plain, msgspec.structs.replace(outcome, events=(*outcome.events, *differs))
+
+
+def _is_of_debit(refund: Refund, answer: GatewayAnswer) -> bool:
+    """Whether an answer is about the debit: its "approved" would return money in the books alone."""
+    ids = {answer.unique_id, answer.transaction_id} - {None}
+    return bool(ids & {refund.debit.unique_id, refund.debit.transaction_id})
+
+
+def _without_debit(answer: GatewayAnswer) -> GatewayAnswer | GatewaySilent:
+    """An answer to an order that names the debit: a refusal counts, anything else has to be inquired."""
+    if answer.status == "error":
+        return msgspec.structs.replace(answer, unique_id=None, transaction_id=None)
+    return GatewaySilent(why="the response is about the debit")
 
 
 def _come_to(current: Submission, order: Attempt, stage: int, *, code: str | None) -> Submission:
