@@ -91,6 +91,15 @@ def test_a_clock_that_is_set_right_is_believed_again() -> None:
     assert clock() == NOON
 
 
+def test_the_day_is_unknown_while_two_clocks_differ_by_hours() -> None:
+    """A Postgres that is set to next month for a minute would have next month's due items collected."""
+    clock = SharedClock(lambda: NOON)
+    assert not clock.is_day_known
+    for off, is_known in ((0, True), (3_000, True), (30 * 86_400, False), (-3_600, False), (3, True)):
+        clock.compared(NOON + timedelta(seconds=off), inquired_at=NOON, heard_at=NOON)
+        assert clock.is_day_known == is_known, off
+
+
 async def test_the_timestamp_follows_no_step_of_the_machines_clock(database_url: str) -> None:
     """Until the next comparison every lease would be over, and every wait."""
     boot_s, machine_at = [1_000.0], [NOON]

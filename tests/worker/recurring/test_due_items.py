@@ -7,8 +7,9 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tether_worker.recurring.collection import order_due
-from tether_worker.recurring.due_items import make_due
+from tether_worker.billing.runs import try_again
+from tether_worker.recurring.collection import order_due, order_due_items
+from tether_worker.recurring.due_items import make_due, make_due_items
 
 if TYPE_CHECKING:
     from tests.worker.recurring.conftest import Series
@@ -163,3 +164,13 @@ async def test_an_ordinary_run_leaves_debtors_with_a_schedule_out(series: Series
     run = await billing_runs.by_id(series.conn, run_id)
     assert run is not None
     assert (run.planned_count, run.skipped) == (0, {"scheduled": 2})
+
+
+async def test_nothing_is_collected_while_the_clocks_do_not_agree_on_the_day(series: Series) -> None:
+    """Where one clock is a month ahead, members would pay next month's dues today; nobody can take that back when it is set right."""
+    await series.begin()
+    for known, made in ((False, 0), (True, 1)):
+        for work in (make_due_items, order_due_items, try_again):
+            await work(series.pool, clock=series.clock, is_day_known=lambda known=known: known).do()
+        assert await series.rows("select count(*) from due_items") == [(made,)]
+        assert await series.rows("select count(*) from billing_attempts") == [(made,)]

@@ -45,6 +45,8 @@ _FIRST_S: Final = 3.0
 _LEAVE_S: Final = 0.5
 # From here on a person should set the machine's clock right.
 _WRONG: Final = timedelta(seconds=5)
+# From here on one of the two clocks is wrong about the day for a part of it, and nobody knows which.
+_OTHER_DAY: Final = timedelta(hours=1)
 
 _log = logger("clock")
 
@@ -110,6 +112,15 @@ class SharedClock:
     def ahead_s(self) -> float:
         """By how many seconds this machine's clock is ahead of Postgres'; below 0 when it is behind."""
         return (self._ahead or timedelta(0)).total_seconds()
+
+    @property
+    def is_day_known(self) -> bool:
+        """
+        Whether this machine and Postgres agree on the time within an hour.
+
+        Where they do not, what a due date makes waits: debits of next month cannot be taken back when the clock is set right.
+        """
+        return self._ahead is not None and abs(self._ahead) < _OTHER_DAY
 
     @asynccontextmanager
     async def kept(self, pool: Pool) -> AsyncIterator[None]:

@@ -389,7 +389,7 @@ async def _billing(
     cache: Redis,
     *,
     stopping: asyncio.Event,
-    clock: Clock,
+    clock: SharedClock,
     watch: Watch,
     metrics: WorkerMetrics,
 ) -> tuple[list[Work], list[PeriodicTask]]:
@@ -400,15 +400,23 @@ async def _billing(
     key = settings.fingerprint_key.encode()
     deps = SubmissionDeps(pool, gateways, limiter, settings.submission_rules, clock, stopping, watch, key)
     stack.push_async_callback(deps.ended)
+
+    def day_known() -> bool:
+        return clock.is_day_known
+
     periodic_tasks = [
         expire_leases(pool, clock=clock, rules=settings.submission_rules),
         expire_refunds(pool, clock=clock, rules=settings.submission_rules),
         auto_pause_runs(pool, clock=clock),
-        try_again(pool, clock=clock, fingerprint_key=key),
+        try_again(pool, clock=clock, fingerprint_key=key, is_day_known=day_known),
         block_banks(pool, policy=settings.bank_blocks, clock=clock),
-        make_due_items(pool, clock=clock),
+        make_due_items(pool, clock=clock, is_day_known=day_known),
         order_due_items(
-            pool, clock=clock, fingerprint_key=key, dual_control_minor=settings.dual_control_minor
+            pool,
+            clock=clock,
+            fingerprint_key=key,
+            dual_control_minor=settings.dual_control_minor,
+            is_day_known=day_known,
         ),
         review_submissions(pool, clock=clock),
         prune_order_keys(pool, clock=clock),

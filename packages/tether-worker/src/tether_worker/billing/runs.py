@@ -363,16 +363,23 @@ def _log_change(run: Run, after: Run) -> None:
 
 
 def try_again(
-    pool: Pool, *, clock: Callable[[], datetime], fingerprint_key: bytes | None = None
+    pool: Pool,
+    *,
+    clock: Callable[[], datetime],
+    fingerprint_key: bytes | None = None,
+    is_day_known: Callable[[], bool] = lambda: True,
 ) -> PeriodicTask:
     """
     Make the next attempt for returned debits whose day to be tried again has come.
 
     Args:
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
+        is_day_known: Whether the clocks agree on the day; while they do not, nothing is made.
     """
 
     async def again() -> None:
+        if not is_day_known():
+            return
         now = clock()
         made = 0
         async with transaction(pool) as conn:

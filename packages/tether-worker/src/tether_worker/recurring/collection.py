@@ -56,16 +56,20 @@ def order_due_items(
     clock: Callable[[], datetime],
     fingerprint_key: bytes | None = None,
     dual_control_minor: int = 0,
+    is_day_known: Callable[[], bool] = lambda: True,
 ) -> PeriodicTask:
     """
     Make the debits of due items whose day has come.
 
     Args:
+        is_day_known: Whether the clocks agree on the day; while they do not, nothing is ordered.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`; `None`, where no worker runs, leaves it unchecked.
         dual_control_minor: `TETHER_DUAL_CONTROL_MINOR`.
     """
 
     async def tick() -> None:
+        if not is_day_known():
+            return  # the making of due items has reported it
         await order_due(
             pool, now=clock(), fingerprint_key=fingerprint_key, dual_control_minor=dual_control_minor
         )

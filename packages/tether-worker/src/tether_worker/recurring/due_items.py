@@ -30,10 +30,20 @@ _RECOVERED_MAX: Final = 500
 _log = logger("recurring")
 
 
-def make_due_items(pool: Pool, *, clock: Callable[[], datetime]) -> PeriodicTask:
-    """Make the due items of all schedules, and let missed ones be collected where the plan spreads them."""
+def make_due_items(
+    pool: Pool, *, clock: Callable[[], datetime], is_day_known: Callable[[], bool] = lambda: True
+) -> PeriodicTask:
+    """
+    Make the due items of all schedules, and let missed ones be collected where the plan spreads them.
+
+    Args:
+        is_day_known: Whether the clocks agree on the day; while they do not, nothing is made.
+    """
 
     async def tick() -> None:
+        if not is_day_known():
+            _log.error("due items wait: the clocks of this machine and of Postgres differ by an hour or more")
+            return
         now = clock()
         for _ in range(_BATCHES_MAX):
             if not await make_due(pool, now=now):
