@@ -95,6 +95,32 @@ async def test_who_orders_a_large_run_cannot_release_it(client: httpx.AsyncClien
     ]
 
 
+async def test_a_list_in_several_uploads_waits_too(client: httpx.AsyncClient, database_url: str) -> None:
+    """Who may not release a large run would cut the list into small ones, which nobody looks at."""
+
+    async def ordered(number: int, *, by: str) -> Any:
+        upload_id, _ = seed_upload(
+            database_url, [Owed(scripted_iban(number), 1_600 + number)], now=datetime.now(UTC)
+        )
+        run = await _post(client, f"/api/uploads/{upload_id}/billing", by=by, status=202)
+        await _plan(database_url)
+        headers = {"authorization": f"Bearer key-of-{by}"}
+        return (await client.get(f"/api/billing-runs/{run['id']}", headers=headers)).json()["run"]
+
+    assert (await ordered(1, by="ada"))["state"] == "running"
+    second = await ordered(2, by="ada")
+    assert (second["state"], second["awaits_release"], second["pause_reason"]) == (
+        "paused",
+        True,
+        "32.03 EUR is above the limit of 30.00 EUR: a second person must release it.",
+    )
+    # Another person's small order is another order, and so is ada's own of another day.
+    assert (await ordered(3, by="bob"))["state"] == "running"
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update billing_runs set created_at = created_at - interval '25 hours'")
+    assert (await ordered(4, by="ada"))["state"] == "running"
+
+
 async def test_who_ordered_a_waiting_run_may_withdraw_it(
     client: httpx.AsyncClient, database_url: str
 ) -> None:

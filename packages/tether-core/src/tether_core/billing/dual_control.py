@@ -2,8 +2,8 @@
 Dual control: who orders a run above an amount cannot release it.
 
 The amount of a run is known when it is planned. Above the limit it is then paused until another person, with the permission for billing, resumes
-it. Runs of the same upload and the same person are added up, so that an order in parts needs the second person too. A person is
-known by who answers for a request: a user and the API keys that this user created are the same person.
+it. What the same person ordered of the same upload, or of any uploads within a day, is added up, so that an order in parts needs the second person too, also
+where the list itself was cut into parts. A person is known by who answers for a request: a user and the API keys that this user created are the same person.
 
 A run of a collection plan is ordered by the clock, for all people who added, resumed or enrolled debtors to the plan. What the plan ordered on
 one day is added up, without runs that were released; a released run that takes further debits is counted again.
@@ -20,11 +20,16 @@ release it.
 """
 
 from collections.abc import Collection
+from datetime import timedelta
+from typing import Final
 
 from tether_core.errors import Contradicted
 from tether_core.money import Money
 
-__all__ = ["SecondPersonRequired", "pause_reason", "require_second_person"]
+__all__ = ["SPAN", "SecondPersonRequired", "pause_reason", "require_second_person"]
+
+# Orders of one person that are no further apart count together, whatever uploads they are about.
+SPAN: Final = timedelta(days=1)
 
 
 class SecondPersonRequired(Contradicted):

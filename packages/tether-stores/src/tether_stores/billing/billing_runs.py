@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from tether_core.billing import dual_control
 from tether_core.billing.overrides import Override
 from tether_core.billing.run import Ordered, RunState
 from tether_core.billing.run_options import RunOptions
@@ -266,8 +267,8 @@ async def change(conn: Connection, run: Run, *, now: datetime) -> None:
 
 
 async def unreleased_amount(conn: Connection, run: Run) -> int:
-    """What the person of a run ordered of its upload that no second person has released, in minor units."""
-    values = {"upload_id": run.upload_id, "owner": run.owner}
+    """What the person of a run ordered of its upload or of others within a day that no second person has released, in minor units."""
+    values = {"upload_id": run.upload_id, "owner": run.owner, "since": run.created_at - dual_control.SPAN}
     return await fetch_value(conn, _SQL["unreleased_amount"], values, into=int)
 
 

@@ -168,10 +168,20 @@ set
 where id = %(id)s;
 
 -- unreleased_amount --
--- What a person ordered of an upload that no second person has released, in minor units; cancelled runs do not count. One row.
+-- What a person ordered of an upload, and of any upload from %(since)s on, that no second person has released, in minor units; cancelled runs do
+-- not count. One row.
 select coalesce(sum(planned_amount_minor), 0)::bigint
-from billing_runs
-where upload_id = %(upload_id)s and owner = %(owner)s and released_by is null and state <> 'cancelled';
+from (
+    select id, planned_amount_minor
+    from billing_runs
+    where upload_id = %(upload_id)s and owner = %(owner)s and released_by is null and state <> 'cancelled'
+    union
+    select id, planned_amount_minor
+    from billing_runs
+    where
+        owner = %(owner)s and created_at >= %(since)s and collection_plan_id is null and released_by is null
+        and state <> 'cancelled'
+) ordered;
 
 -- progress --
 -- The attempts of a run by state, step and canary, from the stored counts (row_counts.sql). One row per combination that occurs.

@@ -293,6 +293,8 @@ create index billing_runs_by_upload on billing_runs (upload_id, id);
 -- The run that collects a due item of a collection plan from an upload; the plan's lock keeps it the only one.
 create index billing_runs_of_plan on billing_runs (collection_plan_id, upload_id, due_item)
     where collection_plan_id is not null;
+-- What one person ordered lately, for dual control.
+create index billing_runs_by_owner on billing_runs (owner, created_at) where collection_plan_id is null;
 create index billing_runs_live on billing_runs (id) where state in ('planning', 'canary', 'running');
 
 -- How the gateway has answered to each run, counted as the answers are recorded; tether_core.billing.auto_pause. Written by transactions that
@@ -1750,6 +1752,7 @@ create table mandates (
 create unique index mandates_once on mandates (account, reference_key) where state = 'active';
 create index mandates_by_debtor on mandates (debtor_id);
 create index mandates_by_account on mandates (account, id);
+create index mandates_ended on mandates (debtor_id) where state <> 'active';
 
 -- One debtor under a collection plan; tether_core.recurring.schedule.
 create table collection_schedules (
