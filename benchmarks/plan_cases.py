@@ -260,12 +260,12 @@ _PLAIN: Final = {
         left_some submitted by_id listed give_up inquiry_due lease_for_inquiry renew reschedule
     """,
     "recurring/collection_plans": "by_id hold share lock listed active counts groups waiting people",
-    "recurring/mandates": "active_by_key by_id hold of_debtor listed use of_attempts lock_active",
+    "recurring/mandates": "active_by_key any_ended ended_of by_id hold of_debtor listed use of_attempts lock_active",
     "recurring/schedules": """
         candidates lock_due for_notice advance by_id hold listed of_debtors of_mandates of_plan completed
     """,
     "recurring/due_items": """
-        groups lock_waiting waiting_of ordered_on unreleased_on order postpone skip miss waive recover recoverable by_id hold of_schedule open_of listed of_claim
+        groups lock_waiting waiting_of ordered_on unreleased_on order postpone skip miss unorder waive recover recoverable by_id hold of_schedule open_of listed of_claim
         amounts set_requests series pay_days
     """,
     "recurring/pre_notifications": """

@@ -52,6 +52,8 @@ def anna(**facts: object) -> Candidate:
             OPTIONS,
         ),
         ("blacklisted_bank", {"bank_listed": Listing("hold", "RETURNS"), "again": True}, OPTIONS),
+        ("mandate_ended", {"mandate_ended": "cancelled", "again": True}, OPTIONS),
+        ("mandate_ended", {"mandate_ended": "revoked", "item_state": "approved"}, OPTIONS),
         ("collected", {"item_state": "approved"}, OPTIONS),
         ("under_way", {"item_state": "pending"}, OPTIONS),
         ("under_way", {"item_state": "unknown"}, OPTIONS),

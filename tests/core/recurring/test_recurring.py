@@ -15,7 +15,7 @@ from tether_core.recurring import due_item, enrolment, mandate, pre_notification
 from tether_core.recurring.collection_plan import NOTICE_SLACK_DAYS, PlanOptions, PriceBand
 from tether_core.recurring.due_dates import Group, Interval, first_from, forecast, nth
 from tether_core.recurring.enrolment import Facts
-from tether_core.recurring.mandate import Mandate
+from tether_core.recurring.mandate import Ended, Mandate
 from tether_core.recurring.pre_notification import LANGUAGES, Notice
 from tether_core.recurring.series import First, Request
 from tether_core.target_calendar import add_months, is_open, next_open
@@ -301,6 +301,7 @@ def test_a_forecast_holds_the_daily_cap_and_loses_nothing() -> None:
         ({"reference": "1,23E+11"}, "unreadable_mandate"),
         ({"is_of_other_account": True}, "mandate_of_other_account"),
         ({"is_one_off": True}, "mandate_for_one_debit"),
+        ({"ended": Ended("cancelled", date(2026, 5, 4))}, "mandate_ended"),
     ],
 )
 def test_who_gets_a_schedule(change: dict[str, Any], code: str) -> None:
@@ -316,6 +317,21 @@ def test_who_gets_a_schedule(change: dict[str, Any], code: str) -> None:
     assert found.code == code
     assert code in enrolment.VERDICTS
     assert bool(found.text) == (code != "enrolled")
+
+
+def test_who_signed_again_is_enrolled() -> None:
+    """The old list names the mandate that its debtor has cancelled; the new one says when it was signed anew."""
+    facts = Facts(
+        verdict="clear", currency="EUR", amount_minor=500, reference="M-1", ended=Ended("revoked", date(2026, 5, 4))
+    )  # fmt: skip
+    for of_row, of_order, code in (
+        (date(2026, 1, 2), date(2026, 6, 1), "mandate_ended"),
+        (None, date(2026, 5, 4), "mandate_ended"),
+        (None, date(2026, 5, 5), "enrolled"),
+        (date(2026, 5, 5), None, "enrolled"),
+    ):
+        given = msgspec.structs.replace(facts, signed_on=of_row)
+        assert enrolment.judge(given, options=PlanOptions(), signed_on=of_order).code == code
 
 
 def test_dates_of_an_order() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -14,10 +15,12 @@ from tether_core.billing.eligibility import judge
 from tether_core.billing.overrides import Override
 from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
+from tether_core.iban import fingerprint
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules
 from tether_core.sepa_text import Characters
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
+from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.server import free_port
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import blacklist
@@ -1206,6 +1209,70 @@ async def test_a_returned_debit_is_tried_again_on_its_day(
     assert second.transaction_id != first.transaction_id
     assert await submission(deps) == 1
     assert simulator.debited(transaction_id=second.transaction_id) == 1
+
+
+async def test_a_retry_that_waited_beyond_six_weeks_is_not_made(
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock
+) -> None:
+    """Acquirers stop retries after six weeks; a pause of the run must not carry one past that."""
+    run_id = await make(*owed(2))
+    await submission(deps)
+    first, second = await attempts(conn, run_id)
+    for row_id, days in ((first.id, 40), (second.id, 43)):
+        await conn.execute(
+            "update billing_attempts set payment_stage = 60, dispute_stage = 1, state = 'chargebacked', reason_code = 'AM04',"
+            " submitted_at = %s, return_handled_at = now(), retry_on = %s, retry_why = 'retry' where id = %s",
+            (clock.now - timedelta(days=days), clock.now.date(), row_id),
+        )
+    await try_again(pool, clock=clock).do()
+    await submission(deps)
+    retries = (await attempts(conn, run_id))[2:]
+    assert [(item.retry_of, item.submission_count, item.not_submitted_reason) for item in retries] == [
+        (first.id, 1, None),
+        (second.id, 0, "retry_too_late"),
+    ]
+
+
+@pytest.mark.parametrize(("state", "retries"), [("reported", 0), ("approved", 0), ("failed", 1)])
+async def test_what_the_back_office_refunded_is_not_tried_again(
+    deps: SubmissionDeps, conn: Connection, pool: Pool, make: Make, clock: Clock, state: str, retries: int
+) -> None:
+    """A colleague returned the money at the gateway; the retry of the return would take it once more."""
+    run_id = await make(*owed(1))
+    await submission(deps)
+    [returned] = await attempts(conn, run_id)
+    await conn.execute(
+        "update billing_attempts set payment_stage = 60, dispute_stage = 1, state = 'chargebacked', reason_code = 'AM04',"
+        " return_handled_at = now(), retry_on = %s, retry_why = 'retry' where run_id = %s",
+        (clock.now.date(), run_id),
+    )
+    await conn.execute(
+        "insert into gateway_refunds (unique_id, attempt_id, account, kind, state, first_seen_at, updated_at)"
+        " values ('back-office', %s, 'default', 'refund', %s, now(), now())",
+        (returned.id, state),
+    )
+    clock.now += timedelta(days=1)
+    await try_again(pool, clock=clock).do()
+    assert len(await attempts(conn, run_id)) == 1 + retries
+
+
+async def test_the_lifetime_maximum_holds_within_a_claim(
+    deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock, attempt: Any
+) -> None:
+    """Two rows of one account, each within the maximum beside what was paid since they were planned, and together above it."""
+    account = made_up_iban(random.Random(1))
+    run_id = await make(
+        Owed(account, 4_000, "Zoë Miller"), Owed(account, 4_000, "Max Miller"), options=RunOptions(lifetime_max_minor=10_000)
+    )  # fmt: skip
+    await attempt("paid since", payment_stage=60, at=clock.now - timedelta(days=40), amount_minor=6_000)
+    await conn.execute(
+        "update billing_attempts set iban_fingerprint = %s where transaction_id = 'paid since'", [fingerprint(account)]
+    )  # fmt: skip
+    await submission(deps)
+    assert [(item.submission_count, item.not_submitted_reason) for item in await attempts(conn, run_id)] == [
+        (1, None),
+        (0, "lifetime_cap"),
+    ]
 
 
 async def test_what_a_notification_ended_is_not_sent(

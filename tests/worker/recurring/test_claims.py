@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +11,15 @@ from tether_core import retry
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.submission import Rules
 from tether_stores.limits import Limiter
+from tether_stores.postgres import transaction
+from tether_stores.recurring import changes, collection_plans
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
+from tether_worker.billing.runs import try_again
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.payments.call_limits import SubmissionDeps
 from tether_worker.payments.claim import Claim, claim
+from tether_worker.recurring.claims import MISSED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,13 +48,14 @@ async def deps(series: Series, environment: dict[str, str]) -> AsyncIterator[Sub
         )
 
 
-async def _claimed(deps: SubmissionDeps, series: Series) -> list[Claim]:
-    """Claim what may be submitted of the newest run, after what was deferred is due again."""
+async def _claimed(deps: SubmissionDeps, series: Series, run_id: int | None = None) -> list[Claim]:
+    """Claim what may be submitted of a run, the newest one by default, after what was deferred is due again."""
     series.clock.now += timedelta(seconds=retry.HELD_S + 1)
     account = (await deps.gateways.accounts())["default"]
     gateway = await deps.gateways.get("default")
     assert gateway is not None
-    [(run_id,)] = await series.rows("select max(id) from billing_runs")
+    if run_id is None:
+        [(run_id,)] = await series.rows("select max(id) from billing_runs")
     claims, _ = await claim(
         deps,
         run_id,
@@ -112,3 +117,58 @@ async def test_a_series_begins_once_and_continues_with_the_gateways_id(
     [following] = await _claimed(deps, series)
     assert (following.request.kind, following.request.reference_id) == ("next", "44177a21")
     assert await series.rows("select request from due_items order by due_on") == [("first",), ("next",)]
+
+
+async def test_a_pause_of_the_account_piles_nothing_up(deps: SubmissionDeps, series: Series) -> None:
+    """Orders go on while an account is paused: after three months a member would be debited for four of them in one minute."""
+    await series.begin(debtors=2)
+    assert await series.tick() == 2
+    for day in (date(2026, 7, 1), date(2026, 8, 3), date(2026, 9, 1)):
+        series.clock.now = datetime.combine(day, time(9), UTC)
+        assert await series.tick() == 2
+    runs = [run_id for (run_id,) in await series.rows("select id from billing_runs order by id")]
+    claims = [await _claimed(deps, series, run_id) for run_id in runs]
+    assert [len(some) for some in claims] == [0, 0, 0, 2]
+    assert [row[:3] for row in await series.items()][:4] == [
+        *((f"2026-{month:02}-01", "missed", MISSED) for month in (6, 7, 8)),
+        ("2026-09-01", "ordered", None),
+    ]
+    assert await series.rows(
+        "select distinct state, not_submitted_reason, submission_count from billing_attempts where not_submitted_reason is not null"
+    ) == [("error", MISSED, 0)]
+    # A person who collects one of them all the same gets a debit under an id of its own.
+    [(item_id,)] = await series.rows(
+        "select min(id) from due_items where state = 'missed' and due_item = '2026-08-01'"
+    )
+    async with transaction(series.pool) as conn:
+        plan = await collection_plans.by_id(conn, series.plan_id)
+        assert plan is not None
+        await changes.recover_item(
+            conn, item_id, options=plan.options, collect_on=series.today, now=series.clock.now
+        )
+    assert await series.tick() == 1
+    [again] = await _claimed(deps, series, runs[2])
+    assert await series.rows(
+        "select count(*), count(distinct transaction_id), sum(submission_count) from billing_attempts where due_item = '2026-08-01'"
+    ) == [(3, 3, 1)]
+    assert again.debit.amount_minor == 1000
+
+
+async def test_a_retry_that_waited_too_long_is_not_made(deps: SubmissionDeps, series: Series) -> None:
+    """Its due item stays ordered: the first debit was made, and its return is known."""
+    await series.begin()
+    assert await series.tick() == 1
+    [first] = await _claimed(deps, series)
+    await series.conn.execute(
+        "update billing_attempts set state = 'chargebacked', payment_stage = 60, dispute_stage = 1, reason_code = 'AM04',"
+        " unique_id = '44177a21', leased_until = null, return_handled_at = created_at, retry_on = %s, retry_why = 'retry' where id = %s",
+        (series.today, first.id),
+    )
+    await try_again(series.pool, clock=series.clock).do()
+    series.clock.now += timedelta(days=6)
+    assert await _claimed(deps, series) == []
+    assert await series.rows("select try_number, not_submitted_reason from billing_attempts order by id") == [
+        (1, None),
+        (2, MISSED),
+    ]
+    assert [state for _, state, _ in await series.items()] == ["ordered"]

@@ -16,6 +16,7 @@ The order of the rules is from "never billable" to "billable later":
 | `blacklisted_name` | the debtor's name is on the blacklist |
 | `blacklisted_email` | the debtor's e-mail address is on the blacklist |
 | `blacklisted_bank` | the account's bank is on the blacklist (`tether_core.banks`) |
+| `mandate_ended` | the mandate of its row was cancelled, or revoked by a return, and is not active again (`tether_core.recurring.mandate`) |
 | `collected` | this item was collected already, through this upload or another one |
 | `under_way` | this item is being collected, through this upload or another one |
 | `refunded_before` | this item was refunded or voided (`tether_core.billing.refunded_before`) |
@@ -92,6 +93,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         name_listed: The active entry about the debtor's name.
         email_listed: The active entry about the debtor's e-mail address.
         bank_listed: The strictest active entry about the account's bank.
+        mandate_ended: How the mandate that its row names has ended; `None` where it has not, or is known as no mandate of the account. For the debits of
+            schedules, whose own mandates are judged by themselves, `None`.
         item_state: State of the furthest try for this item: "approved" before "unknown" before "pending"; `None` where
             there is no such try.
         item_returned: Whether a try for this item was charged back.
@@ -121,6 +124,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     name_listed: Listing | None = None
     email_listed: Listing | None = None
     bank_listed: Listing | None = None
+    mandate_ended: Literal["revoked", "cancelled"] | None = None
     item_state: AttemptState | None = None
     item_returned: bool = False
     tries: int = 0
@@ -223,6 +227,13 @@ def _blacklisted_email(candidate: Candidate, _: RunOptions) -> str | None:
 
 def _blacklisted_bank(candidate: Candidate, _: RunOptions) -> str | None:
     return _listed_as("bank", candidate.bank_listed)
+
+
+def _mandate_ended(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.mandate_ended is None:
+        return None
+    how = "cancelled" if candidate.mandate_ended == "cancelled" else "revoked by a return"
+    return f"The mandate of this row was {how}; have the debtor sign a new one, and add it."
 
 
 def _listed_as(what: str, listing: Listing | None) -> str | None:
@@ -398,6 +409,7 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "blacklisted_name": _blacklisted_name,
     "blacklisted_email": _blacklisted_email,
     "blacklisted_bank": _blacklisted_bank,
+    "mandate_ended": _mandate_ended,
     "collected": _collected,
     "under_way": _under_way,
     "refunded_before": _refunded_before,

@@ -59,6 +59,7 @@ __all__ = [
     "RefundAllowed",
     "RetryWhy",
     "after_return",
+    "is_too_late",
     "refund_allowed",
     "settles_on",
 ]
@@ -148,6 +149,20 @@ def after_return(
     if room_on is None or room_on > last_on:
         return result("no room")
     return result("retry", room_on)
+
+
+def is_too_late(*, first_tried_on: date, today: date) -> bool:
+    """
+    Whether a retry comes too late: it was made in time, and waited since for a pause or an outage to end.
+
+    Args:
+        first_tried_on: The day of the first try.
+        today: The day at the banks.
+
+    >>> [is_too_late(first_tried_on=date(2026, 3, 2), today=on) for on in (date(2026, 4, 13), date(2026, 4, 14))]
+    [False, True]
+    """
+    return today > first_tried_on + _DAY * RETRY_SPAN_DAYS
 
 
 def _with_room(day: date, *, planned: Mapping[date, int], per_day_max: int | None) -> date | None:

@@ -238,6 +238,12 @@ class Submission(msgspec.Struct, frozen=True):
             return "submitting"
         return "unknown" if self.submit_at is None else "ready"
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no call of it can have reached the gateway."""
+        no_call = self.submission_count == 0 if self.submitted_to is None else not self.submitted_to
+        return no_call and self.attempt.unique_id is None
+
 
 class After(msgspec.Struct, frozen=True):
     """

@@ -3,7 +3,7 @@ The life cycle of a due item of a schedule.
 
 ```text
             ordered                         (what becomes of the debit: tether_core.payments)
- waiting ───────────► ordered
+ waiting ───────────► ordered ── missed ──► missed
     │  excluded ─────► skipped
     │  missed ───────► missed ── recovered ──► waiting
     │                    │
@@ -13,6 +13,9 @@ The life cycle of a due item of a schedule.
 Ordering makes one billing attempt, by the same verdicts as a billing run (`tether_core.billing.eligibility`). A verdict against it ends
 the item or postpones it: what a person or time can remove (a hold, a check that is missing, a full day) is tried on the next TARGET days, until the
 item is missed. Nothing is collected twice for a due date: the attempt is unique for debtor and due item.
+
+An ordered item whose debit was not submitted in time, because its account, run, plan or schedule was paused, is missed too: otherwise a
+debtor would pay all months of the pause on the day on which it ends.
 
 >>> after_verdict("blocked"), after_verdict("held"), after_verdict("being_confirmed")
 ('skip', 'postpone', 'wait')
@@ -37,6 +40,7 @@ __all__ = [
     "DueItemState",
     "after_verdict",
     "choose",
+    "is_late",
     "is_recovered",
     "step",
 ]
@@ -49,7 +53,7 @@ AfterVerdict: TypeAlias = Literal["wait", "postpone", "skip"]
 TRANSITIONS: Final[dict[DueItemState, dict[DueItemCause, DueItemState]]] = {
     "waiting": {"ordered": "ordered", "excluded": "skipped", "missed": "missed", "waived": "waived"},
     "missed": {"recovered": "waiting", "waived": "waived"},
-    "ordered": {},
+    "ordered": {"missed": "missed"},
     "skipped": {},
     "waived": {},
 }
@@ -118,6 +122,21 @@ def choose(
         else:
             missed.append(item_id)
     return ordered, sorted(missed)
+
+
+def is_late(*, made_on: date, today: date, missed_after_days: int) -> bool:
+    """
+    Whether a debit of a schedule that no call has submitted comes too late to be submitted.
+
+    Args:
+        made_on: The day on which it was made.
+        today: The day at the banks.
+        missed_after_days: How many days later its due item is missed.
+
+    >>> [is_late(made_on=date(2026, 5, 4), today=date(2026, 5, day), missed_after_days=5) for day in (9, 10)]
+    [False, True]
+    """
+    return today > made_on + _DAY * missed_after_days
 
 
 def is_recovered(

@@ -11,6 +11,7 @@ Who gets a schedule of a collection plan, and why not.
 | `unreadable_mandate` | a spreadsheet program has damaged the reference of its mandate |
 | `mandate_of_other_account` | the mandate is in use for another account |
 | `mandate_for_one_debit` | the mandate is for one debit only |
+| `mandate_ended` | the mandate was cancelled or revoked, and not signed again since |
 
 >>> judge(Facts(verdict="clear", currency="EUR", amount_minor=500), options=PlanOptions(), signed_on=None).code
 'no_mandate'
@@ -28,6 +29,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.money import Money
 from tether_core.payments.same_debit import is_damaged, plain
 from tether_core.recurring.collection_plan import PlanOptions
+from tether_core.recurring.mandate import Ended
 
 __all__ = ["VERDICTS", "Facts", "judge", "reference_of", "require_dates"]
 
@@ -41,6 +43,7 @@ VERDICTS: Final = (
     "unreadable_mandate",
     "mandate_of_other_account",
     "mandate_for_one_debit",
+    "mandate_ended",
 )
 
 
@@ -57,6 +60,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         signed_on: When it was signed, by the row.
         is_of_other_account: Whether an active mandate with this reference is for another account.
         is_one_off: Whether an active mandate with this reference is for one debit.
+        ended: The mandate of the account with this reference that has ended, where none is active; else `None`.
     """
 
     verdict: str
@@ -67,6 +71,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     signed_on: date | None = None
     is_of_other_account: bool = False
     is_one_off: bool = False
+    ended: Ended | None = None
 
     def __repr__(self) -> str:
         """Show the amount; the mandate is personal."""
@@ -133,6 +138,13 @@ def judge(facts: Facts, *, options: PlanOptions, signed_on: date | None) -> Elig
             facts.is_one_off,
             "mandate_for_one_debit",
             "The mandate is for one debit; have a recurrent one signed.",
+        ),
+        (
+            facts.ended is not None and facts.ended.holds(facts.signed_on or signed_on),
+            "mandate_ended",
+            ""
+            if facts.ended is None
+            else f"The mandate was {facts.ended.state} on {facts.ended.ended_on}, and not signed again since.",
         ),
     )
     return next(

@@ -14,6 +14,9 @@ one. It ends in one of these ways:
 
 The 36 months begin with the latest debit that was submitted, whatever became of it, and with the signature where there was none.
 
+An ended mandate stays ended, whatever list names it again: neither a billing run nor an enrolment uses its reference for that account, until a mandate
+with the reference is added, or a row says that the debtor signed after the end.
+
 The sequence type of a debit follows from the mandate: OOFF, FRST, RCUR, FNAL. Banks accept RCUR in place of FRST since 2016; Tether keeps all
 four for its own records.
 
@@ -43,6 +46,7 @@ __all__ = [
     "KINDS",
     "REVOKING",
     "TRANSITIONS",
+    "Ended",
     "Mandate",
     "MandateCause",
     "MandateKind",
@@ -92,6 +96,32 @@ class Mandate(msgspec.Struct, frozen=True):
     last_used_on: date | None = None
     uses: int = 0
     is_of_other_account: bool = False
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """
+    A mandate that has ended.
+
+    Attributes:
+        state: How.
+        ended_on: When, a day at the banks.
+    """
+
+    state: Literal["revoked", "cancelled"]
+    ended_on: date
+
+    def holds(self, signed_on: date | None) -> bool:
+        """
+        Whether a row that names the mandate has no other.
+
+        Args:
+            signed_on: When the debtor signed, by the row; `None` where it does not say.
+
+        >>> ended = Ended("cancelled", date(2026, 5, 4))
+        >>> ended.holds(None), ended.holds(date(2026, 5, 4)), ended.holds(date(2026, 5, 5))
+        (True, True, False)
+        """
+        return signed_on is None or signed_on <= self.ended_on
 
 
 def key_of(reference: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from tether_stores import blacklist, holds
 from tether_stores.debtors import reasons_of, status_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.recurring import pre_notifications, schedules
+from tether_stores.recurring import mandates, pre_notifications, schedules
 from tether_stores.rows import fetch_all
 
 __all__ = ["Owing", "load_owing", "other_items"]
@@ -43,6 +43,7 @@ class Owing(msgspec.Struct, frozen=True):
         upload_id: The upload of the debtor.
         key: Of the debit.
         taken_at: A person decided that this debit is to be collected in spite of debits known up to then; `None` for no decision.
+        mandate_signed_on: When the debtor signed the mandate, by the row; `None` where it does not say.
     """
 
     candidate: Candidate
@@ -54,6 +55,7 @@ class Owing(msgspec.Struct, frozen=True):
     upload_id: int | None = None
     key: DebitKey = DebitKey()
     taken_at: datetime | None = None
+    mandate_signed_on: date | None = None
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
@@ -105,7 +107,10 @@ async def load_owing(
     )
     set_aside = of_debtors(overrides, [row["id"] for row in rows])
     owing = [_owing(row, set_aside.get(row["id"], frozenset())) for row in rows]
-    owing = await _with_schedules(conn, owing) if amounts is None else _with_amounts(owing, amounts)
+    if amounts is None:
+        owing = await _with_mandates(conn, await _with_schedules(conn, owing))
+    else:
+        owing = _with_amounts(owing, amounts)
     if with_notices:
         owing = await _with_notices(conn, owing, due_item=due_item, now=now)
     owing = await _with_elsewhere(conn, owing, due_item=due_item, now=now, without=without)
@@ -137,6 +142,21 @@ async def _with_schedules(conn: Connection, owing: list[Owing]) -> list[Owing]:
         if (schedule_id := of.get(debtor.candidate.debtor_id)) is None
         else msgspec.structs.replace(
             debtor, candidate=msgspec.structs.replace(debtor.candidate, schedule_id=schedule_id)
+        )
+        for debtor in owing
+    ]
+
+
+async def _with_mandates(conn: Connection, owing: list[Owing]) -> list[Owing]:
+    """Mark debtors whose rows name a mandate that has ended."""
+    named = {debtor.iban_fingerprint for debtor in owing if debtor.key.mandate}
+    ended = await mandates.ended_of(conn, named)
+    return [
+        debtor
+        if (found := ended.get((debtor.iban_fingerprint, debtor.key.mandate))) is None
+        or not found.holds(debtor.mandate_signed_on)
+        else msgspec.structs.replace(
+            debtor, candidate=msgspec.structs.replace(debtor.candidate, mandate_ended=found.state)
         )
         for debtor in owing
     ]
@@ -329,6 +349,7 @@ def _owing(row: Mapping[str, Any], set_aside: frozenset[str]) -> Owing:
         upload_id=row["upload_id"],
         key=key_of(*key_values),
         taken_at=row["taken_at"],
+        mandate_signed_on=row["mandate_signed_on"],
     )
 
 

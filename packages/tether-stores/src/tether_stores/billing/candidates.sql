@@ -5,7 +5,7 @@
 -- id. Attempts in %(without)s are excluded: those that are about to be submitted. Ordered by id.
 select
     d.id, d.iban, d.iban_fingerprint, d.amount_minor, d.currency, d.name, d.first_name, d.last_name, d.bic, d.bank_bic, d.street,
-    d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.reference, d.verdict, d.cause,
+    d.house_number, d.postcode, d.city, d.province, d.country, d.mandate_id, d.mandate_signed_on, d.reference, d.verdict, d.cause,
     d.reasons::text, d.taken_at, d.upload_id, d.customer_id, d.email,
     listed.action as listed, listed.reason_code as listed_reason,
     item.state as item_state, coalesce(item.returned, false) as item_returned, coalesce(item.tries, 0) as tries,

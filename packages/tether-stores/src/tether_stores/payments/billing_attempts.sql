@@ -156,7 +156,7 @@ select
     coalesce((
         select min(coalesce(first.submitted_at, first.created_at))
         from billing_attempts first
-        where first.debtor_id = a.debtor_id and first.due_item = a.due_item
+        where first.debtor_id = a.debtor_id and first.due_item = a.due_item and first.not_submitted_reason is null
     ), a.submitted_at, a.created_at) as first_tried_at,
     (select true from imported_attempts i where i.attempt_id = a.id) is not null as imported
 from billing_attempts a

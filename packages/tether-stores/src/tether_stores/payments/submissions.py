@@ -75,11 +75,15 @@ class Row(msgspec.Struct, frozen=True):
         submission: The attempt and its submission step.
         debtor_id: Who pays.
         again: Whether it is a retry after a return.
+        made_at: When its row was made.
+        first_tried_at: Of a retry: when its due item was tried first; else `None`.
     """
 
     submission: Submission
     debtor_id: int
     again: bool
+    made_at: datetime
+    first_tried_at: datetime | None
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -273,8 +277,9 @@ async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list
     return await fetch_all(conn, _SQL[name], parameters, into=_row, binary=True)
 
 
-def _row(*, debtor_id: int, again: bool, **columns: Any) -> Row:
-    return Row(read_submission(attempt_of(columns), columns), debtor_id=debtor_id, again=again)
+def _row(**columns: Any) -> Row:
+    own = {name: columns.pop(name) for name in ("debtor_id", "again", "made_at", "first_tried_at")}
+    return Row(read_submission(attempt_of(columns), columns), **own)
 
 
 def read_submission(attempt: Attempt, row: Mapping[str, Any]) -> Submission:

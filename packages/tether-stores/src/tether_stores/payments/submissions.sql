@@ -10,7 +10,14 @@
 -- A debit with how far its submission has come.
 a.id, a.account, a.transaction_id, a.unique_id, a.amount_minor, a.currency, a.payment_stage, a.dispute_stage,
 a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked, a.submission_count, a.submit_at, a.leased_until,
-a.submitted_at, a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null as again
+a.submitted_at, a.submitted_to, a.not_found::text, a.submissions_uncounted, a.debtor_id, a.retry_of is not null as again, a.created_at as made_at,
+case
+    when a.retry_of is not null then (
+        select min(coalesce(f.submitted_at, f.created_at))
+        from billing_attempts f
+        where f.debtor_id = a.debtor_id and f.due_item = a.due_item and f.not_submitted_reason is null
+    )
+end as first_tried_at
 
 -- add --
 -- Insert n attempts of a run, unless the try exists. Arrays of length n. Returns debtor_id, amount_minor of those inserted. A debtor
@@ -132,8 +139,8 @@ with reported as (
 select count(*) from reported;
 
 -- due_again --
--- Lock up to %(limit)s returned debits whose retry is due and was not made yet. A debit with a refund, completed or ordered, is
--- not retried automatically. Those that have been due the longest come first, in the order of the index.
+-- Lock up to %(limit)s returned debits whose retry is due and was not made yet. A debit with a refund, completed or ordered here or in the
+-- gateway's back office, is not retried automatically. Those that have been due the longest come first, in the order of the index.
 select a.id, a.run_id, a.debtor_id, a.due_item, a.try_number + 1 as number
 from billing_attempts a
 join billing_runs r on r.id = a.run_id
@@ -143,6 +150,12 @@ where
     and not exists (
         select from refunds g
         where g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
+    )
+    and not exists (
+        select from gateway_refunds g
+        where
+            g.attempt_id = a.id and g.state in ('reported', 'pending', 'approved')
+            and not exists (select from refunds r where r.unique_id = g.unique_id)
     )
     and (select true from billing_attempts later where later.retry_of = a.id limit 1) is null
 order by a.retry_on, a.id

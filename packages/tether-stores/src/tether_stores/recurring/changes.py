@@ -33,6 +33,7 @@ __all__ = [
     "end_mandates",
     "give_notices",
     "item_changed",
+    "miss_ordered",
     "notice_of",
     "recover_item",
     "waive_items",
@@ -104,6 +105,27 @@ async def waive_items(conn: Connection, items: Sequence[DueItem], *, reason: str
     await due_items.waive(conn, ids, reason=reason, now=now)
     await events.append(conn, [(None, fact) for fact in facts], now=now)
     await withdraw_notices(conn, ids, now=now)
+
+
+async def miss_ordered(conn: Connection, item_ids: Sequence[int], *, reason: str, now: datetime) -> None:
+    """
+    Mark ordered due items as missed, and withdraw their pre-notifications.
+
+    Args:
+        conn: The transaction that excludes their debits, none of which any call has submitted.
+        item_ids: The due items.
+        reason: Why the debits were not submitted.
+
+    Raises:
+        IllegalStep: when an item is not ordered.
+    """
+    items = [
+        item for item_id in sorted(item_ids) if (item := await due_items.hold(conn, item_id)) is not None
+    ]
+    facts = [item_changed(item, "missed", reason=reason) for item in items]
+    await due_items.unorder(conn, [item.id for item in items], reason=reason, now=now)
+    await events.append(conn, [(None, fact) for fact in facts], now=now)
+    await withdraw_notices(conn, [item.id for item in items], now=now)
 
 
 async def withdraw_notices(conn: Connection, item_ids: Sequence[int], *, now: datetime) -> None:

@@ -45,6 +45,7 @@ __all__ = [
     "series",
     "set_requests",
     "skip",
+    "unorder",
     "unreleased_on",
     "waiting_of",
     "waive",
@@ -303,6 +304,11 @@ async def miss(conn: Connection, item_ids: Sequence[int], *, now: datetime) -> N
     """Mark waiting items as missed."""
     if item_ids:
         await conn.execute(_SQL["miss"], {"ids": list(item_ids), "now": now})
+
+
+async def unorder(conn: Connection, item_ids: Sequence[int], *, reason: str, now: datetime) -> None:
+    """Mark ordered items as missed whose debits were not submitted in time."""
+    await conn.execute(_SQL["unorder"], {"ids": list(item_ids), "reason": reason, "now": now})
 
 
 async def waive(conn: Connection, item_ids: Sequence[int], *, reason: str, now: datetime) -> None:

@@ -109,6 +109,13 @@ update due_items
 set state = 'missed', collect_on = null, updated_at = %(now)s
 where id = any(%(ids)s::bigint[]) and state = 'waiting';
 
+-- unorder --
+-- Mark ordered items as missed whose debits were not submitted in time.
+update due_items
+set
+    state = 'missed', reason = %(reason)s, run_id = null, ordered_on = null, sequence = null, request = null, updated_at = %(now)s
+where id = any(%(ids)s::bigint[]) and state = 'ordered';
+
 -- waive --
 -- Waive items, each open one of them.
 update due_items

@@ -56,6 +56,7 @@ async def judged(
     """
     keys = {applicant.id: _key(applicant) for applicant in applicants}
     known = await mandates.active_by_key(conn, {key for key in keys.values() if key}, account=plan.account)
+    ended = await mandates.ended_of(conn, {applicant.iban_fingerprint for applicant in applicants})
     seen = dict[str, bytes]()
     result = []
     for applicant in applicants:
@@ -71,6 +72,7 @@ async def judged(
                 signed_on=applicant.mandate_signed_on,
                 is_of_other_account=_is_of_other_account(applicant, known.get(key), seen.get(key)),
                 is_one_off=(mandate := known.get(key)) is not None and mandate.kind == "one_off",
+                ended=ended.get((applicant.iban_fingerprint, key)),
             ),
             options=plan.options,
             signed_on=signed_on,

@@ -6,11 +6,12 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.errors import InvalidRequest
-from tether_core.recurring.mandate import Mandate, MandateKind, MandateState, key_of
+from tether_core.recurring.mandate import Ended, Mandate, MandateKind, MandateState, key_of
+from tether_core.target_calendar import bank_day
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all, fetch_one
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "ActiveMandate",
@@ -20,6 +21,7 @@ __all__ = [
     "add",
     "amend",
     "by_id",
+    "ended_of",
     "facts",
     "hold",
     "listed",
@@ -214,6 +216,22 @@ async def use(conn: Connection, mandate_ids: Sequence[int], *, used_on: date, no
     """Count due items that were ordered with mandates on a day."""
     if mandate_ids:
         await conn.execute(_SQL["use"], {"mandate_ids": list(mandate_ids), "used_on": used_on, "now": now})
+
+
+async def ended_of(conn: Connection, fingerprints: Collection[bytes]) -> dict[tuple[bytes, str], Ended]:
+    """
+    The mandates of bank accounts that were ended and are not active again, by account and key of the reference.
+
+    Args:
+        fingerprints: Of the accounts.
+    """
+    if not fingerprints or not await fetch_value(conn, _SQL["any_ended"], into=bool):
+        return {}
+    cursor = await conn.execute(_SQL["ended_of"], {"fingerprints": list(fingerprints)}, binary=True)
+    return {
+        (bytes(fingerprint), key): Ended(state, bank_day(ended_at))
+        for fingerprint, key, state, ended_at in await cursor.fetchall()
+    }
 
 
 async def lock_of_returns(conn: Connection, attempt_ids: Sequence[int]) -> list[tuple[int, int]]:

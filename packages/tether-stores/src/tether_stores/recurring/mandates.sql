@@ -42,6 +42,29 @@ from mandates m
 join debtors md on md.id = m.debtor_id
 where m.account = %(account)s and m.state = 'active' and m.reference_key = any(%(reference_keys)s::text[]);
 
+-- any_ended --
+-- Whether any mandate was ended. One row.
+select exists (select from mandates where state <> 'active');
+
+-- ended_of --
+-- The ended mandates of n bank accounts whose references are in use by no active one. Returns iban_fingerprint, reference_key, state, ended_at;
+-- the latest end of a reference comes last.
+with accounts as materialized (
+    select distinct given.iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as given (iban_fingerprint)
+)
+select a.iban_fingerprint, m.reference_key, m.state, m.ended_at
+from accounts a
+cross join lateral (select d.id from debtors d where d.iban_fingerprint = a.iban_fingerprint offset 0) d
+cross join lateral (
+    select m.account, m.reference_key, m.state, m.ended_at from mandates m where m.debtor_id = d.id and m.state <> 'active' offset 0
+) m
+where
+    not exists (
+        select from mandates again
+        where again.account = m.account and again.reference_key = m.reference_key and again.state = 'active'
+    )
+order by m.ended_at;
+
 -- by_id --
 -- A mandate, and whether its debtor's account was changed since. 0 or 1 row.
 select {mandate_columns},

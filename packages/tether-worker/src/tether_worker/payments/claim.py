@@ -5,8 +5,9 @@ A debit that may not be submitted after all is excluded with its reason, or defe
 decided by `tether_core.billing.eligibility`; the account's limits for a day are counted here, under a lock.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from time import monotonic
 
 import msgspec
@@ -20,7 +21,7 @@ from tether_core.errors import Rejected
 from tether_core.events import Event
 from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.limits.circuit_breaker import Permit
-from tether_core.payments import submission
+from tether_core.payments import returns, submission
 from tether_core.payments.gateway_identity import GatewayIdentity
 from tether_core.payments.submission import Rules
 from tether_core.recurring.series import Request
@@ -38,7 +39,14 @@ from tether_stores.postgres import Connection, transaction
 from tether_stores.telemetry import logger
 
 from tether_worker.payments.call_limits import BEGIN_S, SubmissionDeps
-from tether_worker.recurring.claims import DEFERRING, ScheduledClaim, record_requests, scheduled
+from tether_worker.recurring.claims import (
+    DEFERRING,
+    MISSED,
+    ScheduledClaim,
+    record_missed,
+    record_requests,
+    scheduled,
+)
 
 __all__ = ["Claim", "claim"]
 
@@ -114,7 +122,7 @@ async def claim(
         rows = _first_of_each_debtor(rows)
         # Another run may be claiming the same debit, made of a row of another upload.
         await submissions.lock_accounts(conn, {row.submission.attempt.iban_fingerprint for row in rows})
-        of_schedules = await scheduled(conn, run, [row.debtor_id for row in rows], now=now)
+        of_schedules = await scheduled(conn, run, rows, now=now)
         owing = await load_owing(
             conn,
             due_item=run.due_item,
@@ -145,6 +153,7 @@ async def claim(
             await gateway_identities.record(conn, identity, account=account.name, now=now)
         await submissions.write(conn, written, now=now)
         await events.append(conn, [(None, fact) for fact in facts], now=now)
+        await record_missed(conn, of_schedules, _missed(rows, written), now=now)
         if _has_day_limit(account):
             await submissions.count_day(
                 conn,
@@ -169,6 +178,12 @@ async def _has_key(conn: Connection, key: bytes | None, *, now: datetime) -> boo
         _log.warning("submission refused", why=str(refused))
         return False
     return True
+
+
+def _missed(rows: Sequence[Row], written: Sequence[Written]) -> set[int]:
+    """The debtors whose first debit for a due item was excluded because it came too late."""
+    late = {item.submission.attempt.id for item in written if item.not_submitted_reason == MISSED}
+    return {row.debtor_id for row in rows if row.submission.attempt.id in late and not row.again}
 
 
 def _first_of_each_debtor(rows: list[Row]) -> list[Row]:
@@ -221,6 +236,8 @@ def _judge(
 ) -> tuple[list[tuple[int, int, Debit, Request, int]], list[Written], list[Event]]:
     """What becomes of each row: claimed, excluded, deferred, or left as it is until another day."""
     known = {debtor.candidate.debtor_id: debtor for debtor in owing}
+    # Two debtors of one claim may share an account: what the first is about to pay counts for the second, as when a run is planned.
+    paying = Counter[bytes]()
     claims, written = list[tuple[int, int, Debit, Request, int]](), list[Written]()
     facts = list[Event]()
     for row in rows:
@@ -233,6 +250,8 @@ def _judge(
             reason, request = _request(
                 row,
                 _under_mandate(known.get(row.debtor_id), of_schedules),
+                paying_minor=paying[row.submission.attempt.iban_fingerprint],
+                today=bank_day(now),
                 options=options,
                 characters=characters,
                 how=how,
@@ -249,6 +268,7 @@ def _judge(
             continue
         if not capacity.take(request.amount_minor):
             continue
+        paying[row.submission.attempt.iban_fingerprint] += request.amount_minor
         claimed = submission.claim(row.submission, now=now, identity=identity, rules=rules)
         written.append(Written(claimed))
         claims.append((claimed.attempt.id, claimed.submission_count, request, how, row.debtor_id))
@@ -266,18 +286,39 @@ def _under_mandate(debtor: Owing | None, of_schedules: ScheduledClaim | None) ->
     return msgspec.structs.replace(debtor, payer=payer)
 
 
+def _outdated(row: Row, debtor: Owing, *, today: date) -> str | None:
+    """Why a debit is not what is owed any more; `None` where it is."""
+    attempt, candidate, first_at = row.submission.attempt, debtor.candidate, row.first_tried_at
+    if (candidate.amount_minor, candidate.currency) != (attempt.amount_minor, attempt.currency):
+        return "amount_changed"
+    if debtor.iban_fingerprint != attempt.iban_fingerprint:
+        return "account_changed"
+    if first_at is not None and returns.is_too_late(first_tried_on=bank_day(first_at), today=today):
+        return "retry_too_late"
+    return None
+
+
 def _request(
-    row: Row, debtor: Owing | None, *, options: RunOptions, characters: Characters, how: Request
+    row: Row,
+    debtor: Owing | None,
+    *,
+    paying_minor: int,
+    today: date,
+    options: RunOptions,
+    characters: Characters,
+    how: Request,
 ) -> tuple[str, Debit | None]:
-    """Why a debit is not submitted, or its request."""
+    """Why a debit is not submitted, or its request; its account is about to pay *paying_minor* by other debits of this claim."""
     if debtor is None:
         return "no_debtor", None
     attempt = row.submission.attempt
-    if (debtor.candidate.amount_minor, debtor.candidate.currency) != (attempt.amount_minor, attempt.currency):
-        return "amount_changed", None
-    if debtor.iban_fingerprint != attempt.iban_fingerprint:
-        return "account_changed", None
-    verdict = eligibility.judge(msgspec.structs.replace(debtor.candidate, again=row.again), options=options)
+    outdated = _outdated(row, debtor, today=today)
+    if outdated is not None:
+        return outdated, None
+    candidate = msgspec.structs.replace(
+        debtor.candidate, again=row.again, paid_minor=debtor.candidate.paid_minor + paying_minor
+    )
+    verdict = eligibility.judge(candidate, options=options)
     if not verdict.billable:
         return verdict.code, None
     try:

@@ -1,23 +1,26 @@
 """What is checked of due items just before their debits are submitted: plan, schedule, mandate, and the request."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core.recurring import mandate, series
+from tether_core.recurring import due_item, mandate, series
 from tether_core.recurring.schedule import COMPLETED
 from tether_core.recurring.series import First, Request
 from tether_core.target_calendar import bank_day
 from tether_stores.billing.billing_runs import Run
+from tether_stores.payments.submissions import Row
 from tether_stores.postgres import Connection
-from tether_stores.recurring import collection_plans, due_items
+from tether_stores.recurring import changes, collection_plans, due_items
 from tether_stores.recurring.due_items import Claimed
 
-__all__ = ["DEFERRING", "ScheduledClaim", "record_requests", "scheduled"]
+__all__ = ["DEFERRING", "MISSED", "ScheduledClaim", "record_missed", "record_requests", "scheduled"]
 
 # What keeps a debit of a schedule away until a person or time removes it.
 DEFERRING: Final = frozenset({"schedule_paused", "series_open"})
+# Why a debit is not submitted that waited for longer than its plan allows.
+MISSED: Final = "due_date_missed"
 
 
 class ScheduledClaim(msgspec.Struct, frozen=True):
@@ -41,15 +44,15 @@ class ScheduledClaim(msgspec.Struct, frozen=True):
 
 
 async def scheduled(
-    conn: Connection, run: Run, debtor_ids: Sequence[int], *, now: datetime
+    conn: Connection, run: Run, rows: Sequence[Row], *, now: datetime
 ) -> ScheduledClaim | None:
     """
     Check the due items of debits that are about to be submitted, and keep plan, schedules and mandates from being changed.
 
     Args:
         conn: The transaction that claims the debits.
-        run: Their run, of a collection plan.
-        debtor_ids: Of the debits.
+        run: Their run.
+        rows: The debits, one a debtor.
 
     Returns:
         `None` for a run that a person ordered.
@@ -58,7 +61,17 @@ async def scheduled(
         return None
     plan = await collection_plans.share(conn, run.collection_plan_id)
     assert plan is not None
-    items = await due_items.of_claim(conn, run.id, debtor_ids)
+    items = await due_items.of_claim(conn, run.id, [row.debtor_id for row in rows])
+    late = {
+        row.debtor_id
+        for row in rows
+        if row.submission.is_untouched
+        and due_item.is_late(
+            made_on=bank_day(row.made_at),
+            today=bank_day(now),
+            missed_after_days=plan.options.missed_after_days,
+        )
+    }
     firsts = dict[int, list[First]]()
     if plan.options.recurring_requests:
         firsts = await due_items.series(
@@ -78,6 +91,8 @@ async def scheduled(
             stopped[debtor_id] = "schedule_paused"
         elif verdict is not None:
             stopped[debtor_id] = verdict.code
+        elif debtor_id in late:
+            stopped[debtor_id] = MISSED
         elif request is None or (request.kind == "first" and item.mandate_id in begun):
             stopped[debtor_id] = "series_open"
         else:
@@ -104,3 +119,20 @@ async def record_requests(
     if of_schedules is not None:
         requests = [(of_schedules.items[debtor_id].id, request.kind) for debtor_id, request in claimed]
         await due_items.set_requests(conn, requests, now=now)
+
+
+async def record_missed(
+    conn: Connection, of_schedules: ScheduledClaim | None, debtor_ids: Collection[int], *, now: datetime
+) -> None:
+    """
+    Write that due items were missed whose debits came too late, inside the transaction that excludes these.
+
+    Args:
+        of_schedules: What is known of the due items; `None` for a run that a person ordered.
+        debtor_ids: The debtors of the excluded debits, without retries. The item of a schedule that has ended stays as it is: nobody could
+            recover it, and a run that a person orders can bill its debtor.
+    """
+    if of_schedules is not None:
+        items = [of_schedules.items[debtor_id] for debtor_id in debtor_ids]
+        missed = [item.id for item in items if item.schedule_state != "ended"]
+        await changes.miss_ordered(conn, missed, reason=MISSED, now=now)
