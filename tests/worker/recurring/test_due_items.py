@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -171,6 +172,6 @@ async def test_nothing_is_collected_while_the_clocks_do_not_agree_on_the_day(ser
     await series.begin()
     for known, made in ((False, 0), (True, 1)):
         for work in (make_due_items, order_due_items, try_again):
-            await work(series.pool, clock=series.clock, is_day_known=lambda known=known: known).do()
+            await work(series.pool, clock=series.clock, is_day_known=partial(bool, known)).do()
         assert await series.rows("select count(*) from due_items") == [(made,)]
         assert await series.rows("select count(*) from billing_attempts") == [(made,)]
