@@ -423,6 +423,44 @@ def test_a_row_that_its_name_marks_as_not_due_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "header",
+    ["Restbetrag", "Offen", "noch zu zahlen", "Outstanding amount", "reste à payer", "openstaand bedrag", "kwota pozostała"],
+)  # fmt: skip
+def test_what_is_left_of_an_amount_is_a_question(header: str) -> None:
+    """Else who has paid eighty of a hundred euros would be debited for the whole hundred."""
+    plan = _plan(f"Name;IBAN;Betrag;{header}\nAnn;{A};100,00;20,00\nBen;{B};50,00;50,00\n")
+    assert isinstance(plan, Plan)
+    assert [question.code for question in plan.questions] == ["amount_column"]
+    alone = _plan(f"Name;IBAN;{header}\nAnn;{A};20,00\nBen;{B};50,00\n")
+    assert isinstance(alone, Plan)
+    assert alone.ready
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("Mandat widerrufen am", ["", "01.03.2026"]),
+        ("Mandate revoked on", ["", "2026-03-01"]),
+        ("révoqué le", ["", "01/03/2026"]),
+        ("Gutschrift", ["", "5,00"]),
+        ("Guthaben", ["0,00", "5,00"]),
+        ("Deposit paid", ["0.00", "5.00"]),
+    ],
+)
+def test_an_ended_mandate_and_money_ahead_are_a_question(header: str, words: list[str]) -> None:
+    """Else who has revoked the mandate would be debited, or who has paid a part ahead would pay it twice."""
+    text = f"Name;IBAN;Betrag;{header}\nAnn;{A};10,00;{words[0]}\nBen;{B};7,00;{words[1]}\n"
+    plan = _plan(text)
+    assert isinstance(plan, Plan)
+    assert [question.code for question in plan.questions] == ["selection_column"]
+    # Nothing is marked.
+    for word in ("", "0,00"):
+        plain = _plan(f"Name;IBAN;Betrag;{header}\nAnn;{A};10,00;{word}\nBen;{B};7,00;{word}\n")
+        assert isinstance(plain, Plan)
+        assert plain.ready, plain.questions
+
+
+@pytest.mark.parametrize(
     "header", ["Bereits gezahlt", "Amount paid", "Montant pay\u00e9", "Betaald bedrag", "Zahlungseingang"]
 )
 def test_a_column_of_what_was_paid_is_a_question(header: str) -> None:

@@ -135,6 +135,14 @@ _NOT_DUE_HEADERS: Final = _plain(
     "|opgezegd|opgezegd per|uitgeschreven|einddatum|geblokkeerd|overleden|pagado|ya pagado|importe pagado|pagado el|fecha de pago|anulado|baja|fecha baja"
     "|fecha de baja|bloqueado|pagato|già pagato|importo pagato|pagato il|annullato|disdetto|disdetta|data disdetta|bloccato|zapłacone|zapłacono|zapłacona kwota|wpłacono|opłacone|anulowane"
     "|wypowiedzenie|data wypowiedzenia|zablokowany"
+    # The mandate has ended.
+    "|mandat widerrufen|mandat widerrufen am|mandatswiderruf|widerruf|widerruf am|mandat gekündigt|mandat gekündigt am|mandat erloschen"
+    "|mandate revoked|mandate revoked on|revoked on|mandate cancelled|mandate cancelled on|mandate canceled|mandate ended|mandate end date"
+    "|mandat révoqué|mandat révoqué le|révoqué|révoqué le|date de révocation|mandaat ingetrokken|ingetrokken|ingetrokken op"
+    "|mandato revocado|revocado|fecha de revocación|mandato revocato|revocato|revocato il|data revoca|mandat odwołany|odwołany"
+    # Money that the debtor has ahead.
+    "|gutschrift|gutschriften|guthaben|anzahlung|teilzahlung|vorauszahlung|credit balance|credit note|credit notes|deposit paid|part payment|prepayment"
+    "|avoir|acompte|tegoed|aanbetaling|abono|anticipo|acconto|zaliczka|nadpłata"
 )
 # Headers under which a "no", or a blank beside marks, means that the row is not due.
 _DUE_HEADERS: Final = _plain(
@@ -271,7 +279,7 @@ def _sorts_rows(words: Mapping[str, str], *, titles: set[str], several: bool) ->
             "payment_method_column",
             "names ways of payment, and only direct debits can be collected",
         )
-    due = words.keys() - _NO
+    due = {word for word in words if word.strip("0")} - _NO  # "0,00" is none
     excluded = words.keys() & _NO or (several and words.keys() <= _YES)
     if words.keys() & _NOT_DUE or (titles & _NOT_DUE_HEADERS and due) or (titles & _DUE_HEADERS and excluded):
         return "selection_column", "marks rows that may not be due"
