@@ -20,7 +20,7 @@ from tether_core.spreadsheet.plan import Answers
 from tether_core.uploads.problems import KeptCounts
 from tether_core.uploads.upload import RowCounts
 from tether_worker.uploads import chunks
-from tether_worker.uploads.reader import Child, Limits, Task
+from tether_worker.uploads.reader import Child, ReaderLimits, Task
 
 _MIB = 2**20
 
@@ -58,7 +58,7 @@ def _workbook(file: BinaryIO) -> int:
         Rules(),
         None,
         0,
-        Limits(2048 * _MIB, 120),
+        ReaderLimits(2048 * _MIB, 120),
     )
     with Child(file, task) as child:
         return _built(child.rows(), child.plan().plan)

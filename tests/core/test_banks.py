@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.banks import BankBlock, BankCounts, BlockPolicy, canonical, counts_since, decide, find
-from tether_core.blacklist import Listing
+from tether_core.blacklist import ActiveEntry
 from tether_core.errors import InvalidRequest
 
-HOLD, BLOCK = Listing("hold", "RETURNS"), Listing("block", "MANUAL")
+HOLD, BLOCK = ActiveEntry("hold", "RETURNS"), ActiveEntry("block", "MANUAL")
 POLICY = BlockPolicy(rate_max=0.05, floor=100, window_days=90, days=30)
 
 
@@ -82,7 +82,7 @@ def test_an_entry_is_about_the_accounts_it_names(
 def test_the_strictest_of_several_entries_counts() -> None:
     """A hold about one bank must not open what a block about its group has closed."""
     assert find({"COBADEFF": HOLD, "COBA*": BLOCK}, bic=None, bank="COBADEFF") == BLOCK
-    narrow = Listing("hold", "MANUAL")
+    narrow = ActiveEntry("hold", "MANUAL")
     assert find({"COBADEFF": narrow, "COBA*": HOLD}, bic=None, bank="COBADEFF") == narrow
 
 

@@ -1,14 +1,14 @@
 from datetime import timedelta
 
 import pytest
-from tether_core.clock_steps import TOLERANCE_S, WINDOW_S, Sample, Step, Watch, observe
+from tether_core.clock_steps import TOLERANCE_S, WINDOW_S, ClockStep, ClockWatch, Sample, observe
 
 from tests.support.clock import NOON
 
 
-def _watched(*samples: tuple[float, float, float | None]) -> tuple[Watch, list[tuple[Step, ...]]]:
+def _watched(*samples: tuple[float, float, float | None]) -> tuple[ClockWatch, list[tuple[ClockStep, ...]]]:
     """Samples as seconds of the boot clock, of the machine's and of Postgres's clock."""
-    watch, noticed = Watch(), list[tuple[Step, ...]]()
+    watch, noticed = ClockWatch(), list[tuple[ClockStep, ...]]()
     for boot_s, machine_s, postgres_s in samples:
         postgres_at = None if postgres_s is None else NOON + timedelta(seconds=postgres_s)
         watch, steps = observe(watch, Sample(boot_s, NOON + timedelta(seconds=machine_s), postgres_at))
@@ -22,7 +22,7 @@ def test_a_step_of_either_clock_is_noticed_once(by_s: float) -> None:
     watch, noticed = _watched(
         (0, 0, 0), (2, 2, 2 + by_s), (4, 4, 4 + by_s), (6, 6 + by_s, 6 + by_s), (8, 8 + by_s, 8 + by_s)
     )
-    assert noticed == [(), (Step("postgres", by_s),), (), (Step("machine", by_s),), ()]
+    assert noticed == [(), (ClockStep("postgres", by_s),), (), (ClockStep("machine", by_s),), ()]
     assert watch.stepped_s == 6
 
 
@@ -42,7 +42,7 @@ def test_what_time_servers_do_all_day_is_no_step() -> None:
 def test_a_postgres_that_does_not_answer_hides_no_step() -> None:
     """A failover takes a minute, and brings another machine with its clock."""
     _, noticed = _watched((0, 0, 0), (20, 20, None), (40, 40, None), (60, 60, 65))
-    assert noticed[-1] == (Step("postgres", 5.0),)
+    assert noticed[-1] == (ClockStep("postgres", 5.0),)
 
 
 def test_the_window_moves_on() -> None:

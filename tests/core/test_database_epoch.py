@@ -13,7 +13,7 @@ from tether_core.database_epoch import Epoch, Mark, Server, is_current, judge, l
 from tether_core.payments import stages, submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.not_found import Inquiry
-from tether_core.payments.submission import Rules, Submission
+from tether_core.payments.submission import Submission, SubmissionRules
 from tether_core.refunds import refund
 from tether_core.refunds.refund import Refund
 
@@ -143,7 +143,7 @@ def test_a_lost_history_leaves_a_submission_unknown(step: str) -> None:
         back_at,
         STEPS[step].submission_count,
     )
-    rules = Rules()
+    rules = SubmissionRules()
     over_at = back_at + timedelta(seconds=rules.lease_s + rules.not_found_grace_s)
     # A lost call may have gone to any terminal of the account.
     alone = submission.resolve(

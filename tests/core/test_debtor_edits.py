@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from tether_core.debtor_edits import (
+    DebtorDebit,
     EditConflict,
     EditRefused,
     NotEditable,
-    Payment,
     edited,
     keeps_answer,
     require_editable,
@@ -77,14 +77,14 @@ def test_values_that_a_file_could_not_have_are_refused(
     [
         ([], None, False, "another system"),
         ([], "reading", False, "its upload"),
-        ([Payment(7, "pending", None)], "completed", False, "debit 7 of it may still be submitted"),
-        ([Payment(7, "approved", None)], "completed", False, "was collected as it is"),
-        ([Payment(7, "chargebacked", TODAY)], "completed", False, "is tried again on 2026-03-02"),
+        ([DebtorDebit(7, "pending", None)], "completed", False, "debit 7 of it may still be submitted"),
+        ([DebtorDebit(7, "approved", None)], "completed", False, "was collected as it is"),
+        ([DebtorDebit(7, "chargebacked", TODAY)], "completed", False, "is tried again on 2026-03-02"),
         ([], "completed", True, "Try again in a minute"),
     ],
 )
 def test_a_debtor_stays_as_its_debit_was(
-    payments: list[Payment],
+    payments: list[DebtorDebit],
     upload_state: str | None,
     reviewing: bool,  # noqa: FBT001 - a column
     words: str,
@@ -97,6 +97,6 @@ def test_a_debtor_stays_as_its_debit_was(
 def test_an_edit_of_what_somebody_else_has_changed_is_refused() -> None:
     """The second writer would otherwise undo the first without a word."""
     require_version(5, seen=1, current=1)
-    require_editable(5, [Payment(7, "declined", None)], upload_state="completed")
+    require_editable(5, [DebtorDebit(7, "declined", None)], upload_state="completed")
     with pytest.raises(EditConflict, match="has version 2 by now, and this edit was made for version 1"):
         require_version(5, seen=1, current=2)

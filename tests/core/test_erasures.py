@@ -16,9 +16,9 @@ from tether_core.data_subjects import ROWS_MAX, SubjectRow, of_one_person
 from tether_core.emp.notification import FORM, JSON, decode
 from tether_core.erasures import (
     KEPT_FIELDS,
-    Debit,
-    Entry,
     EntryDebtor,
+    ErasureDebit,
+    ErasureEntry,
     NotErasable,
     Open,
     obstacles,
@@ -57,16 +57,16 @@ def test_a_debit_keeps_its_debtor_as_long_as_money_may_move(
     state: AttemptState, *, has_retry: bool, today: date, code: str | None
 ) -> None:
     """Without the mandate the creditor pays a debit back that was right; without the account an unknown debit is explained to nobody."""
-    found = obstacles([Debit(12, state, AT, has_retry)], today=today)
+    found = obstacles([ErasureDebit(12, state, AT, has_retry)], today=today)
     assert [obstacle.code for obstacle in found] == ([] if code is None else [code])
-    accepted = obstacles([Debit(12, state, AT, has_retry)], today=today, accepts_reversible=True)
+    accepted = obstacles([ErasureDebit(12, state, AT, has_retry)], today=today, accepts_reversible=True)
     assert [obstacle.code for obstacle in accepted] == ([code] if code not in {None, "reversible"} else [])
 
 
 def test_everything_in_the_way_is_named_with_what_to_do() -> None:
     """A person who ends the mandate and is then told of the run, and then of the refund, gives up."""
     still_open = [Open("run", "5"), Open("mandate", "4"), Open("gateway_refund", "")]
-    found = obstacles([Debit(12, "unknown", AT)], still_open, today=FINAL, reviewing=True)
+    found = obstacles([ErasureDebit(12, "unknown", AT)], still_open, today=FINAL, reviewing=True)
     with pytest.raises(NotErasable, match="debit 12 is not known yet") as caught:
         require_erasable(found)
     for part in ("run 5", "Mandate 4 is active. Cancel it.", "back office", "Try again in a minute"):
@@ -129,7 +129,9 @@ def test_rows_of_other_debits_in_an_archive_stay_as_they_are() -> None:
 
 def test_an_entry_of_the_list_is_read_as_it_was_written() -> None:
     """The list is read after a restore, perhaps by another version."""
-    entry = Entry(debtors=(EntryDebtor(7, AT),), ordered_at=AT, ordered_by="ops", accepts_reversible=False)
+    entry = ErasureEntry(
+        debtors=(EntryDebtor(7, AT),), ordered_at=AT, ordered_by="ops", accepts_reversible=False
+    )
     assert read_entry(write_entry(entry)) == entry
     for data in (b"", b"{}", write_entry(entry).replace(b"tether-erasure/1", b"tether-erasure/2")):
         with pytest.raises(Unreadable, match="entry of the list of erasures"):

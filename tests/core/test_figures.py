@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tether_core.figures import (
     AGES_DAYS,
     PRICE_BANDS,
-    Moved,
     OpenMoney,
+    ReturnedMoney,
     Sums,
     Total,
     ageing,
@@ -86,10 +86,10 @@ def test_every_amount_has_one_band(amount: int) -> None:
 def test_a_curve_never_shows_an_age_its_upload_has_not_reached() -> None:
     """A young upload would look better than any old one ever did."""
     moved = [
-        Moved(2, "EUR", 0, 1_000, 0),
-        Moved(2, "EUR", 400, 0, 1_500),
-        Moved(1, "EUR", 0, 500, 0),
-        Moved(1, "CHF", 3, 0, 5),  # nothing was collected in it
+        ReturnedMoney(2, "EUR", 0, 1_000, 0),
+        ReturnedMoney(2, "EUR", 400, 0, 1_500),
+        ReturnedMoney(1, "EUR", 0, 500, 0),
+        ReturnedMoney(1, "CHF", 3, 0, 5),  # nothing was collected in it
     ]
     new, old = ageing(moved, submitted_to={1: TODAY - timedelta(days=900), 2: TODAY}, today=TODAY)
     assert [(point.age_days, point.net_share) for point in new.points] == [(0, 1.0)]

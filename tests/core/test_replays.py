@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tether_core.emp.notification import FORM, Notification, decode
 from tether_core.payments import stages
-from tether_core.payments.attempt import Attempt, Confirmation, Policy
+from tether_core.payments.attempt import ApplyPolicy, Attempt, Confirmation
 from tether_core.payments.submission import Submission
 from tether_core.refunds import refund
 from tether_core.refunds.refund import Refund
@@ -13,7 +13,7 @@ from tether_core.replays import Named, preview
 
 from tests.support.clock import NOON
 
-CONFIRMED = Policy(confirm="failures")
+CONFIRMED = ApplyPolicy(confirm="failures")
 DEBIT = Attempt(7, "default", "t-7", "d1", 1000, "EUR", stages.APPROVED)
 
 

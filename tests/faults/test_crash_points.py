@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from tether_core.billing.run_options import RunOptions
 from tether_core.emp.notification import FORM
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.spreadsheet import Answers
 from tether_sandbox.chaos.crash_points import CrashOrder, Ending, doomed
 from tether_sandbox.conservation import books, broken_chains
@@ -305,7 +305,7 @@ async def _handed_in(store: objects.Objects, database_url: str, content: bytes) 
         yield content
 
     await objects.put(store, key, chunks())
-    recording = uploads.Recording(
+    recording = uploads.NewUpload(
         object_key=key,
         filename="list.csv",
         size_bytes=len(content),
@@ -387,7 +387,7 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
     monkeypatch.setattr(apply, "_apply_alone", lambda *_, **__: alone.append(1))
     async with open_pool(database_url, name="tether-frozen", max_size=1) as pool:
         with pytest.raises(ConnectionLost):
-            await apply_batch(ApplyDeps(pool, Policy(), lambda: datetime.now(UTC), random.random))
+            await apply_batch(ApplyDeps(pool, ApplyPolicy(), lambda: datetime.now(UTC), random.random))
     assert not alone
     assert run(CrashOrder("apply", 0, environment)).code == 0
     outcome = await _outcome(database_url, payments)

@@ -51,7 +51,7 @@ async def send(environment: dict[str, str], data: bytes, *, name: str) -> int:
     await objects.put(store, key, chunks())
     digest = hashlib.sha256(data).digest()
     content = content_key(digest, answers=Answers())
-    recording = uploads.Recording(key, name, len(data), digest, content, Answers(), False, True, "tests")
+    recording = uploads.NewUpload(key, name, len(data), digest, content, Answers(), False, True, "tests")
     async with await psycopg.AsyncConnection.connect(settings.database_url, autocommit=True) as conn:
         return (await uploads.record(conn, recording, now=now))[0]
 

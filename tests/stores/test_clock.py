@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tether_core.clock_steps import Step
+from tether_core.clock_steps import ClockStep
 from tether_core.errors import StoreUnreachable
 from tether_stores.boot_clock import BootClock, boot_clock
 from tether_stores.clock import SharedClock
@@ -103,7 +103,7 @@ def test_the_day_is_unknown_while_two_clocks_differ_by_hours() -> None:
 async def test_the_timestamp_follows_no_step_of_the_machines_clock(database_url: str) -> None:
     """Until the next comparison every lease would be over, and every wait."""
     boot_s, machine_at = [1_000.0], [NOON]
-    steps: list[Step] = []
+    steps: list[ClockStep] = []
     boot = BootClock("boot-1", lambda: boot_s[0])
     clock = SharedClock(lambda: machine_at[0], boot=boot, on_step=steps.append)
     async with open_pool(database_url, name="tests", max_size=1) as pool:
@@ -120,7 +120,7 @@ async def test_the_timestamp_follows_no_step_of_the_machines_clock(database_url:
 
 async def test_a_step_of_postgres_clock_is_noticed(database_url: str) -> None:
     """A failover to a machine whose clock differs looks the same, and ends every grace period as well."""
-    steps: list[Step] = []
+    steps: list[ClockStep] = []
     clock = SharedClock(lambda: datetime.now(UTC), boot=boot_clock(), on_step=steps.append)
     async with open_pool(database_url, name="tests", max_size=1) as pool:
         await clock.compare(pool)

@@ -12,7 +12,7 @@ from tether_core.payments.same_debit import DebitKey, key_of
 from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Column, Columns, Debtor, Plan
 from tether_stores import debtors
-from tether_stores.debtors import Filters
+from tether_stores.debtors import DebtorFilters
 from tether_stores.postgres import transaction
 
 from tests.support.clock import NOON
@@ -52,7 +52,7 @@ async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict)
 async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -> None:
     """A comma, a quotation mark or a backslash in a name must not end up in the next column."""
     await stored(pool, 7, EVERYTHING)
-    (listed,) = await debtors.listed(conn, filters=Filters(upload_id=7), limit=9, before=None)
+    (listed,) = await debtors.listed(conn, filters=DebtorFilters(upload_id=7), limit=9, before=None)
     found = await debtors.by_id(conn, listed.id)
     assert found is not None
     assert (listed.name, listed.iban_masked, listed.verdict) == (
@@ -80,7 +80,7 @@ async def test_rows_excluded_are_kept_with_their_cause(pool: Pool, conn: Connect
     (excluded,) = await debtors.excluded(conn, 7, after_row=0, limit=9)
     assert (excluded.debtor, excluded.reasons) == (EVERYTHING, [verdict])
     assert await debtors.excluded(conn, 7, after_row=2, limit=9) == []
-    (clear,) = await debtors.listed(conn, filters=Filters(verdict="clear"), limit=9, before=None)
+    (clear,) = await debtors.listed(conn, filters=DebtorFilters(verdict="clear"), limit=9, before=None)
     assert clear.row == 3
 
 
@@ -107,7 +107,7 @@ async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -
 
     with pytest.raises(LookupError):
         await failing()
-    assert await debtors.listed(conn, filters=Filters(), limit=9, before=None) == []
+    assert await debtors.listed(conn, filters=DebtorFilters(), limit=9, before=None) == []
 
 
 async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) -> None:

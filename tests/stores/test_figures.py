@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tether_core.figures import PRICE_BANDS, Total, band
 from tether_stores import figures
-from tether_stores.figures import Filters
+from tether_stores.figures import FigureFilters
 from tether_stores.postgres import transaction
 
 if TYPE_CHECKING:
@@ -116,9 +116,9 @@ BY: tuple[By, ...] = (
 async def _agree(conn: Connection) -> None:
     rows = await _rows(conn)
     for by in BY:
-        found = await figures.sums(conn, Filters(), by=by, basis="cohort", limit=1000)
+        found = await figures.sums(conn, FigureFilters(), by=by, basis="cohort", limit=1000)
         assert _as_dict(found) == _counted(rows, by), by
-    cash = await figures.sums(conn, Filters(), by="day", basis="cash", limit=1000)
+    cash = await figures.sums(conn, FigureFilters(), by="day", basis="cash", limit=1000)
     for kind in ("collected", "returned", "refunded"):
         days = Counter(row[f"{kind}_on"].isoformat() for row in rows if row[kind])
         assert (
@@ -189,14 +189,14 @@ async def test_a_day_of_returns_stays_that_day_and_its_debits_stay_on_theirs(poo
         await _do(conn, MOVE, ids=[40], payment=60, dispute=0, reason=None)
         await _do(conn, MOVE, ids=[40], payment=0, dispute=1, reason=None, now=NOW + timedelta(days=30))
         await _do(conn, MOVE, ids=[40], payment=0, dispute=0, reason="AC04", now=NOW + timedelta(days=33))
-        cohort = await figures.sums(conn, Filters(), by="day", basis="cohort", limit=9)
+        cohort = await figures.sums(conn, FigureFilters(), by="day", basis="cohort", limit=9)
         assert [(some.key, some.returned.count) for some in cohort] == [("2026-03-02", 1)]
-        cash = await figures.sums(conn, Filters(), by="day", basis="cash", limit=9)
+        cash = await figures.sums(conn, FigureFilters(), by="day", basis="cash", limit=9)
         assert [(some.key, some.collected.count, some.returned.count) for some in cash] == [
             ("2026-03-02", 1, 0),
             ("2026-04-01", 0, 1),
         ]
-        april = Filters(from_on=date(2026, 4, 1), to_on=date(2026, 4, 1))
+        april = FigureFilters(from_on=date(2026, 4, 1), to_on=date(2026, 4, 1))
         (reason,) = await figures.sums(conn, april, by="reason_code", basis="cash", limit=9)
         assert (reason.key, reason.returned) == ("AC04", Total(1, 16_000))
 
@@ -213,14 +213,14 @@ async def test_filters_and_price_bands_are_those_of_the_core(pool: Pool) -> None
         await _do(conn, MOVE, ids=list(range(1, 61)), payment=60, dispute=0, reason=None)
         rows = await _rows(conn)
         for filters, fits in (
-            (Filters(upload_id=1), lambda row: row["upload"] == "1"),
-            (Filters(run_id=3), lambda row: row["run_id"] == 3),
-            (Filters(country="FR"), lambda row: row["iban_masked"][:2] == "FR"),
-            (Filters(bank="COBADEF1"), lambda row: row["bank_bic"] == "COBADEF1"),
-            (Filters(account="second"), lambda row: row["account"] == "second"),
-            (Filters(currency="CHF"), lambda row: row["currency"] == "CHF"),
-            (Filters(price_band=5_000), lambda row: band(row["amount_minor"]) == 5_000),
-            (Filters(to_on=date(2026, 2, 9)), lambda row: row["created_on"] <= date(2026, 2, 9)),
+            (FigureFilters(upload_id=1), lambda row: row["upload"] == "1"),
+            (FigureFilters(run_id=3), lambda row: row["run_id"] == 3),
+            (FigureFilters(country="FR"), lambda row: row["iban_masked"][:2] == "FR"),
+            (FigureFilters(bank="COBADEF1"), lambda row: row["bank_bic"] == "COBADEF1"),
+            (FigureFilters(account="second"), lambda row: row["account"] == "second"),
+            (FigureFilters(currency="CHF"), lambda row: row["currency"] == "CHF"),
+            (FigureFilters(price_band=5_000), lambda row: band(row["amount_minor"]) == 5_000),
+            (FigureFilters(to_on=date(2026, 2, 9)), lambda row: row["created_on"] <= date(2026, 2, 9)),
         ):
             expected = [row for row in rows if fits(row)]
             sums = await figures.sums(conn, filters, by="total", basis="cohort", limit=9)

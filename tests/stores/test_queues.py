@@ -11,7 +11,7 @@ from tether_core.errors import IllegalStep
 from tether_core.scaling import LIVE_S
 from tether_stores import queues, workers
 from tether_stores.postgres import connection, open_pool
-from tether_stores.queues import Waiting
+from tether_stores.queues import QueueBacklog
 from tether_stores.workers import Activity, PoolStatus, Supervisor, Worker
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _worker(name: str, **fields: Any) -> Worker:
 
 async def test_what_waits_is_what_the_workers_would_take(conn: Connection, database_url: str) -> None:
     """A backlog that counts what is not due grows a pool for nothing; one that misses a kind of work never grows it."""
-    assert await queues.backlogs(conn, now=NOW) == {name: Waiting(name, 0, 0.0) for name in queues.NAMES}
+    assert await queues.backlogs(conn, now=NOW) == {name: QueueBacklog(name, 0, 0.0) for name in queues.NAMES}
     ago = {name: NOW - timedelta(seconds=seconds) for name, seconds in (("short", 5), ("long", 90_000))}
     with psycopg.connect(database_url) as sync:
         for number, (state, next_at) in enumerate(

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from tether_core import iban as ibans
 from tether_core.retention.periods import Periods
-from tether_core.screening.verdicts import Policy
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Rules
 from tether_stores.objects import open_objects
 from tether_stores.postgres import open_pool
@@ -27,7 +27,7 @@ from tether_worker.__main__ import main
 from tether_worker.erasures.erase import ErasureDeps, apply_list, erase_late, erase_once
 from tether_worker.retention.archive import ArchiveDeps, archive_once
 from tether_worker.uploads.intake import Intake, read_one
-from tether_worker.uploads.reader import Limits
+from tether_worker.uploads.reader import ReaderLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,7 +90,7 @@ class World:
         assert answer.is_success, answer.text
         intake = Intake(
             pool=self.pool, objects=self.store, clock=lambda: datetime.now(UTC) + timedelta(minutes=1), token=lambda: secrets.token_hex(8), fingerprint_key=b"",
-            policy=Policy(), rules=Rules(), limits=Limits(1 << 30, 60),
+            policy=ScreeningPolicy(), rules=Rules(), limits=ReaderLimits(1 << 30, 60),
         )  # fmt: skip
         while await read_one(intake):
             pass

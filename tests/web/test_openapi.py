@@ -160,7 +160,7 @@ def _kinds(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def test_every_field_of_a_request_says_its_bounds(client: httpx.AsyncClient) -> None:
     """A caller learns a bound from the description or from a refused order; without one, a number of any size reaches Postgres."""
     found = dict(_requests(await _document(client)))
-    assert {"RunOrder", "OverrideOrder", "EntryBody", "Inquiry"} <= found.keys()
+    assert {"RunOrder", "OverrideOrder", "EntryBody", "InquiryRequest"} <= found.keys()
     missing = []
     for name, schema in found.items():
         assert schema["description"], name

@@ -14,8 +14,8 @@ from tether_core.billing.run_options import RunOptions
 from tether_core.blacklist import Dispute, same_dispute
 from tether_core.emp.notification import FORM, decode
 from tether_core.notifications.identity import identify
-from tether_core.payments.attempt import Policy
-from tether_core.screening.verdicts import Policy as Screening
+from tether_core.payments.attempt import ApplyPolicy
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.testing import form_body
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import blacklist, debtors
@@ -44,7 +44,7 @@ LATER = NOON + timedelta(days=60)
 @pytest.fixture
 def deps(pool: Pool) -> ApplyDeps:
     """What processing notifications needs, on the day they come."""
-    return ApplyDeps(pool, Policy(), lambda: NOON, lambda: 0.5)
+    return ApplyDeps(pool, ApplyPolicy(), lambda: NOON, lambda: 0.5)
 
 
 async def ask(conn: Connection, query: str) -> list[tuple[Any, ...]]:
@@ -89,7 +89,7 @@ async def verdict_of_a_new_upload(pool: Pool, account: str) -> str:
     async with transaction(pool) as conn:
         columns = ("row", "amount_minor", "reference", "name")
         await debtors.stage(conn, [f"{line}\t\x02\t{account}\tEUR"], columns=(*columns, "iban", "currency"))
-        verdicts, _ = await screened(conn, 999, dry_run=False, policy=Screening(), now=LATER)
+        verdicts, _ = await screened(conn, 999, dry_run=False, policy=ScreeningPolicy(), now=LATER)
         return verdicts[2][0].rule if verdicts else "clear"
 
 

@@ -12,7 +12,7 @@ import pytest
 from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.limits.circuit_breaker import Permit
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.payments.transaction_ids import transaction_id
 from tether_sandbox.gateway import Faults, Setup, Simulator, running
 from tether_sandbox.uploads import Owed, seed_upload
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, hidden_s=3600)
-RULES = Rules(lease_s=75, not_found_grace_s=900)
+RULES = SubmissionRules(lease_s=75, not_found_grace_s=900)
 PERMIT = Permit(go=True, generation=0)
 TOKENS = count()
 ACCOUNTS = count(7_000_000)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tether_core import iban as ibans
-from tether_core.screening.verdicts import Policy
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Rules
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import blacklist, debtor_edits
@@ -69,7 +69,7 @@ async def test_a_new_fingerprint_key_finds_the_account_of_before_an_edit(
     order = DebtorEdit(version=0, changes={"iban": AT}, reason="a new account", edited_by="ada")
     async with transaction(pool) as within:
         done = await debtor_edits.edit(
-            within, debtor_id, order, key=b"old", policy=Policy(), rules=Rules(), now=NOW
+            within, debtor_id, order, key=b"old", policy=ScreeningPolicy(), rules=Rules(), now=NOW
         )
     assert done is not None
     assert done.verdict == "clear"

@@ -20,8 +20,8 @@ from tether_core.blacklist import Entry
 from tether_core.fingerprint_key import FingerprintKeyRefused, check_value
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.gateway_identity import identity
-from tether_core.payments.submission import Rules as SubmissionRules
-from tether_core.screening.verdicts import Policy
+from tether_core.payments.submission import SubmissionRules
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.uploads.upload import content_key, object_key
 from tether_sandbox.uploads import Owed, seed_upload
@@ -40,7 +40,7 @@ from tether_worker.fingerprint_key import rekey
 from tether_worker.payments.call_limits import SubmissionDeps
 from tether_worker.payments.claim import claim
 from tether_worker.uploads.intake import Intake, read_one
-from tether_worker.uploads.reader import Limits
+from tether_worker.uploads.reader import ReaderLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -88,9 +88,9 @@ def intake_of(pool: Pool, folder: Path, key: bytes) -> Intake:
         clock=lambda: NOW,
         token=lambda: secrets.token_hex(4),
         fingerprint_key=key,
-        policy=Policy(),
+        policy=ScreeningPolicy(),
         rules=Rules(),
-        limits=Limits(1 << 30, 20),
+        limits=ReaderLimits(1 << 30, 20),
         chunk_rows=3,
     )
 
@@ -106,7 +106,7 @@ async def send(deps: Intake, conn: Connection, *accounts: str, dry_run: bool = F
 
     await objects.put(deps.objects, key, chunks())
     digest, answers = hashlib.sha256(data).digest(), Answers()
-    recording = uploads.Recording(
+    recording = uploads.NewUpload(
         key,
         "a.csv",
         len(data),

@@ -12,7 +12,7 @@ from tether_core.errors import GatewaySilent
 from tether_core.inquiry_orders import EXPIRES_AFTER, NothingToInquire
 from tether_core.limits.rate_limit import limits
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_sandbox.gateway import Setup, Simulator, StatusChange, running, scripted_iban
 from tether_stores import inquiry_orders
@@ -50,7 +50,7 @@ class World:
             lambda: 0.5,
             boot=BootClock("boot-1", self._boot_s),
         )
-        self.applying = ApplyDeps(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, ApplyPolicy(confirm="all"), lambda: self.now, lambda: 0.5)
 
     def _boot_s(self) -> float:
         return self.now.timestamp()

@@ -10,7 +10,7 @@ from tether_core import events
 from tether_core.emp.notification import FORM, decode
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.return_policies.policy import BUILT_IN, Rule, changed
 from tether_core.testing import form_body
 from tether_stores import return_policies
@@ -87,8 +87,8 @@ async def test_each_decision_names_the_version_that_made_it(
     pool: Pool, conn: Connection, attempt: Make
 ) -> None:
     """In a year somebody asks why this debtor was blocked; the answer is a version, with its author and its reason."""
-    deps = ApplyDeps(pool, Policy(), lambda: NOON, lambda: 0.5)
-    returns = ReturnDeps(pool, Policy(), lambda: NOON)
+    deps = ApplyDeps(pool, ApplyPolicy(), lambda: NOON, lambda: 0.5)
+    returns = ReturnDeps(pool, ApplyPolicy(), lambda: NOON)
     await _add(conn)
     for number, version in enumerate((0, 1)):
         for code in ("AM04", "MS02"):
@@ -140,7 +140,7 @@ async def test_a_switch_waits_for_decisions_and_decisions_wait_for_a_switch(
         await return_policies.switch(
             back, 0, version_before=1, dry_run_id=None, reason="tests", switched_by="ada", now=NOON
         )
-        batch = asyncio.create_task(apply_batch(ApplyDeps(pool, Policy(), lambda: NOON, lambda: 0.5)))
+        batch = asyncio.create_task(apply_batch(ApplyDeps(pool, ApplyPolicy(), lambda: NOON, lambda: 0.5)))
         await _until_someone_waits(conn)
         assert await _rows(conn, "select from webhook_events where state <> 'waiting'") == []
     assert await batch == 1

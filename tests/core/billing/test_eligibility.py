@@ -7,7 +7,7 @@ from tether_core.billing.eligibility import VERDICTS, Candidate, judge, verdicts
 from tether_core.billing.planning import plan
 from tether_core.billing.refunded_before import RefundedDebit
 from tether_core.billing.run_options import RunOptions
-from tether_core.blacklist import Listing
+from tether_core.blacklist import ActiveEntry
 from tether_core.payments.matches import Elsewhere, Match
 from tether_core.screening import verdicts as verdicts_rules
 
@@ -45,13 +45,13 @@ def anna(**facts: object) -> Candidate:
         ("other_currency", {"currency": "CHF"}, OPTIONS),
         ("blocked", {"listed": "block", "listed_reason": "AC04"}, OPTIONS),
         ("held", {"listed": "hold", "listed_reason": "MD06"}, OPTIONS),
-        ("blacklisted_name", {"name_listed": Listing("hold", "MANUAL"), "again": True}, OPTIONS),
+        ("blacklisted_name", {"name_listed": ActiveEntry("hold", "MANUAL"), "again": True}, OPTIONS),
         (
             "blacklisted_email",
-            {"email_listed": Listing("block", "MANUAL"), "item_state": "approved"},
+            {"email_listed": ActiveEntry("block", "MANUAL"), "item_state": "approved"},
             OPTIONS,
         ),
-        ("blacklisted_bank", {"bank_listed": Listing("hold", "RETURNS"), "again": True}, OPTIONS),
+        ("blacklisted_bank", {"bank_listed": ActiveEntry("hold", "RETURNS"), "again": True}, OPTIONS),
         ("mandate_ended", {"mandate_ended": "cancelled", "again": True}, OPTIONS),
         ("mandate_ended", {"mandate_ended": "revoked", "item_state": "approved"}, OPTIONS),
         ("collected", {"item_state": "approved"}, OPTIONS),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.emp.http_response import Response, inquired, listed, retry_after_s, submitted
+from tether_core.emp.http_response import GatewayResponse, inquired, listed, retry_after_s, submitted
 from tether_core.emp.responses import read_chargebacks, read_transactions
 from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted
 
@@ -64,7 +64,7 @@ ABSENT = _body(code="460")
 @pytest.mark.parametrize(("status", "page"), list(itertools.product(STATUSES, PAGES)))
 def test_a_maintenance_page_proves_nothing(status: int, page: str) -> None:
     """Taken for "not found" it debits again; taken for a refusal it ends a debit that was collected."""
-    response = Response(status, PAGES[page])
+    response = GatewayResponse(status, PAGES[page])
     if (status, page) in {(200, "no code"), (200, "code 101")}:
         answer = submitted(response, transaction_id="t-7")
         assert (answer.unique_id, answer.code) in {
@@ -88,7 +88,7 @@ def test_a_maintenance_page_proves_nothing(status: int, page: str) -> None:
 @pytest.mark.parametrize("named", [True, False])
 def test_not_found_is_believed_with_http_200_only(status: int, *, named: bool) -> None:
     """A 404 with a body that looks right is what a gateway shows whose routes have moved; the debit may be collected."""
-    response = Response(status, _body(code="460", own_id="t-7" if named else ""))
+    response = GatewayResponse(status, _body(code="460", own_id="t-7" if named else ""))
     if status == 200:
         assert inquired(response, transaction_id="t-7") is None
         return
@@ -111,12 +111,12 @@ def test_not_found_is_believed_with_http_200_only(status: int, *, named: bool) -
 def test_not_found_that_contradicts_itself_is_none(body: bytes) -> None:
     """Each of these once made a debit sendable again."""
     with pytest.raises(GatewaySilent):
-        inquired(Response(200, body), transaction_id="t-7")
+        inquired(GatewayResponse(200, body), transaction_id="t-7")
 
 
 def test_not_found_beside_an_id_of_the_gateway_is_no_not_found() -> None:
     """What has an id there is there."""
-    answer = inquired(Response(200, _body(code="460", unique_id="44177a21")), transaction_id="t-7")
+    answer = inquired(GatewayResponse(200, _body(code="460", unique_id="44177a21")), transaction_id="t-7")
     assert answer is not None
     assert answer.unique_id == "44177a21"
 
@@ -124,11 +124,11 @@ def test_not_found_beside_an_id_of_the_gateway_is_no_not_found() -> None:
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 499])
 def test_a_refusal_of_our_payment_with_4xx_is_that_refusal(status: int) -> None:
     """Called silence, a debit that the gateway refuses would be inquired for days, and its run would never end."""
-    refused = submitted(Response(status, _body(code="340", own_id="t-7")), transaction_id="t-7")
+    refused = submitted(GatewayResponse(status, _body(code="340", own_id="t-7")), transaction_id="t-7")
     assert (refused.status, refused.code) == ("error", "340")
     declined = _body(code="500", status="declined", own_id="t-7", unique_id="44177a21")
-    assert submitted(Response(status, declined), transaction_id="t-7").unique_id == "44177a21"
-    assert inquired(Response(status, declined), transaction_id="t-7") is not None
+    assert submitted(GatewayResponse(status, declined), transaction_id="t-7").unique_id == "44177a21"
+    assert inquired(GatewayResponse(status, declined), transaction_id="t-7") is not None
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_refusal_of_our_payment_with_4xx_is_that_refusal(status: int) -> None:
 def test_what_does_not_refuse_our_payment_proves_nothing(status: int, body: bytes) -> None:
     """A refusal is the end of a debit, so it must be about this one, and be one."""
     with pytest.raises(GatewaySilent) as caught:
-        submitted(Response(status, body), transaction_id="t-7")
+        submitted(GatewayResponse(status, body), transaction_id="t-7")
     assert not isinstance(caught.value, NotSubmitted)
 
 
@@ -156,13 +156,13 @@ def test_what_does_not_refuse_our_payment_proves_nothing(status: int, body: byte
 def test_a_5xx_is_never_read(status: int) -> None:
     """A server that failed may have taken the order before it did."""
     with pytest.raises(GatewaySilent, match=f"http {status}"):
-        submitted(Response(status, _body(code="340", own_id="t-7")), transaction_id="t-7")
+        submitted(GatewayResponse(status, _body(code="340", own_id="t-7")), transaction_id="t-7")
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_credentials_that_are_refused_readably_took_nothing(status: int) -> None:
     """The debit is ready again, and its run pauses for a person."""
-    assert submitted(Response(status, _body(code="110")), transaction_id="t-7").code == "110"
+    assert submitted(GatewayResponse(status, _body(code="110")), transaction_id="t-7").code == "110"
 
 
 @pytest.mark.parametrize(
@@ -179,35 +179,35 @@ def test_credentials_that_are_refused_readably_took_nothing(status: int) -> None
 def test_401_is_about_us_and_never_refuses_a_debit(status: int, body: bytes) -> None:
     """A debit that ended by a 401 would be collected again under another number while the first one stands."""
     with pytest.raises(CredentialsRejected) as caught:
-        submitted(Response(status, body), transaction_id="t-7")
+        submitted(GatewayResponse(status, body), transaction_id="t-7")
     assert caught.value.is_failure is False
     with pytest.raises(CredentialsRejected):
-        inquired(Response(status, body), transaction_id="t-7")
+        inquired(GatewayResponse(status, body), transaction_id="t-7")
     with pytest.raises(CredentialsRejected):
-        listed(Response(status, body), read=read_chargebacks)
+        listed(GatewayResponse(status, body), read=read_chargebacks)
 
 
 def test_credentials_refused_with_http_200_are_credentials_to_an_inquiry() -> None:
     """Counted as a wrong inquiry, a day with a wrong password would use up all inquiries of a payment."""
     with pytest.raises(CredentialsRejected):
-        inquired(Response(200, _body(code="110")), transaction_id="t-7")
+        inquired(GatewayResponse(200, _body(code="110")), transaction_id="t-7")
     with pytest.raises(CredentialsRejected):
-        listed(Response(200, _body(code="110")), read=read_transactions)
+        listed(GatewayResponse(200, _body(code="110")), read=read_transactions)
 
 
 def test_a_list_is_believed_with_http_200_and_only_if_it_can_be_read() -> None:
     """An unreadable page taken for an empty list would hide the chargebacks of a day."""
     page = read_chargebacks(b"<chargeback_responses/>")
-    assert listed(Response(200, b"<chargeback_responses/>"), read=read_chargebacks) == page
+    assert listed(GatewayResponse(200, b"<chargeback_responses/>"), read=read_chargebacks) == page
     for body in (PAGES["json"], PAGES["cut"], PAGES["html"]):
         with pytest.raises(GatewaySilent, match="unreadable answer"):
-            listed(Response(200, body), read=read_chargebacks)
+            listed(GatewayResponse(200, body), read=read_chargebacks)
 
 
 def test_429_with_a_refusal_is_not_submitted() -> None:
     """The gateway says that it took nothing; a quarter of an hour of not knowing would be for nothing."""
     with pytest.raises(NotSubmitted) as caught:
-        submitted(Response(429, _body(code="623"), retry_after="7"), transaction_id="t-7")
+        submitted(GatewayResponse(429, _body(code="623"), retry_after="7"), transaction_id="t-7")
     assert (caught.value.cause, caught.value.slow_down_s, caught.value.is_failure) == (
         "throttled",
         7.0,
@@ -219,21 +219,21 @@ def test_429_with_a_refusal_is_not_submitted() -> None:
 def test_429_alone_proves_nothing_but_slows_down(body: bytes) -> None:
     """A proxy that repeats a request at a second server shows the second one's 429, and the first one took the debit."""
     with pytest.raises(GatewaySilent) as caught:
-        submitted(Response(429, body), transaction_id="t-7")
+        submitted(GatewayResponse(429, body), transaction_id="t-7")
     assert not isinstance(caught.value, NotSubmitted)
     assert (caught.value.slow_down_s, caught.value.is_failure) == (0.0, False)
     with pytest.raises(GatewaySilent) as caught:
-        inquired(Response(429, body, retry_after="3"), transaction_id="t-7")
+        inquired(GatewayResponse(429, body, retry_after="3"), transaction_id="t-7")
     assert caught.value.slow_down_s == 3.0
 
 
 def test_503_slows_down_where_it_names_a_time() -> None:
     """Maintenance announces its end; without a time the circuit breaker is enough."""
     with pytest.raises(GatewaySilent) as caught:
-        submitted(Response(503, b"", retry_after="30"), transaction_id="t-7")
+        submitted(GatewayResponse(503, b"", retry_after="30"), transaction_id="t-7")
     assert (caught.value.slow_down_s, caught.value.is_failure) == (30.0, True)
     with pytest.raises(GatewaySilent) as caught:
-        submitted(Response(503, b""), transaction_id="t-7")
+        submitted(GatewayResponse(503, b""), transaction_id="t-7")
     assert caught.value.slow_down_s is None
 
 
@@ -274,7 +274,7 @@ def test_only_answers_and_silence_come_out(status: int, body: bytes) -> None:
     """With any proxy between us and the gateway, only the three outcomes reach a payment."""
     for read in (submitted, inquired):
         try:
-            answer = read(Response(status, body), transaction_id="t-7")
+            answer = read(GatewayResponse(status, body), transaction_id="t-7")
         except GatewaySilent:
             continue
         assert answer is None or answer.status
@@ -282,4 +282,4 @@ def test_only_answers_and_silence_come_out(status: int, body: bytes) -> None:
 
 def test_a_response_does_not_show_its_body() -> None:
     """The body names debtors, and a response stands in tracebacks."""
-    assert repr(Response(200, b"Ada Ahorn")) == "Response(200, 9 bytes)"
+    assert repr(GatewayResponse(200, b"Ada Ahorn")) == "GatewayResponse(200, 9 bytes)"

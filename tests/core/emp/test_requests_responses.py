@@ -402,13 +402,13 @@ def test_what_we_write_we_can_read(debit: requests.Debit) -> None:
 ITEM = b"<payment_response><status>approved</status><unique_id>%d</unique_id></payment_response>"
 
 
-def _transactions(items: int, attributes: bytes = b"") -> responses.Page[responses.GatewayAnswer]:
+def _transactions(items: int, attributes: bytes = b"") -> responses.RecordPage[responses.GatewayAnswer]:
     body = b"<payment_responses %b>%b</payment_responses>" % (
         attributes,
         b"".join(ITEM % n for n in range(items)),
     )
     page = responses.read_transactions(body)
-    assert isinstance(page, responses.Page)
+    assert isinstance(page, responses.RecordPage)
     return page
 
 
@@ -416,7 +416,7 @@ def test_one_item_is_a_list_of_one_and_none_is_an_empty_list() -> None:
     """Readers that turn one child into a plain value lose exactly the days with a single payment."""
     assert [len(_transactions(items).items) for items in (0, 1, 2)] == [0, 1, 2]
     alone = responses.read_transactions(ITEM % 7)
-    assert isinstance(alone, responses.Page)
+    assert isinstance(alone, responses.RecordPage)
     assert alone.items[0].unique_id == "7"
 
 
@@ -454,14 +454,14 @@ def test_a_refused_question_is_not_an_empty_list() -> None:
 def test_none_found_is_an_empty_list(root: bytes) -> None:
     """The gateway says "none" by an error; taken for a failure, every quiet day would raise an alarm."""
     page = responses.read_chargebacks(b"<%b><code>470</code><status>error</status></%b>" % (root, root))
-    assert isinstance(page, responses.Page)
+    assert isinstance(page, responses.RecordPage)
     assert not page.items
     assert not page.has_next
 
 
 def _chargebacks(*items: bytes) -> tuple[responses.Chargeback, ...]:
     page = responses.read_chargebacks(b"<chargeback_responses>%b</chargeback_responses>" % b"".join(items))
-    assert isinstance(page, responses.Page)
+    assert isinstance(page, responses.RecordPage)
     return page.items
 
 
@@ -500,7 +500,7 @@ def test_the_reason_of_a_chargeback_in_any_field(element: str) -> None:
         "</chargeback_response></chargeback_responses>"
     )
     page = responses.read_chargebacks(body.encode())
-    assert isinstance(page, responses.Page)
+    assert isinstance(page, responses.RecordPage)
     assert [item.reason_code for item in page.items] == ["AC04"]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.notifications.lookaside import Policy, Traffic, observed
+from tether_core.notifications.lookaside import LookasidePolicy, Traffic, observed
 
-POLICY = Policy()
+POLICY = LookasidePolicy()
 
 
 def test_new_notifications_go_to_postgres_alone() -> None:

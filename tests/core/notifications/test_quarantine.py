@@ -13,7 +13,7 @@ from tether_core.notifications.quarantine import (
     ROWS_PER_DEBIT_MAX,
     Bounds,
     Held,
-    Refused,
+    RefusedNotification,
     account_of,
     decide,
 )
@@ -22,7 +22,7 @@ BOUNDS = Bounds(days=5, rows_max=40, bytes_max=4_000)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-def _held(rows: list[tuple[Refused, datetime]], *, now: datetime) -> dict[tuple[str, bool], Held]:
+def _held(rows: list[tuple[RefusedNotification, datetime]], *, now: datetime) -> dict[tuple[str, bool], Held]:
     """What the rooms hold, as the table would count it."""
     held: dict[tuple[str, bool], Held] = {}
     for row, at in rows:
@@ -53,12 +53,14 @@ def test_no_room_ever_holds_more_than_its_quota(
     steps: list[tuple[int, list[tuple[int, str, int | None, int]]]],
 ) -> None:
     """Anybody may post anything at any rate for weeks; a disk that fills ends the notifications that are genuine."""
-    rows: list[tuple[Refused, datetime]] = []
+    rows: list[tuple[RefusedNotification, datetime]] = []
     now = NOON
     for hours, batch in steps:
         now += timedelta(hours=hours)
         rows = [(row, at) for row, at in rows if at >= BOUNDS.before(now=now)]
-        refused = [Refused(bytes([body]), account, debit, size) for body, account, debit, size in batch]
+        refused = [
+            RefusedNotification(bytes([body]), account, debit, size) for body, account, debit, size in batch
+        ]
         of_debits = {debit: sum(row.attempt_id == debit for row, _ in rows) for debit in (1, 2, 3)}
         decisions = decide(
             refused,
@@ -82,11 +84,15 @@ def test_no_room_ever_holds_more_than_its_quota(
 def test_a_flood_of_strangers_takes_the_room_of_one_day() -> None:
     """After it a wrong password must still find room, on the same day for debits that we know, and on the next day for others."""
     numbers = count()
-    flood = [Refused(b"%d" % next(numbers), "", None, 1) for _ in range(100_000)]
+    flood = [RefusedNotification(b"%d" % next(numbers), "", None, 1) for _ in range(100_000)]
     decisions = decide(flood, stored=frozenset(), held={}, of_debits={}, bounds=BOUNDS)
     assert decisions.count("kept") == 8
     full = {("", False): Held(8, 8, 8, 8)}
-    genuine = [Refused(b"a", "", 7, 1), Refused(b"b", "default", None, 1), Refused(b"c", "", None, 1)]
+    genuine = [
+        RefusedNotification(b"a", "", 7, 1),
+        RefusedNotification(b"b", "default", None, 1),
+        RefusedNotification(b"c", "", None, 1),
+    ]
     assert decide(genuine, stored=frozenset(), held=full, of_debits={}, bounds=BOUNDS) == [
         "kept", "kept", "over_quota",
     ]  # fmt: skip
@@ -96,7 +102,7 @@ def test_a_flood_of_strangers_takes_the_room_of_one_day() -> None:
 
 def test_a_sender_who_knows_one_debit_gets_no_more_than_its_rows() -> None:
     """One notification that somebody has seen must not open the room for all debits."""
-    flood = [Refused(b"%d" % number, "default", 7, 1) for number in range(1_000)]
+    flood = [RefusedNotification(b"%d" % number, "default", 7, 1) for number in range(1_000)]
     assert (
         decide(flood, stored=frozenset(), held={}, of_debits={}, bounds=Bounds()).count("kept")
         == ROWS_PER_DEBIT_MAX
@@ -105,7 +111,7 @@ def test_a_sender_who_knows_one_debit_gets_no_more_than_its_rows() -> None:
 
 def test_a_body_that_is_kept_is_only_counted_again() -> None:
     """The gateway repeats what is refused ten times; ten rows would be a tenth of the room."""
-    again = [Refused(b"a", "", None, 1)] * 3
+    again = [RefusedNotification(b"a", "", None, 1)] * 3
     assert decide(again, stored=frozenset(), held={}, of_debits={}, bounds=BOUNDS) == [
         "kept",
         "repeated",

@@ -14,12 +14,12 @@ from tether_core.payments.attempt import (
     DISPUTE_STAGES,
     PAYMENT_STAGES,
     REASONS,
+    ApplyPolicy,
     Attempt,
     AttemptState,
     Confirm,
     Confirmation,
     Decision,
-    Policy,
     decide,
     listed,
     state_of,
@@ -60,7 +60,7 @@ confirmations = st.builds(
     st.none() | st.sampled_from([*BLOCK, *HOLD, "AM04", "XX99"]),
 )
 policies = st.builds(
-    Policy,
+    ApplyPolicy,
     returns=st.frozensets(st.sampled_from([*BLOCK, "AM04", "XX99"])).map(built_in),
     confirm=st.sampled_from(CONFIRMS),
 )
@@ -255,7 +255,7 @@ def test_a_dispute_won_leaves_a_refund_a_refund() -> None:
 
 
 @given(attempts(), policies)
-def test_a_retrieval_request_moves_nothing(attempt: Attempt, policy: Policy) -> None:
+def test_a_retrieval_request_moves_nothing(attempt: Attempt, policy: ApplyPolicy) -> None:
     """It says "chargebacked" and is a question for papers; applied, it would take money off the books and block a debtor."""
     result = msgspec.structs.replace(RETRIEVAL, unique_id=attempt.unique_id, reason_code="AC04")
     assert decide(attempt, result, account=ACCOUNT, policy=policy) == Decision("unchanged", "information")
@@ -316,7 +316,7 @@ def test_the_gateways_id_is_learnt_from_the_first_notification() -> None:
 def test_our_unsigned_id_alone_moves_nothing(status: str, confirm: Confirm) -> None:
     """One genuine signature of any payment and our transaction_id would move every debit whose answer is under way."""
     unheard = msgspec.structs.replace(ATTEMPT, unique_id=None)
-    policy = Policy(confirm=confirm)
+    policy = ApplyPolicy(confirm=confirm)
     first = decide(unheard, _notification(status), account=ACCOUNT, policy=policy)
     expected = (
         Decision("not_yet", "unlinked") if confirm == "off" else Decision("confirm", "unlinked", unheard)
@@ -371,7 +371,7 @@ def test_only_notifications_of_a_payment_move_it(
         form_body({name: value.format(status) for name, value in fields.items()}), content_type=FORM
     )
     for attempt in (ATTEMPT, _at("approved"), msgspec.structs.replace(ATTEMPT, unique_id=None)):
-        first = decide(attempt, notification, account=ACCOUNT, policy=Policy(confirm=confirm))
+        first = decide(attempt, notification, account=ACCOUNT, policy=ApplyPolicy(confirm=confirm))
         if confirm == "off" or notification.kind == "kyc":
             assert first == Decision("unchanged", "not_a_payment")
         else:
@@ -382,7 +382,7 @@ def test_only_notifications_of_a_payment_move_it(
                 attempt,
                 notification,
                 account=ACCOUNT,
-                policy=Policy(confirm=confirm),
+                policy=ApplyPolicy(confirm=confirm),
                 confirmation=Confirmation(word, transaction_id="tth-7"),
             )
             assert after == Decision("unchanged", "inquired")
@@ -391,7 +391,7 @@ def test_only_notifications_of_a_payment_move_it(
 @pytest.mark.parametrize("failed", ["declined", "error"])
 def test_a_collected_debit_that_failed_is_shown_to_a_person(failed: str) -> None:
     """The gateway reports no money, our records say collected, and no person would see the difference."""
-    approved, policy = _at("approved"), Policy(confirm="failures")
+    approved, policy = _at("approved"), ApplyPolicy(confirm="failures")
     assert decide(approved, _notification(failed), account=ACCOUNT, policy=policy) == Decision(
         "confirm", "unconfirmed", approved
     )
@@ -508,7 +508,7 @@ def test_entries_follow_the_reason(code: str, action: str | None, notification: 
 
 def test_the_operators_codes_decide_what_blocks() -> None:
     """TETHER_BLACKLIST_CODES would be read and have no effect."""
-    policy = Policy(returns=built_in({"AM04"}))
+    policy = ApplyPolicy(returns=built_in({"AM04"}))
     blocked = decide(
         ATTEMPT, _notification("chargebacked", reason_code="AM04"), account=ACCOUNT, policy=policy
     )
@@ -577,7 +577,10 @@ def test_a_reason_nobody_knows_is_told_once(code: str | None, is_notified: bool)
 def test_which_claims_the_gateway_is_asked_about(confirm: Confirm, status: str, asked: bool) -> None:  # noqa: FBT001 - a column of the table
     """A claim that moves money would be believed on a signature that covers only the id; or every claim cost a request."""
     decision = decide(
-        ATTEMPT, _notification(status, reason_code="AC04"), account=ACCOUNT, policy=Policy(confirm=confirm)
+        ATTEMPT,
+        _notification(status, reason_code="AC04"),
+        account=ACCOUNT,
+        policy=ApplyPolicy(confirm=confirm),
     )
     if asked:
         assert decision == Decision("confirm", "unconfirmed", ATTEMPT)
@@ -587,7 +590,7 @@ def test_which_claims_the_gateway_is_asked_about(confirm: Confirm, status: str, 
 
 def test_an_approval_that_contradicts_a_stored_failure_is_asked_about() -> None:
     """A false approval would mark an unpaid item as collected; a true one may arrive after it was collected again."""
-    failed, policy = _at("declined"), Policy(confirm="failures")
+    failed, policy = _at("declined"), ApplyPolicy(confirm="failures")
     assert decide(failed, _notification("approved"), account=ACCOUNT, policy=policy).outcome == "confirm"
     assert (
         decide(_at("approved"), _notification("pending"), account=ACCOUNT, policy=policy).outcome
@@ -597,7 +600,7 @@ def test_an_approval_that_contradicts_a_stored_failure_is_asked_about() -> None:
 
 def test_news_that_moves_nothing_is_not_asked_about() -> None:
     """Every repeat of an approval would cost a request to the gateway."""
-    policy = Policy(confirm="all")
+    policy = ApplyPolicy(confirm="all")
     assert (
         decide(_at("approved"), _notification("approved"), account=ACCOUNT, policy=policy).outcome
         == "unchanged"
@@ -639,7 +642,7 @@ def test_what_is_applied_is_the_gateways_own_word(claimed: str, text: str, state
         ATTEMPT,
         _notification(claimed, reason_code="AC04"),
         account=ACCOUNT,
-        policy=Policy(confirm="all"),
+        policy=ApplyPolicy(confirm="all"),
         confirmation=Confirmation(text),
     )
     if state:
@@ -657,7 +660,7 @@ def test_a_contradicted_chargeback_lists_nobody() -> None:
             _at("approved"),
             CHARGEBACK,
             account=ACCOUNT,
-            policy=Policy(confirm=confirm),
+            policy=ApplyPolicy(confirm=confirm),
             confirmation=Confirmation("approved"),
         )
         assert (decision.outcome, decision.entries, decision.events) == ("contradicted", (), ())
@@ -666,7 +669,7 @@ def test_a_contradicted_chargeback_lists_nobody() -> None:
 
 def test_the_gateways_reason_outranks_the_claimed_one() -> None:
     """A claim with a reason of its own choosing would decide who is blocked."""
-    policy = Policy(confirm="chargebacks")
+    policy = ApplyPolicy(confirm="chargebacks")
     confirmation = Confirmation("chargebacked", reason_code="AM04")
     decision = decide(_at("approved"), CHARGEBACK, account=ACCOUNT, policy=policy, confirmation=confirmation)
     assert decision.attempt is not None
@@ -682,7 +685,7 @@ def test_a_reason_the_claim_excluded_comes_with_the_confirmation() -> None:
         _at("approved"),
         _notification("chargebacked"),
         account=ACCOUNT,
-        policy=Policy(confirm="chargebacks"),
+        policy=ApplyPolicy(confirm="chargebacks"),
         confirmation=Confirmation("chargebacked", reason_code="MD06"),
     )
     assert [(entry.action, entry.reason_code) for entry in decision.entries] == [("hold", "MD06")]
@@ -690,7 +693,7 @@ def test_a_reason_the_claim_excluded_comes_with_the_confirmation() -> None:
 
 def test_the_gateways_error_code_comes_with_its_word() -> None:
     """An approval would keep the code of the decline that was only claimed."""
-    policy = Policy(confirm="all")
+    policy = ApplyPolicy(confirm="all")
     claim = _notification("error", error_code="340")
     applied = decide(ATTEMPT, claim, account=ACCOUNT, policy=policy, confirmation=Confirmation("approved"))
     assert applied.attempt is not None
@@ -708,7 +711,7 @@ def test_a_confirmation_nobody_understands_is_parked() -> None:
         ATTEMPT,
         CHARGEBACK,
         account=ACCOUNT,
-        policy=Policy(confirm="all"),
+        policy=ApplyPolicy(confirm="all"),
         confirmation=Confirmation("beamed_up"),
     )
     assert decision == Decision("park", "unknown_status")
@@ -729,7 +732,11 @@ def test_confirmed_books_end_like_believed_ones_when_nobody_lies(
     for delivery in delivered:
         for confirmation in (None, answer):
             decision = decide(
-                attempt, delivery, account=ACCOUNT, policy=Policy(confirm="all"), confirmation=confirmation
+                attempt,
+                delivery,
+                account=ACCOUNT,
+                policy=ApplyPolicy(confirm="all"),
+                confirmation=confirmation,
             )
             if decision.outcome != "confirm":
                 break
@@ -779,7 +786,10 @@ def test_every_step_leads_to_a_stage_of_its_track() -> None:
 
 @given(st.none() | attempts(), notifications(), policies, st.none() | confirmations)
 def test_whatever_comes_there_is_a_decision(
-    attempt: Attempt | None, notification: Notification, policy: Policy, confirmation: Confirmation | None
+    attempt: Attempt | None,
+    notification: Notification,
+    policy: ApplyPolicy,
+    confirmation: Confirmation | None,
 ) -> None:
     """An exception here fails the whole batch, again and again; an effect beside "applied" would be written."""
     if attempt is not None:
@@ -796,7 +806,7 @@ def test_whatever_comes_there_is_a_decision(
 
 def test_every_reason_can_be_given() -> None:
     """A word in the table that no decision gives is a promise nobody keeps."""
-    everything = Policy(confirm="all")
+    everything = ApplyPolicy(confirm="all")
     given_reasons = {
         decide(ATTEMPT, _notification("approved"), account=ACCOUNT).reason,
         decide(_at("approved"), _notification("approved"), account=ACCOUNT).reason,
@@ -844,11 +854,11 @@ def test_a_part_that_was_returned_is_not_the_whole(fields: bytes, other: bool, s
     decision = decide(attempt, notification, account="default")
     assert decision.outcome == ("unchanged" if other else "applied")
     assert (decision.reason == "other_amount") == other
-    asked = decide(attempt, notification, account="default", policy=Policy(confirm="all"))
+    asked = decide(attempt, notification, account="default", policy=ApplyPolicy(confirm="all"))
     assert asked.outcome == "confirm"
     # The gateway's own record about the payment counts; the amount is a line for a person.
     word = Confirmation(status.decode(), amount_minor=9000, currency="EUR")
     confirmed = decide(
-        attempt, notification, account="default", policy=Policy(confirm="all"), confirmation=word
+        attempt, notification, account="default", policy=ApplyPolicy(confirm="all"), confirmation=word
     )
     assert confirmed.outcome == "applied"

@@ -32,11 +32,11 @@ from tether_core.payments import attempt, submission, transaction_ids
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY
 from tether_core.payments.not_found import Inquiry
-from tether_core.payments.submission import Rules, Submission
+from tether_core.payments.submission import Submission, SubmissionRules
 from tether_sandbox.histories import Clocks, Machine, Places
 
 HISTORIES = int(os.environ.get("TETHER_HISTORIES", "6000"))  # of some hundred steps each
-RULES = Rules(lease_s=75, not_found_grace_s=900, submissions_max=4)
+RULES = SubmissionRules(lease_s=75, not_found_grace_s=900, submissions_max=4)
 OPTIONS = RunOptions(tries_max=10, recent_days=0)
 TIMEOUT_S = 30.0
 BEGIN_S = 10.0

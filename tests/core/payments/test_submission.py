@@ -14,8 +14,8 @@ from tether_core.payments.submission import (
     CAUSES,
     TRANSITIONS,
     After,
-    Rules,
     Submission,
+    SubmissionRules,
     claim,
     exclude,
     expire,
@@ -26,7 +26,7 @@ from tether_core.payments.transaction_ids import transaction_id
 
 from tests.support.clock import NOON
 
-RULES = Rules()
+RULES = SubmissionRules()
 SILENT = GatewaySilent(why="timeout")
 RESOLVED = NOON + timedelta(seconds=RULES.lease_s + RULES.not_found_grace_s)
 ATTEMPT = Attempt(7, "default", "t-7", None, 1000, "EUR")

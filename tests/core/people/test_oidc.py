@@ -15,7 +15,7 @@ from tether_core.people.oidc import (
     SKEW_S,
     Decision,
     Holder,
-    Identity,
+    ProviderIdentity,
     Refusal,
     decide,
     read_identity,
@@ -39,7 +39,7 @@ CLAIMS: dict[str, Any] = {
 GONE = ...
 
 
-def read(claims: Mapping[str, Any], *, claim: str = "email") -> Identity | Refusal:
+def read(claims: Mapping[str, Any], *, claim: str = "email") -> ProviderIdentity | Refusal:
     """As the client `tether` of the provider reads claims."""
     return read_identity(
         claims, issuer="https://login.example.com", client_id="tether", nonce="n-1", claim=claim, now=NOW
@@ -48,7 +48,7 @@ def read(claims: Mapping[str, Any], *, claim: str = "email") -> Identity | Refus
 
 def test_a_good_token_names_a_user() -> None:
     """Nobody could sign in."""
-    assert read(CLAIMS) == Identity(
+    assert read(CLAIMS) == ProviderIdentity(
         issuer="https://login.example.com", subject="248289761001", name="ada@example.com"
     )
     assert read({**CLAIMS, "aud": ["tether"], "azp": "tether", "exp": TIME + 0.5}) == read(CLAIMS)
@@ -91,17 +91,17 @@ def test_a_token_that_is_not_ours_or_not_of_now_is_refused(change: dict[str, Any
 def test_clocks_may_differ_by_a_minute() -> None:
     """A provider whose clock is ahead or behind by seconds would sign in nobody."""
     for change in ({"exp": TIME - SKEW_S + 1}, {"iat": TIME + SKEW_S}, {"nbf": TIME + SKEW_S}):
-        assert isinstance(read({**CLAIMS, **change}), Identity), change
+        assert isinstance(read({**CLAIMS, **change}), ProviderIdentity), change
 
 
 def test_an_address_counts_only_when_the_provider_has_verified_it() -> None:
     """Who writes somebody else's address into a profile would become that user."""
     for verified in (False, "true", 1, None):
         found = read({**CLAIMS, "email_verified": verified})
-        assert isinstance(found, Identity)
+        assert isinstance(found, ProviderIdentity)
         assert (found.name, found.unnamed) == (None, "email_not_verified")
     found = read({**CLAIMS, "upn": "Ada", "email_verified": False}, claim="upn")
-    assert isinstance(found, Identity)
+    assert isinstance(found, ProviderIdentity)
     assert found.name == "ada"
 
 
@@ -109,7 +109,7 @@ def test_an_address_counts_only_when_the_provider_has_verified_it() -> None:
 def test_a_claim_that_is_no_name_names_nobody(value: Any, why: Refusal) -> None:
     """A list or a sentence would be looked up as it is."""
     found = read({**CLAIMS, "upn": value}, claim="upn")
-    assert isinstance(found, Identity)
+    assert isinstance(found, ProviderIdentity)
     assert (found.name, found.unnamed) == (None, why)
 
 
@@ -117,7 +117,7 @@ def test_only_several_factors_replace_the_second_one() -> None:
     """A password at the provider would count as a password and a phone."""
     for amr, factors in ((["pwd"], 1), (["pwd", "mfa"], 2), ([], 1), (None, 1)):
         found = read({**CLAIMS, "amr": amr})
-        assert isinstance(found, Identity)
+        assert isinstance(found, ProviderIdentity)
         assert found.factors == factors
 
 
@@ -140,7 +140,7 @@ def test_who_is_signed_in(
 ) -> None:
     """A person would get another one's user, or a user nobody created."""
     unnamed = None if name else "no_claim"
-    identity = Identity(issuer="i", subject="s", name=name, unnamed=unnamed)  # type: ignore[arg-type]
+    identity = ProviderIdentity(issuer="i", subject="s", name=name, unnamed=unnamed)  # type: ignore[arg-type]
     assert decide(identity, bound=bound, named=named) == decision
 
 
@@ -153,7 +153,7 @@ def test_who_is_signed_in(
 def test_junk_is_a_refusal(junk: dict[str, Any]) -> None:
     """A provider gone wrong would cause an error that nobody explains."""
     found = read({**CLAIMS, **junk})
-    assert isinstance(found, Identity) or found in SENTENCES
+    assert isinstance(found, ProviderIdentity) or found in SENTENCES
 
 
 def test_every_refusal_has_a_sentence_and_nothing_is_signed_with_a_shared_secret() -> None:

@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tether_core.preflight.estimate import CELL_MIN, Cells, Group, Seen, expected
+from tether_core.preflight.estimate import CELL_MIN, Cells, DebtorGroup, Seen, expected
 
 BANKS = ["COBADEFF", "DEUTDEFF", ""]
 HISTORIES = ["new", "paid", "returned"]
@@ -30,10 +30,10 @@ def seen(draw: st.DrawFn) -> Seen:
 
 
 @st.composite
-def group(draw: st.DrawFn) -> Group:
+def group(draw: st.DrawFn) -> DebtorGroup:
     """Some debtors, all of one amount."""
     count, each = draw(st.integers(1, 5_000)), draw(st.integers(1, 100_000))
-    return Group(
+    return DebtorGroup(
         draw(st.sampled_from(BANKS)),
         draw(st.sampled_from(["DE", "AT", "FR"])),
         draw(st.sampled_from([0, 1_000])),
@@ -45,7 +45,7 @@ def group(draw: st.DrawFn) -> Group:
 
 
 @given(st.lists(seen(), min_size=1, max_size=6), st.lists(group(), min_size=1, max_size=6))
-def test_what_is_expected_lies_between_none_and_all(history: list[Seen], groups: list[Group]) -> None:
+def test_what_is_expected_lies_between_none_and_all(history: list[Seen], groups: list[DebtorGroup]) -> None:
     """More returns than debits, or negative money, on a report that somebody signs."""
     cells = Cells(history)
     for outcome in ("returned", "failed"):
@@ -67,7 +67,7 @@ def test_the_odds_come_from_the_most_special_cell_that_has_enough() -> None:
     )
 
     def returned(bank: str, country: str, band: int, history: str) -> int:
-        asked = Group(bank, country, band, history, 1_000, 1_000_000, 10**9)  # type: ignore[arg-type]
+        asked = DebtorGroup(bank, country, band, history, 1_000, 1_000_000, 10**9)  # type: ignore[arg-type]
         found = expected([asked], cells, outcome="returned")
         assert found is not None
         return found.count
@@ -82,7 +82,7 @@ def test_the_odds_come_from_the_most_special_cell_that_has_enough() -> None:
 
 def test_less_history_says_less() -> None:
     """The same share from a tenth of the debits has a wider interval, else the first week looks as sure as the fifth year."""
-    asked = [Group("", "DE", 0, "paid", 1_000, 1_000_000, 10**9)]
+    asked = [DebtorGroup("", "DE", 0, "paid", 1_000, 1_000_000, 10**9)]
     widths = []
     for times in (1, 10, 100):
         found = expected(
@@ -97,9 +97,11 @@ def test_less_history_says_less() -> None:
 def test_a_few_large_debits_are_less_certain_than_many_small_ones() -> None:
     """Half of the money in one debit: it comes or it does not."""
     cells = Cells([Seen("", "DE", 0, "paid", 10_000, 500, 0)])
-    even = expected([Group("", "DE", 0, "paid", 100, 100_000, 100 * 1_000**2)], cells, outcome="returned")
+    even = expected(
+        [DebtorGroup("", "DE", 0, "paid", 100, 100_000, 100 * 1_000**2)], cells, outcome="returned"
+    )
     uneven = expected(
-        [Group("", "DE", 0, "paid", 100, 100_000, 50_000**2 + 99 * 505**2)], cells, outcome="returned"
+        [DebtorGroup("", "DE", 0, "paid", 100, 100_000, 50_000**2 + 99 * 505**2)], cells, outcome="returned"
     )
     assert even is not None
     assert uneven is not None
@@ -116,7 +118,7 @@ def test_the_interval_holds_nineteen_of_twenty_outcomes(share: float) -> None:
     for _ in range(rounds):
         returned = sum(rng.random() < share for _ in range(800))
         found = expected(
-            [Group("", "DE", 0, "paid", 400, 400_000, 400 * 1_000**2)],
+            [DebtorGroup("", "DE", 0, "paid", 400, 400_000, 400 * 1_000**2)],
             Cells([Seen("", "DE", 0, "paid", 800, returned, 0)]),
             outcome="returned",
         )
@@ -128,5 +130,5 @@ def test_the_interval_holds_nineteen_of_twenty_outcomes(share: float) -> None:
 
 def test_no_history_is_unknown() -> None:
     """Not 0 returns: unknown."""
-    assert expected([Group("", "DE", 0, "paid", 1, 1, 1)], Cells([]), outcome="returned") is None
+    assert expected([DebtorGroup("", "DE", 0, "paid", 1, 1, 1)], Cells([]), outcome="returned") is None
     assert expected([], Cells([Seen("", "DE", 0, "paid", 1, 0, 0)]), outcome="returned") is None

@@ -8,11 +8,19 @@ import msgspec
 import pytest
 from tether_core.errors import InvalidRequest, Unreadable
 from tether_core.preflight import signature
-from tether_core.preflight.estimate import Group, Seen
+from tether_core.preflight.estimate import DebtorGroup, Seen
 from tether_core.preflight.fees import Fees, parse_fees
-from tether_core.preflight.report import Facts, Limits, PreflightReport, decode, encode, markdown, report
+from tether_core.preflight.report import (
+    PreflightFacts,
+    PreflightLimits,
+    PreflightReport,
+    decode,
+    encode,
+    markdown,
+    report,
+)
 
-FACTS = Facts(
+FACTS = PreflightFacts(
     7, "ab" * 32, "default", datetime(2026, 3, 2, 12, tzinfo=UTC), "ada", date(2025, 1, 5), date(2026, 1, 5)
 )
 HISTORY = [
@@ -20,51 +28,53 @@ HISTORY = [
     Seen("DEUTDEFF", "DE", 1_000, "new", 1_000, 200, 10),
 ]
 GROUPS = [
-    ("EUR", Group("COBADEFF", "DE", 1_000, "paid", 1_000, 1_500_000, 2_250_000_000)),
-    ("EUR", Group("DEUTDEFF", "DE", 1_000, "new", 100, 150_000, 225_000_000)),
+    ("EUR", DebtorGroup("COBADEFF", "DE", 1_000, "paid", 1_000, 1_500_000, 2_250_000_000)),
+    ("EUR", DebtorGroup("DEUTDEFF", "DE", 1_000, "new", 100, 150_000, 225_000_000)),
 ]
 FEES = Fees(25, 350, "EUR")
 
 
-def _made(rule: Limits, *, fees: Fees | None = FEES, history: list[Seen] | None = None) -> PreflightReport:
+def _made(
+    rule: PreflightLimits, *, fees: Fees | None = FEES, history: list[Seen] | None = None
+) -> PreflightReport:
     return report(GROUPS, HISTORY if history is None else history, fees=fees, rule=rule, facts=FACTS)
 
 
 def test_go_is_said_by_the_upper_end() -> None:
     """An upload goes only if even a bad outcome is within the limits."""
-    (euros,) = _made(Limits()).currencies
+    (euros,) = _made(PreflightLimits()).currencies
     assert euros.returned is not None
     assert euros.returned_share_high is not None
     assert euros.returned.amount_minor / euros.amount_minor < 0.04 < euros.returned_share_high
-    assert _made(Limits(returned_max=0.04)).verdict == "no_go"
-    assert _made(Limits(returned_max=0.06)).verdict == "go"
-    assert _made(Limits(returned_max=0.06)).reasons == ()
-    assert _made(Limits()).verdict == "no_rule"
-    assert _made(Limits(fees_max=0.001)).reasons[0].startswith("EUR: ")
-    both = _made(Limits(returned_max=0.01, fees_max=0.5), fees=None)
+    assert _made(PreflightLimits(returned_max=0.04)).verdict == "no_go"
+    assert _made(PreflightLimits(returned_max=0.06)).verdict == "go"
+    assert _made(PreflightLimits(returned_max=0.06)).reasons == ()
+    assert _made(PreflightLimits()).verdict == "no_rule"
+    assert _made(PreflightLimits(fees_max=0.001)).reasons[0].startswith("EUR: ")
+    both = _made(PreflightLimits(returned_max=0.01, fees_max=0.5), fees=None)
     assert (both.verdict, len(both.reasons)) == ("no_go", 2)
 
 
 def test_what_is_unknown_is_no_go_and_no_number() -> None:
     """A fee of 0 for an account whose fees nobody entered makes every upload look profitable."""
-    without = _made(Limits(fees_max=0.5), fees=None)
+    without = _made(PreflightLimits(fees_max=0.5), fees=None)
     assert (without.verdict, without.currencies[0].fees, without.currencies[0].fees_share_high) == (
         "unknown",
         None,
         None,
     )
-    other = _made(Limits(fees_max=0.5), fees=Fees(25, 350, "CHF"))
+    other = _made(PreflightLimits(fees_max=0.5), fees=Fees(25, 350, "CHF"))
     assert (other.verdict, other.currencies[0].fees) == ("unknown", None)
-    new = _made(Limits(returned_max=0.5), history=[])
+    new = _made(PreflightLimits(returned_max=0.5), history=[])
     assert (new.verdict, new.currencies[0].returned, new.currencies[0].kept_minor) == ("unknown", None, None)
     assert new.reasons == ("EUR: no earlier debit says how many are returned.",)
-    empty = report([], HISTORY, fees=FEES, rule=Limits(returned_max=0.5), facts=FACTS)
+    empty = report([], HISTORY, fees=FEES, rule=PreflightLimits(returned_max=0.5), facts=FACTS)
     assert (empty.verdict, empty.reasons) == ("unknown", ("No debtor of the upload may be billed.",))
 
 
 def test_fees_are_attempts_and_returns() -> None:
     """As the acquirer bills them: each attempt, and each return again."""
-    (euros,) = _made(Limits()).currencies
+    (euros,) = _made(PreflightLimits()).currencies
     assert euros.fees is not None
     assert euros.returned is not None
     assert euros.fees.expected_minor == 1_100 * 25 + euros.returned.count * 350
@@ -98,12 +108,12 @@ def test_fees_that_cannot_be_read_are_refused(text: str) -> None:
 def test_limits_that_decide_nothing_are_refused(share: float) -> None:
     """5 for 5 % lets everything go."""
     with pytest.raises(InvalidRequest, match=r"0\.05 for 5 %"):
-        Limits(returned_max=share)
+        PreflightLimits(returned_max=share)
 
 
 def test_a_signature_holds_for_the_report_and_for_nothing_else() -> None:
     """Written anew with other blanks it is the same report; with one digit changed it is none of ours."""
-    made = _made(Limits(returned_max=0.04, fees_max=0.1))
+    made = _made(PreflightLimits(returned_max=0.04, fees_max=0.1))
     content = encode(made)
     keys = [signature.signing_key("former"), signature.signing_key("present")]
     signed = signature.sign(content, key=keys[1])
@@ -111,7 +121,7 @@ def test_a_signature_holds_for_the_report_and_for_nothing_else() -> None:
     assert signature.verify(encode(decode(written_anew)), signed, keys=keys)
     for changed in (
         msgspec.structs.replace(made, verdict="go"),
-        msgspec.structs.replace(made, rule=Limits(returned_max=0.5, fees_max=0.1)),
+        msgspec.structs.replace(made, rule=PreflightLimits(returned_max=0.5, fees_max=0.1)),
         msgspec.structs.replace(made, account="other"),
     ):
         assert not signature.verify(encode(changed), signed, keys=keys)
@@ -130,17 +140,17 @@ def test_what_is_no_report_is_refused(junk: bytes) -> None:
 
 def test_a_field_that_no_report_has_is_refused() -> None:
     """An added "approved by" would not be covered by the signature and would look as if it were."""
-    content = encode(_made(Limits()))
+    content = encode(_made(PreflightLimits()))
     with pytest.raises(Unreadable, match="approved_by"):
         decode(content[:-1] + b',"approved_by":"the board"}')
 
 
 def test_the_page_says_unknown_where_nothing_is_known() -> None:
     """The page is what people read; an empty cell reads as nothing to pay."""
-    page = markdown(_made(Limits(returned_max=0.04), fees=None))
+    page = markdown(_made(PreflightLimits(returned_max=0.04), fees=None))
     assert "**No go.** EUR: " in page
     assert "| expected fees | | unknown |" in page
     assert "Fees: unknown; set TETHER_FEES" in page
     assert "| Price band from: 10.00 | 1,100 | 16,500.00 |" in page
-    assert "0.25 EUR an attempt, 3.50 EUR a return" in markdown(_made(Limits()))
-    assert "unknown | unknown" in markdown(_made(Limits(), history=[]))
+    assert "0.25 EUR an attempt, 3.50 EUR a return" in markdown(_made(PreflightLimits()))
+    assert "unknown | unknown" in markdown(_made(PreflightLimits(), history=[]))

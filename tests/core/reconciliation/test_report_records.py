@@ -9,7 +9,7 @@ from tether_core.emp.responses import Chargeback, GatewayAnswer, read_answer, re
 from tether_core.errors import Rejected, Unreadable
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Attempt, Policy, decide
+from tether_core.payments.attempt import ApplyPolicy, Attempt, decide
 from tether_core.reconciliation.report_records import (
     RecordedStatus,
     ReportRecord,
@@ -22,7 +22,7 @@ from tether_core.testing import form_body
 ATTEMPT = Attempt(
     7, "default", "t-7", "44177a21", 1000, "EUR", stages.APPROVED, iban_fingerprint=b"f", iban_masked="DE**"
 )
-ASKING = Policy(confirm="all")
+ASKING = ApplyPolicy(confirm="all")
 
 
 def _answer(**fields: str) -> GatewayAnswer:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tether_core.emp.notification import FORM, decode
 from tether_core.emp.responses import Chargeback, GatewayAnswer, read_answer, read_chargebacks
 from tether_core.payments import stages
-from tether_core.payments.attempt import Attempt, Policy, decide
+from tether_core.payments.attempt import ApplyPolicy, Attempt, decide
 from tether_core.reconciliation.status_inquiry import (
     confirmation,
     inquiry_result,
@@ -103,7 +103,7 @@ def test_a_lie_stays_one() -> None:
     attempt = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", stages.APPROVED, iban_fingerprint=b"f")
     word = confirmation(_answer(status="approved", unique_id="44177a21"))
     decision = decide(
-        attempt, claim, account="default", policy=Policy(confirm="chargebacks"), confirmation=word
+        attempt, claim, account="default", policy=ApplyPolicy(confirm="chargebacks"), confirmation=word
     )
     assert (decision.outcome, decision.entries) == ("contradicted", ())
 

@@ -13,8 +13,8 @@ from tether_core.billing import eligibility
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.recurring import due_item, enrolment, mandate, pre_notification, schedule, series
 from tether_core.recurring.collection_plan import NOTICE_SLACK_DAYS, PlanOptions, PriceBand
-from tether_core.recurring.due_dates import Group, Interval, first_from, forecast, nth
-from tether_core.recurring.enrolment import Facts
+from tether_core.recurring.due_dates import Interval, ScheduleGroup, first_from, forecast, nth
+from tether_core.recurring.enrolment import EnrolmentFacts
 from tether_core.recurring.mandate import Ended, Mandate
 from tether_core.recurring.pre_notification import LANGUAGES, Notice
 from tether_core.recurring.series import First, Request
@@ -271,8 +271,8 @@ def test_every_language_states_amount_day_and_mandate(language: Any) -> None:
 def test_a_forecast_holds_the_daily_cap_and_loses_nothing() -> None:
     """The person who orders a plan sees the days on which the cap moves debits, and all of the money."""
     groups = [
-        Group(date(2026, 5, 1), 0, None, 5, 5_000),
-        Group(date(2026, 5, 4), 0, date(2026, 5, 4), 2, 600),
+        ScheduleGroup(date(2026, 5, 1), 0, None, 5, 5_000),
+        ScheduleGroup(date(2026, 5, 4), 0, date(2026, 5, 4), 2, 600),
     ]
     days_expected = forecast(groups, Interval(), today=date(2026, 4, 20), days=90, day_count_max=3)
     assert [(str(day.on), day.count, day.deferred) for day in days_expected] == [
@@ -306,7 +306,7 @@ def test_a_forecast_holds_the_daily_cap_and_loses_nothing() -> None:
 )
 def test_who_gets_a_schedule(change: dict[str, Any], code: str) -> None:
     """Each debtor of a list who is left out has a reason that somebody can act on."""
-    facts = Facts(
+    facts = EnrolmentFacts(
         verdict="clear", currency="EUR", amount_minor=500, reference="M-1", signed_on=date(2026, 1, 2)
     )
     found = enrolment.judge(
@@ -321,7 +321,7 @@ def test_who_gets_a_schedule(change: dict[str, Any], code: str) -> None:
 
 def test_who_signed_again_is_enrolled() -> None:
     """The old list names the mandate that its debtor has cancelled; the new one says when it was signed anew."""
-    facts = Facts(
+    facts = EnrolmentFacts(
         verdict="clear", currency="EUR", amount_minor=500, reference="M-1", ended=Ended("revoked", date(2026, 5, 4))
     )  # fmt: skip
     for of_row, of_order, code in (

@@ -13,9 +13,9 @@ from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.errors import GatewaySilent, IllegalStep, NotSubmitted
 from tether_core.events import AmountMismatched, AttemptStatusChanged, RefundChargedBack, RefundStatusChanged
 from tether_core.payments import stages
-from tether_core.payments.attempt import Attempt, Policy
+from tether_core.payments.attempt import ApplyPolicy, Attempt
 from tether_core.payments.not_found import Inquiry
-from tether_core.payments.submission import Rules, Submission
+from tether_core.payments.submission import Submission, SubmissionRules
 from tether_core.refunds import allowance, refund
 from tether_core.refunds.allowance import RefundKind
 from tether_core.refunds.refund import Outcome, Refund
@@ -25,7 +25,7 @@ from tests.support.clock import NOON
 
 LATER = NOON + timedelta(days=30)
 HISTORIES = int(os.environ.get("TETHER_HISTORIES", "4000"))
-RULES = Rules(lease_s=75, not_found_grace_s=900, submissions_max=4)
+RULES = SubmissionRules(lease_s=75, not_found_grace_s=900, submissions_max=4)
 
 
 def _debit(payment: int = stages.APPROVED, dispute: int = 0, *, unique_id: str | None = "d1") -> Attempt:
@@ -224,7 +224,7 @@ def test_claims_about_orders_are_confirmed_like_all_others() -> None:
     """A sender who has seen one notification of a refund can sign another."""
     item = _sent()
     decision, outcome = refund.decide(
-        item, _notification(item, "approved"), account="default", policy=Policy(confirm="all")
+        item, _notification(item, "approved"), account="default", policy=ApplyPolicy(confirm="all")
     )
     assert (decision.outcome, outcome) == ("confirm", None)
     decision, outcome = refund.decide(item, _notification(item, "approved"), account="other")
@@ -242,7 +242,7 @@ def test_what_becomes_of_an_order_is_confirmed_by_default(status: str) -> None:
     known = msgspec.structs.replace(sent.order.attempt, unique_id="b1")
     item = msgspec.structs.replace(sent, order=msgspec.structs.replace(sent.order, attempt=known))
     decision, outcome = refund.decide(
-        item, _notification(item, status), account="default", policy=Policy(confirm="failures")
+        item, _notification(item, status), account="default", policy=ApplyPolicy(confirm="failures")
     )
     assert (decision.outcome, outcome) == ("confirm", None)
 

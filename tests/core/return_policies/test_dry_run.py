@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.return_policies.dry_run import (
     AccountsMoved,
+    CountAndAmount,
     DryRun,
-    Moved,
     ReturnsSeen,
     TriesMade,
     dry_run,
@@ -58,14 +58,17 @@ def test_what_was_collected_from_accounts_that_would_have_been_blocked_is_counte
         ],
     )
     francs, euros = result.currencies
-    assert (francs.currency, francs.blocked) == ("CHF", Moved(-1, -700))
-    assert euros.blocked == Moved(2, 2_100)
+    assert (francs.currency, francs.blocked) == ("CHF", CountAndAmount(-1, -700))
+    assert euros.blocked == CountAndAmount(2, 2_100)
     assert euros.collected is not None
     assert euros.returned is not None
-    assert euros.collected.low == euros.collected.high == Moved(-6, -5_200)
-    assert euros.returned.expected == Moved(-3, -2_700)
-    assert euros.tries == Moved(-2, -400)
-    assert (euros.blocked_collected, euros.blocked_returned) == (Moved(-5, -5_000), Moved(-2, -2_500))
+    assert euros.collected.low == euros.collected.high == CountAndAmount(-6, -5_200)
+    assert euros.returned.expected == CountAndAmount(-3, -2_700)
+    assert euros.tries == CountAndAmount(-2, -400)
+    assert (euros.blocked_collected, euros.blocked_returned) == (
+        CountAndAmount(-5, -5_000),
+        CountAndAmount(-2, -2_500),
+    )
     assert msgspec.json.decode(msgspec.json.encode(result), type=DryRun) == result
 
 
@@ -80,10 +83,10 @@ def test_further_tries_are_estimated_from_those_that_were_made() -> None:
     result = dry_run(before, BUILT_IN, from_on=FROM, to_on=TO, returns=seen, tries=made)
     (euros,) = result.currencies
     # Only returns of the second try: the first is tried again by both, the third by neither.
-    assert euros.tries == Moved(100, 100_000)
+    assert euros.tries == CountAndAmount(100, 100_000)
     assert euros.collected is not None
     # By the tries of its own reason, which are enough to say something.
-    assert euros.collected.expected == Moved(75, 75_000)
+    assert euros.collected.expected == CountAndAmount(75, 75_000)
     assert euros.collected.low.count < 75 < euros.collected.high.count
     few = dry_run(
         before,
@@ -94,7 +97,7 @@ def test_further_tries_are_estimated_from_those_that_were_made() -> None:
         tries=[made[0], TriesMade("AM04", "EUR", 2, 10, 10_000, 10, 10_000, 0, 0)],
     )
     assert few.currencies[0].collected is not None
-    assert few.currencies[0].collected.expected == Moved(20, 20_000)
+    assert few.currencies[0].collected.expected == CountAndAmount(20, 20_000)
     unknown = dry_run(before, BUILT_IN, from_on=FROM, to_on=TO, returns=seen)
     assert (unknown.currencies[0].collected, unknown.currencies[0].returned) == (None, None)
     assert unknown.odds_collected is None

@@ -2,10 +2,19 @@ from datetime import date
 from typing import get_args
 
 import pytest
-from tether_core.blacklist import Listing
+from tether_core.blacklist import ActiveEntry
 from tether_core.errors import InvalidRequest
 from tether_core.payments.matches import DebitStatus, Match, MatchKind
-from tether_core.screening.verdicts import QUESTIONS, RULES, Facts, Policy, Verdict, judge, reasons, stands
+from tether_core.screening.verdicts import (
+    QUESTIONS,
+    RULES,
+    Facts,
+    ScreeningPolicy,
+    Verdict,
+    judge,
+    reasons,
+    stands,
+)
 
 DAY = date(2026, 2, 27)
 
@@ -17,7 +26,7 @@ EVERYTHING = Facts(
     matches=tuple([Match(kind, DAY, 3, "collected", 7) for kind in get_args(MatchKind)]),
     name_listed=True,
     email_listed=True,
-    bank_listed=Listing("hold", "RETURNS"),
+    bank_listed=ActiveEntry("hold", "RETURNS"),
 )
 
 
@@ -38,10 +47,10 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         "reference_again",
     ]
     assert list(RULES) == order
-    assert list(Policy().rules) == order
+    assert list(ScreeningPolicy().rules) == order
     seen = []
     for first in range(len(order)):
-        verdict = judge(EVERYTHING, policy=Policy(rules=tuple(order[first:])))
+        verdict = judge(EVERYTHING, policy=ScreeningPolicy(rules=tuple(order[first:])))
         assert verdict is not None
         seen.append(verdict.rule)
     assert seen == order
@@ -134,11 +143,11 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         (Facts(name_listed=True), Verdict("blacklisted_name", "The name is on the blacklist.")),
         (Facts(email_listed=True), Verdict("blacklisted_email", "The e-mail address is on the blacklist.")),
         (
-            Facts(bank_listed=Listing("hold", "RETURNS")),
+            Facts(bank_listed=ActiveEntry("hold", "RETURNS")),
             Verdict("blacklisted_bank", "The account's bank is on hold (RETURNS)."),
         ),
         (
-            Facts(bank_listed=Listing("block", "MANUAL")),
+            Facts(bank_listed=ActiveEntry("block", "MANUAL")),
             Verdict("blacklisted_bank", "The account's bank is blocked (MANUAL)."),
         ),
         (Facts(), None),
@@ -187,4 +196,4 @@ def test_what_was_found_when_a_file_was_read_binds_while_it_holds() -> None:
 def test_a_rule_nobody_knows_is_refused_at_once() -> None:
     """A misspelt rule in a configuration must not silently screen nothing."""
     with pytest.raises(InvalidRequest, match="There is no rule 'blaklisted'"):
-        Policy(rules=("blaklisted",))
+        ScreeningPolicy(rules=("blaklisted",))

@@ -15,7 +15,7 @@ from tether_core.spreadsheet.formats import (
     read_minor,
     read_number,
 )
-from tether_core.spreadsheet.plan import AmountFormat, DateOrder, Decision, Question
+from tether_core.spreadsheet.plan import AmountFormat, DateOrder, FileDecision, Question
 
 NBSP, NARROW, THIN = "\u00a0", "\u202f", "\u2009"
 
@@ -138,7 +138,7 @@ def test_cents_are_whole() -> None:
 
 def _decided(
     *cells: str, given_format: AmountFormat | None = None, numeric: bool = False
-) -> Decision | Question:
+) -> FileDecision | Question:
     votes = AmountVotes()
     for row, cell in enumerate(cells, 2):
         votes.add(cell, row=row, numeric=numeric)
@@ -165,7 +165,7 @@ def _decided(
 def test_one_cell_with_one_reading_decides_for_all(cells: list[str], value: str) -> None:
     """'1.234' alone proves nothing; beside '1.234,5' it is one thousand two hundred and thirty-four."""
     found = _decided(*cells)
-    assert isinstance(found, Decision)
+    assert isinstance(found, FileDecision)
     assert found.value == value
 
 
@@ -186,7 +186,7 @@ def test_what_nothing_decides_is_asked() -> None:
 def test_one_stray_cell_among_many_does_not_stop_the_file() -> None:
     """A single slip in a thousand rows is that row's problem."""
     found = _decided(*["1,50"] * 19, "2.50")
-    assert isinstance(found, Decision)
+    assert isinstance(found, FileDecision)
     assert (found.value, found.why) == (
         "comma",
         "19 of 20 telling amounts have the decimal comma, e.g. “1,50” in row 2.",
@@ -196,10 +196,10 @@ def test_one_stray_cell_among_many_does_not_stop_the_file() -> None:
 def test_numbers_and_the_callers_word_need_no_votes() -> None:
     """A workbook's numbers have no format, and the answer to a question must be used."""
     found = _decided("1.234", "7", numeric=True)
-    assert isinstance(found, Decision)
+    assert isinstance(found, FileDecision)
     assert (found.value, found.why) == ("point", "The amounts are numbers, not text.")
     said = _decided("1.234", given_format="point")
-    assert isinstance(said, Decision)
+    assert isinstance(said, FileDecision)
     assert (said.value, said.by) == ("point", "caller")
 
 
@@ -269,7 +269,7 @@ def test_days_read_back_in_every_order(day: date) -> None:
     )
 
 
-def _order(*cells: str, given_order: DateOrder | None = None) -> Decision:
+def _order(*cells: str, given_order: DateOrder | None = None) -> FileDecision:
     votes = DayVotes()
     for row, cell in enumerate(cells, 2):
         votes.add(cell, row=row)
@@ -293,7 +293,7 @@ def _order(*cells: str, given_order: DateOrder | None = None) -> Decision:
 def test_one_day_above_twelve_decides_for_the_column(cells: list[str], value: str) -> None:
     """Deciding cell by cell reads 03/04 as April and 1/2 as January in one and the same file."""
     found = _order(*cells)
-    assert isinstance(found, Decision)
+    assert isinstance(found, FileDecision)
     assert found.value == value
 
 
@@ -343,4 +343,4 @@ def test_what_only_looks_like_a_named_day_is_none(text: str) -> None:
 
 def test_the_callers_order_of_days_holds() -> None:
     """Who has said it must not be asked."""
-    assert isinstance(_order("3/4/2026", given_order="month_day"), Decision)
+    assert isinstance(_order("3/4/2026", given_order="month_day"), FileDecision)

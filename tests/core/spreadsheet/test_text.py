@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.spreadsheet.cells import Row
-from tether_core.spreadsheet.plan import Decision, Question
+from tether_core.spreadsheet.plan import FileDecision, Question
 from tether_core.spreadsheet.text import ENCODINGS, decide_delimiter, decide_encoding, read_text
 
 IBANS = ["DE89370400440532013000", "AT611904300234573201", "NL91ABNA0417164300"]
@@ -14,7 +14,7 @@ IBANS = ["DE89370400440532013000", "AT611904300234573201", "NL91ABNA0417164300"]
 
 def _encoding(data: bytes, given: str | None = None) -> str:
     found = decide_encoding(io.BytesIO(data), given=given)
-    return found.value if isinstance(found, Decision) else f"? {found.code}"
+    return found.value if isinstance(found, FileDecision) else f"? {found.code}"
 
 
 def _rows(data: bytes, *, encoding: str = "utf-8-sig", delimiter: str = ";", quote: str = '"') -> list[Row]:
@@ -43,7 +43,7 @@ def test_the_retry_schedule_reads_every_letter(text: str, encoding: str) -> None
     """One wrong woken turns Jürgen into another person on a thousand statements."""
     data = text.encode(encoding)
     found = decide_encoding(io.BytesIO(data))
-    assert isinstance(found, Decision)
+    assert isinstance(found, FileDecision)
     assert data.decode(found.value) == text
     assert found.value in ENCODINGS
 
@@ -108,7 +108,7 @@ def test_two_rows_under_three_titles_are_enough() -> None:
     """Counting widths alone takes the wrong delimiter here: most lines are titles with commas."""
     text = "Verein, e.V.\nKöln, Ehrenfeld\nStand, März, 2026\nName;IBAN;Betrag\nA;DE89370400440532013000;1,50\nB;AT611904300234573201;2,50\n"
     found = decide_delimiter(io.BytesIO(text.encode()), encoding="utf-8-sig")
-    assert found.decision == Decision(
+    assert found.decision == FileDecision(
         "delimiter",
         ";",
         "With a semicolon 50% of the first records have the same 3 cells; known header words: 3; cells with an IBAN: 2.",
@@ -252,7 +252,7 @@ def test_stopping_early_leaves_nothing_to_warn_about() -> None:
 def test_any_bytes_give_rows(junk: bytes) -> None:
     """Any content may pass the detection as text; none of it may raise."""
     encoding = decide_encoding(io.BytesIO(junk))
-    name = encoding.value if isinstance(encoding, Decision) else "cp1252"
+    name = encoding.value if isinstance(encoding, FileDecision) else "cp1252"
     delimiter = decide_delimiter(io.BytesIO(junk), encoding=name).decision.value
     numbers = [row.number for row in _rows(junk, encoding=name, delimiter=delimiter)]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -277,7 +277,7 @@ def test_generated_files_in_many_shapes_are_told_right() -> None:
         text = rng.choice(["\n", "\r\n"]).join(delimiter.join(f'"{cell}"' for cell in line) for line in lines)
         file = io.BytesIO(text.encode(encoding))
         found = decide_encoding(file)
-        if not isinstance(found, Decision) or file.getvalue().decode(found.value) != text.removeprefix(
+        if not isinstance(found, FileDecision) or file.getvalue().decode(found.value) != text.removeprefix(
             "\ufeff"
         ):
             wrong.append((number, encoding, found))

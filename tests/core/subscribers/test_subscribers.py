@@ -20,7 +20,7 @@ from tether_core.subscribers.delivery import RETRY_AFTER_MAX_S, Response, decide
 from tether_core.subscribers.delivery import step as delivery_step
 from tether_core.subscribers.subscriber import (
     DISABLE_AFTER,
-    Filter,
+    EventFilter,
     is_recovery,
     must_disable,
     require_types,
@@ -144,8 +144,8 @@ def test_health_is_a_matter_of_time() -> None:
 
 def test_filters() -> None:
     """An event of another account must not leave the house; one of no account is for those who get all."""
-    assert wants(Filter(), name="clock.stepped", account=None)
-    chosen = Filter(types=("iban.blocked",), accounts=("club",))
+    assert wants(EventFilter(), name="clock.stepped", account=None)
+    chosen = EventFilter(types=("iban.blocked",), accounts=("club",))
     assert wants(chosen, name="iban.blocked", account="club")
     assert not wants(chosen, name="iban.blocked", account="default")
     assert require_types(["iban.blocked", "iban.blocked"]) == ("iban.blocked",)

@@ -11,7 +11,7 @@ from tether_core.uploads.turns import (
     SHORT_BYTES,
     SHORT_S,
     TURN_S,
-    Waiting,
+    WaitingUpload,
     ahead,
     makes_room,
     next_upload,
@@ -32,10 +32,10 @@ def waiting(
     waited_s: float = 0,
     bytes_read: int = 0,
     read_s: float = 0,
-) -> Waiting:
+) -> WaitingUpload:
     """Make an upload that has waited for some seconds at noon."""
     since = NOON - timedelta(seconds=waited_s)
-    return Waiting(
+    return WaitingUpload(
         id=id, sender=sender, size_bytes=size_bytes, since=since, bytes_read=bytes_read, read_s=read_s
     )
 
@@ -70,7 +70,7 @@ def ago(**seconds: float) -> dict[str, datetime]:
         "times ahead of this clock",
     ],
 )
-def test_who_is_next(uploads: list[Waiting], turns: dict[str, datetime], first: int) -> None:
+def test_who_is_next(uploads: list[WaitingUpload], turns: dict[str, datetime], first: int) -> None:
     """A wrong order makes somebody wait for somebody else's files."""
     for some in (uploads, uploads[::-1]):
         chosen = next_upload(some, turns=turns, slot="any", now=NOON)
@@ -89,7 +89,7 @@ def test_who_is_next(uploads: list[Waiting], turns: dict[str, datetime], first: 
     ],
     ids=["small", "too large", "nearly done", "nearly done, and slow", "small and slow"],
 )
-def test_the_slot_for_short_files_takes_no_others(upload: Waiting, *, is_short: bool) -> None:
+def test_the_slot_for_short_files_takes_no_others(upload: WaitingUpload, *, is_short: bool) -> None:
     """A workbook of some hundred bytes can take a minute: once it has shown that, it must not hold up short files again."""
     assert (next_upload([upload], turns={}, slot="short", now=NOON) is not None) == is_short
     assert next_upload([upload], turns={}, slot="any", now=NOON) is not None
@@ -120,7 +120,7 @@ def test_no_upload_is_no_turn() -> None:
         "itself",
     ],
 )
-def test_who_makes_room_for_whom(current: Waiting, other: Waiting, *, room: bool) -> None:
+def test_who_makes_room_for_whom(current: WaitingUpload, other: WaitingUpload, *, room: bool) -> None:
     """Making room costs reading the file again up to there, so it has to be worth it."""
     assert makes_room(current, [other], now=NOON) == room
 

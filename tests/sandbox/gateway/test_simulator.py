@@ -200,7 +200,7 @@ def test_lists_refuse_what_the_gateway_refuses(simulator: Simulator) -> None:
     empty = responses.read_transactions(
         _post(simulator, path, b"<reconcile>" + week + b"</reconcile>").content
     )
-    assert empty == responses.Page((), page=1, per_page=100, total_count=0, pages_count=0)
+    assert empty == responses.RecordPage((), page=1, per_page=100, total_count=0, pages_count=0)
 
 
 # --- notifications ---------------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_quiet_scripts_tell_nobody_and_lists_still_know() -> None:
             simulator, "/chargebacks/by_date", requests.chargebacks_by_import_date(datetime.now(UTC).date())
         )
         page = responses.read_chargebacks(listed.content)
-        assert isinstance(page, responses.Page)
+        assert isinstance(page, responses.RecordPage)
         assert [back.reason_code for back in page.items] == ["AC04"]
     assert heard == []
 

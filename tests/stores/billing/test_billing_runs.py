@@ -20,7 +20,7 @@ from tether_stores.billing import billing_runs
 from tether_stores.billing.billing_runs import Progress
 from tether_stores.billing.candidates import Owing, load_owing
 from tether_stores.payments import submissions
-from tether_stores.payments.submissions import Try
+from tether_stores.payments.submissions import NewAttempt
 from tether_stores.postgres import transaction
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def run_of(conn: Connection, upload_id: int, **options: Any) -> int:
 
 async def tried(conn: Connection, run_id: int, debtor: Owing, *, now: datetime = NOW, **columns: Any) -> int:
     """An attempt for a debtor, with some columns as they may come to be; gives its id."""
-    made = Try(
+    made = NewAttempt(
         debtor.candidate.debtor_id, f"t-{run_id}-{debtor.candidate.debtor_id}-{debtor.next_number}", 1000, "EUR",
         debtor.iban_fingerprint, "DE89", debtor.next_number,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 from tether_core.payments.attempt import Confirmation
 from tether_sandbox.seed import seed
 from tether_stores.notifications import event_lists, webhook_events
-from tether_stores.notifications.webhook_events import Claimed, Finish, Recording
+from tether_stores.notifications.webhook_events import ClaimedNotification, Finish, Recording
 from tether_stores.postgres import connection, open_pool
 
 from tests.support.clock import NOON
@@ -52,7 +52,7 @@ async def _states(conn: Connection) -> list[tuple[Any, ...]]:
     return await cursor.fetchall()
 
 
-async def _claim(conn: Connection, *, now: datetime = NOON, limit: int = 100) -> list[Claimed]:
+async def _claim(conn: Connection, *, now: datetime = NOON, limit: int = 100) -> list[ClaimedNotification]:
     return await webhook_events.claim(conn, now=now, limit=limit, freeze_s=5)
 
 

@@ -16,7 +16,7 @@ from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores.billing import billing_runs
 from tether_stores.billing.candidates import load_owing
 from tether_stores.payments import billing_attempts, billing_run_counts, submissions
-from tether_stores.payments.submissions import Try, Written
+from tether_stores.payments.submissions import NewAttempt, Written
 from tether_stores.postgres import transaction
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def planned(conn: Connection, database_url: str, debtors: int, *, canaries
     )
     owing = await load_owing(conn, due_item="once", now=NOW, limit=100, upload_id=upload_id)
     tries = [
-        Try(
+        NewAttempt(
             item.candidate.debtor_id, f"t-{item.candidate.debtor_id}", 1000, "EUR", item.iban_fingerprint, "DE", 1,
             canary=number < canaries,
         )

@@ -14,7 +14,7 @@ from tether_core.payments import submission
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores.billing import billing_runs
 from tether_stores.payments import submissions
-from tether_stores.payments.submissions import Row, Try, Written
+from tether_stores.payments.submissions import LockedDebit, NewAttempt, Written
 from tether_stores.postgres import transaction
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def run_id(conn: Connection, database_url: str) -> int:
         conn, upload_id=upload_id, account="default", options=RunOptions(), created_by="tests", now=NOW
     )
     tries = [
-        Try(debtor, f"t-{debtor}", 1000, "EUR", FINGERPRINT, "DE89", 1, canary=place == 2)
+        NewAttempt(debtor, f"t-{debtor}", 1000, "EUR", FINGERPRINT, "DE89", 1, canary=place == 2)
         for place, debtor in enumerate(ids)
     ]
     added = await submissions.add(conn, tries, run_id=made, account="default", due_item="once", now=NOW)
@@ -43,7 +43,9 @@ async def run_id(conn: Connection, database_url: str) -> int:
     return made
 
 
-async def ready(conn: Connection, run_id: int, *, canaries_only: bool = False, limit: int = 10) -> list[Row]:
+async def ready(
+    conn: Connection, run_id: int, *, canaries_only: bool = False, limit: int = 10
+) -> list[LockedDebit]:
     """What may be sent now."""
     return await submissions.ready(conn, run_id, canaries_only=canaries_only, now=NOW, limit=limit)
 
@@ -166,7 +168,7 @@ async def test_only_returns_whose_day_has_come_are_due_again(conn: Connection, r
     assert await submissions.due_again(conn, today=NOW.date(), limit=10) == []  # won back
     later = NOW.date() + timedelta(days=1)
     (second,) = await submissions.due_again(conn, today=later, limit=10)
-    again = Try(
+    again = NewAttempt(
         second.debtor_id, "t-again", 1000, "EUR", FINGERPRINT, "DE89", second.number, retry_of=second.id
     )
     await submissions.add(conn, [again], run_id=run_id, account="default", due_item="once", now=NOW)

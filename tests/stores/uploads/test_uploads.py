@@ -15,7 +15,7 @@ from tether_core.uploads.upload import RowCounts, content_key
 from tether_stores.postgres import transaction
 from tether_stores.queries import load
 from tether_stores.uploads import turns, uploads
-from tether_stores.uploads.uploads import Recording
+from tether_stores.uploads.uploads import NewUpload
 
 from tests.support.clock import NOON
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SOON = NOON + timedelta(seconds=30)
 PLAN = Plan(kind="csv", header_row=1, data_row=2, columns=(Column(0, "IB\0AN", "iban"),))
-FILE = Recording(
+FILE = NewUpload(
     "uploads/a",
     "a.csv",
     100,
@@ -37,7 +37,7 @@ FILE = Recording(
 )
 
 
-def other(key: str, **changes: object) -> Recording:
+def other(key: str, **changes: object) -> NewUpload:
     """Another file under another key."""
     digest = key.encode().ljust(32)
     fields = {"object_key": key, "sha256": digest, "content_key": digest, **changes}
@@ -71,7 +71,7 @@ async def test_the_same_content_is_stored_once(conn: Connection, pool: Pool) -> 
         assert (await uploads.record(conn, again, now=NOON))[1]
 
 
-async def due_first(conn: Connection, *, now: datetime) -> turns.Due | None:
+async def due_first(conn: Connection, *, now: datetime) -> turns.DueUpload | None:
     """Lock the first upload that waits and that no other worker is just taking."""
     for waiting in sorted((await turns.waiting(conn, now=now)).uploads, key=lambda item: item.id):
         if due := await turns.due_one(conn, waiting.id, now=now):

@@ -9,7 +9,7 @@ from litestar.exceptions import ValidationException
 from tether_core.errors import InvalidRequest
 from tether_web.billing.orders import RunOrder
 from tether_web.http.json_body import decode, wrong_fields
-from tether_web.inquiry_orders import Inquiry
+from tether_web.inquiry_orders import InquiryRequest
 from tether_web.uploads.form import AnswersBody
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ KEY = {"authorization": "Bearer test-key"}
             {"due_item": 12, "account": 3},
             {"due_item": "must be a text", "account": "must be a text"},
         ),
-        (Inquiry, {}, {"reason": "is missing"}),
+        (InquiryRequest, {}, {"reason": "is missing"}),
         (
             RunOrder,
             {"due_item": "a", "overrides": [{"verdicts": ["moved"]}]},
@@ -89,7 +89,7 @@ def test_no_text_may_hold_a_zero_byte(body: str, field: str) -> None:
 
 def test_what_only_looks_like_a_zero_byte_is_a_text() -> None:
     """A backslash may stand before u0000."""
-    assert decode(rb'{"reason": "a\\u0000"}', Inquiry).reason == r"a\u0000"
+    assert decode(rb'{"reason": "a\\u0000"}', InquiryRequest).reason == r"a\u0000"
 
 
 def test_names_and_values_of_the_sender_are_not_repeated() -> None:

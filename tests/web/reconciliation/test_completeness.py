@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from tether_core import iban
 from tether_core.payments import stages
-from tether_core.payments.attempt import Confirmation, Policy, state_of
+from tether_core.payments.attempt import ApplyPolicy, Confirmation, state_of
 from tether_core.testing import form_body
 from tether_core.vop import Answers, scored
 from tether_sandbox.gateway import scripted_iban
@@ -91,7 +91,7 @@ async def test_a_contradicted_claim_stands_beside_the_gateways_word(
     assert (before["confirmed"], before["contradicted"]) == (None, False)
 
     async with open_pool(environment["DATABASE_URL"], name="tests", max_size=2) as pool:
-        applying = ApplyDeps(pool, Policy(confirm="chargebacks"), lambda: datetime.now(UTC), lambda: 0.5)
+        applying = ApplyDeps(pool, ApplyPolicy(confirm="chargebacks"), lambda: datetime.now(UTC), lambda: 0.5)
         await apply_batch(applying)
         now = datetime.now(UTC)
         lease = now + timedelta(minutes=1)

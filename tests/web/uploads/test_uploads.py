@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 import python_calamine
-from tether_core.screening.verdicts import Policy
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Debtor, Plan, Rules, reading, rows
 from tether_sandbox.services.server import free_port
 from tether_stores.objects import open_objects
@@ -25,7 +25,7 @@ from tether_stores.postgres import open_pool
 from tether_stores.settings import Settings
 from tether_web.http.multipart import FILE_PART
 from tether_worker.uploads.intake import Intake, read_one
-from tether_worker.uploads.reader import Limits
+from tether_worker.uploads.reader import ReaderLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -78,9 +78,9 @@ async def read_all(environment: Mapping[str, str]) -> None:
             clock=lambda: datetime.now(UTC),
             token=lambda: "lease",
             fingerprint_key=b"",
-            policy=Policy(),
+            policy=ScreeningPolicy(),
             rules=Rules(),
-            limits=Limits(1 << 30, 20),
+            limits=ReaderLimits(1 << 30, 20),
         )
         while await read_one(deps):
             pass

@@ -102,7 +102,7 @@ async def test_only_old_files_that_no_upload_names_are_removed(
 
     for key in (named, orphan, foreign, "uploads/old.csv"):
         await objects.put(store, key, content())
-    recording = uploads.Recording(named, "a.csv", 1, b"s" * 32, b"c" * 32, Answers(), False, False, "tests")
+    recording = uploads.NewUpload(named, "a.csv", 1, b"s" * 32, b"c" * 32, Answers(), False, False, "tests")
     await uploads.record(conn, recording, now=NOON)
 
     async def left(now: datetime) -> set[str]:
@@ -144,7 +144,7 @@ async def test_files_of_another_database_are_never_removed(
     now = datetime.now(UTC)
     for key in keys[:named]:
         digest = key.encode()[-32:]
-        recording = uploads.Recording(key, "a.csv", 1, digest, digest, Answers(), False, False, "tests")
+        recording = uploads.NewUpload(key, "a.csv", 1, digest, digest, Answers(), False, False, "tests")
         await uploads.record(conn, recording, now=now + timedelta(days=first_in_days or 0))
     with structlog.testing.capture_logs() as lines:
         await sweep_objects(pool, store, clock=lambda: now + timedelta(days=30)).do()

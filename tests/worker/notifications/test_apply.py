@@ -16,7 +16,7 @@ from tether_core.blacklist import parse_codes
 from tether_core.emp.notification import FORM, decode
 from tether_core.errors import StoreUnreachable
 from tether_core.notifications.identity import identify
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.return_policies.policy import built_in
 from tether_core.testing import form_body
 from tether_stores.notifications import webhook_events
@@ -43,7 +43,7 @@ def clock() -> Clock:
 @pytest.fixture
 def deps(pool: Pool, clock: Clock) -> ApplyDeps:
     """What applying needs; nothing is confirmed, no chance."""
-    return ApplyDeps(pool, Policy(), clock, lambda: 0.5)
+    return ApplyDeps(pool, ApplyPolicy(), clock, lambda: 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +200,7 @@ async def test_a_claim_about_a_dispute_waits_for_the_gateways_word(
     Nothing may happen before it is confirmed.
     """
     await attempt("t-1", unique_id="u-1", at=NOON)
-    cautious = ApplyDeps(pool, Policy(confirm="chargebacks"), deps.clock, deps.jitter)
+    cautious = ApplyDeps(pool, ApplyPolicy(confirm="chargebacks"), deps.clock, deps.jitter)
     await _record(pool, _row("u-1", status="chargebacked", event="chargeback", reason_code="AC04"))
     await apply_batch(cautious)
     assert await _inbox(conn) == [("confirming", "confirm", "unconfirmed", 0)]
@@ -251,7 +251,9 @@ async def test_the_operator_says_which_codes_block(
     for n, code in enumerate(("AC04", "AM04", "ZZ99")):
         await attempt(f"t-{n}", unique_id=f"u-{n}", at=NOON)
         await _record(pool, _row(f"u-{n}", status="chargebacked", event="chargeback", reason_code=code))
-    await apply_batch(ApplyDeps(pool, Policy(returns=built_in(parse_codes(codes))), deps.clock, deps.jitter))
+    await apply_batch(
+        ApplyDeps(pool, ApplyPolicy(returns=built_in(parse_codes(codes))), deps.clock, deps.jitter)
+    )
     entries = await _query(conn, "select reason_code from blacklist where action = 'block' order by 1")
     assert [code for (code,) in entries] == listed
     assert await _attempts(conn) == ["chargebacked"] * 3
@@ -425,7 +427,7 @@ async def test_an_account_that_can_be_inquired_is_inquired_whatever_another_lack
     deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """Without credentials of the account `default`, false disputes of all other accounts would be applied."""
-    careful = msgspec.structs.replace(deps, further_policy=Policy(confirm="failures"))
+    careful = msgspec.structs.replace(deps, further_policy=ApplyPolicy(confirm="failures"))
     await attempt("t-1", unique_id="u-1", at=NOON)
     await attempt("t-2", unique_id="u-2", at=NOON, account="second")
     dispute = {"status": "chargebacked", "event": "chargeback"}
@@ -456,7 +458,7 @@ async def test_many_workers_book_everything_once(
     random.Random(3).shuffle(rows)
     async with open_pool(database_url, name="tests", max_size=4) as pool:
         await _record(pool, *rows)
-        deps = ApplyDeps(pool, Policy(), clock, lambda: 0.5)
+        deps = ApplyDeps(pool, ApplyPolicy(), clock, lambda: 0.5)
 
         async def slot() -> int:
             done = 0

@@ -14,7 +14,7 @@ from tether_core.emp.notification import FORM, decode
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Confirmation, Policy
+from tether_core.payments.attempt import ApplyPolicy, Confirmation
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_sandbox.gateway.api import Adopted
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, terminals=("terminal-1", "terminal-2"))
-POLICY = Policy(confirm="chargebacks")
+POLICY = ApplyPolicy(confirm="chargebacks")
 CLAIM = {"status": "chargebacked", "event": "chargeback", "reason_code": "MD01"}
 
 

@@ -17,7 +17,7 @@ from tether_core.emp.notification import FORM, decode
 from tether_core.errors import InvalidRequest
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX, UNKNOWN_AGE_S
 from tether_core.testing import form_body
 from tether_sandbox.conservation import books, broken_chains
@@ -198,7 +198,7 @@ async def test_a_late_notification_is_applied_like_any_other(
     """
     now = datetime.now(UTC)
     back = {"status": "chargebacked", "event": "chargeback", "reason_code": "AC04"}
-    deps = ApplyDeps(pool, Policy(), lambda: now, lambda: 0.5)
+    deps = ApplyDeps(pool, ApplyPolicy(), lambda: now, lambda: 0.5)
     for number in (1, 2):
         await tell(conn, f"{number:032x}", at=now, **back)
     assert await apply_batch(deps) == 2
@@ -274,7 +274,7 @@ async def test_what_another_system_sent_is_not_tried_again_by_us(
     """It has its own plan for the next try; two plans are two debits."""
     await take(debit(1, status="chargebacked", reason_code="AM04"))
     today = datetime.now(UTC)
-    assert await handle_returns(ReturnDeps(pool, Policy(), lambda: today)) == 1
+    assert await handle_returns(ReturnDeps(pool, ApplyPolicy(), lambda: today)) == 1
     plans = await ask(conn, "select retry_on, retry_why from billing_attempts")
     assert plans == [(None, "tried enough")]
 

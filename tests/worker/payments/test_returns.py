@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.target_calendar import is_open
 from tether_worker.payments.returns import ReturnDeps, handle_returns, handling_returns
 
@@ -24,7 +24,7 @@ NOON = datetime(2026, 3, 27, 12, tzinfo=UTC)
 @pytest.fixture
 def deps(pool: Pool) -> ReturnDeps:
     """What following needs, at noon."""
-    return ReturnDeps(pool, Policy(), lambda: NOON, per_day_max=2)
+    return ReturnDeps(pool, ApplyPolicy(), lambda: NOON, per_day_max=2)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.iban import fingerprint
 from tether_core.limits.circuit_breaker import Permit
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.sepa_text import Characters
 from tether_sandbox.gateway import Faults, Setup, Simulator, running, scripted_iban
 from tether_sandbox.seed import made_up_iban
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, hidden_s=3600)
-RULES = Rules(lease_s=75, not_found_grace_s=900)
+RULES = SubmissionRules(lease_s=75, not_found_grace_s=900)
 PERMIT = Permit(go=True, generation=0)
 OPTIONS = RunOptions()
 STARTS = count(1_000, 1_000)

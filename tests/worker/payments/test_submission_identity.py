@@ -6,7 +6,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tether_core.clock_steps import Step
+from tether_core.clock_steps import ClockStep
 from tether_core.events import ClockStepped, decode
 from tether_core.payments import stages
 from tether_core.payments.gateway_identity import identity
@@ -130,7 +130,7 @@ async def test_what_only_one_identity_has_is_counted_for_that_alone(
 
 async def test_a_step_is_announced_once(conn: Connection, pool: Pool) -> None:
     """An event is what wakes people; twice for one step, they look for a second cause."""
-    steps = deque([Step("postgres", 1_200.0)])
+    steps = deque([ClockStep("postgres", 1_200.0)])
     periodic_task = announce_steps(pool, steps, clock=lambda: NOW)
     await periodic_task.do()
     await periodic_task.do()

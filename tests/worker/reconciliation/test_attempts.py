@@ -14,8 +14,8 @@ from tether_core.emp.notification import FORM
 from tether_core.emp.requests import Debit
 from tether_core.limits.rate_limit import limits
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
-from tether_core.payments.submission import Rules
+from tether_core.payments.attempt import ApplyPolicy
+from tether_core.payments.submission import SubmissionRules
 from tether_core.reconciliation.status_inquiry import PENDING_AGE_S, TRIES_MAX
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running, scripted_iban
 from tether_stores.accounts import gateway_identities
@@ -60,7 +60,7 @@ class World:
             boot=BootClock("boot-1", self.boot_s),
             stepped_s=lambda: self.stepped_s,
         )
-        self.applying = ApplyDeps(pool, Policy(confirm="all"), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, ApplyPolicy(confirm="all"), lambda: self.now, lambda: 0.5)
 
     def boot_s(self) -> float:
         """The boot clock: it goes with the time, unless that is set."""
@@ -161,7 +161,7 @@ async def test_a_lost_answer_is_found_by_our_id(
     assert event == ("report", "processed", "approved")
 
 
-GRACE = timedelta(seconds=Rules().lease_s + Rules().not_found_grace_s)
+GRACE = timedelta(seconds=SubmissionRules().lease_s + SubmissionRules().not_found_grace_s)
 
 
 async def test_what_never_came_there_is_free_to_be_sent_again(
@@ -540,7 +540,7 @@ async def test_an_answer_is_heard_although_an_unlinked_notification_says_the_sam
         world.client.gateway, transaction_id="unlinked-1", terminal_token=SETUP.terminals[0]
     )
     assert answer is not None
-    world.applying = msgspec.structs.replace(world.applying, policy=Policy(confirm="off"))
+    world.applying = msgspec.structs.replace(world.applying, policy=ApplyPolicy(confirm="off"))
     row = Recording(
         b"k" * 16,
         b"c" * 16,

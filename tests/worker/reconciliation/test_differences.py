@@ -12,7 +12,7 @@ from tether_core.emp.responses import read_answer
 from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.reconciliation.report_records import from_answer
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_core.stated_outcomes import statement
@@ -49,7 +49,7 @@ class World:
     def __init__(self, conn: Connection, pool: Pool, attempt: Make) -> None:
         self.conn, self.pool, self.attempt = conn, pool, attempt
         self.now = NOW
-        self.applying = ApplyDeps(pool, Policy(), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, ApplyPolicy(), lambda: self.now, lambda: 0.5)
 
     async def all(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         return await (await self.conn.execute(query, values)).fetchall()
@@ -506,7 +506,7 @@ async def test_an_identity_that_is_configured_again_ends_the_line(world: World) 
 @pytest.mark.parametrize("confirm", ["failures", "off"])
 async def test_a_notification_that_contradicts_a_person_is_a_line(world: World, confirm: Confirm) -> None:
     """The due item was free meanwhile, and may have been collected again; only people can put that right."""
-    world.applying = ApplyDeps(world.pool, Policy(confirm=confirm), lambda: world.now, lambda: 0.5)
+    world.applying = ApplyDeps(world.pool, ApplyPolicy(confirm=confirm), lambda: world.now, lambda: 0.5)
     debit = await _unreachable(world)
     await world.conn.execute("update billing_attempts set unique_id = 'a1'")
     await _state(world, debit, "declined")

@@ -13,7 +13,7 @@ from tether_core.holds import Reported
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Setup, Simulator, running
 from tether_sandbox.gateway.api import Adopted
@@ -50,7 +50,7 @@ class World:
         self.now = datetime.now(UTC)
         self.client = client
         self.inquiry_deps = InquiryDeps(pool, self._clients, self._permit, lambda: self.now, lambda: 0.5)
-        self.applying = ApplyDeps(pool, Policy(), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, ApplyPolicy(), lambda: self.now, lambda: 0.5)
 
     async def _clients(self) -> Mapping[str, GatewayClient]:
         return {"default": self.client}

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tether_core.emp.notification import FORM, decode
-from tether_core.emp.responses import Chargeback, Page
+from tether_core.emp.responses import Chargeback, RecordPage
 from tether_core.limits.rate_limit import limits
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.reconciliation.completeness import SCHEDULE, Rhythm
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
@@ -25,7 +25,7 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.reconciliation import report_fetches
 from tether_stores.reconciliation.completeness import draw_up
-from tether_stores.reconciliation.report_fetches import Reading
+from tether_stores.reconciliation.report_fetches import ReportReading
 from tether_worker.gateway.connections import Account, open_gateway
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
@@ -63,7 +63,7 @@ class World:
         self.now = datetime.now(UTC)
         self.clients = {"default": client}
         self.inquiry_deps = InquiryDeps(pool, self._clients, self._permit, lambda: self.now, lambda: 0.5)
-        self.applying = ApplyDeps(pool, Policy(confirm="chargebacks"), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(pool, ApplyPolicy(confirm="chargebacks"), lambda: self.now, lambda: 0.5)
 
     async def _clients(self) -> Mapping[str, GatewayClient]:
         return self.clients
@@ -242,7 +242,7 @@ async def test_a_reason_that_comes_later_still_lists_the_account(
     [unique_id] = world.adopt("bare")
     world.simulator.transition(StatusChange("approved", unique_id=unique_id))
     await attempt("bare", unique_id=unique_id, payment_stage=stages.APPROVED)
-    world.applying = ApplyDeps(world.pool, Policy(confirm="off"), lambda: world.now, lambda: 0.5)
+    world.applying = ApplyDeps(world.pool, ApplyPolicy(confirm="off"), lambda: world.now, lambda: 0.5)
     await world.deliver(unique_id, status="chargebacked", event="chargeback", chargeback_unique_id="cd" * 16)
     assert await world.all("select state, reason_code from billing_attempts") == [("chargebacked", None)]
     assert await world.blacklisted() == []
@@ -363,9 +363,9 @@ async def test_an_item_that_cannot_be_read_is_counted(world: World) -> None:
     good = Chargeback("first", "1st chargeback", "ab" * 16, None, "AC04", None, None, None, None, {})
     nobody = Chargeback("first", "1st chargeback", None, None, "AC04", None, None, None, None, {})
     transfer = Chargeback("transfer", "Transfer", "ab" * 16, None, None, None, None, None, None, {})
-    reading = Reading("default", "imports", world.day, 0, 1, 0)
+    reading = ReportReading("default", "imports", world.day, 0, 1, 0)
     read = await _take_page(
-        world.conn, Page((good, nobody, transfer)), reading, account="default", now=world.now
+        world.conn, RecordPage((good, nobody, transfer)), reading, account="default", now=world.now
     )
     assert (read.listed, read.held, read.unread) == (3, 2, 1)
     assert [row[:2] for row in await world.events()] == [("report", "chargebacked")]

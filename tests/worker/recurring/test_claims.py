@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tether_core import retry
 from tether_core.limits.circuit_breaker import Permit
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_stores.limits import Limiter
 from tether_stores.postgres import transaction
 from tether_stores.recurring import changes, collection_plans
@@ -44,7 +44,12 @@ async def deps(series: Series, environment: dict[str, str]) -> AsyncIterator[Sub
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
         yield SubmissionDeps(
-            series.pool, gateways, Limiter(cache), Rules(), lambda: series.clock.now, asyncio.Event()
+            series.pool,
+            gateways,
+            Limiter(cache),
+            SubmissionRules(),
+            lambda: series.clock.now,
+            asyncio.Event(),
         )
 
 

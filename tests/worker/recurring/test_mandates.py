@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tether_core.billing.eligibility import verdicts
 from tether_core.billing.run_options import RunOptions
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores.billing.candidates import load_owing
 from tether_stores.postgres import transaction
@@ -28,7 +28,7 @@ async def test_md01_revokes_the_mandate_and_ends_its_schedule(series: Series) ->
             " submission_count = 1, submitted_at = %s where debtor_id = %s",
             (code, series.clock.now, debtor_id),
         )
-    assert await handle_returns(ReturnDeps(series.pool, Policy(), lambda: series.clock.now)) == 2
+    assert await handle_returns(ReturnDeps(series.pool, ApplyPolicy(), lambda: series.clock.now)) == 2
     assert await series.rows("select debtor_id, state from mandates order by 1") == [
         (1, "revoked"),
         (2, "active"),

@@ -12,8 +12,8 @@ from tether_core.emp.notification import FORM, decode
 from tether_core.emp.requests import Debit
 from tether_core.notifications.identity import identify
 from tether_core.payments import stages
-from tether_core.payments.attempt import Policy
-from tether_core.payments.submission import Rules
+from tether_core.payments.attempt import ApplyPolicy
+from tether_core.payments.submission import SubmissionRules
 from tether_core.reconciliation.differences import Difference
 from tether_core.refunds import refund as refund_rules
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tether_stores.postgres import Connection, Pool
 
 SETUP = Setup(result_after_s=3600, hidden_s=3600, silence_s=5)
-RULES = Rules(lease_s=75, not_found_grace_s=900)
+RULES = SubmissionRules(lease_s=75, not_found_grace_s=900)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ class World:
             attempt,
         )
         self.now = datetime.now(UTC)
-        self.applying = ApplyDeps(deps.pool, Policy(), lambda: self.now, lambda: 0.5)
+        self.applying = ApplyDeps(deps.pool, ApplyPolicy(), lambda: self.now, lambda: 0.5)
 
     async def debit(self, transaction_id: str, *, amount_minor: int = 1000, days_ago: int = 30) -> int:
         """Have a debit collected some days ago; gives the attempt."""

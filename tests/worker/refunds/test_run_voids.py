@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from tether_core.emp.requests import Debit
 from tether_core.payments import stages
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.reconciliation.differences import Difference
 from tether_sandbox.gateway import Faults, Setup, Simulator, StatusChange, running
 from tether_stores.limits import Limiter
@@ -139,7 +139,9 @@ async def world(
         open_gateways(pool, settings=settings, connections_max=CALLS_MAX) as gateways,
         open_redis(settings.redis_url, name="tests", timeout_s=20) as cache,
     ):
-        deps = SubmissionDeps(pool, gateways, Limiter(cache), Rules(), lambda: item.now, asyncio.Event())
+        deps = SubmissionDeps(
+            pool, gateways, Limiter(cache), SubmissionRules(), lambda: item.now, asyncio.Event()
+        )
         item = World(conn, deps, simulator, attempt)
         yield item
 

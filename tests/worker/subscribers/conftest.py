@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from tether_core.events import AttemptStatusChanged
 from tether_core.subscribers.addresses import networks
-from tether_core.subscribers.subscriber import Filter
+from tether_core.subscribers.subscriber import EventFilter
 from tether_sandbox.receiver import serve
 from tether_stores import events
 from tether_stores.accounts.gateway_accounts import new_key
@@ -73,7 +73,7 @@ def deliver(delivering: Delivering) -> Deliver:
 
 async def subscribe(conn: Connection, url: str, *, name: str = "books", now: Any, **columns: Any) -> int:
     """Add a subscriber for all events that are not written yet; its id."""
-    chosen = Filter(columns.pop("types", None), columns.pop("accounts", None))
+    chosen = EventFilter(columns.pop("types", None), columns.pop("accounts", None))
     position = columns.pop("position", None)
     subscriber_id = await subscribers.add(
         conn, name=name, url=url, chosen=chosen, position=position, created_by="tests", now=now

@@ -12,7 +12,7 @@ from tether_stores import objects
 from tether_stores.objects import Objects, open_objects
 from tether_stores.settings import Settings
 from tether_worker.__main__ import main
-from tether_worker.uploads.import_local import FileImportReport, Moved, import_local
+from tether_worker.uploads.import_local import FileImportReport, ImportedFile, import_local
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,7 +100,7 @@ async def test_another_file_under_the_same_path_is_left_alone(
     report = await import_local(disk, store=store, dry_run=False)
     assert report.counts == {"moved": 2, "conflicting": 1}
     assert report.here == [
-        Moved("uploads/a.csv", "conflicting", why="the store has another file under this path")
+        ImportedFile("uploads/a.csv", "conflicting", why="the store has another file under this path")
     ]
     assert not report.done
     assert names(disk) == {"uploads/a.csv"}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tether_core import iban as ibans
 from tether_core.errors import StoreUnreachable
 from tether_core.screening.questions import Answer, Answered, Remembered, days_ago_min, layout_key
-from tether_core.screening.verdicts import Policy, Subject
+from tether_core.screening.verdicts import ScreeningPolicy, Subject
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.uploads.problems import GIVE_UP_ROWS, ROWS_PER_CODE_MAX, KeptCounts
 from tether_core.uploads.upload import content_key, object_key
@@ -31,7 +31,7 @@ from tether_stores.settings import Settings
 from tether_stores.uploads import layout_answers, turns, uploads
 from tether_worker.uploads import chunks
 from tether_worker.uploads.intake import Intake, intake, read_one
-from tether_worker.uploads.reader import Limits
+from tether_worker.uploads.reader import ReaderLimits
 from xlsxwriter import Workbook
 
 from tests.data.spreadsheets import make
@@ -67,9 +67,9 @@ class Desk:
             clock=lambda: self.now,
             token=lambda: f"lease-{next(tokens)}",
             fingerprint_key=b"k",
-            policy=Policy(),
+            policy=ScreeningPolicy(),
             rules=Rules(),
-            limits=Limits(1 << 30, 20),
+            limits=ReaderLimits(1 << 30, 20),
             chunk_rows=3,
         )
 
@@ -90,7 +90,7 @@ class Desk:
 
         await objects.put(self.deps.objects, key, chunks())
         digest = hashlib.sha256(data).digest()
-        recording = uploads.Recording(
+        recording = uploads.NewUpload(
             key,
             name,
             len(data),
@@ -452,7 +452,7 @@ async def test_a_worker_that_stops_leaves_the_rest_to_the_next(desk: Desk) -> No
     data = table(*rows_of(*map(some_iban, range(8))), "Summe;;36,00;")
     whole = await desk.read(data)
     upload_id = await desk.send(data)
-    stopping = msgspec.structs.replace(desk.deps, stopping=lambda: True, policy=Policy(rules=()))
+    stopping = msgspec.structs.replace(desk.deps, stopping=lambda: True, policy=ScreeningPolicy(rules=()))
     turns = 0
     while await read_one(stopping):
         turns += 1

@@ -17,7 +17,7 @@ import pytest
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Row, Rules, reading
 from tether_sandbox.services.guard import ended
-from tether_worker.uploads.reader import Child, Limits, Task
+from tether_worker.uploads.reader import Child, ReaderLimits, Task
 
 from tests.data.spreadsheets import make
 
@@ -37,7 +37,7 @@ def task(
     time_s: float = 20,
 ) -> Task:
     """Tell a child what to do with a workbook."""
-    limits = Limits(memory_bytes, time_s)
+    limits = ReaderLimits(memory_bytes, time_s)
     return Task(kind, f"list.{kind}", answers, date(2026, 3, 2), Rules(), plan, after, limits)
 
 
@@ -180,7 +180,7 @@ def test_the_child_dies_with_its_parent(until: Callable[..., object]) -> None:
     program = (
         "import sys, datetime; from tether_worker.uploads.reader import *; from tether_core.spreadsheet import *\n"
         f"file = open({str(DATA / 'list.xlsx')!r}, 'rb')\n"
-        "told = Task('xlsx', 'x', Answers(), datetime.date(2026, 3, 2), Rules(), None, 0, Limits(1 << 30, 60.0))\n"
+        "told = Task('xlsx', 'x', Answers(), datetime.date(2026, 3, 2), Rules(), None, 0, ReaderLimits(1 << 30, 60.0))\n"
         "child = Child(file, told); child.plan(); print(child.pid, flush=True); sys.stdin.read()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)

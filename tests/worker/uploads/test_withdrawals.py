@@ -14,8 +14,8 @@ from tether_core.billing.run_options import RunOptions
 from tether_core.errors import IllegalStep
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.gateway_identity import identity
-from tether_core.payments.submission import Rules as SubmissionRules
-from tether_core.screening.verdicts import Policy
+from tether_core.payments.submission import SubmissionRules
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.uploads.upload import content_key, object_key, step
 from tether_core.uploads.withdrawal import NotWithdrawable
@@ -34,7 +34,7 @@ from tether_worker.billing.runs import auto_pause_runs, plan_chunk
 from tether_worker.payments.call_limits import SubmissionDeps
 from tether_worker.payments.claim import claim
 from tether_worker.uploads.intake import Intake, read_one
-from tether_worker.uploads.reader import Limits
+from tether_worker.uploads.reader import ReaderLimits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -72,9 +72,9 @@ def intake(pool: Pool, objects_dir: Path) -> Intake:
         clock=lambda: NOW,
         token=lambda: secrets.token_hex(4),
         fingerprint_key=b"",
-        policy=Policy(),
+        policy=ScreeningPolicy(),
         rules=Rules(),
-        limits=Limits(1 << 30, 20),
+        limits=ReaderLimits(1 << 30, 20),
         chunk_rows=3,
     )
 
@@ -89,7 +89,7 @@ async def send(intake: Intake, conn: Connection, *rows: str, dry_run: bool = Fal
 
     await objects.put(intake.objects, key, chunks())
     digest, answers = hashlib.sha256(data).digest(), Answers()
-    recording = uploads.Recording(
+    recording = uploads.NewUpload(
         key,
         "a.csv",
         len(data),

@@ -15,12 +15,12 @@ __all__ = [
     "Eligibility",
     "LimitStatus",
     "Override",
-    "Preview",
     "PreviewedDebtor",
     "Refusals",
     "RunDetail",
     "RunOptions",
     "RunOrder",
+    "RunPreview",
     "RunResponse",
     "StatementText",
     "Warned",
@@ -296,7 +296,7 @@ class Warned(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Preview(msgspec.Struct, frozen=True, kw_only=True):
+class RunPreview(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a run would do; nothing was changed.
 
@@ -366,10 +366,10 @@ class BillingRoutes(Connection):
         """Remove the text of an account and month; returns those that are left."""
         return self._delete("/api/statement-texts", list[StatementText], account=account, month=month)
 
-    def preview_run(self, upload_id: int, order: RunOrder, *, limit: int = 100) -> Preview:
+    def preview_run(self, upload_id: int, order: RunOrder, *, limit: int = 100) -> RunPreview:
         """What a run of an upload would do; nothing is changed."""
         body = {**msgspec.to_builtins(order), "dry_run": True}
-        return self._post(f"/api/uploads/{upload_id}/billing", body, Preview, params={"limit": limit})
+        return self._post(f"/api/uploads/{upload_id}/billing", body, RunPreview, params={"limit": limit})
 
     def order_run(
         self, upload_id: int, order: RunOrder, *, idempotency_key: str | None = None

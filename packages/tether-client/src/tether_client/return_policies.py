@@ -9,9 +9,9 @@ import msgspec
 from tether_client.connection import Connection
 
 __all__ = [
+    "CountAndAmount",
     "CurrencyResult",
     "DryRun",
-    "Moved",
     "Odds",
     "PolicyChange",
     "PolicyDetail",
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-class Moved(msgspec.Struct, frozen=True):
+class CountAndAmount(msgspec.Struct, frozen=True):
     """
     A number of debits or accounts, and their money.
 
@@ -47,9 +47,9 @@ class Range(msgspec.Struct, frozen=True):
         high: The upper end.
     """
 
-    low: Moved
-    expected: Moved
-    high: Moved
+    low: CountAndAmount
+    expected: CountAndAmount
+    high: CountAndAmount
 
 
 class Odds(msgspec.Struct, frozen=True):
@@ -84,12 +84,12 @@ class CurrencyResult(msgspec.Struct, frozen=True):
     """
 
     currency: str
-    blocked: Moved
+    blocked: CountAndAmount
     collected: Range | None
     returned: Range | None
-    tries: Moved
-    blocked_collected: Moved
-    blocked_returned: Moved
+    tries: CountAndAmount
+    blocked_collected: CountAndAmount
+    blocked_returned: CountAndAmount
 
 
 class DryRun(msgspec.Struct, frozen=True):

@@ -16,8 +16,8 @@ __all__ = [
     "ChargedBack",
     "Column",
     "Debits",
-    "Decision",
     "Exclusion",
+    "FileDecision",
     "KeptCounts",
     "Links",
     "Owed",
@@ -226,7 +226,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     words: list[str]
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class FileDecision(msgspec.Struct, frozen=True, kw_only=True):
     """
     One decision about a file.
 
@@ -304,7 +304,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     iban_span: list[Any] | None = None
     skip_hidden: bool = False
     kept: dict[str, int] = {}
-    decisions: list[Decision] = []
+    decisions: list[FileDecision] = []
     questions: list[Question] = []
     warnings: list[str] = []
 

@@ -14,7 +14,7 @@ whatever BIC stands beside it, so the entries about both count. An account whose
 
 >>> canonical("coba deff xxx"), canonical("coba*"), canonical("COBADEFF100")
 ('COBADEFF', 'COBA*', 'COBADEFF100')
->>> entries = {"COBA*": Listing("hold", "RETURNS"), "COBADEFF100": Listing("block", "MANUAL")}
+>>> entries = {"COBA*": ActiveEntry("hold", "RETURNS"), "COBADEFF100": ActiveEntry("block", "MANUAL")}
 >>> find(entries, bic="COBADEFF100", bank="COBADEFF").action, find(entries, bic=None, bank="COBADEFF").action
 ('block', 'hold')
 >>> find(entries, bic="n/a", bank=None) is None
@@ -44,7 +44,7 @@ from typing import Final
 
 import msgspec
 
-from tether_core.blacklist import Listing
+from tether_core.blacklist import ActiveEntry
 from tether_core.errors import InvalidRequest
 
 __all__ = [
@@ -87,7 +87,7 @@ def canonical(text: str) -> str:
     return found.removesuffix(_HEAD_OFFICE) if len(found) > _BANK and "*" not in found else found
 
 
-def find(entries: Mapping[str, Listing], *, bic: str | None, bank: str | None) -> Listing | None:
+def find(entries: Mapping[str, ActiveEntry], *, bic: str | None, bank: str | None) -> ActiveEntry | None:
     """
     The strictest entry about the bank of an account.
 

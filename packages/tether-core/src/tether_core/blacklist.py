@@ -43,10 +43,10 @@ from tether_core.errors import InvalidRequest
 __all__ = [
     "REASONS",
     "Action",
+    "ActiveEntry",
     "Dispute",
     "Entry",
     "Forgives",
-    "Listing",
     "ReasonPolicy",
     "email_key",
     "name_key",
@@ -147,7 +147,7 @@ def same_dispute(dispute: Dispute, other: Dispute) -> bool:
     return dispute.own_id is None or other.own_id is None or dispute.own_id == other.own_id
 
 
-class Listing(msgspec.Struct, frozen=True):
+class ActiveEntry(msgspec.Struct, frozen=True):
     """
     An active entry about a name, an e-mail address or a bank.
 

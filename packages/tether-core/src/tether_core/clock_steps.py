@@ -12,11 +12,11 @@ correctly: its boot clock did not count that time.
 
 >>> from datetime import UTC
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> watch, steps = observe(Watch(), Sample(100.0, machine_at=noon, postgres_at=noon))
+>>> watch, steps = observe(ClockWatch(), Sample(100.0, machine_at=noon, postgres_at=noon))
 >>> later = Sample(102.0, machine_at=noon + timedelta(seconds=2), postgres_at=noon + timedelta(minutes=20))
 >>> watch, steps = observe(watch, later)
 >>> steps, watch.stepped_s
-((Step(clock='postgres', by_s=1198.0),), 102.0)
+((ClockStep(clock='postgres', by_s=1198.0),), 102.0)
 """
 
 from datetime import datetime, timedelta
@@ -24,7 +24,7 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["TOLERANCE_S", "WINDOW_S", "Clock", "Reading", "Sample", "Step", "Watch", "observe"]
+__all__ = ["TOLERANCE_S", "WINDOW_S", "Clock", "ClockReading", "ClockStep", "ClockWatch", "Sample", "observe"]
 
 Clock = Literal["machine", "postgres"]
 
@@ -47,7 +47,7 @@ class Sample(msgspec.Struct, frozen=True):
     postgres_at: datetime | None = None
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ClockReading(msgspec.Struct, frozen=True):
     """
     One clock beside the boot clock.
 
@@ -60,7 +60,7 @@ class Reading(msgspec.Struct, frozen=True):
     at: datetime
 
 
-class Step(msgspec.Struct, frozen=True):
+class ClockStep(msgspec.Struct, frozen=True):
     """
     A step that was noticed.
 
@@ -73,7 +73,7 @@ class Step(msgspec.Struct, frozen=True):
     by_s: float
 
 
-class Watch(msgspec.Struct, frozen=True):
+class ClockWatch(msgspec.Struct, frozen=True):
     """
     What is remembered from one sample to the next.
 
@@ -83,12 +83,12 @@ class Watch(msgspec.Struct, frozen=True):
         stepped_s: When a step was last noticed, on the boot clock; `None` for never.
     """
 
-    machine: Reading | None = None
-    postgres: Reading | None = None
+    machine: ClockReading | None = None
+    postgres: ClockReading | None = None
     stepped_s: float | None = None
 
 
-def observe(watch: Watch, sample: Sample) -> tuple[Watch, tuple[Step, ...]]:
+def observe(watch: ClockWatch, sample: Sample) -> tuple[ClockWatch, tuple[ClockStep, ...]]:
     """
     Compare a sample with what is remembered.
 
@@ -106,17 +106,17 @@ def observe(watch: Watch, sample: Sample) -> tuple[Watch, tuple[Step, ...]]:
         postgres, step = _compared("postgres", watch.postgres, sample.boot_s, sample.postgres_at)
         steps.append(step)
     noticed = tuple(step for step in steps if step is not None)
-    return Watch(machine, postgres, sample.boot_s if noticed else watch.stepped_s), noticed
+    return ClockWatch(machine, postgres, sample.boot_s if noticed else watch.stepped_s), noticed
 
 
 def _compared(
-    clock: Clock, reference: Reading | None, boot_s: float, at: datetime
-) -> tuple[Reading, Step | None]:
-    now = Reading(boot_s, at)
+    clock: Clock, reference: ClockReading | None, boot_s: float, at: datetime
+) -> tuple[ClockReading, ClockStep | None]:
+    now = ClockReading(boot_s, at)
     if reference is None or boot_s < reference.boot_s:
         return now, None
     span = timedelta(seconds=boot_s - reference.boot_s)
     by_s = (at - reference.at - span).total_seconds()
     if abs(by_s) > TOLERANCE_S:
-        return now, Step(clock, round(by_s, 3))
+        return now, ClockStep(clock, round(by_s, 3))
     return (now if boot_s - reference.boot_s >= WINDOW_S else reference), None

@@ -22,7 +22,7 @@ Traceback (most recent call last):
     ...
 tether_core.debtor_edits.EditRefused: The debtor cannot be stored like this. iban: Its check digits do not fit, so at least one character \
 is wrong; ask the account holder for it.
->>> require_editable(7, [Payment(12, "approved")], upload_state="completed")
+>>> require_editable(7, [DebtorDebit(12, "approved")], upload_state="completed")
 Traceback (most recent call last):
     ...
 tether_core.debtor_edits.NotEditable: Debtor 7 cannot be edited: debit 12 of it was collected as it is. Send what is to be collected otherwise \
@@ -48,13 +48,13 @@ from tether_core.step_sentences import STATES
 
 __all__ = [
     "FIELDS",
-    "Change",
+    "DebtorDebit",
     "EditConflict",
     "EditRefused",
     "Edited",
+    "EditedField",
     "Field",
     "NotEditable",
-    "Payment",
     "after_answer",
     "edited",
     "keeps_answer",
@@ -99,7 +99,7 @@ _PLAN: Final = Plan(
 )
 
 
-class Change(msgspec.Struct, frozen=True):
+class EditedField(msgspec.Struct, frozen=True):
     """
     A changed field, as it is kept for people.
 
@@ -124,10 +124,10 @@ class Edited(msgspec.Struct, frozen=True):
     """
 
     debtor: Debtor
-    changes: tuple[Change, ...]
+    changes: tuple[EditedField, ...]
 
 
-class Payment(msgspec.Struct, frozen=True):
+class DebtorDebit(msgspec.Struct, frozen=True):
     """
     A debit of a debtor.
 
@@ -235,7 +235,7 @@ def require_version(debtor_id: int, *, seen: int, current: int) -> None:
 
 def require_editable(
     debtor_id: int,
-    payments: Iterable[Payment],
+    payments: Iterable[DebtorDebit],
     *,
     upload_state: str | None,
     reviewing: bool = False,
@@ -328,14 +328,14 @@ def edited(
     return Edited(
         after,
         tuple(
-            Change(field, _shown(field, getattr(current, field)), _shown(field, getattr(after, field)))
+            EditedField(field, _shown(field, getattr(current, field)), _shown(field, getattr(after, field)))
             for field in FIELDS
             if getattr(current, field) != getattr(after, field)
         ),
     )
 
 
-def keeps_answer(changes: Iterable[Change]) -> bool:
+def keeps_answer(changes: Iterable[EditedField]) -> bool:
     """Whether what a person has answered about a row still holds: the edit leaves account, amount and the values it is known by."""
     return not any(change.field in _IDENTITY for change in changes)
 

@@ -21,7 +21,7 @@ Each erasure is entered in a list of ids in the object store, before anything is
 backup has the personal data again; the list says whose data to erase again. An entry names each debtor by id and by the time it was stored,
 because after a restore the same id may be given to somebody else.
 
->>> paid = Debit(12, "approved", debited_at=datetime(2026, 3, 2, tzinfo=UTC))
+>>> paid = ErasureDebit(12, "approved", debited_at=datetime(2026, 3, 2, tzinfo=UTC))
 >>> (found,) = obstacles([paid], today=date(2026, 11, 30))
 >>> found.code, found.until
 ('reversible', datetime.date(2027, 4, 4))
@@ -52,9 +52,9 @@ __all__ = [
     "KEPT",
     "KEPT_FIELDS",
     "PREFIX",
-    "Debit",
-    "Entry",
     "EntryDebtor",
+    "ErasureDebit",
+    "ErasureEntry",
     "Kept",
     "NotErasable",
     "Obstacle",
@@ -136,7 +136,7 @@ KEPT: Final = (
 )
 
 
-class Debit(msgspec.Struct, frozen=True):
+class ErasureDebit(msgspec.Struct, frozen=True):
     """
     A debit of the person.
 
@@ -212,7 +212,7 @@ _OPEN: Final[dict[OpenKind, str]] = {
 
 
 def obstacles(
-    debits: Iterable[Debit],
+    debits: Iterable[ErasureDebit],
     still_open: Iterable[Open] = (),
     *,
     today: date,
@@ -256,7 +256,7 @@ def require_erasable(found: Sequence[Obstacle]) -> None:
         raise NotErasable(found)
 
 
-def _of_debit(debit: Debit, *, today: date) -> Obstacle | None:
+def _of_debit(debit: ErasureDebit, *, today: date) -> Obstacle | None:
     if debit.state in {"pending", "unknown"}:
         return Obstacle(
             "open_debit",
@@ -265,7 +265,7 @@ def _of_debit(debit: Debit, *, today: date) -> Obstacle | None:
     if debit.has_retry:
         return Obstacle(
             "planned_retry",
-            f"Debit {debit.attempt_id} came back and is tried again. Wait for the outcome, or cancel its billing run.",
+            f"ErasureDebit {debit.attempt_id} came back and is tried again. Wait for the outcome, or cancel its billing run.",
         )
     # A void never reached the debtor's bank; what was charged back is back. A refund does not end the debtor's right to reclaim.
     if debit.state not in {"approved", "refunded"}:
@@ -365,7 +365,7 @@ class EntryDebtor(msgspec.Struct, frozen=True):
     stored_at: datetime
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class ErasureEntry(msgspec.Struct, frozen=True, kw_only=True):
     """
     An entry of the list of erasures, which outlives a restore of the database. It holds no personal data.
 
@@ -398,12 +398,12 @@ def object_key(token: str, *, ordered_at: datetime) -> str:
     return f"{PREFIX}/{ordered_at.astimezone(UTC):%Y-%m-%d}-{token}.json"
 
 
-def write_entry(entry: Entry) -> bytes:
+def write_entry(entry: ErasureEntry) -> bytes:
     """An entry as one JSON object."""
     return msgspec.json.encode(entry)
 
 
-def read_entry(data: bytes) -> Entry:
+def read_entry(data: bytes) -> ErasureEntry:
     """
     Read what `write_entry` wrote.
 
@@ -411,7 +411,7 @@ def read_entry(data: bytes) -> Entry:
         Unreadable: when it is no entry, or one of another version of Tether.
     """
     try:
-        entry = msgspec.json.decode(data, type=Entry)
+        entry = msgspec.json.decode(data, type=ErasureEntry)
     except msgspec.DecodeError as exc:
         raise Unreadable("entry of the list of erasures", why=str(exc)) from None
     if entry.format != _FORMAT:

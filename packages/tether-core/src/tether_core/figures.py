@@ -54,8 +54,8 @@ __all__ = [
     "ExposureDay",
     "ExposureSum",
     "Figure",
-    "Moved",
     "OpenMoney",
+    "ReturnedMoney",
     "Sums",
     "Total",
     "ageing",
@@ -213,7 +213,7 @@ def _rate(collected: int, counted: int, excluded: int, *, basis: Basis) -> float
     return return_rate(collected=collected, returned=counted + excluded, excluded=excluded)
 
 
-class Moved(msgspec.Struct, frozen=True):
+class ReturnedMoney(msgspec.Struct, frozen=True):
     """
     Money of an upload that went back at an age.
 
@@ -266,7 +266,7 @@ class Ageing(msgspec.Struct, frozen=True):
     points: list[AgeingPoint]
 
 
-def ageing(moved: Iterable[Moved], *, submitted_to: dict[int, date], today: date) -> list[Ageing]:
+def ageing(moved: Iterable[ReturnedMoney], *, submitted_to: dict[int, date], today: date) -> list[Ageing]:
     """
     The ageing curves of uploads, the newest upload first.
 
@@ -277,12 +277,12 @@ def ageing(moved: Iterable[Moved], *, submitted_to: dict[int, date], today: date
         submitted_to: By upload, the day on which its last debits were submitted.
         today: The present day.
 
-    >>> some = [Moved(7, "EUR", 0, 1_000, 0), Moved(7, "EUR", 2, 0, 100), Moved(7, "EUR", 5, 0, 300)]
+    >>> some = [ReturnedMoney(7, "EUR", 0, 1_000, 0), ReturnedMoney(7, "EUR", 2, 0, 100), ReturnedMoney(7, "EUR", 5, 0, 300)]
     >>> curve, = ageing(some, submitted_to={7: date(2026, 3, 2)}, today=date(2026, 3, 5))
     >>> curve.net_minor, curve.age_days, [point.net_share for point in curve.points]
     (600, 3, [1.0, 1.0, 0.9, 0.9])
     """
-    groups: dict[tuple[int, str], list[Moved]] = defaultdict(list)
+    groups: dict[tuple[int, str], list[ReturnedMoney]] = defaultdict(list)
     for some in moved:
         groups[some.upload_id, some.currency].append(some)
     curves = []

@@ -10,7 +10,7 @@ what the notification reports.
 >>> body = b"unique_id=44177a21&status=chargebacked&signature=00&event=chargeback&reason_code=AC04&transaction_type=sdd_sale"
 >>> reported = decode(body, content_type="application/x-www-form-urlencoded")
 >>> debit = Attempt(7, "default", "t-7", "44177a21", 1000, "EUR", payment_stage=60, iban_fingerprint=b"x" * 16)
->>> found = preview(Named(debit), reported, account="default", policy=Policy(confirm="failures"))
+>>> found = preview(Named(debit), reported, account="default", policy=ApplyPolicy(confirm="failures"))
 >>> (found.now.outcome, found.now.changes)
 ('confirm', [])
 >>> [(change.field, change.before, change.after) for change in found.confirmed.changes]
@@ -28,7 +28,7 @@ from tether_core.emp.notification import Notification
 from tether_core.events import Event
 from tether_core.notifications.inbox import InboxState, InboxStep, step
 from tether_core.payments import attempt
-from tether_core.payments.attempt import REASONS, Attempt, Confirmation, Decision, Policy
+from tether_core.payments.attempt import REASONS, ApplyPolicy, Attempt, Confirmation, Decision
 from tether_core.refunds import refund
 from tether_core.refunds.refund import Refund
 
@@ -120,7 +120,7 @@ def preview(
     notification: Notification | None,
     *,
     account: str,
-    policy: Policy = Policy(),  # noqa: B008 - a frozen value, so sharing it is safe
+    policy: ApplyPolicy = ApplyPolicy(),  # noqa: B008 - a frozen value, so sharing it is safe
     confirmation: Confirmation | None = None,
 ) -> ReplayPreview:
     """
@@ -156,7 +156,7 @@ def _effect(
     notification: Notification,
     *,
     account: str,
-    policy: Policy,
+    policy: ApplyPolicy,
     confirmation: Confirmation | None,
 ) -> Effect:
     changes: list[Change] = []

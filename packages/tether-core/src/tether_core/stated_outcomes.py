@@ -42,7 +42,7 @@ from tether_core.payments import stages, submission
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import needed
-from tether_core.payments.submission import After, Rules, Submission
+from tether_core.payments.submission import After, Submission, SubmissionRules
 from tether_core.refunds import refund as refund_rules
 from tether_core.refunds.refund import Outcome, Refund
 
@@ -69,7 +69,7 @@ _STAGES: Final[dict[StatedOutcome, int]] = {
 _UNIQUE_ID: Final = re.compile(r"[0-9A-Za-z-]{8,64}")
 _UNCOLLECTED: Final = frozenset({"declined", "never_arrived"})
 _REASON_MAX: Final = 500
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -145,7 +145,7 @@ def close(
     reach: Reach,
     now: datetime,
     before: StatedOutcome | None = None,
-    rules: Rules = _RULES,
+    rules: SubmissionRules = _RULES,
 ) -> After:
     """
     Close a debit of unknown outcome by what a person states.
@@ -194,7 +194,7 @@ def close(
 
 
 def close_refund(
-    refund: Refund, stated: Statement, *, reach: Reach, now: datetime, rules: Rules = _RULES
+    refund: Refund, stated: Statement, *, reach: Reach, now: datetime, rules: SubmissionRules = _RULES
 ) -> Outcome:
     """
     Close a refund or void of unknown outcome by what a person states.
@@ -250,7 +250,9 @@ def is_contradicted(outcome: StatedOutcome | None, attempt: Attempt) -> bool:
     return outcome in _UNCOLLECTED and attempt.state not in {"declined", "error"}
 
 
-def _require(send: Submission, stated: Statement, *, reach: Reach, now: datetime, rules: Rules) -> None:
+def _require(
+    send: Submission, stated: Statement, *, reach: Reach, now: datetime, rules: SubmissionRules
+) -> None:
     state = send.attempt.state
     if send.step != "unknown":
         raise IllegalStep(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
-from tether_core.blacklist import Dispute, Entry, Forgives, Listing, email_key, name_key, same_dispute
+from tether_core.blacklist import ActiveEntry, Dispute, Entry, Forgives, email_key, name_key, same_dispute
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -457,7 +457,7 @@ async def names_among(
 
 async def names_listed(
     conn: Connection, *, name_keys: Collection[str], emails: Collection[str], now: datetime
-) -> tuple[dict[str, Listing], dict[str, Listing]]:
+) -> tuple[dict[str, ActiveEntry], dict[str, ActiveEntry]]:
     """
     The strictest active entry of each name and e-mail address.
 
@@ -471,18 +471,18 @@ async def names_listed(
     cursor = await conn.execute(
         _SQL["names_listed"], {"name_keys": list(name_keys), "emails": list(emails), "now": now}
     )
-    names, addresses = dict[str, Listing](), dict[str, Listing]()
+    names, addresses = dict[str, ActiveEntry](), dict[str, ActiveEntry]()
     for kind, value, action, reason_code, _ in await cursor.fetchall():
-        (names if kind == "name" else addresses).setdefault(value, Listing(action, reason_code))
+        (names if kind == "name" else addresses).setdefault(value, ActiveEntry(action, reason_code))
     return names, addresses
 
 
-async def banks_listed(conn: Connection, *, now: datetime) -> dict[str, Listing]:
+async def banks_listed(conn: Connection, *, now: datetime) -> dict[str, ActiveEntry]:
     """The strictest active entry of each bank or beginning of BICs that is on the blacklist."""
     cursor = await conn.execute(_SQL["banks_listed"], {"now": now})
-    found = dict[str, Listing]()
+    found = dict[str, ActiveEntry]()
     for bic, action, reason_code in await cursor.fetchall():
-        found.setdefault(bic, Listing(action, reason_code))
+        found.setdefault(bic, ActiveEntry(action, reason_code))
     return found
 
 

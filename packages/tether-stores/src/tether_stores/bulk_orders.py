@@ -36,9 +36,9 @@ __all__ = [
     "BulkItem",
     "BulkOrder",
     "BulkTotal",
-    "Judged",
-    "Matching",
-    "Taken",
+    "JudgedRow",
+    "LockedBulkOrder",
+    "MatchingRows",
     "add",
     "add_items",
     "advance",
@@ -83,7 +83,7 @@ class BulkOrder(msgspec.Struct, frozen=True):
     ended_at: datetime | None
 
 
-class Taken(msgspec.Struct, frozen=True):
+class LockedBulkOrder(msgspec.Struct, frozen=True):
     """
     An order that this transaction has locked.
 
@@ -134,7 +134,7 @@ class BulkItem(msgspec.Struct, frozen=True):
     refused_reason: str | None
 
 
-class Matching(msgspec.Struct, frozen=True):
+class MatchingRows(msgspec.Struct, frozen=True):
     """
     Rows that match.
 
@@ -147,7 +147,7 @@ class Matching(msgspec.Struct, frozen=True):
     last: tuple[datetime, int] | None
 
 
-class Judged(msgspec.Struct, frozen=True):
+class JudgedRow(msgspec.Struct, frozen=True):
     """
     What is to be done to a row.
 
@@ -166,7 +166,7 @@ class Judged(msgspec.Struct, frozen=True):
 
 async def matching(
     conn: Connection, filters: Filter, *, before: tuple[datetime, int] | None, limit: int, now: datetime
-) -> Matching:
+) -> MatchingRows:
     """
     The next rows that match, the newest first.
 
@@ -180,7 +180,7 @@ async def matching(
     if isinstance(filters, PaymentFilter):
         chosen = attempt_filters(filters)
         page = await attempt_lists.page_of(conn, chosen, lead=led_by(chosen), limit=limit, before=before)
-        return Matching([attempt.id for attempt in page.attempts], page.last)
+        return MatchingRows([attempt.id for attempt in page.attempts], page.last)
     if isinstance(filters, NotificationFilter):
         rows: Sequence[Any] = await event_lists.listed(
             conn, limit=limit + 1, before=row, state=filters.status, notification_id=filters.unique_id
@@ -200,7 +200,7 @@ async def matching(
             now=now,
         )
     ids = [found.id for found in rows[:limit]]
-    return Matching(ids, (at, ids[-1]) if len(rows) > limit else None)
+    return MatchingRows(ids, (at, ids[-1]) if len(rows) > limit else None)
 
 
 async def judged(
@@ -211,7 +211,7 @@ async def judged(
     now: datetime,
     accounts: frozenset[str],
     lock: bool,
-) -> list[Judged]:
+) -> list[JudgedRow]:
     """
     Judge rows, in the order of their ids.
 
@@ -236,7 +236,7 @@ async def judged(
     if lock:
         await conn.execute(locks, values)
     rows = await fetch_all(conn, reads, values, into=_Stated)
-    return [Judged(row.id, _by_state(row.state, action), row.amount_minor, row.currency) for row in rows]
+    return [JudgedRow(row.id, _by_state(row.state, action), row.amount_minor, row.currency) for row in rows]
 
 
 class _Stated(msgspec.Struct, frozen=True):
@@ -253,12 +253,12 @@ def _by_state(state: str, action: BulkAction) -> BulkRefusal | None:
     return None if state in fits else BulkRefusal("other_state", f"It is {state}.")
 
 
-async def _judged_uploads(conn: Connection, ids: Sequence[int]) -> list[Judged]:
+async def _judged_uploads(conn: Connection, ids: Sequence[int]) -> list[JudgedRow]:
     found = []
     for upload_id in sorted(ids):
         detail = await uploads.by_id(conn, upload_id)
         if detail is None:
-            found.append(Judged(upload_id, BulkRefusal("other_state", "It is deleted.")))
+            found.append(JudgedRow(upload_id, BulkRefusal("other_state", "It is deleted.")))
             continue
         refusal = None
         if detail.upload.state == "withdrawn":
@@ -268,13 +268,13 @@ async def _judged_uploads(conn: Connection, ids: Sequence[int]) -> list[Judged]:
                 await withdrawals.require(conn, upload_id)
             except NotWithdrawable as exc:
                 refusal = BulkRefusal(exc.code, str(exc))
-        found.append(Judged(upload_id, refusal, detail.upload.row_counts.amount_minor, "EUR"))
+        found.append(JudgedRow(upload_id, refusal, detail.upload.row_counts.amount_minor, "EUR"))
     return found
 
 
 async def _judged_debits(
     conn: Connection, action: BulkAction, ids: Sequence[int], *, accounts: frozenset[str], now: datetime
-) -> list[Judged]:
+) -> list[JudgedRow]:
     rows = await fetch_all(conn, _SQL["debits"], {"ids": list(ids)}, into=dict[str, Any], binary=True)
     reported = {} if action == "inquire" else await holds.of_refunds(conn, list(ids), now=now)
     found = []
@@ -313,7 +313,7 @@ async def _judged_debits(
                 "account_not_enabled",
                 f"The gateway account {debit.account} is not configured, or not enabled.",
             )
-        found.append(Judged(debit.id, refusal, debit.amount_minor, debit.currency))
+        found.append(JudgedRow(debit.id, refusal, debit.amount_minor, debit.currency))
     return found
 
 
@@ -366,7 +366,7 @@ async def any_working(conn: Connection) -> bool:
     return await fetch_value(conn, _SQL["any_working"], into=bool)
 
 
-async def take(conn: Connection) -> tuple[Taken, Filter] | None:
+async def take(conn: Connection) -> tuple[LockedBulkOrder, Filter] | None:
     """Lock an order that is being worked on until this transaction ends; `None` where other workers have all."""
     row = await fetch_one(conn, _SQL["take"], into=dict[str, Any])
     if row is None:
@@ -376,7 +376,7 @@ async def take(conn: Connection) -> tuple[Taken, Filter] | None:
     actor_id, address = row.pop("actor_id"), row.pop("address")
     order = _order(**row)
     actor = Actor(kind, order.ordered_by, id=actor_id, address=address)
-    return Taken(order, actor, before), filters_of(order.action, order.filters)
+    return LockedBulkOrder(order, actor, before), filters_of(order.action, order.filters)
 
 
 async def advance(
@@ -398,7 +398,7 @@ async def stop(conn: Connection, order_id: int, *, now: datetime) -> bool:
     return await (await conn.execute(_SQL["stop"], {"id": order_id, "now": now})).fetchone() is not None
 
 
-async def add_items(conn: Connection, order_id: int, rows: Sequence[Judged]) -> None:
+async def add_items(conn: Connection, order_id: int, rows: Sequence[JudgedRow]) -> None:
     """Keep what became of rows."""
     await conn.execute(
         _SQL["add_items"],

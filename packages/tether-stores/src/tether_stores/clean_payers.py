@@ -9,12 +9,12 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
-__all__ = ["Payer", "page"]
+__all__ = ["PayerHistory", "page"]
 
 _SQL: Final = load("clean_payers")
 
 
-class Payer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
+class PayerHistory(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """
     A debtor, and whether it is a clean payer.
 
@@ -46,7 +46,7 @@ class Payer(msgspec.Struct, frozen=True, repr_omit_defaults=True):
 
     def __repr__(self) -> str:
         """Show the row, no personal data."""
-        return f"Payer({self.id})"
+        return f"PayerHistory({self.id})"
 
 
 async def page(
@@ -58,7 +58,7 @@ async def page(
     account: str | None,
     before: datetime,
     now: datetime,
-) -> list[Payer]:
+) -> list[PayerHistory]:
     """
     The next debtors after a row, clean payers and others.
 
@@ -77,4 +77,4 @@ async def page(
         "before": before,
         "now": now,
     }
-    return await fetch_all(conn, _SQL["page"], given, into=Payer)
+    return await fetch_all(conn, _SQL["page"], given, into=PayerHistory)

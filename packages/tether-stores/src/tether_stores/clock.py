@@ -25,7 +25,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
-from tether_core.clock_steps import Sample, Step, Watch, observe
+from tether_core.clock_steps import ClockStep, ClockWatch, Sample, observe
 from tether_core.errors import StoreUnreachable, Unavailable
 
 from tether_stores.boot_clock import BootClock
@@ -72,7 +72,7 @@ class SharedClock:
         own: Callable[[], datetime],
         *,
         boot: BootClock | None = None,
-        on_step: Callable[[Step], None] = lambda _: None,
+        on_step: Callable[[ClockStep], None] = lambda _: None,
     ) -> None:
         """
         Make a clock that was not compared yet.
@@ -87,7 +87,7 @@ class SharedClock:
         self._ahead: timedelta | None = None
         self._boot = boot
         self._on_step = on_step
-        self._watch = Watch()
+        self._watch = ClockWatch()
         self._base: tuple[float, datetime] | None = None  # the boot clock, and the time by Postgres then
 
     def __call__(self) -> datetime:

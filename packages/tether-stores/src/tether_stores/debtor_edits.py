@@ -7,9 +7,9 @@ from typing import Any, Final
 import msgspec
 from tether_core import debtor_edits as rules_of_edits
 from tether_core import iban as ibans
-from tether_core.debtor_edits import Change, Edited, Field, NotEditable, Payment
+from tether_core.debtor_edits import DebtorDebit, Edited, EditedField, Field, NotEditable
 from tether_core.events import DebtorEdited
-from tether_core.screening.verdicts import Policy
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Columns, Debtor, Problem, Rules
 from tether_core.target_calendar import bank_day
 
@@ -66,7 +66,7 @@ class Applied(msgspec.Struct, frozen=True):
     """
 
     version: int
-    changes: tuple[Change, ...]
+    changes: tuple[EditedField, ...]
     verdict_before: str
     verdict: str
     warnings: tuple[Problem, ...]
@@ -87,7 +87,7 @@ class ListedEdit(msgspec.Struct, frozen=True):
     """
 
     version: int
-    changes: list[Change]
+    changes: list[EditedField]
     reason: str
     verdict_before: str
     verdict_after: str
@@ -108,7 +108,7 @@ async def edit(
     order: DebtorEdit,
     *,
     key: bytes,
-    policy: Policy,
+    policy: ScreeningPolicy,
     rules: Rules,
     now: datetime,
     epoch_holds: bool = True,
@@ -178,7 +178,7 @@ async def _require_editable(
 ) -> None:
     is_erased = await fetch_value(conn, _SQL["is_erased"], {"debtor_id": debtor_id}, into=bool)
     values = {"debtor_id": debtor_id, "limit": _PAYMENTS_MAX}
-    payments = await fetch_all(conn, _SQL["payments"], values, into=Payment)
+    payments = await fetch_all(conn, _SQL["payments"], values, into=DebtorDebit)
     epoch = await lost_history.current(conn)
     # After the database went back, a debtor without a debit may have had one in the lost history.
     reviewing = not epoch_holds or (epoch is not None and epoch.reviewed_at is None)
@@ -206,7 +206,7 @@ async def _screened(
     held: _Held,
     done: Edited,
     key: bytes,
-    policy: Policy,
+    policy: ScreeningPolicy,
     now: datetime,
 ) -> str:
     """Screen the row by itself, and write it; returns its verdict."""
@@ -287,4 +287,4 @@ async def listed(conn: Connection, debtor_id: int) -> list[ListedEdit]:
 
 
 def _listed(*, changes: str, **columns: Any) -> ListedEdit:
-    return ListedEdit(changes=msgspec.json.decode(changes, type=list[Change]), **columns)
+    return ListedEdit(changes=msgspec.json.decode(changes, type=list[EditedField]), **columns)

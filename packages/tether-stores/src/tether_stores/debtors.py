@@ -24,8 +24,8 @@ from tether_stores.rows import fetch_all, fetch_one
 __all__ = [
     "AccountFacts",
     "DebtorDetail",
+    "DebtorFilters",
     "Excluded",
-    "Filters",
     "ListedDebtor",
     "RelatedRows",
     "SharedAccountRow",
@@ -224,7 +224,7 @@ class Excluded(msgspec.Struct, frozen=True):
     reasons: list[Verdict]
 
 
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
+class DebtorFilters(msgspec.Struct, frozen=True, kw_only=True):
     """
     Filters of a list of debtors; `None` does not filter.
 
@@ -651,7 +651,9 @@ async def forget_dry_run(conn: Connection, upload_id: int) -> None:
     await conn.execute(_SQL["forget_dry_run"], {"upload_id": upload_id})
 
 
-async def listed(conn: Connection, *, filters: Filters, limit: int, before: int | None) -> list[ListedDebtor]:
+async def listed(
+    conn: Connection, *, filters: DebtorFilters, limit: int, before: int | None
+) -> list[ListedDebtor]:
     """
     One page of debtors, newest first.
 
@@ -672,7 +674,7 @@ async def listed(conn: Connection, *, filters: Filters, limit: int, before: int 
 async def listed_sorted(
     conn: Connection,
     *,
-    filters: Filters,
+    filters: DebtorFilters,
     sort: Sort,
     descending: bool,
     limit: int,

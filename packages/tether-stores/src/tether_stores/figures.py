@@ -6,20 +6,20 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.billing.auto_pause import EXCLUDED
-from tether_core.figures import Basis, By, Moved, OpenMoney, Sums, Total
+from tether_core.figures import Basis, By, OpenMoney, ReturnedMoney, Sums, Total
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
-__all__ = ["Filters", "add_changes", "earlier_uploads", "moved", "open_money", "sums"]
+__all__ = ["FigureFilters", "add_changes", "earlier_uploads", "moved", "open_money", "sums"]
 
 _SQL: Final = load("figures")
 # Few enough for a statement of some milliseconds; what is left is added by the next one.
 _BATCH_SIZE: Final = 5_000
 
 
-class Filters(msgspec.Struct, frozen=True, kw_only=True):
+class FigureFilters(msgspec.Struct, frozen=True, kw_only=True):
     """
     Which debits; `None` does not filter.
 
@@ -65,7 +65,7 @@ async def add_changes(conn: Connection, *, limit: int = _BATCH_SIZE) -> int:
     return int(row[0])
 
 
-async def sums(conn: Connection, filters: Filters, *, by: By, basis: Basis, limit: int) -> list[Sums]:
+async def sums(conn: Connection, filters: FigureFilters, *, by: By, basis: Basis, limit: int) -> list[Sums]:
     """Up to *limit* sums by group and currency, days and months in their order, the others by what was collected."""
     given = msgspec.structs.asdict(filters)
     from_on, to_on = given.pop("from_on"), given.pop("to_on")
@@ -106,7 +106,7 @@ async def earlier_uploads(conn: Connection, upload_id: int, *, limit: int) -> li
     return [int(row[0]) for row in await rows.fetchall()]
 
 
-async def moved(conn: Connection, upload_ids: Sequence[int]) -> tuple[list[Moved], dict[int, date]]:
+async def moved(conn: Connection, upload_ids: Sequence[int]) -> tuple[list[ReturnedMoney], dict[int, date]]:
     """
     What moved of the money of uploads, by age.
 
@@ -118,4 +118,4 @@ async def moved(conn: Connection, upload_ids: Sequence[int]) -> tuple[list[Moved
     for row in rows:
         day = row.pop("submitted_to")
         submitted_to[row["upload_id"]] = max(submitted_to.get(row["upload_id"], day), day)
-    return [Moved(**row) for row in rows], submitted_to
+    return [ReturnedMoney(**row) for row in rows], submitted_to

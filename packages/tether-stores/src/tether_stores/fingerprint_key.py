@@ -16,7 +16,7 @@ from tether_stores.rows import fetch_all, fetch_value
 from tether_stores.telemetry import logger
 
 __all__ = [
-    "Begun",
+    "BegunRekeying",
     "Rekeying",
     "UnmatchedEntry",
     "advance",
@@ -34,7 +34,7 @@ _SQL: Final = load("fingerprint_key")
 _log = logger("fingerprints")
 
 
-class Begun(msgspec.Struct, frozen=True):
+class BegunRekeying(msgspec.Struct, frozen=True):
     """
     A rekeying under way.
 
@@ -186,7 +186,7 @@ async def _is_unused(conn: Connection) -> bool:
 
 async def begin(
     conn: Connection, key: bytes, *, ordered_by: str, reason: str, again: bool, now: datetime
-) -> Begun | None:
+) -> BegunRekeying | None:
     """
     Begin to recompute all fingerprints, or continue an interrupted rekeying.
 
@@ -209,7 +209,7 @@ async def begin(
     current_status = await (await conn.execute(_SQL["open"])).fetchone()
     if current_status is not None:
         if bytes(current_status[1]) == after:
-            return Begun(current_status[0], *current_status[2:])
+            return BegunRekeying(current_status[0], *current_status[2:])
         await conn.execute(_SQL["supersede"], {"id": current_status[0], "now": now})
     elif before == after and not again and first_check(key, samples=await _samples(conn)) == after:
         return None
@@ -227,10 +227,10 @@ async def begin(
     )
     made = await cursor.fetchone()
     assert made is not None
-    return Begun(made[0])
+    return BegunRekeying(made[0])
 
 
-async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) -> Begun | None:
+async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) -> BegunRekeying | None:
     """
     Recompute the fingerprints of the next debtors, with those of their attempts and their blacklist entries.
 
@@ -249,7 +249,7 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
     current_status = await (await conn.execute(_SQL["open"])).fetchone()
     if current_status is None or bytes(current_status[1]) != check_value(key):
         raise FingerprintKeyRefused("differs")
-    begun = Begun(current_status[0], *current_status[2:])
+    begun = BegunRekeying(current_status[0], *current_status[2:])
     cursor = await conn.execute(_SQL["debtors_after"], {"after": begun.position, "limit": limit})
     rows = await cursor.fetchall()
     if not rows:
@@ -283,7 +283,7 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
         "entries": entries,
     }
     await conn.execute(_SQL["advance"], step)
-    return Begun(
+    return BegunRekeying(
         begun.id,
         rows[-1][0],
         begun.debtors + len(changed),
@@ -321,7 +321,7 @@ async def _rekey_entries(conn: Connection, after_of: dict[bytes, bytes], *, now:
     return len(rows)
 
 
-async def finish(conn: Connection, begun: Begun, key: bytes, *, now: datetime) -> int:
+async def finish(conn: Connection, begun: BegunRekeying, key: bytes, *, now: datetime) -> int:
     """
     End a rekeying: from now on the database's key is this one.
 

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 import msgspec
-from tether_core.preflight.estimate import Group, Seen
+from tether_core.preflight.estimate import DebtorGroup, Seen
 from tether_core.preflight.fees import Fees
-from tether_core.preflight.report import Facts, Limits, PreflightReport, encode, report
+from tether_core.preflight.report import PreflightFacts, PreflightLimits, PreflightReport, encode, report
 from tether_core.preflight.signature import sign, signing_key
 
 from tether_stores.postgres import Connection
@@ -66,7 +66,7 @@ async def made(
     sha256: str,
     account: str,
     fees: Fees | None,
-    rule: Limits,
+    rule: PreflightLimits,
     made_by: str,
     now: datetime,
 ) -> PreflightReport:
@@ -89,7 +89,7 @@ async def made(
         into=Seen,
     )
     groups = await fetch_all(conn, _SQL["groups"], {"upload_id": upload_id, "now": now}, into=_group)
-    facts = Facts(upload_id, sha256, account, now, made_by, from_on, to_on - timedelta(days=1))
+    facts = PreflightFacts(upload_id, sha256, account, now, made_by, from_on, to_on - timedelta(days=1))
     return report(groups, seen, fees=fees, rule=rule, facts=facts)
 
 
@@ -156,5 +156,5 @@ def _at(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _group(*, currency: str, squares: Any, **columns: Any) -> tuple[str, Group]:
-    return currency, Group(squares=int(squares), **columns)
+def _group(*, currency: str, squares: Any, **columns: Any) -> tuple[str, DebtorGroup]:
+    return currency, DebtorGroup(squares=int(squares), **columns)

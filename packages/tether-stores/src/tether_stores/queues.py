@@ -20,8 +20,8 @@ __all__ = [
     "ROWS_MAX",
     "ListedQueue",
     "Pause",
+    "QueueBacklog",
     "Retried",
-    "Waiting",
     "backlogs",
     "listed",
     "named",
@@ -72,7 +72,7 @@ class Pause(msgspec.Struct, frozen=True):
     paused_at: datetime
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class QueueBacklog(msgspec.Struct, frozen=True):
     """
     What waits on a queue.
 
@@ -209,7 +209,7 @@ async def listed(conn: Connection, *, now: datetime) -> list[ListedQueue]:
     ]
 
 
-async def backlogs(conn: Connection, *, now: datetime) -> Mapping[Queue, Waiting]:
+async def backlogs(conn: Connection, *, now: datetime) -> Mapping[Queue, QueueBacklog]:
     """What waits on each queue, by its name."""
     given = {
         "now": now,
@@ -219,5 +219,5 @@ async def backlogs(conn: Connection, *, now: datetime) -> Mapping[Queue, Waiting
         "inquiry_count_max": TRIES_MAX,
         "queues": list(NAMES),
     }
-    rows = await fetch_all(conn, _SQL["backlogs"], given, into=Waiting)
+    rows = await fetch_all(conn, _SQL["backlogs"], given, into=QueueBacklog)
     return {row.queue: row for row in rows}

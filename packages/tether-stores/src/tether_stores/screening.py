@@ -15,7 +15,7 @@ from tether_core.blacklist import email_key, name_keys, policy_for
 from tether_core.payments.matches import matches
 from tether_core.payments.repeats import repeat_of
 from tether_core.payments.same_debit import identifies
-from tether_core.screening.verdicts import Facts, Policy, Verdict, reasons
+from tether_core.screening.verdicts import Facts, ScreeningPolicy, Verdict, reasons
 
 from tether_stores import blacklist, debtors
 from tether_stores.debtors import AccountFacts, BankOfRow, RelatedRows
@@ -29,7 +29,7 @@ async def screened(
     upload_id: int,
     *,
     dry_run: bool,
-    policy: Policy,
+    policy: ScreeningPolicy,
     now: datetime,
     edited: int | None = None,
     banks_of_rows: Iterable[BankOfRow] = (),
@@ -88,7 +88,7 @@ async def screened(
 _NOTHING: Final = Facts()
 
 
-def _among_related(some: RelatedRows, *, policy: Policy, now: datetime) -> dict[int, Facts]:
+def _among_related(some: RelatedRows, *, policy: ScreeningPolicy, now: datetime) -> dict[int, Facts]:
     """
     What the other rows and debits of an account say of its staged rows.
 
@@ -109,7 +109,7 @@ def _among_related(some: RelatedRows, *, policy: Policy, now: datetime) -> dict[
     return facts
 
 
-def _beside_edited(some: RelatedRows, *, policy: Policy, now: datetime) -> Mapping[int, Facts]:
+def _beside_edited(some: RelatedRows, *, policy: ScreeningPolicy, now: datetime) -> Mapping[int, Facts]:
     """What the other rows and debits of an account say of a single row that was edited."""
     found = matches(some.staged, some.elsewhere, now=now, window_days=policy.window_days)
     facts: dict[int, Facts] = {}

@@ -31,12 +31,12 @@ from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import KEY_BYTES_MAX
 from tether_core.notifications.quarantine import Bounds
-from tether_core.payments.attempt import Confirm, Policy
-from tether_core.payments.submission import Rules
+from tether_core.payments.attempt import ApplyPolicy, Confirm
+from tether_core.payments.submission import SubmissionRules
 from tether_core.people.addresses import networks
 from tether_core.people.oidc import is_provider_address
 from tether_core.preflight.fees import Fees, parse_fees
-from tether_core.preflight.report import Limits
+from tether_core.preflight.report import PreflightLimits
 from tether_core.retention.periods import KINDS, Periods
 from tether_core.return_policies.policy import built_in
 from tether_core.screening import verdicts
@@ -648,9 +648,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return (Credential("default", self.emp_api_login, self.emp_api_password, self.emp_terminal_token),)
 
     @property
-    def screening(self) -> verdicts.Policy:
+    def screening(self) -> verdicts.ScreeningPolicy:
         """How strictly uploads are screened."""
-        policy = verdicts.Policy(window_days=self.screening_window_days, same=self.screening_same)
+        policy = verdicts.ScreeningPolicy(window_days=self.screening_window_days, same=self.screening_same)
         if not self.screening_rules:
             return policy
         inquiry_deps = (rule for some in verdicts.QUESTIONS.values() for rule in some)
@@ -658,9 +658,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(policy, rules=rules)
 
     @property
-    def preflight_rule(self) -> Limits:
+    def preflight_rule(self) -> PreflightLimits:
         """When the pre-flight report of an upload says go."""
-        return Limits(self.preflight_returned_max or None, self.preflight_fees_max or None)
+        return PreflightLimits(self.preflight_returned_max or None, self.preflight_fees_max or None)
 
     @property
     def account_fees(self) -> dict[str, Fees]:
@@ -706,23 +706,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def submission_rules(self) -> Rules:
+    def submission_rules(self) -> SubmissionRules:
         """How long a call to the gateway may last, and when "not found" is accepted."""
         # Ten seconds to begin the call, its time limit, and as long again for the answer's way into the books.
-        return Rules(lease_s=10 + self.emp_timeout_s + 35, not_found_grace_s=self.not_found_grace_s)
+        return SubmissionRules(lease_s=10 + self.emp_timeout_s + 35, not_found_grace_s=self.not_found_grace_s)
 
     @property
-    def policy(self) -> Policy:
+    def policy(self) -> ApplyPolicy:
         """The operator's choices for the account `default`; nothing is confirmed where nobody can be inquired."""
-        return Policy(
+        return ApplyPolicy(
             returns=built_in(parse_codes(self.blacklist_codes)),
             confirm=self.emp_confirm if self.gateway_can_be_inquired else "off",
         )
 
     @property
-    def policy_of_further_accounts(self) -> Policy:
+    def policy_of_further_accounts(self) -> ApplyPolicy:
         """The operator's choices for the accounts of the table, each of which can be inquired with its own credentials."""
-        return Policy(returns=built_in(parse_codes(self.blacklist_codes)), confirm=self.emp_confirm)
+        return ApplyPolicy(returns=built_in(parse_codes(self.blacklist_codes)), confirm=self.emp_confirm)
 
 
 def _require_preflight(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from tether_core import stated_outcomes as rules
 from tether_core.errors import InvalidRequest
 from tether_core.events import Event
 from tether_core.payments.attempt import AttemptState
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.refunds.refund import RefundState
 from tether_core.stated_outcomes import Reach, StatedOutcome, Statement
 
@@ -28,7 +28,7 @@ from tether_stores.rows import fetch_all, fetch_value
 __all__ = ["Closed", "KeptStatement", "close_debit", "close_refund", "latest", "of_attempt"]
 
 _SQL: Final = load("stated_outcomes")
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 # As far back as an account's identities count for a submission of a lost history (tether_worker.gateway.inquiry_batch).
 _RECENT_DAYS: Final = 31
 
@@ -84,7 +84,7 @@ async def close_debit(
     *,
     accounts: Collection[GatewayAccount],
     now: datetime,
-    submission_rules: Rules = _RULES,
+    submission_rules: SubmissionRules = _RULES,
 ) -> Closed | None:
     """
     Close a debit of unknown outcome by what a person states.
@@ -131,7 +131,7 @@ async def close_refund(
     *,
     accounts: Collection[GatewayAccount],
     now: datetime,
-    submission_rules: Rules = _RULES,
+    submission_rules: SubmissionRules = _RULES,
 ) -> Closed | None:
     """
     Close a refund or void of unknown outcome by what a person states.

@@ -11,7 +11,7 @@ from litestar.response import Stream
 from tether_core.money import Money
 from tether_core.spreadsheet.cells import neutralise
 from tether_stores import clean_payers
-from tether_stores.clean_payers import Payer
+from tether_stores.clean_payers import PayerHistory
 from tether_stores.postgres import reading
 
 from tether_web.http.file_response import disposition
@@ -82,7 +82,7 @@ async def _lines(state: State, *, days: int, debits: int, account: str | None) -
         after = page[-1].id
 
 
-def _cells(payer: Payer) -> tuple[str, ...]:
+def _cells(payer: PayerHistory) -> tuple[str, ...]:
     return (
         payer.first_name or "",
         payer.last_name or "",

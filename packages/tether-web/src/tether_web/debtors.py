@@ -22,13 +22,13 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core import redaction
 from tether_core.audit import facts
-from tether_core.debtor_edits import Change, Field
+from tether_core.debtor_edits import EditedField, Field
 from tether_core.errors import InvalidRequest
 from tether_core.screening.verdicts import RULES
 from tether_core.spreadsheet import Rules
 from tether_stores import audit, debtor_edits, debtors
 from tether_stores.debtor_edits import DebtorEdit, ListedEdit
-from tether_stores.debtors import DebtorDetail, Filters, ListedDebtor, Sort
+from tether_stores.debtors import DebtorDetail, DebtorFilters, ListedDebtor, Sort
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.telemetry import logger
 from tether_stores.uploads import problems
@@ -119,7 +119,7 @@ class EditResponse(msgspec.Struct, frozen=True):
         debtor: The debtor now.
     """
 
-    changes: list[Change]
+    changes: list[EditedField]
     verdict_before: str
     warnings: list[EditWarning]
     debtor: DebtorResponse
@@ -165,7 +165,7 @@ async def listed(
     """One page of debtors."""
     if verdict is not None and verdict not in {"clear", *RULES}:
         raise InvalidRequest(f"must be one of clear, {', '.join(RULES)}", field="verdict")
-    filters = Filters(
+    filters = DebtorFilters(
         upload_id=upload,
         verdict=verdict,
         name=None if name is None else _words(name),
@@ -182,7 +182,7 @@ async def listed(
 
 
 async def _page(
-    state: State, filters: Filters, *, sort: str, cursor: str | None, limit: int
+    state: State, filters: DebtorFilters, *, sort: str, cursor: str | None, limit: int
 ) -> Page[ListedDebtor]:
     if sort == "newest":
         async with reading(state.pool) as conn:

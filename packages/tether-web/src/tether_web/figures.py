@@ -37,7 +37,7 @@ from tether_core.spreadsheet.cells import neutralise
 from tether_core.target_calendar import bank_day
 from tether_stores import figures as stored
 from tether_stores.billing import billing_runs
-from tether_stores.figures import Filters
+from tether_stores.figures import FigureFilters
 from tether_stores.postgres import reading
 
 from tether_web.http.file_response import disposition
@@ -166,7 +166,7 @@ async def by_dimension(  # one argument a filter
         raise InvalidRequest("is later than `to`, so nothing fits", field="from")
     if price_band is not None and price_band not in PRICE_BANDS:
         raise InvalidRequest(f"must be one of {', '.join(map(str, PRICE_BANDS))}", field="price_band")
-    filters = Filters(
+    filters = FigureFilters(
         from_on=from_on,
         to_on=to_on,
         account=account,

@@ -24,14 +24,14 @@ from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor
 from tether_web.http.parameters import Id, reason_of
 from tether_web.order_keys import KeyHeader
 
-__all__ = ["ROUTERS", "Inquiry"]
+__all__ = ["ROUTERS", "InquiryRequest"]
 
 
 _NAMES: Final[dict[Scope, str]] = {"attempt": "billing attempt", "run": "billing run", "upload": "upload"}
 _log = logger("inquiries")
 
 
-class Inquiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class InquiryRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     An order for status inquiries.
 
@@ -50,7 +50,7 @@ async def of_attempt(
     request: ApiRequest,
     state: State,
     attempt_id: Id,
-    data: JSONBody[Inquiry],
+    data: JSONBody[InquiryRequest],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[InquiryOrder]:
     """In any state, even after its automatic inquiries have ended; refused if the debit was never submitted."""
@@ -62,7 +62,7 @@ async def of_run(
     request: ApiRequest,
     state: State,
     run_id: Id,
-    data: JSONBody[Inquiry],
+    data: JSONBody[InquiryRequest],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[InquiryOrder]:
     """At most 10,000 debits in an order, oldest first; `more` says that there are further ones."""
@@ -74,7 +74,7 @@ async def of_upload(
     request: ApiRequest,
     state: State,
     upload_id: Id,
-    data: JSONBody[Inquiry],
+    data: JSONBody[InquiryRequest],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[InquiryOrder]:
     """As of a run, for all runs of the upload."""
@@ -107,7 +107,7 @@ async def attempts(
 
 
 async def _order(
-    request: ApiRequest, state: State, scope: Scope, subject_id: int, data: Inquiry
+    request: ApiRequest, state: State, scope: Scope, subject_id: int, data: InquiryRequest
 ) -> Response[InquiryOrder]:
     reason = reason_of(data.reason)
     now = state.clock()

@@ -21,7 +21,7 @@ from tether_core.subscribers.subscriber import SubscriberState
 from tether_core.uploads.upload import UploadState
 from tether_stores import figures as stored
 from tether_stores import monitoring, store_status, telemetry
-from tether_stores.figures import Filters
+from tether_stores.figures import FigureFilters
 from tether_stores.notifications import quarantine
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Connection, Pool, reading
@@ -221,11 +221,11 @@ async def observe_money(state: State) -> None:
     today = now.date()
     async with reading(state.pool) as conn:
         moved = await stored.sums(
-            conn, Filters(from_on=today, to_on=today), by="total", basis="cash", limit=100
+            conn, FigureFilters(from_on=today, to_on=today), by="total", basis="cash", limit=100
         )
         made = await stored.sums(
             conn,
-            Filters(from_on=today - timedelta(days=_RATE_DAYS - 1), to_on=today),
+            FigureFilters(from_on=today - timedelta(days=_RATE_DAYS - 1), to_on=today),
             by="total",
             basis="cohort",
             limit=100,

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from saq.worker import Worker
 from tether_core import __version__
-from tether_core.clock_steps import Step
+from tether_core.clock_steps import ClockStep
 from tether_core.errors import Unavailable
 from tether_core.jobs import Queue
 from tether_core.scaling import LIVE_S
@@ -83,7 +83,7 @@ from tether_worker.subscribers.sending import Sender
 from tether_worker.traces import prune_traces
 from tether_worker.uploads.intake import Intake, intake
 from tether_worker.uploads.orphans import sweep_objects
-from tether_worker.uploads.reader import Limits
+from tether_worker.uploads.reader import ReaderLimits
 from tether_worker.workers import Presence
 
 __all__ = ["Clock", "Supervised", "work_until_stopped"]
@@ -148,7 +148,7 @@ async def work_until_stopped(
                 prepared=settings.database_prepared,
             )
         )
-        steps = deque[Step](maxlen=100)
+        steps = deque[ClockStep](maxlen=100)
         clock = SharedClock(own_clock, boot=boot_clock(), on_step=steps.append)
         await stack.enter_async_context(clock.kept(pool))
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
@@ -453,7 +453,7 @@ def _reading(
         fingerprint_key=settings.fingerprint_key.encode(),
         policy=settings.screening,
         rules=Rules(),
-        limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
+        limits=ReaderLimits(settings.reader_memory_bytes, settings.reader_time_s),
         stopping=stopping.is_set,
     )
     archive_deps = ArchiveDeps(pool, store, settings.periods, clock, deps.token, stopping.is_set)

@@ -15,7 +15,7 @@ from tether_core.audit import Actor, facts
 from tether_core.banks import REASON_CODE, BankBlock, BankCounts, BlockPolicy
 from tether_stores import audit, blacklist, figures
 from tether_stores.blacklist import ManualEntry
-from tether_stores.figures import Filters
+from tether_stores.figures import FigureFilters
 from tether_stores.postgres import Connection, Pool, reading, transaction
 from tether_stores.telemetry import logger
 
@@ -71,7 +71,7 @@ async def _counts(
     conn: Connection, *, since_on: date, today: date, bank: str | None = None
 ) -> Mapping[str, BankCounts]:
     """What each bank has collected and returned, in all currencies."""
-    filters = Filters(from_on=since_on, to_on=today, bank=bank)
+    filters = FigureFilters(from_on=since_on, to_on=today, bank=bank)
     totals: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for sums in await figures.sums(conn, filters, by="bank", basis="cohort", limit=_BANKS_MAX):
         of_bank = totals[sums.key]

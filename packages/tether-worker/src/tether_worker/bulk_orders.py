@@ -22,7 +22,7 @@ from tether_core.errors import Contradicted, Rejected
 from tether_core.jobs import BULK
 from tether_stores import audit, blacklist, bulk_orders, inquiry_orders
 from tether_stores.accounts import gateway_accounts
-from tether_stores.bulk_orders import Judged, Taken
+from tether_stores.bulk_orders import JudgedRow, LockedBulkOrder
 from tether_stores.database_epoch.watch import Watch
 from tether_stores.notifications import webhook_events
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -116,8 +116,8 @@ async def bulk_batch(deps: BulkDeps, *, limit: int = BATCH_SIZE) -> int:
 
 
 async def _carried_out(
-    conn: Connection, held: Taken, row: Judged, *, deps: BulkDeps, now: datetime
-) -> Judged:
+    conn: Connection, held: LockedBulkOrder, row: JudgedRow, *, deps: BulkDeps, now: datetime
+) -> JudgedRow:
     """Do to one row what a single order would do; a refusal of it is kept, and does not hold the others up."""
     try:
         async with conn.transaction():
@@ -138,7 +138,9 @@ async def _carried_out(
     return row
 
 
-async def _carry_out(conn: Connection, held: Taken, row: Judged, *, deps: BulkDeps, now: datetime) -> None:
+async def _carry_out(
+    conn: Connection, held: LockedBulkOrder, row: JudgedRow, *, deps: BulkDeps, now: datetime
+) -> None:
     order = held.order
     if order.action == "replay":
         await webhook_events.replay(conn, row.id, now=now)

@@ -23,7 +23,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.fingerprint_key import REASONS, KeyState
 from tether_stores import audit, fingerprint_key
 from tether_stores.clock import timestamp
-from tether_stores.fingerprint_key import Begun, Rekeying, UnmatchedEntry
+from tether_stores.fingerprint_key import BegunRekeying, Rekeying, UnmatchedEntry
 from tether_stores.postgres import Pool, connection, open_pool, transaction
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
@@ -36,7 +36,7 @@ _PROGRESS_ROWS: Final = 20_000
 
 _log = logger("fingerprints")
 
-Outcome = tuple[Begun, list[UnmatchedEntry]]
+Outcome = tuple[BegunRekeying, list[UnmatchedEntry]]
 
 
 async def rekey(
@@ -47,7 +47,7 @@ async def rekey(
     reason: str,
     again: bool = False,
     batch_max: int = BATCH_MAX,
-    progress: Callable[[Begun], None] = lambda _: None,
+    progress: Callable[[BegunRekeying], None] = lambda _: None,
 ) -> Outcome | None:
     """
     Recompute all fingerprints of a database, or continue an interrupted rekeying.
@@ -158,7 +158,7 @@ def _rekey(args: argparse.Namespace, settings: Settings) -> int:
     if not args.by.strip() or not args.reason.strip():
         raise InvalidRequest("say who wants it (--by) and why (--reason)")
 
-    def progress(begun: Begun) -> None:
+    def progress(begun: BegunRekeying) -> None:
         if begun.position // _PROGRESS_ROWS != (begun.position - BATCH_MAX) // _PROGRESS_ROWS:
             sys.stderr.write(f"up to debtor {begun.position:,}\n")
 
@@ -211,7 +211,7 @@ async def _shown(settings: Settings) -> tuple[KeyState, list[Rekeying], list[Unm
 
 
 async def _rekeyed(
-    args: argparse.Namespace, settings: Settings, *, progress: Callable[[Begun], None]
+    args: argparse.Namespace, settings: Settings, *, progress: Callable[[BegunRekeying], None]
 ) -> Outcome | None:
     async with open_pool(settings.database_url, name="tether-fingerprints", max_size=1) as pool:
         return await rekey(

@@ -15,7 +15,7 @@ from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.inquiry_orders import Inquired, Scope
 from tether_core.jobs import INQUIRE
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_stores import audit, inquiry_orders
 from tether_stores.clock import timestamp
 from tether_stores.command_line import whole
@@ -32,11 +32,11 @@ from tether_worker.reconciliation.attempts import reconcile
 __all__ = ["add_commands", "inquire_ordered", "inquiring_ordered"]
 
 _TEXT_MAX: Final = 500
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 _log = logger("inquiries")
 
 
-def inquiring_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
+def inquiring_ordered(deps: InquiryDeps, *, rules: SubmissionRules = _RULES) -> Work:
     """
     The job that makes ordered inquiries.
 
@@ -53,7 +53,7 @@ def inquiring_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     return Work(INQUIRE, run_batch, has_pending)
 
 
-async def inquire_ordered(deps: InquiryDeps, *, rules: Rules = _RULES) -> int:
+async def inquire_ordered(deps: InquiryDeps, *, rules: SubmissionRules = _RULES) -> int:
     """
     Make inquiries that a person has ordered, as `tether_worker.reconciliation.attempts` does by schedule.
 

@@ -6,12 +6,12 @@ from typing import Final
 
 from tether_core import mandate_conflicts as rules
 from tether_core.mandate_conflicts import MandateUse
-from tether_core.spreadsheet import Decision, Plan, Problem
+from tether_core.spreadsheet import FileDecision, Plan, Problem
 from tether_core.spreadsheet.cells import excerpt
 from tether_stores import mandate_conflicts
 from tether_stores.postgres import Connection
 from tether_stores.uploads import problems, uploads
-from tether_stores.uploads.turns import Due
+from tether_stores.uploads.turns import DueUpload
 
 from tether_worker.jobs.leases import LeaseLost
 
@@ -21,7 +21,9 @@ __all__ = ["warn"]
 _BATCH: Final = 10_000
 
 
-async def warn(conn: Connection, due: Due, *, plan: Plan, lease: str, now: datetime) -> Decision | None:
+async def warn(
+    conn: Connection, due: DueUpload, *, plan: Plan, lease: str, now: datetime
+) -> FileDecision | None:
     """
     Write a warning to each row of an upload whose mandate is used for another account.
 
@@ -60,7 +62,7 @@ async def warn(conn: Connection, due: Due, *, plan: Plan, lease: str, now: datet
         conn, due.id, code=rules.CODE, rows=added, warned=warned, lease=lease, now=now
     ):
         raise LeaseLost
-    return Decision(
+    return FileDecision(
         rules.CODE,
         f"{total:,} {'row' if total == 1 else 'rows'}",
         f"The mandates of {total:,} {'row is' if total == 1 else 'rows are'} used for other accounts, too, in this file or in earlier "
@@ -68,7 +70,7 @@ async def warn(conn: Connection, due: Due, *, plan: Plan, lease: str, now: datet
     )
 
 
-async def _pairs(conn: Connection, due: Due) -> AsyncIterator[tuple[MandateUse, MandateUse]]:
+async def _pairs(conn: Connection, due: DueUpload) -> AsyncIterator[tuple[MandateUse, MandateUse]]:
     """Rows of the file whose mandate another account has, each with a row of that account."""
     async for some in mandate_conflicts.in_file(conn, due.id, dry_run=due.dry_run):
         for pair in rules.of_several_accounts(some):

@@ -12,7 +12,7 @@ from tether_core.fingerprint_key import KeyState
 from tether_core.money import Money
 from tether_stores import fingerprint_key, queues, workers
 from tether_stores.accounts import gateway_accounts, gateway_identities
-from tether_stores.accounts.gateway_identities import Unresolved
+from tether_stores.accounts.gateway_identities import UnresolvedSubmission
 from tether_stores.billing import billing_runs
 from tether_stores.clock import timestamp
 from tether_stores.database_epoch import lost_history
@@ -123,7 +123,7 @@ class Status(msgspec.Struct, frozen=True):
     gateways: list[LimitStatus] = []
     database_epoch: EpochStatus | None = None
     warnings: list[str] = []
-    unresolved: list[Unresolved] = []
+    unresolved: list[UnresolvedSubmission] = []
     fingerprint_key: KeyState = "matches"
     differences: list[OpenLines] = []
     queues: list[ListedQueue] = []

@@ -14,7 +14,7 @@ from typing import Any, Final
 from tether_client.command.arguments import Commands, add, add_reason, add_yes, whole
 from tether_client.command.context import Context, rows_text
 from tether_client.command.output import money, shown
-from tether_client.return_policies import CurrencyResult, DryRun, Moved, PolicyDetail, Range
+from tether_client.return_policies import CountAndAmount, CurrencyResult, DryRun, PolicyDetail, Range
 
 __all__ = ["add_commands", "rule"]
 
@@ -196,7 +196,7 @@ def _currency(found: CurrencyResult) -> str:
     )
 
 
-def _moved(moved: Moved) -> str:
+def _moved(moved: CountAndAmount) -> str:
     return f"{moved.count:+,} ({money(moved.amount_minor)})"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tether_client.billing import Preview, RunOrder
+from tether_client.billing import RunOrder, RunPreview
 from tether_client.command.arguments import (
     Commands,
     add,
@@ -401,7 +401,7 @@ def _expected(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"{found['currency']}: expected returns {share}, expected fees {costs}"
 
 
-def _preview_text(preview: Preview) -> str:
+def _preview_text(preview: RunPreview) -> str:
     lines = [
         f"{preview.count:,} debits of {money(preview.amount_minor)} in total, {preview.canaries:,} of them first",
         *(f"  not billed, {shown(verdict)}: {count:,}" for verdict, count in preview.skipped.items()),

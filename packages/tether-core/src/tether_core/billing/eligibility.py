@@ -57,7 +57,7 @@ from tether_core import iban as ibans
 from tether_core import vop
 from tether_core.billing import refunded_before
 from tether_core.billing.run_options import RunOptions
-from tether_core.blacklist import Listing, policy_for
+from tether_core.blacklist import ActiveEntry, policy_for
 from tether_core.errors import InvalidIban
 from tether_core.money import Money
 from tether_core.payments.attempt import AttemptState
@@ -121,9 +121,9 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     taken: bool = False
     listed: Literal["hold", "block"] | None = None
     listed_reason: str = ""
-    name_listed: Listing | None = None
-    email_listed: Listing | None = None
-    bank_listed: Listing | None = None
+    name_listed: ActiveEntry | None = None
+    email_listed: ActiveEntry | None = None
+    bank_listed: ActiveEntry | None = None
     mandate_ended: Literal["revoked", "cancelled"] | None = None
     item_state: AttemptState | None = None
     item_returned: bool = False
@@ -236,7 +236,7 @@ def _mandate_ended(candidate: Candidate, _: RunOptions) -> str | None:
     return f"The mandate of this row was {how}; have the debtor sign a new one, and add it."
 
 
-def _listed_as(what: str, listing: Listing | None) -> str | None:
+def _listed_as(what: str, listing: ActiveEntry | None) -> str | None:
     if listing is None:
         return None
     how = "blocked" if listing.action == "block" else "on hold"

@@ -29,13 +29,13 @@ since two clocks need not agree.
 Source: RFC 9110 sections 10.2.3 (Retry-After), 15.5.2 (401), 15.6.4 (503); RFC 6585 section 4 (429); Genesis API
 documentation v60.1, Errors and Authentication.
 
->>> page = Response(404, b"<payment_response><status>error</status><code>460</code></payment_response>")
+>>> page = GatewayResponse(404, b"<payment_response><status>error</status><code>460</code></payment_response>")
 >>> inquired(page, transaction_id="t-7")
 Traceback (most recent call last):
     ...
 tether_core.errors.GatewaySilent: The gateway gave no usable response (http 404); the outcome is unknown until a status inquiry is answered.
 >>> refused = b"<payment_response><status>error</status><code>340</code><transaction_id>t-7</transaction_id></payment_response>"
->>> submitted(Response(422, refused), transaction_id="t-7")
+>>> submitted(GatewayResponse(422, refused), transaction_id="t-7")
 GatewayAnswer(error code=340 None t-7)
 """
 
@@ -51,7 +51,7 @@ from tether_core.emp import codes
 from tether_core.emp.responses import GatewayAnswer, read_answer
 from tether_core.errors import CredentialsRejected, GatewaySilent, NotSubmitted, Unreadable
 
-__all__ = ["Response", "inquired", "listed", "retry_after_s", "submitted"]
+__all__ = ["GatewayResponse", "inquired", "listed", "retry_after_s", "submitted"]
 
 _T = TypeVar("_T")
 
@@ -64,7 +64,7 @@ _PAYMENT_ROOTS: Final = frozenset({"payment_response", "payment_transaction"})
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")
 
 
-class Response(msgspec.Struct, frozen=True):
+class GatewayResponse(msgspec.Struct, frozen=True):
     """
     A complete HTTP response of the gateway, or of a server in front of it.
 
@@ -82,10 +82,10 @@ class Response(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Show status and size; the body may be personal."""
-        return f"Response({self.status}, {len(self.body)} bytes)"
+        return f"GatewayResponse({self.status}, {len(self.body)} bytes)"
 
 
-def submitted(response: Response, *, transaction_id: str) -> GatewayAnswer:
+def submitted(response: GatewayResponse, *, transaction_id: str) -> GatewayAnswer:
     """
     Interpret the response to a submission: a debit, refund or void.
 
@@ -121,7 +121,7 @@ def submitted(response: Response, *, transaction_id: str) -> GatewayAnswer:
 
 
 def inquired(
-    response: Response, *, transaction_id: str | None = None, unique_id: str | None = None
+    response: GatewayResponse, *, transaction_id: str | None = None, unique_id: str | None = None
 ) -> GatewayAnswer | None:
     """
     Interpret the response to a status inquiry about a payment.
@@ -156,7 +156,7 @@ def inquired(
     raise _silent(response)
 
 
-def listed(response: Response, *, read: Callable[[bytes], _T]) -> _T:
+def listed(response: GatewayResponse, *, read: Callable[[bytes], _T]) -> _T:
     """
     Interpret the response to a report request: payments or chargebacks.
 
@@ -223,7 +223,7 @@ def _timestamp(text: str | None) -> datetime | None:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
-def _read(response: Response) -> tuple[GatewayAnswer | None, str]:
+def _read(response: GatewayResponse) -> tuple[GatewayAnswer | None, str]:
     try:
         return read_answer(response.body), ""
     except Unreadable as exc:
@@ -244,7 +244,7 @@ def _refuses(answer: GatewayAnswer, *, transaction_id: str) -> bool:
     return codes.error_meaning(answer.code).outcome == "refused"
 
 
-def _require_credentials(response: Response, answer: GatewayAnswer | None) -> None:
+def _require_credentials(response: GatewayResponse, answer: GatewayAnswer | None) -> None:
     """Raise if a response says that the gateway rejects the credentials."""
     if answer is not None and _is_error(answer, _CREDENTIALS) and response.status < 500:
         raise CredentialsRejected(why="error 110")
@@ -262,13 +262,13 @@ def _ours(
     return answer
 
 
-def _silent(response: Response) -> GatewaySilent:
+def _silent(response: GatewayResponse) -> GatewaySilent:
     return GatewaySilent(
         why=f"http {response.status}", slow_down_s=_slow_down_s(response), http_status=response.status
     )
 
 
-def _slow_down_s(response: Response) -> float | None:
+def _slow_down_s(response: GatewayResponse) -> float | None:
     if response.status not in {429, 503}:
         return None
     requested_s = retry_after_s(response.retry_after, date=response.date)

@@ -15,7 +15,7 @@ of the vendor's public SDKs.
 >>> read_answer(b"<payment_response><status>error</status><code>460</code><message/></payment_response>")
 GatewayAnswer(error code=460 None None)
 >>> read_chargebacks(b"<chargeback_response><status>error</status><code>470</code></chargeback_response>")
-Page(items=(), page=None, per_page=None, total_count=None, pages_count=None)
+RecordPage(items=(), page=None, per_page=None, total_count=None, pages_count=None)
 >>> read_answer(b"<html><body>Bad gateway</body></html>")
 Traceback (most recent call last):
     ...
@@ -38,7 +38,7 @@ __all__ = [
     "Chargeback",
     "ChargebackKind",
     "GatewayAnswer",
-    "Page",
+    "RecordPage",
     "read_answer",
     "read_chargebacks",
     "read_transactions",
@@ -162,7 +162,7 @@ class Chargeback(msgspec.Struct, frozen=True):
 T = TypeVar("T", GatewayAnswer, Chargeback)
 
 
-class Page(msgspec.Struct, Generic[T], frozen=True):
+class RecordPage(msgspec.Struct, Generic[T], frozen=True):
     """
     One page of a list.
 
@@ -217,7 +217,7 @@ def read_answer(body: bytes, *, size_max_bytes: int = SIZE_MAX_BYTES) -> Gateway
 
 def read_transactions(
     body: bytes, *, size_max_bytes: int = SIZE_MAX_BYTES
-) -> Page[GatewayAnswer] | GatewayAnswer:
+) -> RecordPage[GatewayAnswer] | GatewayAnswer:
     """
     Read a page of payments (`reconcile_by_date`).
 
@@ -241,7 +241,7 @@ def read_transactions(
 
 def read_chargebacks(
     body: bytes, *, size_max_bytes: int = SIZE_MAX_BYTES
-) -> Page[Chargeback] | GatewayAnswer:
+) -> RecordPage[Chargeback] | GatewayAnswer:
     """
     Read a page of chargebacks, or the answer about a single one.
 
@@ -258,7 +258,9 @@ def read_chargebacks(
     return _read_page(body, root="chargeback_responses", item=_chargeback, limit=size_max_bytes)
 
 
-def _read_page(body: bytes, *, root: str, item: Callable[[Node], T], limit: int) -> Page[T] | GatewayAnswer:
+def _read_page(
+    body: bytes, *, root: str, item: Callable[[Node], T], limit: int
+) -> RecordPage[T] | GatewayAnswer:
     node = read(body, what=_WHAT, size_max_bytes=limit)
     single = root.removesuffix("s")
     if node.name == root:
@@ -267,13 +269,13 @@ def _read_page(body: bytes, *, root: str, item: Callable[[Node], T], limit: int)
             for name in ("page", "per_page", "total_count", "pages_count")
         }
         # Another element among the items would be one we cannot count.
-        return Page(tuple(item(child) for child in node.children), **counts)
+        return RecordPage(tuple(item(child) for child in node.children), **counts)
     fields = node.fields()
     if node.name == single and "code" not in fields and fields.get("status", "").lower() != "error":
-        return Page((item(node),))
+        return RecordPage((item(node),))
     refusal = _answer(node, roots=(*_ANSWER_ROOTS, single))
     if refusal.code is not None and codes.error_meaning(refusal.code).outcome in {"none_found", "not_found"}:
-        return Page()
+        return RecordPage()
     if refusal.status not in {"error", "declined"}:
         raise Unreadable(_WHAT, why="it is neither a list nor a refusal of one")
     return refusal

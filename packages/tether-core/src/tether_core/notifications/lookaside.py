@@ -23,10 +23,10 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["Policy", "Traffic", "observed"]
+__all__ = ["LookasidePolicy", "Traffic", "observed"]
 
 
-class Policy(msgspec.Struct, frozen=True):
+class LookasidePolicy(msgspec.Struct, frozen=True):
     """
     When Redis is queried.
 
@@ -62,7 +62,7 @@ class Traffic(msgspec.Struct, frozen=True):
     uses_redis: bool = False
 
 
-_DEFAULT: Final = Policy()
+_DEFAULT: Final = LookasidePolicy()
 
 
 def observed(
@@ -71,7 +71,7 @@ def observed(
     deliveries: int,
     repeats: int,
     commit_s: float | None,
-    policy: Policy = _DEFAULT,
+    policy: LookasidePolicy = _DEFAULT,
 ) -> Traffic:
     """
     Add a batch to the averages.

@@ -20,10 +20,10 @@ about the account in the end. What is beyond the bounds is counted and not kept.
 and never again what is old.
 
 >>> bounds = Bounds(days=10, rows_max=20, bytes_max=20_000)
->>> unknown = [Refused(bytes([number]), "default", None, 100) for number in range(4)]
+>>> unknown = [RefusedNotification(bytes([number]), "default", None, 100) for number in range(4)]
 >>> decide(unknown, stored=frozenset(), held={}, of_debits={}, bounds=bounds)
 ['kept', 'kept', 'over_quota', 'over_quota']
->>> known = [Refused(b"a", "default", 7, 100), Refused(b"a", "default", 7, 100)]
+>>> known = [RefusedNotification(b"a", "default", 7, 100), RefusedNotification(b"a", "default", 7, 100)]
 >>> decide(known, stored=frozenset(), held={}, of_debits={7: 3}, bounds=bounds)
 ['kept', 'repeated']
 """
@@ -44,7 +44,7 @@ __all__ = [
     "Admission",
     "Bounds",
     "Held",
-    "Refused",
+    "RefusedNotification",
     "Room",
     "account_of",
     "decide",
@@ -81,7 +81,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             return datetime.min.replace(tzinfo=UTC)
 
 
-class Refused(msgspec.Struct, frozen=True):
+class RefusedNotification(msgspec.Struct, frozen=True):
     """
     A refused notification, as far as the bounds look at it.
 
@@ -156,7 +156,7 @@ def account_of(terminal_token: str | None, credentials: Iterable[Credential]) ->
 
 
 def decide(
-    refused: Sequence[Refused],
+    refused: Sequence[RefusedNotification],
     *,
     stored: AbstractSet[bytes],
     held: Mapping[Room, Held],

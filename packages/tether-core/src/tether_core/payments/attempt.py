@@ -77,12 +77,12 @@ __all__ = [
     "DISPUTE_STAGES",
     "PAYMENT_STAGES",
     "REASONS",
+    "ApplyPolicy",
     "Attempt",
     "AttemptState",
     "Confirm",
     "Confirmation",
     "Decision",
-    "Policy",
     "decide",
     "listed",
     "names_other_money",
@@ -199,7 +199,7 @@ class Confirmation(msgspec.Struct, frozen=True):
     currency: str | None = None
 
 
-class Policy(msgspec.Struct, frozen=True):
+class ApplyPolicy(msgspec.Struct, frozen=True):
     """
     What an operator may choose about applying.
 
@@ -258,7 +258,7 @@ def decide(
     notification: Notification,
     *,
     account: str,
-    policy: Policy = Policy(),  # noqa: B008 - a frozen value, so sharing it is safe
+    policy: ApplyPolicy = ApplyPolicy(),  # noqa: B008 - a frozen value, so sharing it is safe
     confirmation: Confirmation | None = None,
 ) -> Decision:
     """
@@ -321,7 +321,7 @@ def _named(
     notification: Notification,
     *,
     account: str,
-    policy: Policy,
+    policy: ApplyPolicy,
     confirmation: Confirmation | None,
 ) -> Decision:
     """Decide about a notification that is not a payment's: at most a status inquiry follows from it."""
@@ -334,7 +334,7 @@ def _named(
     return Decision("confirm", "names_payment", attempt)
 
 
-def _unlinked(attempt: Attempt, *, policy: Policy, confirmation: Confirmation | None) -> Decision | None:
+def _unlinked(attempt: Attempt, *, policy: ApplyPolicy, confirmation: Confirmation | None) -> Decision | None:
     if attempt.unique_id is not None:
         return None
     if confirmation is None and policy.confirm != "off":
@@ -352,7 +352,7 @@ def _other_money(
     notification: Notification,
     step: stages.Step,
     *,
-    policy: Policy,
+    policy: ApplyPolicy,
     confirmation: Confirmation | None,
 ) -> Decision | None:
     """
@@ -390,7 +390,7 @@ def names_other_money(attempt: Attempt, notification: Notification) -> bool:
 
 
 def _unconfirmed(
-    attempt: Attempt, step: stages.Step, *, policy: Policy, confirmation: Confirmation | None
+    attempt: Attempt, step: stages.Step, *, policy: ApplyPolicy, confirmation: Confirmation | None
 ) -> Decision | None:
     is_to_confirm = must_be_confirmed(
         step.track, step.stage, payment_stage=attempt.payment_stage, confirm=policy.confirm
@@ -441,7 +441,7 @@ def _apply(
     notification: Notification,
     step: stages.Step,
     *,
-    policy: Policy,
+    policy: ApplyPolicy,
     confirmation: Confirmation | None,
 ) -> Decision:
     # The gateway's own record outranks the notification's fields, which are not signed.
@@ -507,7 +507,7 @@ def _furthest(attempt: Attempt, step: stages.Step) -> tuple[int, int]:
     return attempt.payment_stage, max(attempt.dispute_stage, step.stage)
 
 
-def _entries(attempt: Attempt, reason_code: str | None, *, policy: Policy) -> tuple[Entry, ...]:
+def _entries(attempt: Attempt, reason_code: str | None, *, policy: ApplyPolicy) -> tuple[Entry, ...]:
     says = policy.returns.of(reason_code)
     if says.action == "none" or not attempt.iban_fingerprint:
         return ()

@@ -32,11 +32,11 @@ The rules:
   cancelled before the request), or the gateway states that it accepted nothing (HTTP 429 with a refusal), the debit
   is ready again, after a wait that grows. This needs proof; see `tether_core.emp.http_response`.
 - **Such a call costs no try.** It does not count towards `submissions_max`, nor does one that was rejected or throttled, up to
-  `Rules.uncounted_max` of them.
+  `SubmissionRules.uncounted_max` of them.
 - **Not there counts only from where the debit was submitted, and only after the grace period.** Each call is committed
   with the gateway identity it goes to. Code 460 makes an unknown debit ready again when all of these identities gave it,
   two times so far apart that no call can be under way any more (`tether_core.payments.not_found`), and the gateway has never
-  named an id for the debit. Postgres's clock must agree that the last call has been over for `Rules.not_found_grace_s`.
+  named an id for the debit. Postgres's clock must agree that the last call has been over for `SubmissionRules.not_found_grace_s`.
 - **A lost history is an inquiry first.** Where the database has gone back to an earlier state, what it calls ready may
   have been submitted by the history that is gone: such a debit becomes unknown, and every identity of its account
   has to say "not there".
@@ -90,7 +90,7 @@ from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import EVERY, UNKNOWN
 from tether_core.payments.not_found import FirstAnswer, Inquiry, judge
-from tether_core.payments.submission_answer import Reading, configuration_error, read
+from tether_core.payments.submission_answer import AnswerReading, configuration_error, read
 
 __all__ = [
     "CAUSES",
@@ -98,9 +98,9 @@ __all__ = [
     "TRANSITIONS",
     "UNRESOLVED",
     "After",
-    "Rules",
     "Submission",
     "SubmissionCause",
+    "SubmissionRules",
     "SubmissionStep",
     "claim",
     "defer",
@@ -175,7 +175,7 @@ _REST_S: Final = 1.0
 _REST_MAX_S: Final = 300.0
 
 
-class Rules(msgspec.Struct, frozen=True):
+class SubmissionRules(msgspec.Struct, frozen=True):
     """
     How long to wait, and how often to call.
 
@@ -197,7 +197,7 @@ class Rules(msgspec.Struct, frozen=True):
     uncounted_max: int = 100
 
 
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -265,7 +265,7 @@ class After(msgspec.Struct, frozen=True):
 
 
 def claim(
-    submission: Submission, *, now: datetime, identity: str = UNKNOWN, rules: Rules = _RULES
+    submission: Submission, *, now: datetime, identity: str = UNKNOWN, rules: SubmissionRules = _RULES
 ) -> Submission:
     """
     Take a debit to send it; to be committed before the call is made.
@@ -321,7 +321,7 @@ def record(
     *,
     number: int,
     now: datetime,
-    rules: Rules = _RULES,
+    rules: SubmissionRules = _RULES,
 ) -> After:
     """
     The result of a call.
@@ -369,7 +369,7 @@ def record(
     return msgspec.structs.replace(after, pause_reason=reading.why)
 
 
-def expire(submission: Submission, *, now: datetime, rules: Rules = _RULES) -> After:
+def expire(submission: Submission, *, now: datetime, rules: SubmissionRules = _RULES) -> After:
     """
     Make a debit unknown whose lease has expired: its worker may have called the gateway.
 
@@ -425,7 +425,7 @@ def resolve(
     *,
     inquired_at: datetime,
     inquiry: Inquiry,
-    rules: Rules = _RULES,
+    rules: SubmissionRules = _RULES,
 ) -> After:
     """
     Apply the response to a status inquiry about a debit of unknown outcome.
@@ -480,7 +480,7 @@ def exclude(submission: Submission, *, reason: str) -> After:
 def _answered(
     submission: Submission,
     answer: GatewayAnswer | GatewaySilent,
-    reading: Reading,
+    reading: AnswerReading,
     *,
     keep_lease: bool = False,
 ) -> After:
@@ -520,7 +520,7 @@ def _submitted_to(submission: Submission) -> tuple[str, ...]:
 
 
 def _not_submitted(
-    submission: Submission, not_submitted: NotSubmitted, *, cause: str, now: datetime, rules: Rules
+    submission: Submission, not_submitted: NotSubmitted, *, cause: str, now: datetime, rules: SubmissionRules
 ) -> After:
     _to(submission, "not submitted")
     rest_s = min(_REST_S * 2 ** min(submission.uncounted, 10), _REST_MAX_S)
@@ -535,11 +535,13 @@ def _not_submitted(
     return After(after, cause)
 
 
-def _one_more(submission: Submission, *, rules: Rules) -> int:
+def _one_more(submission: Submission, *, rules: SubmissionRules) -> int:
     return min(submission.uncounted + 1, rules.uncounted_max)
 
 
-def _absent(submission: Submission, *, inquired_at: datetime, inquiry: Inquiry, rules: Rules) -> After:
+def _absent(
+    submission: Submission, *, inquired_at: datetime, inquiry: Inquiry, rules: SubmissionRules
+) -> After:
     if submission.attempt.unique_id is not None:
         return After(submission, "contradicted")
     grace_s = rules.lease_s + rules.not_found_grace_s

@@ -13,12 +13,12 @@ from tether_core.events import AmountMismatched, Event
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 
-__all__ = ["Reading", "configuration_error", "read"]
+__all__ = ["AnswerReading", "configuration_error", "read"]
 
 _CREDENTIALS = "110"
 
 
-class Reading(msgspec.Struct, frozen=True):
+class AnswerReading(msgspec.Struct, frozen=True):
     """
     What an answer says.
 
@@ -37,7 +37,9 @@ class Reading(msgspec.Struct, frozen=True):
     events: tuple[Event, ...] = ()
 
 
-def read(attempt: Attempt, answer: GatewayAnswer | GatewaySilent, *, known_there: bool = False) -> Reading:
+def read(
+    attempt: Attempt, answer: GatewayAnswer | GatewaySilent, *, known_there: bool = False
+) -> AnswerReading:
     """
     Read an answer to a call or a status inquiry.
 
@@ -56,48 +58,52 @@ def read(attempt: Attempt, answer: GatewayAnswer | GatewaySilent, *, known_there
         return other
     step = stages.meaning(answer.status, event=None)
     if step is None or step.track == "none":
-        return Reading("unknown_status", unique_id=answer.unique_id)
+        return AnswerReading("unknown_status", unique_id=answer.unique_id)
     if step.track == "dispute":
         # Only what was collected can be disputed; the dispute itself comes with its own notification and reason.
-        return Reading("answered", stages.APPROVED, answer.unique_id)
+        return AnswerReading("answered", stages.APPROVED, answer.unique_id)
     if answer.status == "error" or (step.stage == stages.ERROR and answer.code):
         return _read_error(answer, known_there=known_there)
-    return Reading("answered", step.stage, answer.unique_id)
+    return AnswerReading("answered", step.stage, answer.unique_id)
 
 
-def _read_silence(silent: GatewaySilent) -> Reading:
+def _read_silence(silent: GatewaySilent) -> AnswerReading:
     if isinstance(silent, NotSubmitted):
-        return Reading("throttled" if silent.cause == "throttled" else "not_submitted")
+        return AnswerReading("throttled" if silent.cause == "throttled" else "not_submitted")
     if isinstance(silent, CredentialsRejected):
-        return Reading("credentials", why=f"{silent.why}: {codes.error_meaning(_CREDENTIALS).text}")
-    return Reading("silent")
+        return AnswerReading("credentials", why=f"{silent.why}: {codes.error_meaning(_CREDENTIALS).text}")
+    return AnswerReading("silent")
 
 
-def _read_other(attempt: Attempt, answer: GatewayAnswer) -> Reading | None:
+def _read_other(attempt: Attempt, answer: GatewayAnswer) -> AnswerReading | None:
     if answer.transaction_id not in {None, attempt.transaction_id}:
-        return Reading("other_payment")
+        return AnswerReading("other_payment")
     if attempt.unique_id and answer.unique_id not in {None, attempt.unique_id}:
-        return Reading("other_payment")
+        return AnswerReading("other_payment")
     if answer.amount_minor not in {None, attempt.amount_minor} or answer.currency not in {
         None,
         attempt.currency,
     }:
         differs = AmountMismatched(attempt.id, attempt.amount_minor, answer.amount_minor or 0)
-        return Reading("other_amount", events=(differs,))
+        return AnswerReading("other_amount", events=(differs,))
     return None
 
 
-def _read_error(answer: GatewayAnswer, *, known_there: bool) -> Reading:
+def _read_error(answer: GatewayAnswer, *, known_there: bool) -> AnswerReading:
     if answer.code is None:
-        return Reading("unclear", unique_id=answer.unique_id)  # an error without a cause refuses nothing
+        return AnswerReading(
+            "unclear", unique_id=answer.unique_id
+        )  # an error without a cause refuses nothing
     meaning = codes.error_meaning(answer.code)
     if meaning.outcome == "refused":
         if meaning.who == "us" and answer.unique_id is None:
-            return Reading("rejected", why=f"{answer.code}: {meaning.text}")
-        return Reading("answered", stages.ERROR, answer.unique_id)
+            return AnswerReading("rejected", why=f"{answer.code}: {meaning.text}")
+        return AnswerReading("answered", stages.ERROR, answer.unique_id)
     if known_there and meaning.outcome in {"unknown", "may_exist"}:
-        return Reading("answered", stages.UNKNOWN_TO_GATEWAY, answer.unique_id)
-    return Reading("may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=answer.unique_id)
+        return AnswerReading("answered", stages.UNKNOWN_TO_GATEWAY, answer.unique_id)
+    return AnswerReading(
+        "may_exist" if meaning.outcome == "may_exist" else "unclear", unique_id=answer.unique_id
+    )
 
 
 def configuration_error(answer: GatewayAnswer) -> str | None:

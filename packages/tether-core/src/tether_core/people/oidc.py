@@ -16,9 +16,9 @@ once, when the pair is bound to the user. Nobody becomes a user by signing in. S
 
 >>> is_provider_address("https://login.example.com/realms/a"), is_provider_address("http://login.example.com")
 (True, False)
->>> decide(Identity(issuer="i", subject="s", name="ada"), bound=None, named=Holder())
+>>> decide(ProviderIdentity(issuer="i", subject="s", name="ada"), bound=None, named=Holder())
 'bind'
->>> decide(Identity(issuer="i", subject="s", name="ada"), bound=None, named=Holder(is_bound=True))
+>>> decide(ProviderIdentity(issuer="i", subject="s", name="ada"), bound=None, named=Holder(is_bound=True))
 'bound_to_another'
 """
 
@@ -42,7 +42,7 @@ __all__ = [
     "Decision",
     "Factors",
     "Holder",
-    "Identity",
+    "ProviderIdentity",
     "Refusal",
     "decide",
     "is_provider_address",
@@ -92,7 +92,7 @@ SENTENCES: Final[dict[Refusal, str]] = {
 }
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """
     Who signed in at the provider.
 
@@ -112,7 +112,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Name nobody."""
-        return "Identity(***)"
+        return "ProviderIdentity(***)"
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +143,7 @@ class _Claims(msgspec.Struct, frozen=True):
 
 def read_identity(
     claims: Mapping[str, Any], *, issuer: str, client_id: str, nonce: str, claim: str, now: datetime
-) -> Identity | Refusal:
+) -> ProviderIdentity | Refusal:
     """
     Who a token is about, or why it is refused.
 
@@ -161,7 +161,7 @@ def read_identity(
     if (refusal := _refusal(token, issuer=issuer, client_id=client_id, nonce=nonce, now=now)) is not None:
         return refusal
     name, unnamed = _name(claims.get(claim), claim=claim, is_verified=token.email_verified is True)
-    return Identity(
+    return ProviderIdentity(
         issuer=token.iss,
         subject=token.sub,
         name=name,
@@ -198,7 +198,7 @@ def _name(value: Any, *, claim: str, is_verified: bool) -> tuple[str | None, Ref
         return None, "no_user"
 
 
-def decide(identity: Identity, *, bound: Holder | None, named: Holder | None) -> Decision:
+def decide(identity: ProviderIdentity, *, bound: Holder | None, named: Holder | None) -> Decision:
     """
     What a sign-in does.
 

@@ -22,7 +22,7 @@ debtors who behave otherwise than those of the past.
 
 >>> some = [Seen("COBADEFF", "DE", 1000, "paid", 400, 8, 4)]
 >>> odds = Cells(some)
->>> asked = [Group("COBADEFF", "DE", 1000, "paid", 100, 150_000, 225_000_000), Group("DEUTDEFF", "DE", 1000, "new", 10, 15_000, 22_500_000)]
+>>> asked = [DebtorGroup("COBADEFF", "DE", 1000, "paid", 100, 150_000, 225_000_000), DebtorGroup("DEUTDEFF", "DE", 1000, "new", 10, 15_000, 22_500_000)]
 >>> returned = expected(asked, odds, outcome="returned")
 >>> returned.count, returned.amount_minor, returned.high_minor > returned.amount_minor > returned.low_minor
 (2, 3498, True)
@@ -41,7 +41,7 @@ import msgspec
 
 from tether_core.odds import Z
 
-__all__ = ["CELL_MIN", "Cells", "ExpectedDebits", "Group", "History", "Outcome", "Seen", "expected"]
+__all__ = ["CELL_MIN", "Cells", "DebtorGroup", "ExpectedDebits", "History", "Outcome", "Seen", "expected"]
 
 History: TypeAlias = Literal["new", "paid", "returned"]
 Outcome: TypeAlias = Literal["returned", "failed"]
@@ -75,7 +75,7 @@ class Seen(msgspec.Struct, frozen=True):
     failed: int
 
 
-class Group(msgspec.Struct, frozen=True):
+class DebtorGroup(msgspec.Struct, frozen=True):
     """
     Debtors of an upload.
 
@@ -132,7 +132,7 @@ class Cells:
                 counts[1] += row.returned
                 counts[2] += row.failed
 
-    def key_of(self, group: Group) -> _Key | None:
+    def key_of(self, group: DebtorGroup) -> _Key | None:
         """The cell that a group's odds are taken from; `None` without any history."""
         keys = _keys(group)
         enough = (key for key in keys if self._count(key) >= CELL_MIN)
@@ -150,7 +150,7 @@ class Cells:
         return self._counts[key][0] if key in self._counts else 0
 
 
-def _keys(row: Seen | Group) -> list[_Key]:
+def _keys(row: Seen | DebtorGroup) -> list[_Key]:
     band = str(row.price_band)
     return [
         # A debtor without a known bank is no customer of a bank named "".
@@ -162,7 +162,7 @@ def _keys(row: Seen | Group) -> list[_Key]:
     ]
 
 
-def expected(groups: Sequence[Group], cells: Cells, *, outcome: Outcome) -> ExpectedDebits | None:
+def expected(groups: Sequence[DebtorGroup], cells: Cells, *, outcome: Outcome) -> ExpectedDebits | None:
     """
     How many debits of some groups are expected to have an outcome.
 

@@ -1,21 +1,21 @@
 """
 The pre-flight report of an upload: what its debits are expected to bring and to cost, and whether a configured rule says go.
 
-The rule (`Limits`) compares the **upper** end of what is expected: an upload goes only if even a bad outcome is within the limits. What is unknown is
+The rule (`PreflightLimits`) compares the **upper** end of what is expected: an upload goes only if even a bad outcome is within the limits. What is unknown is
 no go: without history, or without fees where a limit of fees is set, the verdict is `unknown` and a person decides. Without a limit there is no
 verdict (`no_rule`).
 
 >>> seen = [Seen("COBADEFF", "DE", 1000, "paid", 5_000, 100, 50)]
->>> group = Group("COBADEFF", "DE", 1000, "paid", 1_000, 1_500_000, 2_250_000_000)
+>>> group = DebtorGroup("COBADEFF", "DE", 1000, "paid", 1_000, 1_500_000, 2_250_000_000)
 >>> fees = Fees(25, 350, "EUR")
->>> made = report([("EUR", group)], seen, fees=fees, rule=Limits(returned_max=0.05), facts=_FACTS)
+>>> made = report([("EUR", group)], seen, fees=fees, rule=PreflightLimits(returned_max=0.05), facts=_FACTS)
 >>> made.verdict, made.currencies[0].returned.count, made.currencies[0].fees.expected_minor
 ('go', 20, 32000)
->>> report([("EUR", group)], seen, fees=fees, rule=Limits(returned_max=0.02), facts=_FACTS).reasons
+>>> report([("EUR", group)], seen, fees=fees, rule=PreflightLimits(returned_max=0.02), facts=_FACTS).reasons
 ('EUR: 3.0 % of the money may be returned; the limit is 2.0 %.',)
->>> report([("EUR", group)], [], fees=None, rule=Limits(returned_max=0.02), facts=_FACTS).verdict
+>>> report([("EUR", group)], [], fees=None, rule=PreflightLimits(returned_max=0.02), facts=_FACTS).verdict
 'unknown'
->>> report([("EUR", group)], seen, fees=None, rule=Limits(), facts=_FACTS).currencies[0].fees is None     # unknown, never 0
+>>> report([("EUR", group)], seen, fees=None, rule=PreflightLimits(), facts=_FACTS).currencies[0].fees is None     # unknown, never 0
 True
 """
 
@@ -28,15 +28,15 @@ import msgspec
 
 from tether_core.errors import InvalidRequest, Unreadable
 from tether_core.money import Money
-from tether_core.preflight.estimate import Cells, ExpectedDebits, Group, Seen, expected
+from tether_core.preflight.estimate import Cells, DebtorGroup, ExpectedDebits, Seen, expected
 from tether_core.preflight.fees import Fees
 
 __all__ = [
     "CurrencyPreflight",
     "ExpectedFees",
-    "Facts",
-    "Limits",
     "Part",
+    "PreflightFacts",
+    "PreflightLimits",
     "PreflightReport",
     "Verdict",
     "decode",
@@ -53,7 +53,7 @@ PARTS_MAX: Final = 20
 _DIGITS: Final = 6
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PreflightLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     When an upload may go.
 
@@ -73,7 +73,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise InvalidRequest("give a share above 0 and below 1, such as 0.05 for 5 %", field=name)
 
 
-class Facts(msgspec.Struct, frozen=True):
+class PreflightFacts(msgspec.Struct, frozen=True):
     """
     What a report is about.
 
@@ -190,13 +190,13 @@ class PreflightReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     history_to: date
     history_debits: int
     fees: Fees | None
-    rule: Limits
+    rule: PreflightLimits
     verdict: Verdict
     reasons: tuple[str, ...]
     currencies: tuple[CurrencyPreflight, ...]
 
 
-_FACTS: Final = Facts(
+_FACTS: Final = PreflightFacts(
     7,
     "ab",
     "default",
@@ -208,12 +208,12 @@ _FACTS: Final = Facts(
 
 
 def report(
-    groups: Sequence[tuple[str, Group]],
+    groups: Sequence[tuple[str, DebtorGroup]],
     seen: Sequence[Seen],
     *,
     fees: Fees | None,
-    rule: Limits,
-    facts: Facts,
+    rule: PreflightLimits,
+    facts: PreflightFacts,
 ) -> PreflightReport:
     """
     Make the report of an upload.
@@ -226,7 +226,7 @@ def report(
         facts: What the report is about.
     """
     cells = Cells(seen)
-    by_currency: dict[str, list[Group]] = defaultdict(list)
+    by_currency: dict[str, list[DebtorGroup]] = defaultdict(list)
     for currency, group in groups:
         by_currency[currency].append(group)
     currencies = tuple(_currency(name, some, cells, fees) for name, some in sorted(by_currency.items()))
@@ -248,7 +248,9 @@ def report(
     )
 
 
-def _currency(currency: str, groups: Sequence[Group], cells: Cells, fees: Fees | None) -> CurrencyPreflight:
+def _currency(
+    currency: str, groups: Sequence[DebtorGroup], cells: Cells, fees: Fees | None
+) -> CurrencyPreflight:
     count, amount_minor = sum(group.count for group in groups), sum(group.amount_minor for group in groups)
     returned = expected(groups, cells, outcome="returned")
     failed = expected(groups, cells, outcome="failed")
@@ -278,8 +280,8 @@ def _currency(currency: str, groups: Sequence[Group], cells: Cells, fees: Fees |
     )
 
 
-def _parts(groups: Sequence[Group], cells: Cells, dimension: Dimension) -> list[Part]:
-    found: dict[str, list[Group]] = defaultdict(list)
+def _parts(groups: Sequence[DebtorGroup], cells: Cells, dimension: Dimension) -> list[Part]:
+    found: dict[str, list[DebtorGroup]] = defaultdict(list)
     for group in groups:
         found[str(getattr(group, dimension))].append(group)
     parts = [
@@ -295,7 +297,9 @@ def _parts(groups: Sequence[Group], cells: Cells, dimension: Dimension) -> list[
     return sorted(parts, key=lambda part: (-part.amount_minor, part.key))[:PARTS_MAX]
 
 
-def _judged(currencies: Sequence[CurrencyPreflight], rule: Limits) -> tuple[Verdict, tuple[str, ...]]:
+def _judged(
+    currencies: Sequence[CurrencyPreflight], rule: PreflightLimits
+) -> tuple[Verdict, tuple[str, ...]]:
     if rule.returned_max is None and rule.fees_max is None:
         return "no_rule", (
             "No limit is set: TETHER_PREFLIGHT_RETURNED_MAX and TETHER_PREFLIGHT_FEES_MAX are empty.",

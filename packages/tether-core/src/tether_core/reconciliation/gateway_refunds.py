@@ -46,8 +46,8 @@ from tether_core.reconciliation.report_records import REFUNDS
 from tether_core.refunds.allowance import RefundKind
 
 __all__ = [
-    "Effect",
     "GatewayRefundState",
+    "RefundEffect",
     "apply",
     "kind_of",
     "reference_of",
@@ -57,7 +57,7 @@ __all__ = [
 GatewayRefundState = Literal["reported", "pending", "approved", "failed", "contradicted"]
 
 
-class Effect(msgspec.Struct, frozen=True):
+class RefundEffect(msgspec.Struct, frozen=True):
     """
     What an approved gateway refund does.
 
@@ -109,7 +109,9 @@ def state_of(answer: GatewayAnswer, *, debit_id: str) -> GatewayRefundState:
     return "approved" if step.stage >= stages.APPROVED else "failed"
 
 
-def apply(debit: Attempt, *, kind: RefundKind, amount_minor: int | None, currency: str | None) -> Effect:
+def apply(
+    debit: Attempt, *, kind: RefundKind, amount_minor: int | None, currency: str | None
+) -> RefundEffect:
     """
     What a gateway refund that the gateway has approved does to its debit.
 
@@ -128,7 +130,7 @@ def apply(debit: Attempt, *, kind: RefundKind, amount_minor: int | None, currenc
     )
     stage = stages.VOIDED if kind == "void" else stages.REFUNDED
     if difference is not None or debit.payment_stage >= stage:
-        return Effect(debit, difference=difference)
+        return RefundEffect(debit, difference=difference)
     after = msgspec.structs.replace(debit, payment_stage=stage, error_code=None)
     facts = list[Event]()
     if after.state != debit.state:
@@ -143,4 +145,4 @@ def apply(debit: Attempt, *, kind: RefundKind, amount_minor: int | None, currenc
         )
     if after.refunded_and_charged_back and not debit.refunded_and_charged_back:
         facts.append(RefundChargedBack(debit.id))
-    return Effect(after, tuple(facts))
+    return RefundEffect(after, tuple(facts))

@@ -24,8 +24,8 @@ __all__ = [
     "FORECAST_DAYS_MAX",
     "NUMBER_MAX",
     "Expected",
-    "Group",
     "Interval",
+    "ScheduleGroup",
     "first_from",
     "forecast",
     "nth",
@@ -89,7 +89,7 @@ def first_from(first_on: date, interval: Interval, *, on: date) -> int:
     return number
 
 
-class Group(msgspec.Struct, frozen=True):
+class ScheduleGroup(msgspec.Struct, frozen=True):
     """
     Schedules that have the same due dates.
 
@@ -126,7 +126,7 @@ class Expected(msgspec.Struct, frozen=True):
 
 
 def forecast(
-    groups: Iterable[Group],
+    groups: Iterable[ScheduleGroup],
     interval: Interval,
     *,
     today: date,
@@ -154,7 +154,7 @@ def forecast(
     Raises:
         InvalidRequest: when *days* is out of range.
 
-    >>> groups = [Group(date(2026, 5, 1), 0, None, 3, 3_000)]
+    >>> groups = [ScheduleGroup(date(2026, 5, 1), 0, None, 3, 3_000)]
     >>> [(str(day.on), day.count) for day in forecast(groups, Interval(), today=date(2026, 4, 20), days=60)]
     [('2026-05-04', 3), ('2026-06-01', 3)]
     >>> expected = forecast(groups, Interval(), today=date(2026, 4, 20), days=30, day_amount_max_minor=2_500)

@@ -13,9 +13,9 @@ Who gets a schedule of a collection plan, and why not.
 | `mandate_for_one_debit` | the mandate is for one debit only |
 | `mandate_ended` | the mandate was cancelled or revoked, and not signed again since |
 
->>> judge(Facts(verdict="clear", currency="EUR", amount_minor=500), options=PlanOptions(), signed_on=None).code
+>>> judge(EnrolmentFacts(verdict="clear", currency="EUR", amount_minor=500), options=PlanOptions(), signed_on=None).code
 'no_mandate'
->>> judge(Facts(verdict="clear", currency="EUR", amount_minor=500), options=PlanOptions(), signed_on=date(2026, 1, 2)).code
+>>> judge(EnrolmentFacts(verdict="clear", currency="EUR", amount_minor=500), options=PlanOptions(), signed_on=date(2026, 1, 2)).code
 'enrolled'
 """
 
@@ -31,7 +31,7 @@ from tether_core.payments.same_debit import is_damaged, plain
 from tether_core.recurring.collection_plan import PlanOptions
 from tether_core.recurring.mandate import Ended
 
-__all__ = ["VERDICTS", "Facts", "judge", "reference_of", "require_dates"]
+__all__ = ["VERDICTS", "EnrolmentFacts", "judge", "reference_of", "require_dates"]
 
 VERDICTS: Final = (
     "enrolled",
@@ -47,7 +47,7 @@ VERDICTS: Final = (
 )
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class EnrolmentFacts(msgspec.Struct, frozen=True, kw_only=True):
     """
     What decides whether a debtor gets a schedule.
 
@@ -75,7 +75,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Show the amount; the mandate is personal."""
-        return f"Facts({self.amount_minor} {self.currency})"
+        return f"EnrolmentFacts({self.amount_minor} {self.currency})"
 
 
 def reference_of(debtor_id: int, reference: str | None) -> str:
@@ -92,7 +92,7 @@ def reference_of(debtor_id: int, reference: str | None) -> str:
     return reference or f"T-{debtor_id}"
 
 
-def judge(facts: Facts, *, options: PlanOptions, signed_on: date | None) -> Eligibility:
+def judge(facts: EnrolmentFacts, *, options: PlanOptions, signed_on: date | None) -> Eligibility:
     """
     Whether a debtor gets a schedule.
 

@@ -37,10 +37,10 @@ from tether_core.target_calendar import next_open
 __all__ = [
     "COMPLETED",
     "TRANSITIONS",
-    "Due",
     "NewItem",
     "ScheduleCause",
     "ScheduleState",
+    "ScheduleStep",
     "due",
     "make_on",
     "step",
@@ -101,7 +101,7 @@ class NewItem(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-class Due(msgspec.Struct, frozen=True):
+class ScheduleStep(msgspec.Struct, frozen=True):
     """
     What the clock does with a schedule.
 
@@ -135,7 +135,9 @@ def make_on(first_on: date, number: int, *, last_on: date | None, options: PlanO
     return due_on - _DAY * options.lead_days
 
 
-def due(first_on: date, number: int, *, last_on: date | None, options: PlanOptions, today: date) -> Due:
+def due(
+    first_on: date, number: int, *, last_on: date | None, options: PlanOptions, today: date
+) -> ScheduleStep:
     """
     The due items of a schedule that are to be made today.
 
@@ -175,4 +177,4 @@ def due(first_on: date, number: int, *, last_on: date | None, options: PlanOptio
                 make_on(first_on, of_date + 1, last_on=last_on, options=options) is None,
             )
         )
-    return Due(tuple(items), number, make_on(first_on, number, last_on=last_on, options=options))
+    return ScheduleStep(tuple(items), number, make_on(first_on, number, last_on=last_on, options=options))

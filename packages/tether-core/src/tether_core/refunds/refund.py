@@ -47,10 +47,10 @@ from tether_core.events import (
 )
 from tether_core.holds import Hold
 from tether_core.payments import attempt, stages, submission, transaction_ids
-from tether_core.payments.attempt import Attempt, Confirmation, Decision, Policy
+from tether_core.payments.attempt import ApplyPolicy, Attempt, Confirmation, Decision
 from tether_core.payments.gateway_identity import UNKNOWN
 from tether_core.payments.not_found import Inquiry
-from tether_core.payments.submission import Rules, Submission
+from tether_core.payments.submission import Submission, SubmissionRules
 from tether_core.refunds.allowance import RefundKind, judge, sentence
 
 __all__ = [
@@ -79,8 +79,8 @@ RefundState = Literal["pending", "unknown", "approved", "declined", "error", "vo
 ACTIVE: Final = frozenset({"pending", "unknown", "approved", "refunded"})
 
 _DONE: Final = frozenset({"approved", "refunded"})
-_RULES: Final = Rules()
-_POLICY: Final = Policy()
+_RULES: Final = SubmissionRules()
+_POLICY: Final = ApplyPolicy()
 # Where an approved order takes the debit.
 _LEADS_TO: Final[dict[RefundKind, int]] = {"refund": stages.REFUNDED, "void": stages.VOIDED}
 
@@ -174,7 +174,7 @@ def claim(
     now: datetime,
     identity: str = UNKNOWN,
     hold: Hold | None = None,
-    rules: Rules = _RULES,
+    rules: SubmissionRules = _RULES,
 ) -> Outcome:
     """
     Claim an order for submission and judge it again; commit the result before the call.
@@ -219,7 +219,7 @@ def record(
     *,
     number: int,
     now: datetime,
-    rules: Rules = _RULES,
+    rules: SubmissionRules = _RULES,
 ) -> Outcome:
     """
     Apply the result of a call.
@@ -250,7 +250,7 @@ def record(
     return _outcome(refund, after.submission, cause=after.cause)
 
 
-def expire(refund: Refund, *, now: datetime, rules: Rules = _RULES) -> Outcome:
+def expire(refund: Refund, *, now: datetime, rules: SubmissionRules = _RULES) -> Outcome:
     """
     Make an order unknown whose lease has expired: its worker may have called the gateway.
 
@@ -281,7 +281,9 @@ def lose_history(refund: Refund, *, at: datetime) -> Outcome:
     return _outcome(refund, after.submission, cause=after.cause)
 
 
-def resolve(refund: Refund, *, inquired_at: datetime, inquiry: Inquiry, rules: Rules = _RULES) -> Outcome:
+def resolve(
+    refund: Refund, *, inquired_at: datetime, inquiry: Inquiry, rules: SubmissionRules = _RULES
+) -> Outcome:
     """
     Apply "not found" of a status inquiry about an order.
 
@@ -326,7 +328,7 @@ def decide(
     notification: Notification,
     *,
     account: str,
-    policy: Policy = _POLICY,
+    policy: ApplyPolicy = _POLICY,
     confirmation: Confirmation | None = None,
 ) -> tuple[Decision, Outcome | None]:
     """

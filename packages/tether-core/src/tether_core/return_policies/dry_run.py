@@ -22,7 +22,7 @@ place of a block, or a block in place of a hold, changes no money; it is in the 
 >>> made = TriesMade("MS03", "EUR", 3, 10, 10_000, 3, 3_000, 4, 4_000)   # ten second retries: three collected, four returned
 >>> result = dry_run(before, after, from_on=date(2026, 1, 1), to_on=date(2026, 12, 31), tries=[made])
 >>> result.currencies[0].collected.expected, result.currencies[0].returned.expected
-(Moved(count=-3, amount_minor=-3000), Moved(count=-4, amount_minor=-4000))
+(CountAndAmount(count=-3, amount_minor=-3000), CountAndAmount(count=-4, amount_minor=-4000))
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,9 +36,9 @@ from tether_core.return_policies.policy import ReturnPolicy, RuleChange, changes
 
 __all__ = [
     "AccountsMoved",
+    "CountAndAmount",
     "CurrencyResult",
     "DryRun",
-    "Moved",
     "Range",
     "ReturnsSeen",
     "Split",
@@ -51,7 +51,7 @@ __all__ = [
 TRIES_MIN: Final = 30
 
 
-class Moved(msgspec.Struct, frozen=True):
+class CountAndAmount(msgspec.Struct, frozen=True):
     """
     A number of debits or accounts, and their money.
 
@@ -64,7 +64,7 @@ class Moved(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
-_NOTHING: Final = Moved(0, 0)
+_NOTHING: Final = CountAndAmount(0, 0)
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -77,9 +77,9 @@ class Range(msgspec.Struct, frozen=True):
         high: The upper end.
     """
 
-    low: Moved
-    expected: Moved
-    high: Moved
+    low: CountAndAmount
+    expected: CountAndAmount
+    high: CountAndAmount
 
 
 class ReturnsSeen(msgspec.Struct, frozen=True):
@@ -192,12 +192,12 @@ class CurrencyResult(msgspec.Struct, frozen=True):
     """
 
     currency: str
-    blocked: Moved
+    blocked: CountAndAmount
     collected: Range | None
     returned: Range | None
-    tries: Moved
-    blocked_collected: Moved
-    blocked_returned: Moved
+    tries: CountAndAmount
+    blocked_collected: CountAndAmount
+    blocked_returned: CountAndAmount
 
 
 class DryRun(msgspec.Struct, frozen=True):
@@ -296,18 +296,20 @@ def dry_run(
             and row.reason_code in parts.more
             and parts.retries[row.reason_code] < row.try_number <= parts.more[row.reason_code]
         ]
-        kept = Moved(sum(row.collected for row in lost), sum(row.collected_minor for row in lost))
-        gone = Moved(sum(row.returned for row in lost), sum(row.returned_minor for row in lost))
+        kept = CountAndAmount(sum(row.collected for row in lost), sum(row.collected_minor for row in lost))
+        gone = CountAndAmount(sum(row.returned for row in lost), sum(row.returned_minor for row in lost))
         result = CurrencyResult(
             currency,
             blocked=_less(
-                Moved(sum(row.accounts for row in lost), sum(row.amount_minor for row in lost)),
-                Moved(sum(row.accounts for row in gained), sum(row.amount_minor for row in gained)),
+                CountAndAmount(sum(row.accounts for row in lost), sum(row.amount_minor for row in lost)),
+                CountAndAmount(sum(row.accounts for row in gained), sum(row.amount_minor for row in gained)),
             ),
             collected=_range(
                 _less(
                     _less(_NOTHING, kept),
-                    Moved(sum(row.collected for row in ended), sum(row.collected_minor for row in ended)),
+                    CountAndAmount(
+                        sum(row.collected for row in ended), sum(row.collected_minor for row in ended)
+                    ),
                 ),
                 further,
                 {code: _odds(tries, code)[0] for code in parts.more},
@@ -315,14 +317,16 @@ def dry_run(
             returned=_range(
                 _less(
                     _less(_NOTHING, gone),
-                    Moved(sum(row.returned for row in ended), sum(row.returned_minor for row in ended)),
+                    CountAndAmount(
+                        sum(row.returned for row in ended), sum(row.returned_minor for row in ended)
+                    ),
                 ),
                 further,
                 {code: _odds(tries, code)[1] for code in parts.more},
             ),
             tries=_less(
-                Moved(sum(row.count for row in further), sum(row.amount_minor for row in further)),
-                Moved(sum(row.count for row in ended), sum(row.amount_minor for row in ended)),
+                CountAndAmount(sum(row.count for row in further), sum(row.amount_minor for row in further)),
+                CountAndAmount(sum(row.count for row in ended), sum(row.amount_minor for row in ended)),
             ),
             blocked_collected=_less(_NOTHING, kept),
             blocked_returned=_less(_NOTHING, gone),
@@ -353,7 +357,7 @@ def _odds(tries: Sequence[TriesMade], code: str | None = None) -> tuple[Odds | N
 
 
 def _range(
-    counted: Moved, further: Sequence[ReturnsSeen], by_code: Mapping[str, Odds | None]
+    counted: CountAndAmount, further: Sequence[ReturnsSeen], by_code: Mapping[str, Odds | None]
 ) -> Range | None:
     """What is counted, and what further tries are expected to add; the ends of several reasons are added, which is cautious."""
     ends = [counted, counted, counted]
@@ -362,12 +366,12 @@ def _range(
         if known is None:
             return None
         for place, share in enumerate((known.low, known.share, known.high)):
-            ends[place] = Moved(
+            ends[place] = CountAndAmount(
                 ends[place].count + round(row.count * share),
                 ends[place].amount_minor + round(row.amount_minor * share),
             )
     return Range(*ends)
 
 
-def _less(first: Moved, second: Moved) -> Moved:
-    return Moved(first.count - second.count, first.amount_minor - second.amount_minor)
+def _less(first: CountAndAmount, second: CountAndAmount) -> CountAndAmount:
+    return CountAndAmount(first.count - second.count, first.amount_minor - second.amount_minor)

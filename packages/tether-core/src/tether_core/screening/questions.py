@@ -29,7 +29,7 @@ import msgspec
 
 from tether_core.payments.matches import DebitStatus
 from tether_core.screening.verdicts import QUESTIONS, Subject
-from tether_core.spreadsheet.plan import Decision, Plan, Question
+from tether_core.spreadsheet.plan import FileDecision, Plan, Question
 
 __all__ = [
     "Answer",
@@ -222,7 +222,7 @@ def holds(kept: Remembered, groups: Sequence[RepeatGroup], *, today: date) -> bo
     return days_ago_min(groups, today=today) >= kept.days_min - _EARLIER_DAYS
 
 
-def decision(subject: Subject, answered: Answered, groups: Sequence[RepeatGroup]) -> Decision:
+def decision(subject: Subject, answered: Answered, groups: Sequence[RepeatGroup]) -> FileDecision:
     """
     Show an answer in the plan of an upload.
 
@@ -239,7 +239,7 @@ def decision(subject: Subject, answered: Answered, groups: Sequence[RepeatGroup]
     why = (
         f"{_sum(groups)} are {verb}: {answered.by} answered so on {answered.at:%Y-%m-%d at %H:%M} UTC{where}."
     )
-    return Decision(subject, answered.answer, why, "caller")
+    return FileDecision(subject, answered.answer, why, "caller")
 
 
 def layout_key(plan: Plan) -> bytes:

@@ -35,9 +35,9 @@ Verdict(rule='blacklisted', cause='The account is on hold: MD06: the debtor aske
 ['blacklisted', 'already_collected']
 >>> judge(Facts()) is None
 True
->>> judge(Facts(listed="hold", chargebacked=True), policy=Policy(rules=("chargebacked_before", "blacklisted"))).rule
+>>> judge(Facts(listed="hold", chargebacked=True), policy=ScreeningPolicy(rules=("chargebacked_before", "blacklisted"))).rule
 'chargebacked_before'
->>> Policy(rules=("unheard_of",))
+>>> ScreeningPolicy(rules=("unheard_of",))
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: rules: There is no rule 'unheard_of'.
@@ -49,7 +49,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tether_core.blacklist import Listing
+from tether_core.blacklist import ActiveEntry
 from tether_core.errors import InvalidRequest
 from tether_core.payments.matches import DebitStatus, Match, MatchKind
 from tether_core.payments.same_debit import WINDOW_DAYS
@@ -58,8 +58,8 @@ __all__ = [
     "QUESTIONS",
     "RULES",
     "Facts",
-    "Policy",
     "Same",
+    "ScreeningPolicy",
     "Subject",
     "Verdict",
     "judge",
@@ -102,7 +102,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     matches: tuple[Match, ...] = ()
     name_listed: bool = False
     email_listed: bool = False
-    bank_listed: Listing | None = None
+    bank_listed: ActiveEntry | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
@@ -124,7 +124,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_default
     upload_id: int | None = None
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class ScreeningPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """
     How strictly to screen.
 
@@ -159,7 +159,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidRequest(f"there is no rule {rule[:40]!r}", field="rules")
 
 
-def _duplicate_in_file(facts: Facts, _: Policy) -> str | None:
+def _duplicate_in_file(facts: Facts, _: ScreeningPolicy) -> str | None:
     return (
         None
         if facts.duplicate_of is None
@@ -167,18 +167,18 @@ def _duplicate_in_file(facts: Facts, _: Policy) -> str | None:
     )
 
 
-def _blacklisted(facts: Facts, _: Policy) -> str | None:
+def _blacklisted(facts: Facts, _: ScreeningPolicy) -> str | None:
     if facts.listed is None:
         return None
     how = "on hold" if facts.listed == "hold" else "blocked"
     return f"The account is {how}: {facts.listed_cause.rstrip('.') or 'no reason is recorded'}."
 
 
-def _chargebacked_before(facts: Facts, _: Policy) -> str | None:
+def _chargebacked_before(facts: Facts, _: ScreeningPolicy) -> str | None:
     return "An imported debit from this account was charged back." if facts.chargebacked else None
 
 
-def _already_collected(facts: Facts, _: Policy) -> str | None:
+def _already_collected(facts: Facts, _: ScreeningPolicy) -> str | None:
     match = _match(facts, "already_collected")
     if match is None:
         return None
@@ -186,14 +186,14 @@ def _already_collected(facts: Facts, _: Policy) -> str | None:
     return f"The same debit {became} on {match.on}{_through(match)}."
 
 
-def _waiting_elsewhere(facts: Facts, _: Policy) -> str | None:
+def _waiting_elsewhere(facts: Facts, _: ScreeningPolicy) -> str | None:
     match = _match(facts, "waiting_elsewhere")
     if match is None:
         return None
     return f"The same debit is waiting in upload {match.upload_id}, not billed yet."
 
 
-def _recently_attempted(facts: Facts, policy: Policy) -> str | None:
+def _recently_attempted(facts: Facts, policy: ScreeningPolicy) -> str | None:
     match = _match(facts, "recently_attempted")
     if match is None:
         return None
@@ -201,22 +201,22 @@ def _recently_attempted(facts: Facts, policy: Policy) -> str | None:
     return f"The same debit was submitted on {match.on}{_through(match)} and {became}; the window is {policy.window_days} days."
 
 
-def _blacklisted_name(facts: Facts, _: Policy) -> str | None:
+def _blacklisted_name(facts: Facts, _: ScreeningPolicy) -> str | None:
     return "The name is on the blacklist." if facts.name_listed else None
 
 
-def _blacklisted_email(facts: Facts, _: Policy) -> str | None:
+def _blacklisted_email(facts: Facts, _: ScreeningPolicy) -> str | None:
     return "The e-mail address is on the blacklist." if facts.email_listed else None
 
 
-def _blacklisted_bank(facts: Facts, _: Policy) -> str | None:
+def _blacklisted_bank(facts: Facts, _: ScreeningPolicy) -> str | None:
     if facts.bank_listed is None:
         return None
     how = "blocked" if facts.bank_listed.action == "block" else "on hold"
     return f"The account's bank is {how} ({facts.bank_listed.reason_code})."
 
 
-def _identity_unclear(facts: Facts, _: Policy) -> str | None:
+def _identity_unclear(facts: Facts, _: ScreeningPolicy) -> str | None:
     if facts.unclear_with is not None:
         return (
             f"It may be the debit of row {facts.unclear_with:,} of this file: it has the same reference and another mandate or "
@@ -231,7 +231,7 @@ def _identity_unclear(facts: Facts, _: Policy) -> str | None:
     )
 
 
-def _collected_lately(facts: Facts, _: Policy) -> str | None:
+def _collected_lately(facts: Facts, _: ScreeningPolicy) -> str | None:
     match = _match(facts, "collected_lately")
     if match is None:
         return None
@@ -243,7 +243,7 @@ def _collected_lately(facts: Facts, _: Policy) -> str | None:
     return f"{what} {_became(match)} on {match.on}{_through(match)}."
 
 
-def _reference_again(facts: Facts, _: Policy) -> str | None:
+def _reference_again(facts: Facts, _: ScreeningPolicy) -> str | None:
     match = _match(facts, "reference_again")
     if match is None:
         return None
@@ -272,7 +272,7 @@ def _match(facts: Facts, kind: MatchKind) -> Match | None:
     return next((match for match in facts.matches if match.kind == kind), None)
 
 
-RULES: Final[dict[str, Callable[[Facts, Policy], str | None]]] = {
+RULES: Final[dict[str, Callable[[Facts, ScreeningPolicy], str | None]]] = {
     "duplicate_in_file": _duplicate_in_file,
     "blacklisted": _blacklisted,
     "chargebacked_before": _chargebacked_before,
@@ -292,7 +292,7 @@ RULES: Final[dict[str, Callable[[Facts, Policy], str | None]]] = {
 _BINDING: Final = frozenset({"duplicate_in_file"})
 
 
-def judge(facts: Facts, *, policy: Policy = Policy()) -> Verdict | None:  # noqa: B008 - frozen, so one default for all is safe
+def judge(facts: Facts, *, policy: ScreeningPolicy = ScreeningPolicy()) -> Verdict | None:  # noqa: B008 - frozen, so one default for all is safe
     """
     Decide whether a row is excluded.
 
@@ -306,7 +306,7 @@ def judge(facts: Facts, *, policy: Policy = Policy()) -> Verdict | None:  # noqa
     return next(iter(reasons(facts, policy=policy)), None)
 
 
-def reasons(facts: Facts, *, policy: Policy = Policy()) -> tuple[Verdict, ...]:  # noqa: B008 - as above
+def reasons(facts: Facts, *, policy: ScreeningPolicy = ScreeningPolicy()) -> tuple[Verdict, ...]:  # noqa: B008 - as above
     """
     Give everything that leaves a row out.
 

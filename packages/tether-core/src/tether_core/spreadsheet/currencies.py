@@ -20,7 +20,7 @@ import msgspec
 from tether_core.spreadsheet.cells import Row, column_letters, excerpt
 from tether_core.spreadsheet.fast_row import EUROS
 from tether_core.spreadsheet.person_names import clean
-from tether_core.spreadsheet.plan import Answers, Column, Decision, Question
+from tether_core.spreadsheet.plan import Answers, Column, FileDecision, Question
 
 __all__ = ["are_currencies", "ask_currency", "currency_of", "with_currency_column"]
 
@@ -101,7 +101,7 @@ def with_currency_column(
 
 def ask_currency(
     columns: Sequence[Column], *, above: Sequence[Row], below: tuple[int, str] | None = None, answers: Answers
-) -> tuple[tuple[Question, ...], tuple[Decision, ...]]:
+) -> tuple[tuple[Question, ...], tuple[FileDecision, ...]]:
     """
     Ask whether amounts are euros where the table says something else.
 
@@ -131,7 +131,7 @@ def ask_currency(
         return (), ()
     if answers.currency is not None:
         why = f"{where} names {unit}; the amounts are euros all the same, as was answered."
-        return (), (Decision("currency", answers.currency, why, by="caller"),)
+        return (), (FileDecision("currency", answers.currency, why, by="caller"),)
     ask = (
         f"Are the amounts euros? {where} names {unit}, and only euros can be collected, each amount written in full. Answer EUR where they "
         "are euros all the same; otherwise convert the amounts and send the file again."

@@ -36,7 +36,7 @@ import msgspec
 from tether_core.spreadsheet.cells import excerpt
 from tether_core.spreadsheet.header_words import plain
 from tether_core.spreadsheet.person_names import clean
-from tether_core.spreadsheet.plan import AmountFormat, DateOrder, Decision, Question
+from tether_core.spreadsheet.plan import AmountFormat, DateOrder, FileDecision, Question
 
 __all__ = [
     "UNCLEAR",
@@ -291,7 +291,7 @@ class AmountVotes:
         counts = self._counts
         return bool(counts["comma"] or counts["point"] or (counts["number"] and not counts["unclear"]))
 
-    def decide(self, *, given: AmountFormat | None) -> Decision | Question:
+    def decide(self, *, given: AmountFormat | None) -> FileDecision | Question:
         """
         Settle the column.
 
@@ -302,7 +302,7 @@ class AmountVotes:
             The decision, its value an `AmountFormat`, or the question.
         """
         if given is not None:
-            return Decision(
+            return FileDecision(
                 "amount_format", given, f"Amounts are read with {_WORDS[given]}, as requested.", by="caller"
             )
         counts, examples = self._counts, self._examples
@@ -312,7 +312,7 @@ class AmountVotes:
             share = max(comma, point) / (comma + point)
             if share >= _DECISIVE:
                 why = f"{max(comma, point):,} of {comma + point:,} telling amounts have {_WORDS[best]}, e.g. {examples[best]}."
-                return Decision("amount_format", best, why)
+                return FileDecision("amount_format", best, why)
             return _ask_amounts(
                 f"Both occur: {examples['comma']} has a decimal comma, {examples['point']} a decimal point."
             )
@@ -321,8 +321,8 @@ class AmountVotes:
                 f"Nothing in the column tells whether {examples['unclear']} is thousands or decimals."
             )
         if counts["number"]:
-            return Decision("amount_format", "point", "The amounts are numbers, not text.")
-        return Decision("amount_format", "whole", "No amount in the column has a decimal sign.")
+            return FileDecision("amount_format", "point", "The amounts are numbers, not text.")
+        return FileDecision("amount_format", "whole", "No amount in the column has a decimal sign.")
 
 
 def _ask_amounts(why: str) -> Question:
@@ -498,7 +498,7 @@ class DayVotes:
         counts = self._counts
         return bool(counts["day_month"] or counts["month_day"]) or not counts["unclear"]
 
-    def decide(self, *, field: str, given: DateOrder | None) -> Decision:
+    def decide(self, *, field: str, given: DateOrder | None) -> FileDecision:
         """
         Settle the column.
 
@@ -511,7 +511,7 @@ class DayVotes:
         """
         about = f"date_order:{field}"
         if given is not None:
-            return Decision(about, given, "As requested.", by="caller")
+            return FileDecision(about, given, "As requested.", by="caller")
         counts, examples = self._counts, self._examples
         day, month = counts["day_month"], counts["month_day"]
         if day or month:
@@ -519,7 +519,7 @@ class DayVotes:
             if max(day, month) / (day + month) >= _DECISIVE:
                 first = "the day" if best == "day_month" else "the month"
                 why = f"In {max(day, month):,} of {day + month:,} telling cells {first} comes first, e.g. {examples[best]}."
-                return Decision(about, best, why)
+                return FileDecision(about, best, why)
             return _unclear(
                 about,
                 f"Both occur: {examples['day_month']} begins with the day, {examples['month_day']} with the month.",
@@ -528,10 +528,10 @@ class DayVotes:
             return _unclear(about, f"Nothing in the column tells which comes first in {examples['unclear']}.")
         if counts["serial"] and not counts["iso"]:
             why = f"All days are bare numbers, e.g. {examples['serial']}: Excel's count of days from 1900 on."
-            return Decision(about, "serial", why)
-        return Decision(about, "iso", "The days are written year, month, day.")
+            return FileDecision(about, "serial", why)
+        return FileDecision(about, "iso", "The days are written year, month, day.")
 
 
-def _unclear(about: str, why: str) -> Decision:
+def _unclear(about: str, why: str) -> FileDecision:
     note = "Days that can be read in two ways are ignored; no debit carries them. Answer date_order to have them read."
-    return Decision(about, "unclear", f"{why} {note}")
+    return FileDecision(about, "unclear", f"{why} {note}")

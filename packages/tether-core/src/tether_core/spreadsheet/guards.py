@@ -23,7 +23,7 @@ from tether_core.spreadsheet.cells import column_letters, excerpt
 from tether_core.spreadsheet.header_words import count_ibans, plain, word_matches
 from tether_core.spreadsheet.headers import find_column
 from tether_core.spreadsheet.person_names import clean
-from tether_core.spreadsheet.plan import Answers, Column, Decision, Kind, Question, Refusal, Selection
+from tether_core.spreadsheet.plan import Answers, Column, FileDecision, Kind, Question, Refusal, Selection
 from tether_core.spreadsheet.scan import Scan
 from tether_core.spreadsheet.selection import EVERY_WORD, ask, ask_of_credits, may_have_left, word_key
 from tether_core.spreadsheet.text import DELIMITERS
@@ -51,7 +51,7 @@ def _is_of_the_row(column: Column) -> bool:
 
 def decide_selections(
     columns: Sequence[Column], *, scan: Scan, answers: Answers
-) -> tuple[tuple[Selection, ...], tuple[Decision, ...]]:
+) -> tuple[tuple[Selection, ...], tuple[FileDecision, ...]]:
     """
     Apply the caller's word on which rows are collected.
 
@@ -88,7 +88,7 @@ def decide_selections(
             rest = sum(count for word, count in (counts or {}).items() if word_key(word) not in keys)
             why = f"Only rows with these words in column {_label(column)} are collected, as requested; rows that are refused for it: {rest:,}."
         value = ", ".join(f"\u201c{excerpt(word)}\u201d" if word else "blank" for word in words)
-        decisions.append(Decision(f"collect:{column.header.strip()[:40]}", value, why, by="caller"))
+        decisions.append(FileDecision(f"collect:{column.header.strip()[:40]}", value, why, by="caller"))
     return tuple(selections), tuple(decisions)
 
 
@@ -156,7 +156,7 @@ def _rivals(columns: Sequence[Column], *, scan: Scan, scores: Mapping[int, float
 
 def stand_ins(
     columns: Sequence[Column], *, scan: Scan
-) -> tuple[dict[str, tuple[int, ...]], tuple[Decision, ...]]:
+) -> tuple[dict[str, tuple[int, ...]], tuple[FileDecision, ...]]:
     """
     Find the columns that stand in where a field's own is empty.
 
@@ -176,7 +176,7 @@ def stand_ins(
             f"Column {_label(at[field])} is empty in {count:,} {'row' if count == 1 else 'rows'}, from row {first:,} on, and this "
             "one has the value."
         )
-        decisions.append(Decision(f"fallback:{field}", _label(columns[other]), why))
+        decisions.append(FileDecision(f"fallback:{field}", _label(columns[other]), why))
     return found, tuple(decisions)
 
 

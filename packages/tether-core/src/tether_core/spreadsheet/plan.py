@@ -1,7 +1,7 @@
 """
 The plan of a file: how it is read, why, and which questions a person must answer first.
 
-Nothing is guessed. What the file itself decides becomes a `Decision` with its reason. What it leaves open becomes a `Question`. The caller's
+Nothing is guessed. What the file itself decides becomes a `FileDecision` with its reason. What it leaves open becomes a `Question`. The caller's
 `Answers` override both. A file that cannot be a table of
 debtors at all is a `Refusal`. A `Plan` holds all of this: one value that can be stored as JSON and passed back to continue reading at any
 row, with the same result.
@@ -32,7 +32,7 @@ __all__ = [
     "Answers",
     "Column",
     "DateOrder",
-    "Decision",
+    "FileDecision",
     "FileRefused",
     "Kind",
     "Plan",
@@ -122,7 +122,7 @@ class FileRefused(Unreadable):
         self.refusal = refusal
 
 
-class Decision(msgspec.Struct, frozen=True):
+class FileDecision(msgspec.Struct, frozen=True):
     """
     One decision about a file.
 
@@ -267,7 +267,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     iban_span: tuple[int, int] | None = None
     skip_hidden: bool = False
     kept: dict[str, int] = {}
-    decisions: tuple[Decision, ...] = ()
+    decisions: tuple[FileDecision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -32,7 +32,7 @@ from tether_core.spreadsheet.cells import Row, excerpt
 from tether_core.spreadsheet.header_words import count_ibans
 from tether_core.spreadsheet.iban_span import joined
 from tether_core.spreadsheet.outcomes import Debtor, Problem, Refused, Rules
-from tether_core.spreadsheet.plan import Answers, Decision, FileRefused, Kind, Plan, Question, Refusal
+from tether_core.spreadsheet.plan import Answers, FileDecision, FileRefused, Kind, Plan, Question, Refusal
 from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.seen import as_seen, guard
 from tether_core.spreadsheet.sniff import Sniffed, sniff
@@ -122,7 +122,7 @@ def _plan_text(source: BinaryIO, *, answers: Answers, warnings: tuple[str, ...])
     if isinstance(encoding, Question):
         # The rest can be displayed nevertheless; ASCII is the same in all of these.
         questions = (encoding,)
-        encoding = Decision("encoding", "cp1252", "Not settled; read as Windows-1252 for now.")
+        encoding = FileDecision("encoding", "cp1252", "Not settled; read as Windows-1252 for now.")
     quote, quoted = decide_quote(source, encoding=encoding.value, given=answers.quote)
     delimiter = decide_delimiter(source, encoding=encoding.value, quote=quote, given=answers.delimiter)
     lines = read_text(
@@ -208,7 +208,7 @@ def _plan_workbook(  # noqa: C901 - one choice after the other
     why = "It is the only sheet with a list that people see."
     if answers.sheet is not None or len(several) > 1:
         why = "As requested." if answers.sheet is not None else "Not decided; displayed for now."
-    decision = Decision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
+    decision = FileDecision("sheet", chosen, why, by="file" if answers.sheet is None else "caller")
     hidden = [sheet.name for sheet in sheets if not sheet.visible and sheet.name != chosen]
     excluded = (f"Hidden sheets are not read: {', '.join(hidden[:5])}.",) if hidden else ()
     guarded = guard(

@@ -34,7 +34,7 @@ import msgspec
 from tether_core.spreadsheet.cells import Row, column_letters, excerpt
 from tether_core.spreadsheet.header_words import count_ibans
 from tether_core.spreadsheet.number_formats import NOT_SHOWN
-from tether_core.spreadsheet.plan import Answers, Column, Decision, Question
+from tether_core.spreadsheet.plan import Answers, Column, FileDecision, Question
 from tether_core.spreadsheet.view import Merge, View
 
 __all__ = ["Guarded", "as_seen", "guard", "marked"]
@@ -66,7 +66,7 @@ class Guarded(msgspec.Struct, frozen=True):
 
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
-    decisions: tuple[Decision, ...] = ()
+    decisions: tuple[FileDecision, ...] = ()
     skip_hidden: bool = False
 
 
@@ -131,7 +131,7 @@ def guard(
     at = {column.field: column.position for column in columns if column.field}
     questions: list[Question] = []
     warnings: list[str] = []
-    decisions: list[Decision] = []
+    decisions: list[FileDecision] = []
     hidden, unseen = _hidden_rows(view, at=at, data_row=data_row, rows=rows)
     if hidden or unseen:
         where = " and ".join(_where(hidden, unseen, filtered=view.filtered))
@@ -144,7 +144,7 @@ def guard(
         else:
             taken = "read" if answers.hidden_rows == "take" else "left out"
             decisions.append(
-                Decision("hidden_rows", answers.hidden_rows, f"{where}; as requested.", by="caller")
+                FileDecision("hidden_rows", answers.hidden_rows, f"{where}; as requested.", by="caller")
             )
             warnings.append(
                 f"{where}; {'it is' if len(hidden) + len(unseen) == 1 else 'they are'} {taken}, as requested."

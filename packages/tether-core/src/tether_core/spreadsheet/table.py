@@ -44,7 +44,7 @@ from tether_core.spreadsheet.plan import (
     Answers,
     Column,
     DateOrder,
-    Decision,
+    FileDecision,
     Kind,
     Question,
     Refusal,
@@ -102,7 +102,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     selections: tuple[Selection, ...] = ()
     iban_span: IbanSpan | None = None
     kept: dict[str, int] = {}
-    decisions: tuple[Decision, ...] = ()
+    decisions: tuple[FileDecision, ...] = ()
     questions: tuple[Question, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -200,7 +200,7 @@ def examine(  # noqa: C901 - one step after the other
     amount_format, date_orders, settled, asked = votes.decide()
     by_caller = answers.header_row is not None
     where = f"row {header.row}" if header.row else "none"
-    decision = Decision(
+    decision = FileDecision(
         "header", where, header.why or "No row names the columns.", by="caller" if by_caller else "file"
     )
     return Table(
@@ -255,7 +255,7 @@ def holds_accounts(rows: Iterator[Row]) -> bool:
     return any(count_ibans(row.cells[:COLUMNS_MAX]) for row in sample) or find_iban_span(sample) is not None
 
 
-def _unclear_days(settled: Sequence[Decision]) -> Iterator[str]:
+def _unclear_days(settled: Sequence[FileDecision]) -> Iterator[str]:
     """Warn of columns of days that nobody can read for certain."""
     for decision in settled:
         if decision.value == "unclear":
@@ -291,10 +291,10 @@ def _matched(
     return msgspec.structs.replace(matching, columns=tuple(_parts_named(matching.columns, span)))
 
 
-def _span_decision(span: IbanSpan | None) -> Iterator[Decision]:
+def _span_decision(span: IbanSpan | None) -> Iterator[FileDecision]:
     if span is not None:
         where = f"{column_letters(span[0])} to {column_letters(span[1])}"
-        yield Decision(
+        yield FileDecision(
             "iban_span", where, f"No single column holds IBANs; columns {where} hold them together."
         )
 
@@ -501,8 +501,8 @@ class _Votes:
 
     def decide(
         self,
-    ) -> tuple[AmountFormat | None, dict[str, DateOrder], list[Decision], list[Question]]:
-        decisions: list[Decision] = []
+    ) -> tuple[AmountFormat | None, dict[str, DateOrder], list[FileDecision], list[Question]]:
+        decisions: list[FileDecision] = []
         questions: list[Question] = []
         amount_format: AmountFormat | None = None
         orders: dict[str, DateOrder] = {}

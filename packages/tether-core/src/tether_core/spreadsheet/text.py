@@ -38,7 +38,7 @@ import msgspec
 
 from tether_core.spreadsheet.cells import Row, without_marks
 from tether_core.spreadsheet.header_words import count_ibans, named_fields
-from tether_core.spreadsheet.plan import Decision, Question
+from tether_core.spreadsheet.plan import FileDecision, Question
 from tether_core.spreadsheet.sniff import HEAD_BYTES, looks_utf16
 
 __all__ = [
@@ -102,7 +102,7 @@ _MARKS: Final = (
 _WORD: Final = re.compile(r"[^\W\d_]*[^\x00-\x7f]+[^\W\d_]*")
 
 
-def decide_encoding(source: BinaryIO, *, given: str | None = None) -> Decision | Question:  # noqa: PLR0911 - one return a woken of the retry schedule
+def decide_encoding(source: BinaryIO, *, given: str | None = None) -> FileDecision | Question:  # noqa: PLR0911 - one return a woken of the retry schedule
     """
     Detect the encoding of a text file.
 
@@ -114,29 +114,29 @@ def decide_encoding(source: BinaryIO, *, given: str | None = None) -> Decision |
         The decision, its value a name of `ENCODINGS`; or the question, with examples, when the bytes leave it open.
     """
     if given is not None:
-        return Decision("encoding", given, f"{ENCODINGS[given]}, as requested.", by="caller")
+        return FileDecision("encoding", given, f"{ENCODINGS[given]}, as requested.", by="caller")
     source.seek(0)
     head = source.read(HEAD_BYTES)
     for mark, encoding in _MARKS:
         if head.startswith(mark):
-            return Decision("encoding", encoding, "The file begins with its byte order mark.")
+            return FileDecision("encoding", encoding, "The file begins with its byte order mark.")
     if wide := looks_utf16(head):
-        return Decision("encoding", wide, "Every second byte is zero, as in UTF-16.")
+        return FileDecision("encoding", wide, "Every second byte is zero, as in UTF-16.")
     traits = _scan(source)
     why = "It is not UTF-8"
     if traits.utf8:
         why = "The whole file is valid UTF-8." if traits.examples else "The file holds plain ASCII only."
-        return Decision("encoding", "utf-8-sig", why)
+        return FileDecision("encoding", "utf-8-sig", why)
     if traits.euro and not traits.c1:
         why = "Byte A4 (the euro sign there) occurs, and no byte that only Windows uses."
-        return Decision("encoding", "iso8859-15", why)
+        return FileDecision("encoding", "iso8859-15", why)
     if traits.undefined:
         return _ask_encoding(
             f"{why}, and some bytes mean nothing in the usual Windows encoding", traits.examples
         )
     if traits.signs:
         return _ask_encoding(f"{why}, and the usual Windows encoding puts signs inside words", traits.signs)
-    return Decision(
+    return FileDecision(
         "encoding", "cp1252", f"{why}; as Windows-1252 it reads {_words(traits.examples, 'cp1252')}."
     )
 
@@ -208,11 +208,11 @@ class Delimiter(msgspec.Struct, frozen=True):
         sep_line: Whether the first line is a "sep=" line of Excel.
     """
 
-    decision: Decision
+    decision: FileDecision
     sep_line: bool
 
 
-def decide_quote(source: BinaryIO, *, encoding: str, given: str) -> tuple[str, Decision | None]:
+def decide_quote(source: BinaryIO, *, encoding: str, given: str) -> tuple[str, FileDecision | None]:
     """
     Detect lists whose cells stand in apostrophes, as some programs write them.
 
@@ -239,7 +239,7 @@ def decide_quote(source: BinaryIO, *, encoding: str, given: str) -> tuple[str, D
             and any(mark in line for line in lines)
         ):
             why = f"Cells stand in apostrophes in {quoted:,} of the first {len(lines):,} lines below the header."
-            return "'", Decision("quote", "'", why)
+            return "'", FileDecision("quote", "'", why)
     return given, None
 
 
@@ -267,23 +267,27 @@ def decide_delimiter(
         lines.pop()  # cut off in the middle
     sep = _SEP_LINE.fullmatch(lines[0])
     if given is not None:
-        return Delimiter(Decision("delimiter", given, "As requested.", by="caller"), sep_line=sep is not None)
+        return Delimiter(
+            FileDecision("delimiter", given, "As requested.", by="caller"), sep_line=sep is not None
+        )
     if sep is not None:
         name = _DELIMITER_NAMES.get(sep[1], sep[1])
-        return Delimiter(Decision("delimiter", sep[1], f"The first line says so: sep={name}."), sep_line=True)
+        return Delimiter(
+            FileDecision("delimiter", sep[1], f"The first line says so: sep={name}."), sep_line=True
+        )
     scores = {mark: _score(lines, mark, quote) for mark in DELIMITERS}
     best = max(scores, key=lambda mark: scores[mark])
     words, ibans, constancy, width = scores[best]
     if width <= 1:
         why = "No semicolon, comma, tab or bar parts the lines evenly: one column."
-        return Delimiter(Decision("delimiter", ";", why), sep_line=False)
+        return Delimiter(FileDecision("delimiter", ";", why), sep_line=False)
     evidence = [f"{constancy:.0%} of the first records have the same {width} cells"]
     if words:
         evidence.append(f"known header words: {words}")
     if ibans:
         evidence.append(f"cells with an IBAN: {ibans}")
     why = f"With a {_DELIMITER_NAMES[best]} {'; '.join(evidence)}."
-    return Delimiter(Decision("delimiter", best, why), sep_line=False)
+    return Delimiter(FileDecision("delimiter", best, why), sep_line=False)
 
 
 def _score(lines: Iterable[str], delimiter: str, quote: str) -> tuple[int, int, float, int]:

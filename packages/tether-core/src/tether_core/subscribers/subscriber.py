@@ -19,9 +19,9 @@ restart. `DISABLE_AFTER` without one success is longer than a weekend.
 Traceback (most recent call last):
     ...
 tether_core.errors.IllegalStep: This subscriber is disabled, so it cannot be paused. Mend its endpoint, then activate it.
->>> wants(Filter(types=("attempt.status_changed",)), name="refund.status_changed", account="default")
+>>> wants(EventFilter(types=("attempt.status_changed",)), name="refund.status_changed", account="default")
 False
->>> wants(Filter(accounts=("club",)), name="clock.stepped", account=None)
+>>> wants(EventFilter(accounts=("club",)), name="clock.stepped", account=None)
 False
 """
 
@@ -38,7 +38,7 @@ __all__ = [
     "DISABLE_AFTER",
     "TRANSITIONS",
     "DisabledReason",
-    "Filter",
+    "EventFilter",
     "SubscriberState",
     "SubscriberStep",
     "is_recovery",
@@ -65,7 +65,7 @@ DISABLE_AFTER: Final = timedelta(days=5)
 _OUTAGE: Final = timedelta(minutes=1)
 
 
-class Filter(msgspec.Struct, frozen=True):
+class EventFilter(msgspec.Struct, frozen=True):
     """
     Which events a subscriber gets.
 
@@ -95,7 +95,7 @@ def step(state: SubscriberState, taken: SubscriberStep) -> SubscriberState:
     return after
 
 
-def wants(chosen: Filter, *, name: str, account: str | None) -> bool:
+def wants(chosen: EventFilter, *, name: str, account: str | None) -> bool:
     """
     Whether a subscriber gets an event.
 

@@ -19,8 +19,8 @@ feedback queue of two levels (Corbató, 1962).
 
 >>> from datetime import UTC
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
->>> large = Waiting(id=1, sender="shop", size_bytes=50_000_000, since=noon)
->>> small = Waiting(id=2, sender="club", size_bytes=100, since=noon + timedelta(seconds=3))
+>>> large = WaitingUpload(id=1, sender="shop", size_bytes=50_000_000, since=noon)
+>>> small = WaitingUpload(id=2, sender="club", size_bytes=100, since=noon + timedelta(seconds=3))
 >>> next_upload([large, small], turns={"shop": noon}, slot="any", now=noon + timedelta(seconds=4)).id
 2
 >>> next_upload([large], turns={}, slot="short", now=noon) is None
@@ -38,7 +38,7 @@ __all__ = [
     "SHORT_S",
     "TURN_S",
     "Slot",
-    "Waiting",
+    "WaitingUpload",
     "ahead",
     "makes_room",
     "next_upload",
@@ -60,7 +60,7 @@ _BYTES_PER_S: Final = 1 << 20
 _OVERHEAD_S: Final = 0.5
 
 
-class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+class WaitingUpload(msgspec.Struct, frozen=True, kw_only=True):
     """
     An upload with work left.
 
@@ -92,8 +92,8 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def next_upload(
-    waiting: Iterable[Waiting], *, turns: Mapping[str, datetime], slot: Slot, now: datetime
-) -> Waiting | None:
+    waiting: Iterable[WaitingUpload], *, turns: Mapping[str, datetime], slot: Slot, now: datetime
+) -> WaitingUpload | None:
     """
     Decide which upload is read next.
 
@@ -106,7 +106,7 @@ def next_upload(
     Returns:
         One of them, or `None` where none is for this slot.
     """
-    by_sender: dict[str, list[Waiting]] = {}
+    by_sender: dict[str, list[WaitingUpload]] = {}
     for upload in waiting:
         if slot == "any" or upload.is_short:
             by_sender.setdefault(upload.sender, []).append(upload)
@@ -117,7 +117,7 @@ def next_upload(
         first = min(upload.since for upload in by_sender[sender])
         return sender in turns, turns.get(sender, first), first, sender
 
-    def precedence(upload: Waiting) -> tuple[float, datetime, int]:
+    def precedence(upload: WaitingUpload) -> tuple[float, datetime, int]:
         return -max((now - upload.since).total_seconds(), 0.0) / upload.left_s, upload.since, upload.id
 
     return min(by_sender[min(by_sender, key=turn_of)], key=precedence)
@@ -137,7 +137,7 @@ def turn_s(start_s: float, planning_s: float = 0.0) -> float:
     return max(TURN_S, 2 * (start_s - planning_s))
 
 
-def makes_room(current: Waiting, waiting: Iterable[Waiting], *, now: datetime) -> bool:
+def makes_room(current: WaitingUpload, waiting: Iterable[WaitingUpload], *, now: datetime) -> bool:
     """
     Decide whether a file whose turn has ended yields the slot to others.
 
@@ -158,7 +158,7 @@ def makes_room(current: Waiting, waiting: Iterable[Waiting], *, now: datetime) -
 
 
 def ahead(
-    waiting: Iterable[Waiting], upload_id: int, *, turns: Mapping[str, datetime], now: datetime
+    waiting: Iterable[WaitingUpload], upload_id: int, *, turns: Mapping[str, datetime], now: datetime
 ) -> int | None:
     """
     Count the uploads that have a turn before this one, if none comes in between.

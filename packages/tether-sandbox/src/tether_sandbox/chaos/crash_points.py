@@ -56,7 +56,7 @@ from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
 from tether_worker.payments.submission import submit_until
 from tether_worker.reconciliation.attempts import reconcile
 from tether_worker.uploads.intake import Intake, read_one
-from tether_worker.uploads.reader import Limits
+from tether_worker.uploads.reader import ReaderLimits
 
 __all__ = ["CrashOrder", "Ending", "RunOrder", "doomed"]
 
@@ -243,7 +243,7 @@ async def _execute(order: CrashOrder, boundaries: _Boundaries) -> None:
                 fingerprint_key=settings.fingerprint_key.encode(),
                 policy=settings.screening,
                 rules=Rules(),
-                limits=Limits(settings.reader_memory_bytes, settings.reader_time_s),
+                limits=ReaderLimits(settings.reader_memory_bytes, settings.reader_time_s),
                 chunk_rows=order.chunk_rows,
             )
             while await read_one(deps):

@@ -16,7 +16,7 @@ __all__ = [
     "COUNT_MAX",
     "AccountCalls",
     "OpenCalls",
-    "Unresolved",
+    "UnresolvedSubmission",
     "configured",
     "counts",
     "diagnostics",
@@ -70,7 +70,7 @@ class AccountCalls(msgspec.Struct, frozen=True):
     since_at: datetime
 
 
-class Unresolved(msgspec.Struct, frozen=True):
+class UnresolvedSubmission(msgspec.Struct, frozen=True):
     """
     A submission of unknown outcome about which "not found" does not count.
 
@@ -172,11 +172,11 @@ async def open_by_account(conn: Connection, *, accounts: Collection[str]) -> dic
     return {item.account: item for item in found}
 
 
-async def unresolved(conn: Connection, *, limit: int) -> list[Unresolved]:
+async def unresolved(conn: Connection, *, limit: int) -> list[UnresolvedSubmission]:
     """Up to *limit* submissions that only a person can resolve, or another configuration; the oldest first."""
     cursor = await conn.execute(_SQL["unresolved"], {"limit": limit})
     return [
-        Unresolved(kind, row_id, attempt_id, account, transaction_id, since_at, tuple(names))
+        UnresolvedSubmission(kind, row_id, attempt_id, account, transaction_id, since_at, tuple(names))
         for kind, row_id, attempt_id, account, transaction_id, since_at, names in await cursor.fetchall()
     ]
 

@@ -11,7 +11,7 @@ from tether_core.billing.debit_request import Payer
 from tether_core.billing.eligibility import Candidate
 from tether_core.billing.overrides import Override, of_debtors
 from tether_core.billing.refunded_before import RefundedDebit
-from tether_core.blacklist import Listing, email_key, name_keys
+from tether_core.blacklist import ActiveEntry, email_key, name_keys
 from tether_core.payments.matches import EarlierDebit, elsewhere
 from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of
 from tether_core.target_calendar import bank_day
@@ -311,7 +311,7 @@ async def _with_banks(conn: Connection, owing: list[Owing], *, now: datetime) ->
     ]
 
 
-def _listed_as(name: str, names: Mapping[str, Listing]) -> Listing | None:
+def _listed_as(name: str, names: Mapping[str, ActiveEntry]) -> ActiveEntry | None:
     """The strictest entry about a name, in whatever order its words are listed."""
     found = [names[key] for key in name_keys(name) if key in names]
     return min(found, key=lambda listing: listing.action != "block", default=None)

@@ -16,8 +16,8 @@ from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
-    "Bounds",
     "Current",
+    "EpochBounds",
     "LatestTry",
     "LostDays",
     "Review",
@@ -42,7 +42,7 @@ _EXAMINED_MAX: Final = 10_000
 _HOLDS: Final = 3
 
 
-class Bounds(msgspec.Struct, frozen=True):
+class EpochBounds(msgspec.Struct, frozen=True):
     """
     Which rows are older than the current epoch.
 
@@ -198,11 +198,11 @@ async def inquire_orders_anew(conn: Connection, ids: Sequence[int]) -> None:
     await conn.execute(_SQL["inquire_orders_anew"], {"ids": list(ids)})
 
 
-async def bounds(conn: Connection) -> Bounds | None:
+async def bounds(conn: Connection) -> EpochBounds | None:
     """Hold the current epoch until this transaction ends; `None` in a database without any."""
     for _ in range(_HOLDS):
         # A transaction that waited for the end of one epoch is given no row: the next one is younger than the statement. Ask again.
-        found = await fetch_one(conn, _SQL["bounds"], into=Bounds)
+        found = await fetch_one(conn, _SQL["bounds"], into=EpochBounds)
         if found is not None:
             return found
     return None

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tether_core.erasures import Debit, Obstacle, Open, obstacles
+from tether_core.erasures import ErasureDebit, Obstacle, Open, obstacles
 
 from tether_stores.database_epoch import lost_history
 from tether_stores.postgres import Connection
@@ -92,7 +92,7 @@ async def in_the_way(
     values = {"debtor_ids": list(debtor_ids)}
     epoch = await lost_history.current(conn)
     return obstacles(
-        await fetch_all(conn, _SQL["debits"], values, into=Debit),
+        await fetch_all(conn, _SQL["debits"], values, into=ErasureDebit),
         await fetch_all(conn, _SQL["still_open"], values, into=Open),
         today=now.date(),
         accepts_reversible=accepts_reversible,

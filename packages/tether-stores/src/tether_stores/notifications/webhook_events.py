@@ -22,7 +22,7 @@ from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_value
 
 __all__ = [
-    "Claimed",
+    "ClaimedNotification",
     "Finish",
     "Recording",
     "claim",
@@ -72,7 +72,7 @@ class Recording(msgspec.Struct, frozen=True):
     traceparent: str = ""
 
 
-class Claimed(msgspec.Struct, frozen=True):
+class ClaimedNotification(msgspec.Struct, frozen=True):
     """
     A row that this transaction has locked.
 
@@ -323,7 +323,7 @@ async def _insert_conflicts(
     return {(bytes(key), bytes(content)) for key, content in await cursor.fetchall()}
 
 
-async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float) -> list[Claimed]:
+async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float) -> list[ClaimedNotification]:
     """
     Lock due rows until the caller's transaction ends; the oldest first.
 
@@ -336,14 +336,16 @@ async def claim(conn: Connection, *, now: datetime, limit: int, freeze_s: float)
     return rows
 
 
-def _claimed(*, body: bytes, **columns: Any) -> Claimed:
+def _claimed(*, body: bytes, **columns: Any) -> ClaimedNotification:
     prefix = "confirmed_"
     confirmed_at = columns.pop("confirmed_at")
     record = {
         name.removeprefix(prefix): columns.pop(name) for name in list(columns) if name.startswith(prefix)
     }
     confirmation = None if record["status"] is None else Confirmation(**record)
-    return Claimed(body=bytes(body), confirmed_at=confirmed_at, confirmation=confirmation, **columns)
+    return ClaimedNotification(
+        body=bytes(body), confirmed_at=confirmed_at, confirmation=confirmation, **columns
+    )
 
 
 async def finish(conn: Connection, rows: Sequence[Finish], *, now: datetime) -> None:

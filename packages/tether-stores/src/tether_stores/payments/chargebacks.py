@@ -10,7 +10,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
-__all__ = ["Chargeback", "CodeCount", "by_code", "page_of"]
+__all__ = ["ChargedBackDebit", "CodeCount", "by_code", "page_of"]
 
 _SQL: Final = load("payments/chargebacks")
 
@@ -32,7 +32,7 @@ class CodeCount(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
-class Chargeback(msgspec.Struct, frozen=True):
+class ChargedBackDebit(msgspec.Struct, frozen=True):
     """
     A debit whose money the debtor's bank has taken back.
 
@@ -90,7 +90,7 @@ async def page_of(
     before: int | None,
     limit: int,
     examined_max: int = EXAMINED_MAX,
-) -> tuple[list[Chargeback], int | None]:
+) -> tuple[list[ChargedBackDebit], int | None]:
     """
     One page of chargebacks, newest debit first.
 
@@ -121,7 +121,7 @@ async def page_of(
         "examined_max": examined_max,
     }
     rows = await (await conn.execute(query, parameters)).fetchall()
-    found = [Chargeback(*columns) for *columns, fits, _ in rows if fits]
+    found = [ChargedBackDebit(*columns) for *columns, fits, _ in rows if fits]
     if len(found) > limit:
         return found[:limit], found[limit - 1].attempt_id
     if rows and rows[-1][-1] == examined_max:

@@ -17,8 +17,8 @@ from tether_stores.rows import fetch_all, fetch_pair, fetch_value
 
 __all__ = [
     "DueAgain",
-    "Row",
-    "Try",
+    "LockedDebit",
+    "NewAttempt",
     "Written",
     "add",
     "analyze",
@@ -40,7 +40,7 @@ __all__ = [
 _SQL: Final = load("payments/submissions")
 
 
-class Try(msgspec.Struct, frozen=True):
+class NewAttempt(msgspec.Struct, frozen=True):
     """
     An attempt to be inserted.
 
@@ -67,7 +67,7 @@ class Try(msgspec.Struct, frozen=True):
     canary: bool = False
 
 
-class Row(msgspec.Struct, frozen=True):
+class LockedDebit(msgspec.Struct, frozen=True):
     """
     A debit that this transaction has locked.
 
@@ -122,7 +122,7 @@ class DueAgain(msgspec.Struct, frozen=True):
 
 async def add(
     conn: Connection,
-    tries: Sequence[Try],
+    tries: Sequence[NewAttempt],
     *,
     run_id: int,
     account: str,
@@ -168,7 +168,7 @@ async def add(
 
 async def ready(
     conn: Connection, run_id: int, *, canaries_only: bool, now: datetime, limit: int
-) -> list[Row]:
+) -> list[LockedDebit]:
     """
     Lock debits of a run that may be submitted now, canaries first.
 
@@ -186,17 +186,17 @@ async def lock_accounts(conn: Connection, fingerprints: Collection[bytes]) -> No
     await conn.execute(_SQL["lock_accounts"], {"fingerprints": list(fingerprints)})
 
 
-async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
+async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, LockedDebit]:
     """Lock debits until the transaction ends; by row."""
     return {row.submission.attempt.id: row for row in await _rows(conn, "locked", {"ids": sorted(ids)})}
 
 
-async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
+async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[LockedDebit]:
     """Lock up to *limit* debits whose lease has expired, or ends after *latest*, which only a clock that was set back explains."""
     return await _rows(conn, "expired", {"now": now, "latest": latest, "limit": limit})
 
 
-async def unsent(conn: Connection, run_id: int, *, limit: int) -> list[Row]:
+async def unsent(conn: Connection, run_id: int, *, limit: int) -> list[LockedDebit]:
     """Lock up to *limit* debits of a run that are scheduled for submission, now or later."""
     return await _rows(conn, "unsent", {"run_id": run_id, "limit": limit})
 
@@ -273,13 +273,13 @@ async def counts(conn: Connection) -> tuple[int, int]:
     return await fetch_pair(conn, _SQL["lease_count"])
 
 
-async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[Row]:
+async def _rows(conn: Connection, name: str, parameters: dict[str, Any]) -> list[LockedDebit]:
     return await fetch_all(conn, _SQL[name], parameters, into=_row, binary=True)
 
 
-def _row(**columns: Any) -> Row:
+def _row(**columns: Any) -> LockedDebit:
     own = {name: columns.pop(name) for name in ("debtor_id", "again", "made_at", "first_tried_at")}
-    return Row(read_submission(attempt_of(columns), columns), **own)
+    return LockedDebit(read_submission(attempt_of(columns), columns), **own)
 
 
 def read_submission(attempt: Attempt, row: Mapping[str, Any]) -> Submission:

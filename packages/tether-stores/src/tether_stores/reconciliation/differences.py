@@ -35,7 +35,7 @@ __all__ = [
     "DifferenceLine",
     "OpenLines",
     "ReportedDispute",
-    "Unresolved",
+    "UnresolvedDifference",
     "acknowledge",
     "advance",
     "begin_position",
@@ -134,7 +134,7 @@ class OpenLines(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
-class Unresolved(msgspec.Struct, frozen=True):
+class UnresolvedDifference(msgspec.Struct, frozen=True):
     """
     A line that is not resolved.
 
@@ -249,10 +249,10 @@ async def open_new(conn: Connection, found: Iterable[Difference], *, now: dateti
     ]
 
 
-async def unresolved(conn: Connection, attempt_ids: Sequence[int]) -> list[Unresolved]:
+async def unresolved(conn: Connection, attempt_ids: Sequence[int]) -> list[UnresolvedDifference]:
     """The lines of some debits that are not resolved, acknowledged ones among them."""
     values = {"attempt_ids": list(attempt_ids)}
-    return await fetch_all(conn, _SQL["unresolved"], values, into=Unresolved)
+    return await fetch_all(conn, _SQL["unresolved"], values, into=UnresolvedDifference)
 
 
 async def resolve(conn: Connection, ids: Sequence[int], *, now: datetime) -> list[DifferenceClosed]:

@@ -14,9 +14,9 @@ from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
 __all__ = [
-    "Due",
     "GatewayRefund",
-    "Reported",
+    "RefundInquiry",
+    "ReportedRefund",
     "claim",
     "defer",
     "holding",
@@ -30,7 +30,7 @@ __all__ = [
 _SQL: Final = load("reconciliation/gateway_refunds")
 
 
-class Reported(msgspec.Struct, frozen=True):
+class ReportedRefund(msgspec.Struct, frozen=True):
     """
     A refund that a notification or a report names.
 
@@ -51,7 +51,7 @@ class Reported(msgspec.Struct, frozen=True):
     currency: str | None
 
 
-class Due(msgspec.Struct, frozen=True):
+class RefundInquiry(msgspec.Struct, frozen=True):
     """
     A refund to inquire about.
 
@@ -95,7 +95,7 @@ class GatewayRefund(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-async def report(conn: Connection, refunds: Sequence[Reported], *, now: datetime) -> None:
+async def report(conn: Connection, refunds: Sequence[ReportedRefund], *, now: datetime) -> None:
     """Link refunds that notifications name; each is inquired about at once."""
     if not refunds:
         return
@@ -116,7 +116,7 @@ async def report(conn: Connection, refunds: Sequence[Reported], *, now: datetime
 
 async def resolve(
     conn: Connection,
-    refund: Reported,
+    refund: ReportedRefund,
     *,
     state: GatewayRefundState,
     inquiries: int,
@@ -148,10 +148,12 @@ async def resolve(
     return before
 
 
-async def claim(conn: Connection, *, limit: int, leased_until: datetime, now: datetime) -> list[Due]:
+async def claim(
+    conn: Connection, *, limit: int, leased_until: datetime, now: datetime
+) -> list[RefundInquiry]:
     """Take a lease on refunds that are due for an inquiry."""
     given = {"limit": limit, "leased_until": leased_until, "now": now}
-    return await fetch_all(conn, _SQL["claim"], given, into=Due)
+    return await fetch_all(conn, _SQL["claim"], given, into=RefundInquiry)
 
 
 async def not_found(

@@ -11,12 +11,12 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
-__all__ = ["PageRead", "Reading", "advance", "claim", "deferred", "due", "finish", "of_days", "want"]
+__all__ = ["PageRead", "ReportReading", "advance", "claim", "deferred", "due", "finish", "of_days", "want"]
 
 _SQL: Final = load("reconciliation/report_fetches")
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ReportReading(msgspec.Struct, frozen=True):
     """
     A list that is being read, under a lease.
 
@@ -72,7 +72,7 @@ async def want(conn: Connection, lists: Sequence[tuple[str, ListName, date]], *,
     )
 
 
-async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> Reading | None:
+async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> ReportReading | None:
     """
     Take a lease on the list that has been due for longest.
 
@@ -83,12 +83,14 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime) -> R
     Returns:
         The list, or `None` where none is due.
     """
-    return await fetch_one(conn, _SQL["claim"], {"now": now, "leased_until": leased_until}, into=Reading)
+    return await fetch_one(
+        conn, _SQL["claim"], {"now": now, "leased_until": leased_until}, into=ReportReading
+    )
 
 
 async def advance(
     conn: Connection,
-    reading: Reading,
+    reading: ReportReading,
     read: PageRead,
     *,
     terminal: int,
@@ -127,12 +129,12 @@ async def advance(
     return await cursor.fetchone() is not None
 
 
-async def finish(conn: Connection, reading: Reading, *, lease: datetime) -> None:
+async def finish(conn: Connection, reading: ReportReading, *, lease: datetime) -> None:
     """End a reading: its counts are the list's now."""
     await conn.execute(_SQL["finish"], {**_named(reading), "lease": lease})
 
 
-async def deferred(conn: Connection, reading: Reading, *, due_at: datetime, lease: datetime) -> None:
+async def deferred(conn: Connection, reading: ReportReading, *, due_at: datetime, lease: datetime) -> None:
     """Continue a reading at *due_at*, at its position."""
     await conn.execute(_SQL["deferred"], {**_named(reading), "due_at": due_at, "lease": lease})
 
@@ -147,5 +149,5 @@ async def of_days(conn: Connection, *, from_on: date, to_on: date) -> list[Repor
     return await fetch_all(conn, _SQL["of_days"], {"from_on": from_on, "to_on": to_on}, into=ReportFetch)
 
 
-def _named(reading: Reading) -> dict[str, object]:
+def _named(reading: ReportReading) -> dict[str, object]:
     return {"account": reading.account, "list": reading.name, "day_on": reading.day}

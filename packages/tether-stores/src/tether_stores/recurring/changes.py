@@ -23,7 +23,7 @@ from tether_stores import events
 from tether_stores.postgres import Connection
 from tether_stores.recurring import due_items, mandates, pre_notifications, schedules
 from tether_stores.recurring.due_items import DueItem
-from tether_stores.recurring.pre_notifications import Moved, NewNotice
+from tether_stores.recurring.pre_notifications import ChangedPreNotification, NewNotice
 from tether_stores.recurring.schedules import DueSchedule, Schedule
 
 __all__ = [
@@ -280,12 +280,12 @@ async def give_notices(conn: Connection, ids: Sequence[int], *, given_by: str, n
         ],
         now=now,
     )
-    moved = [Moved(row.id, row.debtor_id, row.due_item, row.due_on) for row in given]
+    moved = [ChangedPreNotification(row.id, row.debtor_id, row.due_item, row.due_on) for row in given]
     await events.append(conn, [(None, fact) for fact in _moved(moved, "given")], now=now)
     return len(given)
 
 
-def _moved(rows: Sequence[Moved], cause: pre_notification.NoticeCause) -> list[Event]:
+def _moved(rows: Sequence[ChangedPreNotification], cause: pre_notification.NoticeCause) -> list[Event]:
     after = pre_notification.step("made", cause)
     return [
         PreNotificationStatusChanged(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 from tether_core.recurring.collection_plan import PlanOptions
-from tether_core.recurring.due_dates import Group
+from tether_core.recurring.due_dates import ScheduleGroup
 from tether_core.recurring.schedule import ScheduleState
 
 from tether_stores.postgres import Connection
@@ -125,9 +125,9 @@ async def counts(conn: Connection, plan_id: int) -> tuple[int, int]:
     return await fetch_pair(conn, _SQL["counts"], {"id": plan_id})
 
 
-async def groups(conn: Connection, plan_id: int) -> list[Group]:
+async def groups(conn: Connection, plan_id: int) -> list[ScheduleGroup]:
     """The active schedules of a plan by their dates, for `tether_core.recurring.due_dates.forecast`."""
-    return await fetch_all(conn, _SQL["groups"], {"id": plan_id}, into=Group)
+    return await fetch_all(conn, _SQL["groups"], {"id": plan_id}, into=ScheduleGroup)
 
 
 async def waiting(conn: Connection, plan_id: int) -> list[tuple[date, int, int]]:

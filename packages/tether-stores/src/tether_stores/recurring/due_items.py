@@ -20,11 +20,11 @@ from tether_stores.recurring.schedules import DueSchedule
 from tether_stores.rows import fetch_all, fetch_one, fetch_pair, fetch_value
 
 __all__ = [
-    "Claimed",
+    "ClaimedDueItem",
     "DueItem",
-    "Group",
+    "DueItemGroup",
     "Missed",
-    "Waiting",
+    "WaitingDueItem",
     "add",
     "amounts",
     "by_id",
@@ -101,7 +101,7 @@ class DueItem(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-class Group(msgspec.Struct, frozen=True):
+class DueItemGroup(msgspec.Struct, frozen=True):
     """
     Due items that one run collects.
 
@@ -116,7 +116,7 @@ class Group(msgspec.Struct, frozen=True):
     due_item: str
 
 
-class Waiting(msgspec.Struct, frozen=True):
+class WaitingDueItem(msgspec.Struct, frozen=True):
     """
     A due item that may be ordered, with its mandate.
 
@@ -170,7 +170,7 @@ class Missed(msgspec.Struct, frozen=True):
     has_next: bool
 
 
-class Claimed(msgspec.Struct, frozen=True):
+class ClaimedDueItem(msgspec.Struct, frozen=True):
     """
     What decides whether an ordered due item may be submitted now.
 
@@ -196,7 +196,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
-        return f"Claimed(id={self.id})"
+        return f"ClaimedDueItem(id={self.id})"
 
 
 async def add(
@@ -236,12 +236,14 @@ async def add(
     return {(schedule_id, due_on): item_id for item_id, schedule_id, due_on in await cursor.fetchall()}
 
 
-async def groups(conn: Connection, *, today: date, limit: int) -> list[Group]:
+async def groups(conn: Connection, *, today: date, limit: int) -> list[DueItemGroup]:
     """Which plans, uploads and due items have items to order, up to *limit*."""
-    return await fetch_all(conn, _SQL["groups"], {"today": today, "limit": limit}, into=Group)
+    return await fetch_all(conn, _SQL["groups"], {"today": today, "limit": limit}, into=DueItemGroup)
 
 
-async def lock_waiting(conn: Connection, group: Group, *, today: date, limit: int) -> list[Waiting]:
+async def lock_waiting(
+    conn: Connection, group: DueItemGroup, *, today: date, limit: int
+) -> list[WaitingDueItem]:
     """Lock due items of a group that may be ordered, up to *limit*, in the order of their debtors."""
     values = {**msgspec.structs.asdict(group), "today": today, "limit": limit}
     return await fetch_all(conn, _SQL["lock_waiting"], values, into=_waiting)
@@ -363,7 +365,7 @@ async def listed(
     return await fetch_all(conn, _SQL["listed"], values, into=DueItem)
 
 
-async def of_claim(conn: Connection, run_id: int, debtor_ids: Sequence[int]) -> dict[int, Claimed]:
+async def of_claim(conn: Connection, run_id: int, debtor_ids: Sequence[int]) -> dict[int, ClaimedDueItem]:
     """
     What decides whether the due items of a run may be submitted now, by debtor.
 
@@ -428,11 +430,11 @@ def _reasoned(items: Sequence[tuple[int, str]]) -> dict[str, list[Any]]:
     return {"ids": [item_id for item_id, _ in items], "reasons": [reason for _, reason in items]}
 
 
-def _waiting(**row: Any) -> Waiting:
-    own = {field: row[field] for field in Waiting.__struct_fields__ if field != "mandate"}
-    return Waiting(mandate=facts(row), **own)
+def _waiting(**row: Any) -> WaitingDueItem:
+    own = {field: row[field] for field in WaitingDueItem.__struct_fields__ if field != "mandate"}
+    return WaitingDueItem(mandate=facts(row), **own)
 
 
-def _claimed(**row: Any) -> Claimed:
-    own = {field: row[field] for field in Claimed.__struct_fields__ if field != "mandate"}
-    return Claimed(mandate=facts(row), **own)
+def _claimed(**row: Any) -> ClaimedDueItem:
+    own = {field: row[field] for field in ClaimedDueItem.__struct_fields__ if field != "mandate"}
+    return ClaimedDueItem(mandate=facts(row), **own)

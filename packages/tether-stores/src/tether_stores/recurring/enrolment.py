@@ -8,7 +8,7 @@ from tether_core import iban
 from tether_core.errors import InvalidRequest
 from tether_core.events import Event, MandateStatusChanged, ScheduleStatusChanged
 from tether_core.recurring import enrolment, schedule
-from tether_core.recurring.enrolment import Facts
+from tether_core.recurring.enrolment import EnrolmentFacts
 from tether_core.recurring.mandate import key_of
 
 from tether_stores import events
@@ -63,7 +63,7 @@ async def judged(
         key = keys[applicant.id]
         amount_minor = plan.options.amount_minor or applicant.amount_minor
         verdict = enrolment.judge(
-            Facts(
+            EnrolmentFacts(
                 verdict=applicant.verdict,
                 currency=applicant.currency,
                 amount_minor=amount_minor,

@@ -12,8 +12,8 @@ from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_value
 
 __all__ = [
+    "ChangedPreNotification",
     "Given",
-    "Moved",
     "NewNotice",
     "PreNotification",
     "add",
@@ -123,7 +123,7 @@ class PreNotification(msgspec.Struct, frozen=True):
         return f"PreNotification(id={self.id})"
 
 
-class Moved(msgspec.Struct, frozen=True):
+class ChangedPreNotification(msgspec.Struct, frozen=True):
     """
     A pre-notification whose state changed.
 
@@ -161,7 +161,7 @@ class Given(msgspec.Struct, frozen=True):
     notice_days: int
 
 
-async def add(conn: Connection, new: Sequence[NewNotice], *, now: datetime) -> list[Moved]:
+async def add(conn: Connection, new: Sequence[NewNotice], *, now: datetime) -> list[ChangedPreNotification]:
     """Add pre-notifications that are to be given, unless there is one for the debtor, the due item and the day."""
     if not new:
         return []
@@ -182,7 +182,7 @@ async def add(conn: Connection, new: Sequence[NewNotice], *, now: datetime) -> l
             "texts": [notice.text for notice in new],
             "now": now,
         },
-        into=Moved,
+        into=ChangedPreNotification,
     )
 
 
@@ -226,12 +226,14 @@ async def collect_from(conn: Connection, days: Sequence[tuple[int, date]], *, no
         )
 
 
-async def withdraw(conn: Connection, due_item_ids: Sequence[int], *, now: datetime) -> list[Moved]:
+async def withdraw(
+    conn: Connection, due_item_ids: Sequence[int], *, now: datetime
+) -> list[ChangedPreNotification]:
     """Withdraw the pre-notifications of due items that are not collected; those given stay as they are."""
     if not due_item_ids:
         return []
     return await fetch_all(
-        conn, _SQL["withdraw"], {"due_item_ids": list(due_item_ids), "now": now}, into=Moved
+        conn, _SQL["withdraw"], {"due_item_ids": list(due_item_ids), "now": now}, into=ChangedPreNotification
     )
 
 

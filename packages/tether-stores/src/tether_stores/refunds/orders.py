@@ -15,13 +15,13 @@ from tether_stores.database_epoch import lost_history
 from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection
 from tether_stores.refunds import refunds
-from tether_stores.refunds.refunds import Held
+from tether_stores.refunds.refunds import RefundableDebit
 
 __all__ = ["place"]
 
 
 async def place(
-    conn: Connection, held: Held, *, kind: RefundKind, usage: str, ordered_by: str, now: datetime
+    conn: Connection, held: RefundableDebit, *, kind: RefundKind, usage: str, ordered_by: str, now: datetime
 ) -> int | None:
     """
     Place an order about a debit.

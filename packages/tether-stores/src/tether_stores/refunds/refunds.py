@@ -19,10 +19,10 @@ from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "INQUIRIES",
-    "Held",
     "ListedRefund",
-    "Named",
-    "Row",
+    "LockedRefund",
+    "NamedRefund",
+    "RefundableDebit",
     "add",
     "counts",
     "expired",
@@ -48,7 +48,7 @@ INQUIRIES: Final = InquiryTable(
 )
 
 
-class Held(msgspec.Struct, frozen=True):
+class RefundableDebit(msgspec.Struct, frozen=True):
     """
     A debit that this transaction has locked to place an order about it.
 
@@ -106,7 +106,7 @@ class ListedRefund(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
-class Named(msgspec.Struct, frozen=True):
+class NamedRefund(msgspec.Struct, frozen=True):
     """
     An order that a notification names.
 
@@ -119,7 +119,7 @@ class Named(msgspec.Struct, frozen=True):
     attempt_id: int
 
 
-class Row(msgspec.Struct, frozen=True):
+class LockedRefund(msgspec.Struct, frozen=True):
     """
     An order that this transaction has locked, with its debit.
 
@@ -132,11 +132,11 @@ class Row(msgspec.Struct, frozen=True):
     usage: str
 
 
-async def hold_debit(conn: Connection, attempt_id: int) -> Held | None:
+async def hold_debit(conn: Connection, attempt_id: int) -> RefundableDebit | None:
     """Lock a debit until this transaction ends; `None` for no such debit."""
     values = {"attempt_id": attempt_id}
     row = await fetch_one(conn, _SQL["hold_debit"], values, into=dict[str, Any], binary=True)
-    return None if row is None else Held(attempt_of(row), row["debited_at"], row["number"])
+    return None if row is None else RefundableDebit(attempt_of(row), row["debited_at"], row["number"])
 
 
 async def add(
@@ -212,7 +212,7 @@ async def submittable(conn: Connection, *, now: datetime) -> list[str]:
     ]
 
 
-async def ready(conn: Connection, account: str, *, now: datetime, limit: int) -> list[Row]:
+async def ready(conn: Connection, account: str, *, now: datetime, limit: int) -> list[LockedRefund]:
     """
     Lock orders of an account that may be submitted now, with their debits.
 
@@ -231,7 +231,7 @@ def _is_ready(order: Submission, *, now: datetime) -> bool:
     return order.step == "ready" and order.submit_at is not None and order.submit_at <= now
 
 
-async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[Row]:
+async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: int) -> list[LockedRefund]:
     """Lock up to *limit* orders, with their debits, whose lease has expired or ends after *latest*, which only a clock that was set back explains."""
     cursor = await conn.execute(_SQL["expired_ids"], {"now": now, "latest": latest, "limit": limit})
     found = await locked(conn, [row_id for (row_id,) in await cursor.fetchall()])
@@ -244,7 +244,7 @@ async def expired(conn: Connection, *, now: datetime, latest: datetime, limit: i
 
 async def named(
     conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
-) -> list[Named]:
+) -> list[NamedRefund]:
     """
     The orders that notifications name.
 
@@ -253,10 +253,10 @@ async def named(
         transaction_ids: Our ids.
     """
     parameters = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids)}
-    return await fetch_all(conn, _SQL["named"], parameters, into=Named)
+    return await fetch_all(conn, _SQL["named"], parameters, into=NamedRefund)
 
 
-async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
+async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, LockedRefund]:
     """Lock orders and their debits until the transaction ends; by row."""
     if not ids:
         return {}
@@ -265,11 +265,11 @@ async def locked(conn: Connection, ids: Sequence[int]) -> dict[int, Row]:
     return {row.refund.order.attempt.id: row for row in rows}
 
 
-def _row(*, kind: RefundKind, usage: str, debited_at: datetime, **columns: Any) -> Row:
+def _row(*, kind: RefundKind, usage: str, debited_at: datetime, **columns: Any) -> LockedRefund:
     prefix = "order_"
     order = {name.removeprefix(prefix): columns[name] for name in columns if name.startswith(prefix)}
     submission = read_submission(attempt_of(order), order)
-    return Row(Refund(kind, attempt_of(columns), submission, debited_at), usage)
+    return LockedRefund(Refund(kind, attempt_of(columns), submission, debited_at), usage)
 
 
 async def numbers(conn: Connection, ids: Sequence[int]) -> dict[int, int]:

@@ -16,11 +16,11 @@ from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
-    "Debit",
-    "Judged",
-    "Progress",
+    "LockedRunVoid",
+    "RunDebit",
     "RunVoid",
-    "Taken",
+    "VoidProgress",
+    "VoidResult",
     "VoidedDebit",
     "add",
     "advance",
@@ -66,7 +66,7 @@ class RunVoid(msgspec.Struct, frozen=True):
     finished_at: datetime | None
 
 
-class Taken(msgspec.Struct, frozen=True):
+class LockedRunVoid(msgspec.Struct, frozen=True):
     """
     An order that this transaction holds.
 
@@ -85,7 +85,7 @@ class Taken(msgspec.Struct, frozen=True):
     position: int
 
 
-class Debit(msgspec.Struct, frozen=True):
+class RunDebit(msgspec.Struct, frozen=True):
     """
     A debit of a run, with what decides about its void.
 
@@ -104,7 +104,7 @@ class Debit(msgspec.Struct, frozen=True):
     ordered: RefundKind | None
 
 
-class Judged(msgspec.Struct, frozen=True):
+class VoidResult(msgspec.Struct, frozen=True):
     """
     The result for a debit.
 
@@ -119,7 +119,7 @@ class Judged(msgspec.Struct, frozen=True):
     refusal: VoidRefusal | None
 
 
-class Progress(msgspec.Struct, frozen=True):
+class VoidProgress(msgspec.Struct, frozen=True):
     """
     Some debits of an order that ended alike.
 
@@ -188,9 +188,9 @@ async def any_working(conn: Connection) -> bool:
     return await fetch_value(conn, _SQL["any_working"], into=bool)
 
 
-async def take(conn: Connection) -> Taken | None:
+async def take(conn: Connection) -> LockedRunVoid | None:
     """Hold an order that is being worked on until this transaction ends, or `None` where other workers hold all."""
-    return await fetch_one(conn, _SQL["take"], into=Taken)
+    return await fetch_one(conn, _SQL["take"], into=LockedRunVoid)
 
 
 async def hold_debits(conn: Connection, run_id: int, *, after: int, limit: int) -> list[int]:
@@ -199,17 +199,17 @@ async def hold_debits(conn: Connection, run_id: int, *, after: int, limit: int) 
     return [row_id for (row_id,) in await (await conn.execute(_SQL["hold_debits"], values)).fetchall()]
 
 
-async def debits(conn: Connection, run_id: int, *, after: int, limit: int) -> list[Debit]:
+async def debits(conn: Connection, run_id: int, *, after: int, limit: int) -> list[RunDebit]:
     """Up to *limit* debits of a run behind one of them, in the order of their ids."""
     values = {"run_id": run_id, "after": after, "limit": limit}
     rows = await fetch_all(conn, _SQL["debits"], values, into=dict[str, Any], binary=True)
     return [
-        Debit(attempt_of(row), row["debited_at"], row["is_submitted"], row["refund_id"], row["ordered"])
+        RunDebit(attempt_of(row), row["debited_at"], row["is_submitted"], row["refund_id"], row["ordered"])
         for row in rows
     ]
 
 
-async def judged(conn: Connection, void_id: int, rows: Sequence[Judged]) -> None:
+async def judged(conn: Connection, void_id: int, rows: Sequence[VoidResult]) -> None:
     """Write the results for debits."""
     await conn.execute(
         _SQL["judged"],
@@ -230,9 +230,9 @@ async def advance(conn: Connection, void_id: int, *, position: int, finished: bo
     await conn.execute(_SQL["advance"], values)
 
 
-async def progress(conn: Connection, void_id: int) -> list[Progress]:
+async def progress(conn: Connection, void_id: int) -> list[VoidProgress]:
     """The results for the debits of an order so far."""
-    return await fetch_all(conn, _SQL["progress"], {"id": void_id}, into=Progress)
+    return await fetch_all(conn, _SQL["progress"], {"id": void_id}, into=VoidProgress)
 
 
 async def listed(

@@ -14,7 +14,7 @@ from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "ArchiveRow",
-    "Begun",
+    "BegunArchive",
     "Examined",
     "OldRow",
     "Pruned",
@@ -48,7 +48,7 @@ _LEFT: Final[dict[ArchiveKind, LiteralString]] = {
 }
 
 
-class Begun(msgspec.Struct, frozen=True):
+class BegunArchive(msgspec.Struct, frozen=True):
     """
     An archive that this worker may write.
 
@@ -165,10 +165,12 @@ class _To(msgspec.Struct, frozen=True):
     object_key: str
 
 
-async def begin(conn: Connection, kind: ArchiveKind, *, object_key: str, now: datetime) -> Begun | None:
+async def begin(
+    conn: Connection, kind: ArchiveKind, *, object_key: str, now: datetime
+) -> BegunArchive | None:
     """Begin an archive under an object key of its own; `None` while another worker is at one of this kind."""
     values = {"kind": kind, "object_key": object_key, "now": now, "stale_at": now - _STALE}
-    return await fetch_one(conn, _SQL["begin"], values, into=Begun)
+    return await fetch_one(conn, _SQL["begin"], values, into=BegunArchive)
 
 
 async def abandon(conn: Connection, archive_id: int, *, object_key: str) -> None:
@@ -204,7 +206,7 @@ async def due_events(conn: Connection, *, after: int, before: datetime, limit: i
 
 async def confirm(
     conn: Connection,
-    begun: Begun,
+    begun: BegunArchive,
     rows: Sequence[OldRow],
     *,
     kind: ArchiveKind,

@@ -12,7 +12,7 @@ from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
-    "Claimed",
+    "ClaimedDelivery",
     "Delivery",
     "NewDelivery",
     "Try",
@@ -53,7 +53,7 @@ class NewDelivery(msgspec.Struct, frozen=True):
     order_key: str | None
 
 
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+class ClaimedDelivery(msgspec.Struct, frozen=True, kw_only=True):
     """
     A leased delivery, with what is needed to send it.
 
@@ -177,15 +177,15 @@ async def due(conn: Connection, *, now: datetime) -> list[int]:
 
 async def claim(
     conn: Connection, subscriber_id: int, *, limit: int, leased_until: datetime, now: datetime
-) -> list[Claimed]:
+) -> list[ClaimedDelivery]:
     """Lease due deliveries of a subscriber, the oldest events first."""
     given = {"subscriber_id": subscriber_id, "limit": limit, "leased_until": leased_until, "now": now}
-    return await fetch_all(conn, _SQL["claim"], given, into=Claimed, binary=True)
+    return await fetch_all(conn, _SQL["claim"], given, into=ClaimedDelivery, binary=True)
 
 
 async def put(
     conn: Connection,
-    claimed: Claimed,
+    claimed: ClaimedDelivery,
     response: Response,
     result: TryResult,
     *,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from tether_core.subscribers.subscriber import DisabledReason, Filter, SubscriberState
+from tether_core.subscribers.subscriber import DisabledReason, EventFilter, SubscriberState
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -90,8 +90,8 @@ class Failing(msgspec.Struct, frozen=True):
     state: SubscriberState
 
 
-def _chosen(*, types: list[str] | None, accounts: list[str] | None) -> Filter:
-    return Filter(None if types is None else tuple(types), None if accounts is None else tuple(accounts))
+def _chosen(*, types: list[str] | None, accounts: list[str] | None) -> EventFilter:
+    return EventFilter(None if types is None else tuple(types), None if accounts is None else tuple(accounts))
 
 
 def _subscriber(*, types: list[str] | None, accounts: list[str] | None, **columns: Any) -> Subscriber:
@@ -131,7 +131,7 @@ async def add(
     *,
     name: str,
     url: str,
-    chosen: Filter,
+    chosen: EventFilter,
     position: int | None,
     created_by: str,
     now: datetime,
@@ -157,7 +157,7 @@ async def add(
     return None if row is None else int(row[0])
 
 
-def _lists(chosen: Filter) -> dict[str, list[str] | None]:
+def _lists(chosen: EventFilter) -> dict[str, list[str] | None]:
     return {
         "types": None if chosen.types is None else list(chosen.types),
         "accounts": None if chosen.accounts is None else list(chosen.accounts),
@@ -183,7 +183,7 @@ async def sealed(conn: Connection, subscriber_id: int) -> bytes:
 
 
 async def change(
-    conn: Connection, subscriber_id: int, *, name: str, url: str, chosen: Filter, now: datetime
+    conn: Connection, subscriber_id: int, *, name: str, url: str, chosen: EventFilter, now: datetime
 ) -> bool:
     """Replace what a person may change; `False` where another subscriber has the name."""
     parameters = {"subscriber_id": subscriber_id, "name": name, "url": url, **_lists(chosen), "now": now}
@@ -214,11 +214,11 @@ async def with_work(conn: Connection, *, up_to: int) -> list[int]:
     return [int(row[0]) for row in await cursor.fetchall()]
 
 
-def _held(*, position: int, types: list[str] | None, accounts: list[str] | None) -> tuple[int, Filter]:
+def _held(*, position: int, types: list[str] | None, accounts: list[str] | None) -> tuple[int, EventFilter]:
     return position, _chosen(types=types, accounts=accounts)
 
 
-async def hold_position(conn: Connection, subscriber_id: int) -> tuple[int, Filter] | None:
+async def hold_position(conn: Connection, subscriber_id: int) -> tuple[int, EventFilter] | None:
     """The position and the filters of an active subscriber, locked; `None` while another worker holds it."""
     return await fetch_one(conn, _SQL["hold_position"], {"subscriber_id": subscriber_id}, into=_held)
 

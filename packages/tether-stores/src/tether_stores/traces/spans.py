@@ -1,7 +1,7 @@
 """
 Spans, exported by OpenTelemetry where `TETHER_TRACES` is `otlp`; otherwise nothing, at no cost.
 
-While traces are off nothing of OpenTelemetry is imported, and `span` returns one object that does nothing. A span carries facts of `Facts` alone:
+While traces are off nothing of OpenTelemetry is imported, and `span` returns one object that does nothing. A span carries facts of `SpanFacts` alone:
 words, counts and ids of rows. Names, accounts and texts have no place in it, and every string passes `tether_core.redaction` all
 the same. Of an error only its class is kept.
 
@@ -24,8 +24,8 @@ from tether_core.errors import InvalidRequest
 from tether_core.traces import parse
 
 __all__ = [
-    "Facts",
     "Span",
+    "SpanFacts",
     "SpanKind",
     "close",
     "configure",
@@ -43,7 +43,7 @@ SpanKind = Literal["internal", "server", "client"]
 _CLOSE_S: Final = 2.0
 
 
-class Facts(TypedDict, total=False):
+class SpanFacts(TypedDict, total=False):
     """What a span may say, in OpenTelemetry's names (`_NAMES`)."""
 
     method: str
@@ -89,7 +89,7 @@ class Span:
     ) -> None:
         return None
 
-    def fact(self, **facts: Unpack[Facts]) -> None:
+    def fact(self, **facts: Unpack[SpanFacts]) -> None:
         """Add facts."""
 
     def rename(self, name: str) -> None:
@@ -161,7 +161,7 @@ class _Recorded(Span):
         if not self._is_dropped:
             self._span.end()
 
-    def fact(self, **facts: Unpack[Facts]) -> None:
+    def fact(self, **facts: Unpack[SpanFacts]) -> None:
         given: Any = facts
         for name, value in given.items():
             self._span.set_attribute(_NAMES[name], redaction.text(value) if isinstance(value, str) else value)

@@ -12,21 +12,21 @@ from tether_core.screening.questions import Answered
 from tether_core.screening.verdicts import Subject
 from tether_core.spreadsheet import Answers, Plan, Position
 from tether_core.uploads.problems import KeptCounts
-from tether_core.uploads.turns import SHORT_BYTES, SHORT_S, Slot, Waiting
+from tether_core.uploads.turns import SHORT_BYTES, SHORT_S, Slot, WaitingUpload
 from tether_core.uploads.upload import RowCounts, UploadState
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
-__all__ = ["Due", "Queued", "Turn", "due", "due_one", "hold", "release", "take", "turn", "waiting"]
+__all__ = ["DueUpload", "Queued", "Turn", "due", "due_one", "hold", "release", "take", "turn", "waiting"]
 
 _SQL: Final = load("uploads/turns")
 # Of each sender; no rule looks further than that.
 _WAITING_EACH: Final = 20
 
 
-class Due(msgspec.Struct, frozen=True):
+class DueUpload(msgspec.Struct, frozen=True):
     """
     An upload with work left, as the worker sees it; the columns of the query `due_one`.
 
@@ -71,7 +71,7 @@ class Queued(msgspec.Struct, frozen=True):
         turns: Sender to the time at which its last turn began.
     """
 
-    uploads: list[Waiting]
+    uploads: list[WaitingUpload]
     turns: dict[str, datetime]
 
 
@@ -109,7 +109,7 @@ async def waiting(conn: Connection, *, now: datetime) -> Queued:
     rows = await fetch_all(conn, _SQL["waiting"], {"now": now, "each": _WAITING_EACH}, into=dict[str, Any])
     turns = {row["sender"]: row.pop("turn_at") for row in rows}
     return Queued(
-        [Waiting(**row) for row in rows], {sender: at for sender, at in turns.items() if at is not None}
+        [WaitingUpload(**row) for row in rows], {sender: at for sender, at in turns.items() if at is not None}
     )
 
 
@@ -118,7 +118,7 @@ async def turn(conn: Connection, upload_id: int, *, now: datetime) -> Turn | Non
     return await fetch_one(conn, _SQL["turn"], {"id": upload_id, "now": now}, into=Turn)
 
 
-async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> Due | None:
+async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> DueUpload | None:
     """
     Lock an upload that is to be read.
 
@@ -177,13 +177,13 @@ def _due(
     kept_problems: str,
     problem_counts: str,
     **columns: Any,
-) -> Due:
+) -> DueUpload:
     row_counts = RowCounts(
         rows=columns["rows_read"],
         **{name: columns.pop(name) for name in ("stored", "excluded", "refused", "skipped")},
         problems=_read(problem_counts, dict[str, int]),
     )
-    return Due(
+    return DueUpload(
         sha256=bytes(sha256),
         answers=_read(answers, Answers),
         plan=None if plan is None else _read(plan, Plan),

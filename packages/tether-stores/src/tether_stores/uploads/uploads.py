@@ -17,7 +17,7 @@ from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = [
     "Detail",
-    "Recording",
+    "NewUpload",
     "Upload",
     "advance",
     "answer",
@@ -39,7 +39,7 @@ _SQL: Final = load("uploads/uploads")
 _encode: Final = msgspec.json.encode
 
 
-class Recording(msgspec.Struct, frozen=True):
+class NewUpload(msgspec.Struct, frozen=True):
     """
     A file on its way into the table; its object is in the store.
 
@@ -185,7 +185,7 @@ def _text(value: object) -> str:
     return _encode(value).decode()
 
 
-async def record(conn: Connection, recording: Recording, *, now: datetime) -> tuple[int, bool]:
+async def record(conn: Connection, recording: NewUpload, *, now: datetime) -> tuple[int, bool]:
     """
     Make a row for a file, or find the one that has the same bytes and answers.
 

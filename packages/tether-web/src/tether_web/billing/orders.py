@@ -42,7 +42,7 @@ from tether_web.http.pagination import decode_cursor, encode_cursor
 from tether_web.http.parameters import BodyId, Id, printable
 from tether_web.order_keys import KeyHeader
 
-__all__ = ["ROUTER", "Preview", "PreviewedDebtor", "RunOrder"]
+__all__ = ["ROUTER", "PreviewedDebtor", "RunOrder", "RunPreview"]
 
 _CHUNK: Final = 1_000
 _PAGE_ROWS: Final = 100
@@ -113,7 +113,7 @@ class PreviewedDebtor(msgspec.Struct, frozen=True):
     reasons: list[eligibility.Eligibility]
 
 
-class Preview(msgspec.Struct, frozen=True):
+class RunPreview(msgspec.Struct, frozen=True):
     """
     What a run would do; nothing was changed.
 
@@ -154,7 +154,7 @@ async def order(
     limit: Annotated[
         int, Parameter(ge=1, le=_PAGE_ROWS_MAX, description="Of a dry run: debtors in a page.")
     ] = _PAGE_ROWS,
-) -> Response[RunResponse | Preview]:
+) -> Response[RunResponse | RunPreview]:
     """
     Place the order and wake the worker; with `dry_run`, only judge the debtors.
 
@@ -262,7 +262,7 @@ async def _preview(
     now: datetime,
     after: int,
     limit: int,
-) -> Preview:
+) -> RunPreview:
     so_far, last, canaries = Totals(), 0, 0
     skipped, debtors = Counter[str](), list[PreviewedDebtor]()
     others = dict[str, tuple[int, int]]()
@@ -291,7 +291,7 @@ async def _preview(
         ]
     more = len(debtors) > limit
     debtors = debtors[:limit]
-    return Preview(
+    return RunPreview(
         so_far.count,
         so_far.amount_minor,
         canaries,

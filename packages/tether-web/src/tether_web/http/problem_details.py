@@ -29,7 +29,7 @@ from tether_stores.telemetry import Sampled, logger
 
 from tether_web.http.parameters import named
 
-__all__ = ["HANDLERS", "PROBLEM_JSON", "STATUS", "TITLES", "Problem", "problem_response"]
+__all__ = ["HANDLERS", "PROBLEM_JSON", "STATUS", "TITLES", "ProblemDetails", "problem_response"]
 
 # The most specific class wins; see `_status`.
 STATUS: Final[dict[type[TetherError], int]] = {
@@ -48,7 +48,7 @@ _log = logger("problems")
 _sampled = Sampled(_log)
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
     """
     RFC 9457 problem details.
 
@@ -116,7 +116,9 @@ def problem_response(
         errors: Which parameters or fields are wrong, and how.
         related: The path of the resource that is in the way.
     """
-    problem = Problem(TITLES.get(status, "Error"), status, detail, code, errors=errors or [], related=related)
+    problem = ProblemDetails(
+        TITLES.get(status, "Error"), status, detail, code, errors=errors or [], related=related
+    )
     return Response(
         msgspec.json.encode(problem),
         status_code=status,

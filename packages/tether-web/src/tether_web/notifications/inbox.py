@@ -37,7 +37,7 @@ from tether_core.errors import StoreUnreachable
 from tether_core.jobs import WEBHOOKS
 from tether_core.notifications import lookaside
 from tether_core.notifications.identity import Delivery
-from tether_core.notifications.lookaside import Policy, Traffic
+from tether_core.notifications.lookaside import LookasidePolicy, Traffic
 from tether_stores import redis
 from tether_stores.database_epoch.watch import is_history
 from tether_stores.jobs.queue import WakeUpQueue, wake
@@ -64,7 +64,7 @@ _WAKE_UP_PAUSE_S: Final = 0.1
 _MARKS_MAX: Final = 10_000
 # Keys that this process remembers, about 200 bytes each.
 _KNOWN_MAX: Final = 20_000
-_POLICY: Final = Policy()
+_POLICY: Final = LookasidePolicy()
 _CALM: Final = Traffic()
 _REPEATS: Final = {by: REPEATS.labels(by) for by in ("process", "redis", "postgres")}
 

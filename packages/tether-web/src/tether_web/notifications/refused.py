@@ -19,7 +19,7 @@ from tether_core.emp.notification import Notification
 from tether_core.emp.signature import Credential
 from tether_core.errors import InvalidRequest, TetherError
 from tether_core.notifications.excess_deliveries import report_class
-from tether_core.notifications.quarantine import Bounds, Refused, account_of, decide
+from tether_core.notifications.quarantine import Bounds, RefusedNotification, account_of, decide
 from tether_stores.accounts.gateway_accounts import opened_keys
 from tether_stores.notifications import quarantine
 from tether_stores.notifications.quarantine import NewRow, digest_of, sealed
@@ -161,7 +161,7 @@ class RefusedNotifications:
                 conn, [(each.notification.unique_id, each.notification.transaction_id) for _, each in waiting]
             )
             refused = [
-                Refused(digest, each.account, attempt_id, len(each.body))
+                RefusedNotification(digest, each.account, attempt_id, len(each.body))
                 for (digest, each), attempt_id in zip(waiting, attempt_ids, strict=True)
             ]
             decisions = decide(
@@ -197,7 +197,7 @@ class RefusedNotifications:
             _sampled.warning("quarantine full", excluded=decisions.count("over_quota"))
 
 
-def _row(refused: Refused, waiting: _Waiting, text: bytes) -> NewRow:
+def _row(refused: RefusedNotification, waiting: _Waiting, text: bytes) -> NewRow:
     return NewRow(
         digest=refused.digest,
         account=refused.account,

@@ -19,7 +19,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import neutralise
 from tether_stores.billing import billing_runs
 from tether_stores.payments import chargebacks
-from tether_stores.payments.chargebacks import Chargeback
+from tether_stores.payments.chargebacks import ChargedBackDebit
 from tether_stores.postgres import Connection, Pool, reading
 
 from tether_web.http.file_response import disposition
@@ -96,7 +96,7 @@ async def by_code(state: State, upload: Upload = None, account: Account = None) 
 @get(
     "/",
     summary="List chargebacks, newest debit first",
-    responses={200: ResponseSpec(Page[Chargeback], description="JSON or CSV, by `format`.")},
+    responses={200: ResponseSpec(Page[ChargedBackDebit], description="JSON or CSV, by `format`.")},
 )
 async def listed(
     state: State,
@@ -148,7 +148,7 @@ async def _lines(pool: Pool, filters: dict[str, Any]) -> AsyncIterator[list[str]
             return
 
 
-def _line(row: Chargeback) -> list[str]:
+def _line(row: ChargedBackDebit) -> list[str]:
     cells = (
         row.attempt_id,
         row.transaction_id,

@@ -11,7 +11,7 @@ import msgspec
 from litestar.datastructures import State
 from tether_core.audit import Actor, facts
 from tether_core.errors import Rejected, Unavailable
-from tether_core.people.oidc import SENTENCES, Holder, Identity, Refusal, decide
+from tether_core.people.oidc import SENTENCES, Holder, ProviderIdentity, Refusal, decide
 from tether_core.people.sign_in import Step, require_password
 from tether_stores import audit
 from tether_stores import sessions as stored_sessions
@@ -138,7 +138,7 @@ async def check_password(
     return token
 
 
-async def with_provider(state: State, identity: Identity, *, address: str | None) -> str:
+async def with_provider(state: State, identity: ProviderIdentity, *, address: str | None) -> str:
     """
     Begin a session for a person who signed in at the identity provider.
 

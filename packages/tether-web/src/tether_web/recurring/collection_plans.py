@@ -243,7 +243,7 @@ async def forecast(
         groups = await collection_plans.groups(conn, plan.id) if plan.state == "active" else []
         waiting = await collection_plans.waiting(conn, plan.id) if plan.state == "active" else []
     groups += [
-        due_dates.Group(max(day_on, today), 0, max(day_on, today), count, amount_minor)
+        due_dates.ScheduleGroup(max(day_on, today), 0, max(day_on, today), count, amount_minor)
         for day_on, count, amount_minor in waiting
     ]
     expected = due_dates.forecast(

@@ -25,7 +25,13 @@ from tether_core.audit import Action, Fact, facts
 from tether_core.errors import InvalidRequest
 from tether_core.people.roles import require_name
 from tether_core.subscribers.addresses import networks, require_url
-from tether_core.subscribers.subscriber import Filter, SubscriberState, SubscriberStep, require_types, step
+from tether_core.subscribers.subscriber import (
+    EventFilter,
+    SubscriberState,
+    SubscriberStep,
+    require_types,
+    step,
+)
 from tether_stores import audit
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.subscribers import deliveries, replays, subscribers
@@ -155,7 +161,7 @@ async def add(
     name, url, now = require_name(data.name), _require_url(state, data.url), state.clock()
     secret = stored_secrets.written(secrets.token_bytes(stored_secrets.SECRET_BYTES))
     async with transaction(state.pool) as conn:
-        chosen = Filter(require_types(data.types), await limited_to(conn, request, state, data.accounts))
+        chosen = EventFilter(require_types(data.types), await limited_to(conn, request, state, data.accounts))
         await subscribers.hold_to_add(conn)
         if await subscribers.count(conn) >= _SUBSCRIBERS_MAX:
             raise InvalidRequest(f"there are {_SUBSCRIBERS_MAX} subscribers; remove one first")
@@ -211,7 +217,7 @@ async def change(
             if data.accounts is msgspec.UNSET
             else await limited_to(conn, request, state, data.accounts)
         )
-        chosen, former = Filter(types, accounts), Filter(before.types, before.accounts)
+        chosen, former = EventFilter(types, accounts), EventFilter(before.types, before.accounts)
         if (name, url, chosen) == (before.name, before.url, former):
             return await found(conn, subscriber_id)
         if not await subscribers.change(conn, subscriber_id, name=name, url=url, chosen=chosen, now=now):
@@ -323,7 +329,7 @@ async def record(
     )
 
 
-def _shown(name: str, url: str, chosen: Filter) -> dict[str, Fact]:
+def _shown(name: str, url: str, chosen: EventFilter) -> dict[str, Fact]:
     return facts(
         subscriber=name,
         url=url,

@@ -44,7 +44,7 @@ from tether_stores.postgres import Connection, ConnectionLost, reading, transact
 from tether_stores.telemetry import logger
 from tether_stores.traces import parents
 from tether_stores.uploads import screening_answers, turns, uploads, withdrawals
-from tether_stores.uploads.uploads import Recording, Upload
+from tether_stores.uploads.uploads import NewUpload, Upload
 from tether_stores.uploads.withdrawals import Withdrawal
 
 from tether_web.http.auth import ApiRequest
@@ -214,7 +214,7 @@ async def send(request: ApiRequest, state: State) -> Response[UploadResponse]:
     return Response(answer, status_code=202, headers={"Location": answer.links.self})
 
 
-def _recording(received: Received, *, added_by: str) -> Recording:
+def _recording(received: Received, *, added_by: str) -> NewUpload:
     fields = dict(received.fields)
     answers_body = AnswersBody(
         mapping=json_part(fields, "mapping"),
@@ -228,7 +228,7 @@ def _recording(received: Received, *, added_by: str) -> Recording:
         known = "file, mapping, formats, encoding, collect, keep_columns, dry_run, force"
         raise InvalidRequest(f"is not a part of the form; use {known}", field=next(iter(fields))[:40])
     answers = read_answers(answers_body)
-    return Recording(
+    return NewUpload(
         object_key=received.key,
         filename=received.filename,
         size_bytes=received.size_bytes,

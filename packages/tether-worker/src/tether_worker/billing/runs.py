@@ -19,7 +19,7 @@ from tether_core.billing.planning import Totals, plan
 from tether_core.events import Event
 from tether_core.jobs import PLAN
 from tether_core.payments import submission
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.payments.transaction_ids import transaction_id
 from tether_core.reconciliation.differences import open_debits
 from tether_core.target_calendar import bank_day
@@ -29,7 +29,7 @@ from tether_stores.billing import billing_runs
 from tether_stores.billing.billing_runs import Run
 from tether_stores.billing.candidates import Owing, load_owing
 from tether_stores.payments import billing_run_counts, submissions
-from tether_stores.payments.submissions import Try, Written
+from tether_stores.payments.submissions import NewAttempt, Written
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.reconciliation import differences
 from tether_stores.recurring import due_items
@@ -57,7 +57,7 @@ _STOCK_MIN: Final = 1_000
 _EXPIRE_MAX: Final = 500
 _AGAIN_MAX: Final = 200
 _CANCEL_MAX: Final = 5_000
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 
 _log = logger("runs")
 
@@ -173,7 +173,7 @@ async def _planned(conn: Connection, run: Run, owing: Sequence[Owing], *, now: d
     )
 
 
-def new_try(debtor: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> Try:
+def new_try(debtor: Owing, *, due_item: str, canary: bool = False, retry_of: int | None = None) -> NewAttempt:
     """
     The next attempt to collect a due item from a debtor.
 
@@ -184,7 +184,7 @@ def new_try(debtor: Owing, *, due_item: str, canary: bool = False, retry_of: int
         retry_of: The returned attempt that is tried again.
     """
     candidate = debtor.candidate
-    return Try(
+    return NewAttempt(
         debtor_id=candidate.debtor_id,
         transaction_id=transaction_id(
             candidate.debtor_id,
@@ -265,7 +265,9 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
 # --- periodic tasks -------------------------------------------------------------------------------------------------
 
 
-def expire_leases(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> PeriodicTask:
+def expire_leases(
+    pool: Pool, *, clock: Callable[[], datetime], rules: SubmissionRules = _RULES
+) -> PeriodicTask:
     """
     Make debits unknown whose lease has expired.
 

@@ -17,8 +17,8 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from tether_core.erasures import (
     PREFIX,
-    Entry,
     EntryDebtor,
+    ErasureEntry,
     NotErasable,
     object_key,
     read_entry,
@@ -151,7 +151,7 @@ async def _in_the_way(conn: Connection, order: HeldOrder, *, now: datetime) -> s
 async def _listed(deps: ErasureDeps, order: HeldOrder) -> bool:
     """Enter an order in the list of erasures; whether this worker did."""
     key = object_key(deps.token(), ordered_at=order.created_at)
-    entry = Entry(
+    entry = ErasureEntry(
         debtors=tuple(map(EntryDebtor, order.debtor_ids, order.stored_ats)),
         ordered_at=order.created_at,
         ordered_by=order.ordered_by,
@@ -292,7 +292,7 @@ async def _ordered_again(deps: ErasureDeps, keys: Sequence[str], *, at_once: boo
     return made
 
 
-async def _order_again(deps: ErasureDeps, key: str, entry: Entry) -> int | None:
+async def _order_again(deps: ErasureDeps, key: str, entry: ErasureEntry) -> int | None:
     ids = [debtor.id for debtor in entry.debtors]
     async with transaction(deps.pool) as conn:
         ours = await rows.stored_at_these_times(conn, ids, [debtor.stored_at for debtor in entry.debtors])

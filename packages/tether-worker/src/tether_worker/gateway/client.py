@@ -232,7 +232,7 @@ async def transactions(
     end_at: datetime,
     page: int = 1,
     terminal_token: str | None = None,
-) -> responses.Page[responses.GatewayAnswer]:
+) -> responses.RecordPage[responses.GatewayAnswer]:
     """
     Fetch one page of the payments within a window of at most 7 days.
 
@@ -260,7 +260,7 @@ async def transactions(
     return page_or_refusal
 
 
-async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> responses.Page[responses.Chargeback]:
+async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> responses.RecordPage[responses.Chargeback]:
     """
     Fetch the chargebacks of one payment.
 
@@ -280,7 +280,7 @@ async def chargebacks_of(gateway: Gateway, *, unique_id: str) -> responses.Page[
 
 async def chargebacks_imported(
     gateway: Gateway, *, import_on: date, page: int = 1, scope: requests.Scope | None = None
-) -> responses.Page[responses.Chargeback]:
+) -> responses.RecordPage[responses.Chargeback]:
     """
     Fetch one page of the chargebacks that the gateway imported on a day.
 
@@ -303,7 +303,7 @@ async def chargebacks_imported(
 
 async def chargebacks_posted(
     gateway: Gateway, *, start_on: date, end_on: date, page: int = 1, scope: requests.Scope | None = None
-) -> responses.Page[responses.Chargeback]:
+) -> responses.RecordPage[responses.Chargeback]:
     """
     Fetch one page of the chargebacks posted on some days.
 
@@ -325,7 +325,9 @@ async def chargebacks_posted(
     return await _chargebacks(gateway, "/chargebacks/by_date", request)
 
 
-async def _chargebacks(gateway: Gateway, path: str, request: bytes) -> responses.Page[responses.Chargeback]:
+async def _chargebacks(
+    gateway: Gateway, path: str, request: bytes
+) -> responses.RecordPage[responses.Chargeback]:
     page_or_refusal = http_response.listed(
         await exchange(gateway, path, request), read=responses.read_chargebacks
     )

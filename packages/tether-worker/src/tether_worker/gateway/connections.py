@@ -32,7 +32,7 @@ import msgspec
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import BytesPayload
 from tether_core.emp import responses
-from tether_core.emp.http_response import Response
+from tether_core.emp.http_response import GatewayResponse
 from tether_core.errors import GatewaySilent, NotSubmitted
 from tether_core.payments.gateway_identity import GatewayIdentity, identity
 from tether_stores.traces import spans
@@ -212,7 +212,7 @@ class _Body(BytesPayload):
 
 async def exchange(
     gateway: Gateway, path: str, request: bytes, *, call: CallProgress | None = None
-) -> Response:
+) -> GatewayResponse:
     """
     Post a request once and read the whole response.
 
@@ -229,7 +229,7 @@ async def exchange(
 
 async def _counted(
     gateway: Gateway, path: str, request: bytes, *, call: CallProgress, current: spans.Span
-) -> Response:
+) -> GatewayResponse:
     began_s = monotonic()
     outcome: CallOutcome = "silent"
     try:
@@ -262,7 +262,7 @@ def _kind(path: str) -> Call:
     return "report" if path.startswith("/reconcile/by_date/") else "inquiry"
 
 
-async def _timed(gateway: Gateway, path: str, request: bytes, *, call: CallProgress) -> Response:
+async def _timed(gateway: Gateway, path: str, request: bytes, *, call: CallProgress) -> GatewayResponse:
     account = gateway.account
     begin_s = monotonic()
     # One whole call may be before this one.
@@ -286,7 +286,7 @@ async def _timed(gateway: Gateway, path: str, request: bytes, *, call: CallProgr
 
 async def _posted(
     session: aiohttp.ClientSession, url: str, request: bytes, *, call: CallProgress
-) -> Response:
+) -> GatewayResponse:
     body = bytearray()
     async with session.post(url, data=_Body(request, call=call), allow_redirects=False) as response:
         call.responded = True
@@ -299,7 +299,7 @@ async def _posted(
             raise
         call.complete = True
         get = response.headers.get
-        return Response(response.status, bytes(body), get("retry-after"), get("date"))
+        return GatewayResponse(response.status, bytes(body), get("retry-after"), get("date"))
 
 
 def _require_size(body: bytearray) -> None:

@@ -28,7 +28,7 @@ from tether_core.notifications.inbox import (
     step,
 )
 from tether_core.payments import stages
-from tether_core.payments.attempt import Attempt, Decision, Policy, decide, listed
+from tether_core.payments.attempt import ApplyPolicy, Attempt, Decision, decide, listed
 from tether_core.payments.submission import Submission
 from tether_core.reconciliation import comparison
 from tether_core.reconciliation.differences import Difference
@@ -39,14 +39,14 @@ from tether_core.return_policies.policy import ReturnPolicy
 from tether_stores import blacklist, events, return_policies
 from tether_stores.blacklist import CausedEntry
 from tether_stores.notifications import webhook_events
-from tether_stores.notifications.webhook_events import Claimed, Finish
+from tether_stores.notifications.webhook_events import ClaimedNotification, Finish
 from tether_stores.payments import billing_attempts
 from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection, Pool, blames_store, connection, transaction
 from tether_stores.reconciliation import gateway_refunds
-from tether_stores.reconciliation.gateway_refunds import Reported
+from tether_stores.reconciliation.gateway_refunds import ReportedRefund
 from tether_stores.refunds import refunds
-from tether_stores.refunds.refunds import Row
+from tether_stores.refunds.refunds import LockedRefund
 from tether_stores.telemetry import logger
 from tether_stores.traces import parents, spans
 
@@ -85,12 +85,12 @@ class ApplyDeps(msgspec.Struct, frozen=True):
     """
 
     pool: Pool
-    policy: Policy
+    policy: ApplyPolicy
     clock: Callable[[], datetime]
     jitter: Callable[[], float]
-    further_policy: Policy | None = None
+    further_policy: ApplyPolicy | None = None
 
-    def policy_of(self, account: str) -> Policy:
+    def policy_of(self, account: str) -> ApplyPolicy:
         """The operator's choices for an account; that of the environment may lack what an inquiry needs."""
         return self.policy if account == "default" or self.further_policy is None else self.further_policy
 
@@ -141,7 +141,7 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
 
 
 async def _apply_claimed(
-    conn: Connection, rows: Sequence[Claimed], *, deps: ApplyDeps, now: datetime
+    conn: Connection, rows: Sequence[ClaimedNotification], *, deps: ApplyDeps, now: datetime
 ) -> None:
     """Apply a batch in one piece, or row by row where that fails by its content."""
     try:
@@ -155,7 +155,7 @@ async def _apply_claimed(
             await _apply_alone(conn, row, deps=deps, now=now)
 
 
-async def _apply_alone(conn: Connection, row: Claimed, *, deps: ApplyDeps, now: datetime) -> None:
+async def _apply_alone(conn: Connection, row: ClaimedNotification, *, deps: ApplyDeps, now: datetime) -> None:
     try:
         async with conn.transaction():
             await _apply_together(conn, [row], deps=deps, now=now)
@@ -178,7 +178,7 @@ def _blames_no_row(problem: Exception, conn: Connection) -> bool:
 
 
 async def _apply_together(
-    conn: Connection, rows: Sequence[Claimed], *, deps: ApplyDeps, now: datetime
+    conn: Connection, rows: Sequence[ClaimedNotification], *, deps: ApplyDeps, now: datetime
 ) -> None:
     claims = [(row, _decoded(row)) for row in rows]
     genuine = [result for _, result in claims if result is not None]
@@ -203,7 +203,7 @@ async def _apply_together(
     facts: list[tuple[int | None, Event]] = []
     processed: list[Processed] = []
     differing: list[Difference] = []
-    reported: list[Reported] = []
+    reported: list[ReportedRefund] = []
     for row, result in claims:
         if result is None:
             finished.append(
@@ -265,17 +265,17 @@ async def _apply_together(
     await find_in_notifications(conn, processed, also=differing, now=now)
 
 
-def _reported(debit: Attempt, notification: Notification) -> Reported:
+def _reported(debit: Attempt, notification: Notification) -> ReportedRefund:
     """Link a refund to the debit that its notification names."""
     kind = kind_of(notification.transaction_type)
     assert kind is not None  # else it named no debit
-    return Reported(
+    return ReportedRefund(
         notification.id, debit.id, debit.account, kind, notification.amount_minor, notification.currency
     )
 
 
 def _refund_differences(
-    order: Refund, notification: Notification, decision: Decision, *, row: Claimed
+    order: Refund, notification: Notification, decision: Decision, *, row: ClaimedNotification
 ) -> list[Difference]:
     """What a notification shows of a refund or void: it was approved before and failed, or other money went back."""
     believed = decision.outcome in {"applied", "unchanged"} and notification.kind == "payment"
@@ -308,7 +308,7 @@ def _refund_differences(
     return [item for item in found if item is not None]
 
 
-def _decoded(row: Claimed) -> Notification | None:
+def _decoded(row: ClaimedNotification) -> Notification | None:
     try:
         return decode(row.body, content_type=row.content_type)
     except Unreadable:
@@ -317,7 +317,7 @@ def _decoded(row: Claimed) -> Notification | None:
 
 
 def _finished(
-    row: Claimed, decision: Decision, *, attempt: Attempt | None, deps: ApplyDeps, now: datetime
+    row: ClaimedNotification, decision: Decision, *, attempt: Attempt | None, deps: ApplyDeps, now: datetime
 ) -> Finish:
     taken = _TAKEN[decision.outcome]
     if taken == "contradicted":
@@ -344,7 +344,7 @@ def _finished(
 
 
 def _contradicted(
-    row: Claimed, decision: Decision, *, attempt: Attempt | None, deps: ApplyDeps, now: datetime
+    row: ClaimedNotification, decision: Decision, *, attempt: Attempt | None, deps: ApplyDeps, now: datetime
 ) -> Finish:
     """Inquire again later, because the gateway's records lag behind notifications; in the end it stays contradicted."""
     since = row.inquiries_began_at or row.confirmed_at or now
@@ -366,7 +366,7 @@ def _contradicted(
 
 
 def _deferred(
-    row: Claimed,
+    row: ClaimedNotification,
     outcome: str,
     reason: str,
     *,
@@ -416,7 +416,7 @@ class _Ledger:
 class _Orders:
     """The refunds and voids of a batch by both of their ids, and those that changed."""
 
-    def __init__(self, rows: Mapping[int, Row]) -> None:
+    def __init__(self, rows: Mapping[int, LockedRefund]) -> None:
         self._by_id = {row_id: row.refund for row_id, row in rows.items()}
         self._moved: dict[int, Submission] = {}
 

@@ -13,7 +13,7 @@ import msgspec
 from tether_core.emp.responses import GatewayAnswer
 from tether_core.errors import GatewaySilent
 from tether_core.limits.circuit_breaker import Permit
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.database_epoch.watch import Watch
 from tether_stores.limits import Limiter
@@ -26,7 +26,7 @@ __all__ = [
     "CALLS_MAX",
     "CLAIM_MAX",
     "WAIT_MAX_S",
-    "Allowance",
+    "CallAllowance",
     "SubmissionDeps",
     "allow_calls",
     "is_failure",
@@ -67,7 +67,7 @@ class SubmissionDeps(msgspec.Struct, frozen=True):
     pool: Pool
     gateways: Gateways
     limiter: Limiter
-    rules: Rules
+    rules: SubmissionRules
     clock: Callable[[], datetime]
     stopping: asyncio.Event
     watch: Watch | None = None
@@ -82,7 +82,7 @@ class SubmissionDeps(msgspec.Struct, frozen=True):
             await asyncio.wait(self.ending)
 
 
-class Allowance(msgspec.Struct, frozen=True):
+class CallAllowance(msgspec.Struct, frozen=True):
     """
     How many calls may be made now.
 
@@ -102,20 +102,20 @@ _NONE: Final = Permit(go=False, generation=0)
 
 async def allow_calls(
     deps: SubmissionDeps, account: GatewayAccount, *, wanted_max: int = CLAIM_MAX
-) -> Allowance:
+) -> CallAllowance:
     """Request permits for calls of an account from limiter and breaker, at most *wanted_max*."""
     # A response that is not recorded yet may be the refusal that pauses the run.
     room = CALLS_MAX - max(len(deps.under_way), len(deps.unrecorded))
     if room < 1:
-        return Allowance(_NONE, 0, WAIT_MAX_S if len(deps.under_way) >= CALLS_MAX else _RECORDED_S)
+        return CallAllowance(_NONE, 0, WAIT_MAX_S if len(deps.under_way) >= CALLS_MAX else _RECORDED_S)
     shares = deps.gateways.rates(account)
     grant = await deps.limiter.take(account.name, share=SHARE, wanted=min(room, wanted_max), shares=shares)
     if not grant.granted:
-        return Allowance(_NONE, 0, grant.wait_s)
+        return CallAllowance(_NONE, 0, grant.wait_s)
     permit, allowed = await deps.limiter.admit_for(account.name, wanted=grant.granted)
     # An open breaker is not waited for: the next poll requests again.
     wait_s = permit.wait_s if not allowed and permit.wait_s <= WAIT_MAX_S else None
-    return Allowance(permit, allowed, wait_s)
+    return CallAllowance(permit, allowed, wait_s)
 
 
 async def slow_down(deps: SubmissionDeps, account: str, answer: GatewayAnswer | GatewaySilent) -> None:

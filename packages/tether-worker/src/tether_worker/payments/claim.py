@@ -23,7 +23,7 @@ from tether_core.fingerprint_key import FingerprintKeyRefused
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments import returns, submission
 from tether_core.payments.gateway_identity import GatewayIdentity
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.recurring.series import Request
 from tether_core.sepa_text import Characters
 from tether_core.target_calendar import bank_day
@@ -34,7 +34,7 @@ from tether_stores.billing import billing_runs
 from tether_stores.billing.billing_runs import Run
 from tether_stores.billing.candidates import Owing, load_owing
 from tether_stores.payments import billing_run_counts, submissions
-from tether_stores.payments.submissions import Row, Written
+from tether_stores.payments.submissions import LockedDebit, Written
 from tether_stores.postgres import Connection, transaction
 from tether_stores.telemetry import logger
 
@@ -180,13 +180,13 @@ async def _has_key(conn: Connection, key: bytes | None, *, now: datetime) -> boo
     return True
 
 
-def _missed(rows: Sequence[Row], written: Sequence[Written]) -> set[int]:
+def _missed(rows: Sequence[LockedDebit], written: Sequence[Written]) -> set[int]:
     """The debtors whose first debit for a due item was excluded because it came too late."""
     late = {item.submission.attempt.id for item in written if item.not_submitted_reason == MISSED}
     return {row.debtor_id for row in rows if row.submission.attempt.id in late and not row.again}
 
 
-def _first_of_each_debtor(rows: list[Row]) -> list[Row]:
+def _first_of_each_debtor(rows: list[LockedDebit]) -> list[LockedDebit]:
     """One debit per debtor: in judging one, the others of this claim are excluded."""
     return list({row.debtor_id: row for row in reversed(rows)}.values())[::-1]
 
@@ -223,7 +223,7 @@ async def _day_capacity(conn: Connection, *, account: GatewayAccount, now: datet
 
 
 def _judge(
-    rows: Sequence[Row],
+    rows: Sequence[LockedDebit],
     owing: Sequence[Owing],
     *,
     capacity: _DayCapacity,
@@ -231,7 +231,7 @@ def _judge(
     characters: Characters,
     now: datetime,
     identity: str,
-    rules: Rules,
+    rules: SubmissionRules,
     of_schedules: ScheduledClaim | None,
 ) -> tuple[list[tuple[int, int, Debit, Request, int]], list[Written], list[Event]]:
     """What becomes of each row: claimed, excluded, deferred, or left as it is until another day."""
@@ -286,7 +286,7 @@ def _under_mandate(debtor: Owing | None, of_schedules: ScheduledClaim | None) ->
     return msgspec.structs.replace(debtor, payer=payer)
 
 
-def _outdated(row: Row, debtor: Owing, *, today: date) -> str | None:
+def _outdated(row: LockedDebit, debtor: Owing, *, today: date) -> str | None:
     """Why a debit is not what is owed any more; `None` where it is."""
     attempt, candidate, first_at = row.submission.attempt, debtor.candidate, row.first_tried_at
     if (candidate.amount_minor, candidate.currency) != (attempt.amount_minor, attempt.currency):
@@ -299,7 +299,7 @@ def _outdated(row: Row, debtor: Owing, *, today: date) -> str | None:
 
 
 def _request(
-    row: Row,
+    row: LockedDebit,
     debtor: Owing | None,
     *,
     paying_minor: int,

@@ -20,7 +20,7 @@ from tether_core.payments import submission
 from tether_core.payments.submission import After
 from tether_stores import events
 from tether_stores.payments import submissions
-from tether_stores.payments.submissions import Row, Written
+from tether_stores.payments.submissions import LockedDebit, Written
 from tether_stores.postgres import transaction
 from tether_stores.telemetry import logger
 
@@ -136,7 +136,7 @@ async def _record_together(deps: SubmissionDeps, results: Sequence[CallResult]) 
     return pause_reasons
 
 
-def _is_of(row: Row | None, claim: Claim) -> bool:
+def _is_of(row: LockedDebit | None, claim: Claim) -> bool:
     """Whether the row is the claimed one: a database that went back reuses ids."""
     return row is not None and row.submission.attempt.transaction_id == claim.debit.transaction_id
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 from tether_core.jobs import HANDLE_RETURNS
-from tether_core.payments.attempt import Policy
+from tether_core.payments.attempt import ApplyPolicy
 from tether_core.payments.returns import after_return
 from tether_core.recurring.mandate import REVOKING
 from tether_core.target_calendar import bank_day
@@ -42,7 +42,7 @@ class ReturnDeps(msgspec.Struct, frozen=True):
     """
 
     pool: Pool
-    policy: Policy
+    policy: ApplyPolicy
     clock: Callable[[], datetime]
     spacing_days: int = 5
     per_day_max: int | None = None

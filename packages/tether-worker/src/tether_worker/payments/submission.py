@@ -32,7 +32,7 @@ from tether_worker.billing.runs import pause_if_refused
 from tether_worker.gateway import client
 from tether_worker.gateway.connections import Gateway
 from tether_worker.jobs.run import Work
-from tether_worker.payments.call_limits import WAIT_MAX_S, Allowance, SubmissionDeps, allow_calls
+from tether_worker.payments.call_limits import WAIT_MAX_S, CallAllowance, SubmissionDeps, allow_calls
 from tether_worker.payments.claim import Claim, claim
 from tether_worker.payments.record import CallResult, record_all
 
@@ -178,7 +178,7 @@ async def _begin_with(
     results: asyncio.Queue[CallResult | None],
     *,
     account: GatewayAccount,
-    allowed: Allowance,
+    allowed: CallAllowance,
     runs: Sequence[int],
 ) -> int:
     opened = await deps.gateways.get(account.name)

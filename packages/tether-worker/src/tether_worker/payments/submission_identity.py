@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from tether_core.clock_steps import Step
+from tether_core.clock_steps import ClockStep
 from tether_core.events import ClockStepped
 from tether_stores import events
 from tether_stores.accounts import gateway_accounts, gateway_identities
@@ -71,7 +71,7 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
     return PeriodicTask("check_identities", _EVERY_S, check)
 
 
-def announce_steps(pool: Pool, steps: deque[Step], *, clock: Callable[[], datetime]) -> PeriodicTask:
+def announce_steps(pool: Pool, steps: deque[ClockStep], *, clock: Callable[[], datetime]) -> PeriodicTask:
     """
     Announce clocks that were seen to step.
 

@@ -20,7 +20,7 @@ from tether_core.errors import Unreadable
 from tether_core.events import Event
 from tether_core.jobs import RECONCILE
 from tether_core.payments import stages, submission
-from tether_core.payments.submission import After, Rules
+from tether_core.payments.submission import After, SubmissionRules
 from tether_core.reconciliation.report_records import ReportRecord, from_answer
 from tether_core.reconciliation.status_inquiry import InquiryKind
 from tether_stores import events
@@ -42,7 +42,7 @@ __all__ = ["reconcile", "reconciling"]
 BATCH_MAX: Final = 64
 
 
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 
 
 class _Answered(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class _Answered(msgspec.Struct, frozen=True):
     record: ReportRecord | None = None
 
 
-def reconciling(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
+def reconciling(deps: InquiryDeps, *, rules: SubmissionRules = _RULES) -> Work:
     """
     The job that inquires about attempts.
 
@@ -72,7 +72,7 @@ def reconciling(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
 async def reconcile(
     deps: InquiryDeps,
     *,
-    rules: Rules = _RULES,
+    rules: SubmissionRules = _RULES,
     limit: int = BATCH_MAX,
     table: InquiryTable = billing_attempts.INQUIRIES,
 ) -> int:
@@ -107,7 +107,7 @@ async def reconcile(
     return len(asked.replies)
 
 
-def _is_of(row: submissions.Row | None, reply: Reply) -> bool:
+def _is_of(row: submissions.LockedDebit | None, reply: Reply) -> bool:
     return row is not None and row.submission.attempt.transaction_id == reply.row.transaction_id
 
 
@@ -124,9 +124,9 @@ async def _resolve_calls(
     conn: Connection,
     asked: InquiryBatch,
     replies: Sequence[Reply],
-    rows: Mapping[int, submissions.Row],
+    rows: Mapping[int, submissions.LockedDebit],
     *,
-    rules: Rules,
+    rules: SubmissionRules,
     now: datetime,
 ) -> dict[int, After]:
     """Decide what "not found" means for our calls; by attempt."""

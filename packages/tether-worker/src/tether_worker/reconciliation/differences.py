@@ -39,7 +39,7 @@ from tether_stores import events, stated_outcomes
 from tether_stores.events import Horizon, Tip
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.reconciliation import differences
-from tether_stores.reconciliation.differences import DifferenceLine, Unresolved
+from tether_stores.reconciliation.differences import DifferenceLine, UnresolvedDifference
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
@@ -282,7 +282,7 @@ async def compare_report(conn: Connection, records: Sequence[ReportRecord], *, n
     debits = await differences.changed_at(conn, list(by_id))
     if not debits:
         return
-    lines = list[Unresolved]()
+    lines = list[UnresolvedDifference]()
     for line in await differences.unresolved(conn, [changed.attempt.id for changed in debits.values()]):
         if line.kind in BY_STATE:
             lines.append(line)

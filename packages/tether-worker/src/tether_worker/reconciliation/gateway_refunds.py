@@ -24,7 +24,7 @@ from tether_stores import events
 from tether_stores.payments import billing_attempts
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.reconciliation import gateway_refunds
-from tether_stores.reconciliation.gateway_refunds import Due, Reported
+from tether_stores.reconciliation.gateway_refunds import RefundInquiry, ReportedRefund
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, clients_for, payment
@@ -73,7 +73,7 @@ async def inquire_gateway_refunds(deps: InquiryDeps, *, limit: int = BATCH_MAX) 
 
 
 async def _answer(
-    due: Due, *, deps: InquiryDeps, clients: Mapping[str, GatewayClient]
+    due: RefundInquiry, *, deps: InquiryDeps, clients: Mapping[str, GatewayClient]
 ) -> GatewayAnswer | GatewaySilent | None:
     known = clients_for(due.account, clients=clients)
     if not known:
@@ -94,7 +94,9 @@ async def _answer(
             return GatewaySilent(why="an answer about something else")
 
 
-async def _record(deps: InquiryDeps, due: Due, answer: GatewayAnswer | GatewaySilent | None) -> None:
+async def _record(
+    deps: InquiryDeps, due: RefundInquiry, answer: GatewayAnswer | GatewaySilent | None
+) -> None:
     now = deps.clock()
     if isinstance(answer, GatewaySilent):
         again_at = now + timedelta(seconds=retry.SILENCE_S)
@@ -144,7 +146,7 @@ async def resolve(
     (debit,) = await billing_attempts.locked_by_ids(conn, unique_ids=[], transaction_ids=[], ids=[attempt_id])
     assert record.unique_id is not None
     state = rules.state_of(record, debit_id=debit.unique_id or "")
-    refund = Reported(
+    refund = ReportedRefund(
         record.unique_id,
         debit.id,
         account,

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 from tether_core import retry
 from tether_core.emp.notification import decode
-from tether_core.emp.responses import Chargeback, GatewayAnswer, Page
+from tether_core.emp.responses import Chargeback, GatewayAnswer, RecordPage
 from tether_core.errors import GatewaySilent, InvalidRequest, Unavailable, Unreadable
 from tether_core.jobs import FETCH_REPORTS
 from tether_core.reconciliation.completeness import LISTS, SCHEDULE, ListName, Rhythm
@@ -38,7 +38,7 @@ from tether_stores.notifications import report_records
 from tether_stores.notifications.report_records import StoredRow
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.reconciliation import report_fetches
-from tether_stores.reconciliation.report_fetches import PageRead, Reading
+from tether_stores.reconciliation.report_fetches import PageRead, ReportReading
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway import client as calls
@@ -48,7 +48,7 @@ from tether_worker.jobs.run import Work
 from tether_worker.reconciliation.differences import compare_refunds, compare_report
 from tether_worker.reconciliation.gateway_refunds import take_report
 
-__all__ = ["Taken", "fetching_reports", "read_list", "take_in", "tick_time", "ticking", "want"]
+__all__ = ["FetchResult", "fetching_reports", "read_list", "take_in", "tick_time", "ticking", "want"]
 
 # A batch of some seconds, so that a worker that stops need not read a whole day first.
 PAGES_MAX: Final = 20
@@ -61,7 +61,7 @@ _TICKS_KEPT: Final = timedelta(days=90)
 _log = logger("report_fetches")
 
 
-class Taken(msgspec.Struct, frozen=True):
+class FetchResult(msgspec.Struct, frozen=True):
     """
     The results of fetched records.
 
@@ -209,8 +209,8 @@ class _LeaseLostError(Unavailable):
 
 
 async def _page(
-    deps: InquiryDeps, client: GatewayClient, reading: Reading
-) -> Page[GatewayAnswer] | Page[Chargeback]:
+    deps: InquiryDeps, client: GatewayClient, reading: ReportReading
+) -> RecordPage[GatewayAnswer] | RecordPage[Chargeback]:
     async with deps.permit(client):
         match reading.name:
             case "transactions":
@@ -237,12 +237,14 @@ async def _page(
                 )
 
 
-def _terminals(client: GatewayClient, reading: Reading) -> int:
+def _terminals(client: GatewayClient, reading: ReportReading) -> int:
     # Chargebacks are listed for the whole account, payments for each terminal.
     return len(client.terminals) if reading.name == "transactions" else 1
 
 
-def _next(page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading) -> tuple[int, int]:
+def _next(
+    page: RecordPage[GatewayAnswer] | RecordPage[Chargeback], reading: ReportReading
+) -> tuple[int, int]:
     if page.has_next:
         return reading.terminal, reading.page + 1
     return reading.terminal + 1, 1
@@ -250,8 +252,8 @@ def _next(page: Page[GatewayAnswer] | Page[Chargeback], reading: Reading) -> tup
 
 async def _take_page(
     conn: Connection,
-    page: Page[GatewayAnswer] | Page[Chargeback],
-    reading: Reading,
+    page: RecordPage[GatewayAnswer] | RecordPage[Chargeback],
+    reading: ReportReading,
     *,
     account: str,
     now: datetime,
@@ -283,7 +285,7 @@ async def _take_page(
     return PageRead(listed, len(page.items) - unread, unread)
 
 
-def _refunds(page: Page[GatewayAnswer] | Page[Chargeback]) -> list[GatewayAnswer]:
+def _refunds(page: RecordPage[GatewayAnswer] | RecordPage[Chargeback]) -> list[GatewayAnswer]:
     return [
         item for item in page.items if isinstance(item, GatewayAnswer) and item.transaction_type in REFUNDS
     ]
@@ -302,7 +304,7 @@ async def take_in(
     now: datetime,
     listed_on: date | None = None,
     override: bool = False,
-) -> Taken:
+) -> FetchResult:
     """
     Store fetched records in the inbox, as far as they say more than the stored rows.
 
@@ -313,7 +315,7 @@ async def take_in(
         override: Whether that day replaces the one stored before.
     """
     if not records:
-        return Taken(0, 0)
+        return FetchResult(0, 0)
     known: list[list[StoredRow]] = [[] for _ in records]
     for row in await report_records.stored_rows(conn, records):
         known[row.place].append(row)
@@ -329,7 +331,7 @@ async def take_in(
             if row_id is not None:
                 marks.setdefault(row_id, item.happened_at)
         await report_records.mark_listed(conn, list(marks.items()), listed_on=listed_on, override=override)
-    return Taken(len(fresh), len(records) - len(fresh))
+    return FetchResult(len(fresh), len(records) - len(fresh))
 
 
 def _current_status(row: StoredRow) -> RecordedStatus:
@@ -344,7 +346,7 @@ def _current_status(row: StoredRow) -> RecordedStatus:
     return RecordedStatus(row.outcome, error_code, reason_code)
 
 
-async def _deferred(deps: InquiryDeps, reading: Reading, *, lease: datetime, why: str) -> None:
+async def _deferred(deps: InquiryDeps, reading: ReportReading, *, lease: datetime, why: str) -> None:
     now = deps.clock()
     due_at = retry.next_try(retry.REPORT_S, reading.failures + 1, now=now, jitter=deps.jitter())
     _log.warning("report fetch deferred", list=reading.name, day=reading.day.isoformat(), why=why)

@@ -10,10 +10,10 @@ from tether_core.recurring.schedule import COMPLETED
 from tether_core.recurring.series import First, Request
 from tether_core.target_calendar import bank_day
 from tether_stores.billing.billing_runs import Run
-from tether_stores.payments.submissions import Row
+from tether_stores.payments.submissions import LockedDebit
 from tether_stores.postgres import Connection
 from tether_stores.recurring import changes, collection_plans, due_items
-from tether_stores.recurring.due_items import Claimed
+from tether_stores.recurring.due_items import ClaimedDueItem
 
 __all__ = ["DEFERRING", "MISSED", "ScheduledClaim", "record_missed", "record_requests", "scheduled"]
 
@@ -33,7 +33,7 @@ class ScheduledClaim(msgspec.Struct, frozen=True):
         requests: By which request it is submitted.
     """
 
-    items: dict[int, Claimed]
+    items: dict[int, ClaimedDueItem]
     stopped: dict[int, str]
     requests: dict[int, Request]
 
@@ -44,7 +44,7 @@ class ScheduledClaim(msgspec.Struct, frozen=True):
 
 
 async def scheduled(
-    conn: Connection, run: Run, rows: Sequence[Row], *, now: datetime
+    conn: Connection, run: Run, rows: Sequence[LockedDebit], *, now: datetime
 ) -> ScheduledClaim | None:
     """
     Check the due items of debits that are about to be submitted, and keep plan, schedules and mandates from being changed.

@@ -33,7 +33,7 @@ from tether_stores.recurring import (
     schedules,
 )
 from tether_stores.recurring.collection_plans import CollectionPlan
-from tether_stores.recurring.due_items import Group, Waiting
+from tether_stores.recurring.due_items import DueItemGroup, WaitingDueItem
 from tether_stores.telemetry import logger
 
 from tether_worker.billing.runs import new_try
@@ -112,7 +112,7 @@ async def order_due(
 
 
 async def order_group(
-    pool: Pool, group: Group, *, now: datetime, dual_control_minor: int = 0
+    pool: Pool, group: DueItemGroup, *, now: datetime, dual_control_minor: int = 0
 ) -> tuple[int, int]:
     """
     Order due items of one plan, upload and name.
@@ -157,7 +157,7 @@ class _Order:
         self,
         conn: Connection,
         of_plan: CollectionPlan,
-        group: Group,
+        group: DueItemGroup,
         now: datetime,
         dual_control_minor: int,
     ) -> None:
@@ -167,9 +167,9 @@ class _Order:
         self.skipped: dict[int, str] = {}
         self.postponed: dict[int, str] = {}
         self.missed: list[int] = []
-        self.ordered: dict[int, Waiting] = {}
+        self.ordered: dict[int, WaitingDueItem] = {}
 
-    async def without_missed(self, items: Sequence[Waiting]) -> list[Waiting]:
+    async def without_missed(self, items: Sequence[WaitingDueItem]) -> list[WaitingDueItem]:
         """The items without those that waited for too long, or that a later item of their schedule replaces."""
         waiting = await due_items.waiting_of(
             self.conn, [item.schedule_id for item in items], today=self.today
@@ -187,7 +187,7 @@ class _Order:
                 self.missed.append(item.id)
         return [item for item in items if item.id in ordered]
 
-    async def without_mandate(self, items: Sequence[Waiting]) -> list[Waiting]:
+    async def without_mandate(self, items: Sequence[WaitingDueItem]) -> list[WaitingDueItem]:
         """The items whose mandates may be used; the schedules of the others end, or are paused."""
         left, ending, pausing = [], dict[str, list[int]](), dict[str, list[int]]()
         for item in items:
@@ -211,7 +211,7 @@ class _Order:
                 )
         return left
 
-    async def collect(self, items: Sequence[Waiting]) -> int:
+    async def collect(self, items: Sequence[WaitingDueItem]) -> int:
         """Judge items, and make the debits of those that may be billed; returns how many."""
         if not items:
             return 0
@@ -248,7 +248,7 @@ class _Order:
         }
         return await self._bill(billed, by_debtor) if billed else 0
 
-    def _kept_away(self, item: Waiting, choice: Choice) -> None:
+    def _kept_away(self, item: WaitingDueItem, choice: Choice) -> None:
         code = choice.verdict.code
         after = due_item.after_verdict(code)
         if after == "skip":
@@ -256,7 +256,7 @@ class _Order:
         elif after == "postpone":
             self.postponed[item.id] = code
 
-    async def _bill(self, billed: Sequence[Owing], by_debtor: dict[int, Waiting]) -> int:
+    async def _bill(self, billed: Sequence[Owing], by_debtor: dict[int, WaitingDueItem]) -> int:
         try:
             run = await self._run()
         except Contradicted:
@@ -350,7 +350,7 @@ class _Order:
         assert run is not None
         return msgspec.structs.replace(run, state=billing_run.step(run.state, "planned"))
 
-    async def write(self, items: Sequence[Waiting]) -> None:
+    async def write(self, items: Sequence[WaitingDueItem]) -> None:
         """Write what became of the items, with the events, and end schedules that are complete."""
         await due_items.skip(self.conn, list(self.skipped.items()), now=self.now)
         await due_items.postpone(

@@ -21,7 +21,7 @@ from tether_core.refunds.run_voids import judge
 from tether_stores import holds
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.refunds import orders, refunds, run_voids
-from tether_stores.refunds.run_voids import Debit, Judged, Taken
+from tether_stores.refunds.run_voids import LockedRunVoid, RunDebit, VoidResult
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.run import Work
@@ -76,7 +76,7 @@ async def void_batch(pool: Pool, *, now: datetime, limit: int = BATCH_SIZE) -> i
                 hold=refund_hold(reported[debit.attempt.id]),
             )
             refund_id = None if refusal is not None else await _ordered(conn, order, debit, now=now)
-            judged.append(Judged(debit.attempt, refund_id, refusal))
+            judged.append(VoidResult(debit.attempt, refund_id, refusal))
         await run_voids.judged(conn, order.id, judged)
         finished = len(ids) < limit
         position = ids[-1] if ids else order.position
@@ -92,7 +92,7 @@ async def void_batch(pool: Pool, *, now: datetime, limit: int = BATCH_SIZE) -> i
     return max(len(judged), 1)
 
 
-async def _ordered(conn: Connection, order: Taken, debit: Debit, *, now: datetime) -> int:
+async def _ordered(conn: Connection, order: LockedRunVoid, debit: RunDebit, *, now: datetime) -> int:
     """The void of a debit: the one that is active, or a new one."""
     if debit.refund_id is not None:
         return debit.refund_id

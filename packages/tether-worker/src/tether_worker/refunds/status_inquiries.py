@@ -13,7 +13,7 @@ from typing import Final
 
 import psycopg
 from tether_core.jobs import INQUIRE_REFUNDS
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.refunds import refund
 from tether_core.refunds.refund import Outcome, Refund
 from tether_stores.postgres import transaction
@@ -31,12 +31,12 @@ from tether_worker.refunds.write import write
 __all__ = ["inquire_refunds", "inquiring_refunds"]
 
 _BATCH_MAX: Final = 16
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 
 _log = logger("refunds")
 
 
-def inquiring_refunds(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
+def inquiring_refunds(deps: InquiryDeps, *, rules: SubmissionRules = _RULES) -> Work:
     """
     The job that inquires about refunds and voids.
 
@@ -53,7 +53,9 @@ def inquiring_refunds(deps: InquiryDeps, *, rules: Rules = _RULES) -> Work:
     return Work(INQUIRE_REFUNDS, batch, has_pending)
 
 
-async def inquire_refunds(deps: InquiryDeps, *, rules: Rules = _RULES, limit: int = _BATCH_MAX) -> int:
+async def inquire_refunds(
+    deps: InquiryDeps, *, rules: SubmissionRules = _RULES, limit: int = _BATCH_MAX
+) -> int:
     """
     Inquire about orders that are due, at most *limit* of them.
 
@@ -78,7 +80,9 @@ async def inquire_refunds(deps: InquiryDeps, *, rules: Rules = _RULES, limit: in
     return len(asked.replies)
 
 
-async def _hear_alone(deps: InquiryDeps, asked: InquiryBatch, reply: Reply, *, rules: Rules) -> None:
+async def _hear_alone(
+    deps: InquiryDeps, asked: InquiryBatch, reply: Reply, *, rules: SubmissionRules
+) -> None:
     try:
         await _hear(deps, asked, [reply], rules=rules)
     except psycopg.errors.UniqueViolation:
@@ -87,7 +91,9 @@ async def _hear_alone(deps: InquiryDeps, asked: InquiryBatch, reply: Reply, *, r
         await _hear(deps, asked, [reply.nothing], rules=rules)
 
 
-async def _hear(deps: InquiryDeps, asked: InquiryBatch, replies: Sequence[Reply], *, rules: Rules) -> None:
+async def _hear(
+    deps: InquiryDeps, asked: InquiryBatch, replies: Sequence[Reply], *, rules: SubmissionRules
+) -> None:
     """Write the answers about orders, in one transaction."""
     now = deps.clock()
     before, outcomes, agains = list[Refund](), list[Outcome](), list[Again]()

@@ -28,14 +28,14 @@ from tether_core.jobs import SUBMIT_REFUNDS
 from tether_core.limits.circuit_breaker import Permit
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.gateway_identity import GatewayIdentity
-from tether_core.payments.submission import Rules
+from tether_core.payments.submission import SubmissionRules
 from tether_core.refunds import refund
 from tether_stores import holds
 from tether_stores.accounts import account_pauses, gateway_identities
 from tether_stores.accounts.gateway_accounts import GatewayAccount
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.refunds import refunds
-from tether_stores.refunds.refunds import Row
+from tether_stores.refunds.refunds import LockedRefund
 from tether_stores.telemetry import logger
 from tether_stores.traces import parents, spans
 
@@ -45,7 +45,7 @@ from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.jobs.run import Work
 from tether_worker.payments.call_limits import (
     BEGIN_S,
-    Allowance,
+    CallAllowance,
     SubmissionDeps,
     allow_calls,
     is_failure,
@@ -61,7 +61,7 @@ _LOOK_S: Final = 1.0
 _EXPIRE_MAX: Final = 100
 # How long an order waits for its turn among debits, in seconds; then the next look tries again.
 _TURN_MAX_S: Final = 5.0
-_RULES: Final = Rules()
+_RULES: Final = SubmissionRules()
 
 _log = logger("refunds")
 
@@ -105,7 +105,7 @@ async def submit_refunds(deps: SubmissionDeps) -> int:
 class _Call(msgspec.Struct, frozen=True):
     """A claimed order on its way to the gateway."""
 
-    row: Row
+    row: LockedRefund
     begin_until_s: float
 
     @property
@@ -140,7 +140,7 @@ async def _submit_refunds(deps: SubmissionDeps, account: GatewayAccount) -> int:
     return len(calls) + excluded
 
 
-async def _turn(deps: SubmissionDeps, account: GatewayAccount) -> Allowance | None:
+async def _turn(deps: SubmissionDeps, account: GatewayAccount) -> CallAllowance | None:
     """Wait until calls may be made; `None` where that takes too long, is in vain, or this process ends."""
     end_s = monotonic() + _TURN_MAX_S
     while True:
@@ -283,7 +283,9 @@ async def _report(
         await deps.limiter.report(account.name, permit, failed=failed)
 
 
-def expire_refunds(pool: Pool, *, clock: Callable[[], datetime], rules: Rules = _RULES) -> PeriodicTask:
+def expire_refunds(
+    pool: Pool, *, clock: Callable[[], datetime], rules: SubmissionRules = _RULES
+) -> PeriodicTask:
     """
     Make orders unknown whose lease has expired.
 

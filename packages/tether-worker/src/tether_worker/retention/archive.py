@@ -27,7 +27,7 @@ from tether_stores.objects import Objects
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.retention import archives
 from tether_stores.retention.archive_files import fetched
-from tether_stores.retention.archives import Begun, OldRow, ToPrune
+from tether_stores.retention.archives import BegunArchive, OldRow, ToPrune
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
@@ -161,7 +161,13 @@ async def _write(deps: ArchiveDeps, kind: ArchiveKind, rows: Sequence[OldRow]) -
 
 
 async def _confirmed(
-    deps: ArchiveDeps, begun: Begun, rows: Sequence[OldRow], *, kind: ArchiveKind, key: str, data: bytes
+    deps: ArchiveDeps,
+    begun: BegunArchive,
+    rows: Sequence[OldRow],
+    *,
+    kind: ArchiveKind,
+    key: str,
+    data: bytes,
 ) -> bool:
     times = [msgspec.json.decode(row.row, type=_Times).at for row in rows]
     async with transaction(deps.pool) as conn, conn.transaction() as savepoint:

@@ -19,7 +19,7 @@ from typing import Final
 
 from tether_core.scaling import WorkerPool
 
-__all__ = ["ENDING_S", "Child", "Lifeline", "follow", "start"]
+__all__ = ["ENDING_S", "Lifeline", "WorkerChild", "follow", "start"]
 
 # Beyond the grace period: a worker ends its connections, and writes its last lines.
 ENDING_S: Final = 10.0
@@ -37,7 +37,7 @@ class Lifeline:
         os.close(self.read_end)
 
 
-class Child:
+class WorkerChild:
     """
     A worker process.
 
@@ -96,7 +96,7 @@ async def start(
     grace_s: int,
     lifeline: Lifeline,
     environ: Mapping[str, str],
-) -> Child:
+) -> WorkerChild:
     """
     Start a worker.
 
@@ -123,7 +123,7 @@ async def start(
         pass_fds=[lifeline.read_end],
         env=dict(environ),
     )
-    return Child(process, worker_id=worker_id, pool=name, slot=slot)
+    return WorkerChild(process, worker_id=worker_id, pool=name, slot=slot)
 
 
 def follow(lifeline_fd: int, *, grace_s: int) -> None:

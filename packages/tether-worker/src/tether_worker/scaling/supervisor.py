@@ -46,7 +46,7 @@ from tether_stores.workers import PoolStatus, Supervisor
 
 from tether_worker.jobs.probes import probes
 from tether_worker.scaling import children
-from tether_worker.scaling.children import ENDING_S, Child, Lifeline
+from tether_worker.scaling.children import ENDING_S, Lifeline, WorkerChild
 from tether_worker.scaling.metrics import PoolMetrics
 from tether_worker.workers import memory_bytes
 
@@ -73,18 +73,18 @@ class _Keeper:
         self.name = name
         self.pool = pool
         self.number = number
-        self.children: list[Child] = []
+        self.children: list[WorkerChild] = []
         self.ended_soon = 0
         self.restarts = 0
         self.next_start_s = 0.0
 
     @property
-    def running(self) -> list[Child]:
+    def running(self) -> list[WorkerChild]:
         """Processes that are not ending, oldest first."""
         return [child for child in self.children if child.ending_s is None]
 
     @property
-    def ending(self) -> list[Child]:
+    def ending(self) -> list[WorkerChild]:
         """Processes that finish what is in progress."""
         return [child for child in self.children if child.ending_s is not None]
 
@@ -190,7 +190,7 @@ class _Supervisor:
                 )
                 await self._forget(child)
 
-    async def _forget(self, child: Child) -> None:
+    async def _forget(self, child: WorkerChild) -> None:
         """Remove the row of a process that could not do so itself."""
         with contextlib.suppress(Unavailable):
             async with connection(self._pool) as conn:
@@ -321,7 +321,7 @@ class _Supervisor:
             async with asyncio.timeout(_LEAVE_S), connection(self._pool) as conn:
                 await workers.supervisor_ended(conn, self._id)
 
-    def _children(self) -> list[Child]:
+    def _children(self) -> list[WorkerChild]:
         return [child for keeper in self._keepers.values() for child in keeper.children]
 
     def _status(self) -> dict[str, PoolStatus]:

@@ -24,7 +24,7 @@ from tether_core.subscribers import cloud_events
 from tether_core.subscribers.delivery import Response, TryResult, decide
 from tether_core.subscribers.subscriber import (
     DisabledReason,
-    Filter,
+    EventFilter,
     is_recovery,
     must_disable,
     step,
@@ -34,7 +34,7 @@ from tether_stores import events
 from tether_stores.events import Horizon, StoredEvent, Tip
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.subscribers import deliveries, replays, subscribers
-from tether_stores.subscribers.deliveries import Claimed, NewDelivery
+from tether_stores.subscribers.deliveries import ClaimedDelivery, NewDelivery
 from tether_stores.subscribers.secrets import opened
 from tether_stores.telemetry import logger
 
@@ -153,7 +153,7 @@ class Delivering:
                 begun += len(claimed)
         return begun
 
-    async def _send(self, claimed: Claimed) -> None:
+    async def _send(self, claimed: ClaimedDelivery) -> None:
         try:
             tried_at, began_s = self._clock(), monotonic()
             response = await self._tried(claimed, now=tried_at)
@@ -171,7 +171,7 @@ class Delivering:
         except Exception as exc:  # noqa: BLE001 - the lease ends, and the delivery is sent again
             _log.warning("delivery not recorded", delivery_id=claimed.id, why=type(exc).__name__)
 
-    async def _tried(self, claimed: Claimed, *, now: datetime) -> Response:
+    async def _tried(self, claimed: ClaimedDelivery, *, now: datetime) -> Response:
         if claimed.payload is None or claimed.occurred_at is None:
             return Response(None, "event_deleted")
         secrets = opened(claimed.subscriber_id, claimed.sealed, keys=self._secrets_key)
@@ -239,7 +239,7 @@ async def _make_some(conn: Connection, subscriber_id: int, *, up_to: int, now: d
 
 
 async def _next(
-    conn: Connection, chosen: Filter, *, after: int, up_to: int, limit: int
+    conn: Connection, chosen: EventFilter, *, after: int, up_to: int, limit: int
 ) -> tuple[list[NewDelivery], int]:
     """The next deliveries of a subscriber, and how far along the outbox they reach."""
     end = min(up_to, after + _LOOKED_AT_MAX)
@@ -249,7 +249,7 @@ async def _next(
     return found, reached
 
 
-def _is_wanted(chosen: Filter, delivery: NewDelivery) -> bool:
+def _is_wanted(chosen: EventFilter, delivery: NewDelivery) -> bool:
     return wants(chosen, name=delivery.event_name, account=delivery.account)
 
 
@@ -274,7 +274,7 @@ async def _described(conn: Connection, stored: Sequence[StoredEvent]) -> list[Ne
 
 async def record(
     conn: Connection,
-    claimed: Claimed,
+    claimed: ClaimedDelivery,
     response: Response,
     *,
     tried_at: datetime,

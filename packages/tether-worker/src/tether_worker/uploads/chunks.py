@@ -18,7 +18,7 @@ from math import gcd
 from typing import Final
 
 import msgspec
-from tether_core.screening.verdicts import Policy
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import (
     Columns,
     Debtor,
@@ -239,7 +239,7 @@ def _batch(outcomes: Columns | Sequence[Outcome]) -> _Batch:
 
 
 async def store(
-    conn: Connection, upload_id: int, chunk: Chunk, *, dry_run: bool, policy: Policy, now: datetime
+    conn: Connection, upload_id: int, chunk: Chunk, *, dry_run: bool, policy: ScreeningPolicy, now: datetime
 ) -> RowCounts:
     """
     Screen a chunk's debtors and store them with their verdicts, and its problems.

@@ -19,15 +19,15 @@ import msgspec
 from tether_core.payments.repeats import repeats
 from tether_core.screening import questions
 from tether_core.screening.questions import Answered, RepeatGroup
-from tether_core.screening.verdicts import QUESTIONS, Facts, Policy, Subject, Verdict, reasons
-from tether_core.spreadsheet import Decision, Plan
+from tether_core.screening.verdicts import QUESTIONS, Facts, ScreeningPolicy, Subject, Verdict, reasons
+from tether_core.spreadsheet import FileDecision, Plan
 from tether_core.target_calendar import bank_day
 from tether_core.uploads.upload import step
 from tether_stores import debtors
 from tether_stores.debtors import SharedAccountRow
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.uploads import layout_answers, uploads
-from tether_stores.uploads.turns import Due
+from tether_stores.uploads.turns import DueUpload
 
 from tether_worker import mandate_conflicts
 from tether_worker.jobs.leases import LeaseLost
@@ -38,7 +38,9 @@ __all__ = ["resolve"]
 _BATCH: Final = 10_000
 
 
-async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Policy, now: datetime) -> bool:
+async def resolve(
+    pool: Pool, due: DueUpload, *, plan: Plan, lease: str, policy: ScreeningPolicy, now: datetime
+) -> bool:
     """
     Finish an upload whose rows are all screened.
 
@@ -90,7 +92,7 @@ async def resolve(pool: Pool, due: Due, *, plan: Plan, lease: str, policy: Polic
     return True
 
 
-def _decisions(groups: list[RepeatGroup], answers: dict[Subject, Answered]) -> list[Decision]:
+def _decisions(groups: list[RepeatGroup], answers: dict[Subject, Answered]) -> list[FileDecision]:
     found = []
     for subject, answered in answers.items():
         if some := questions.of_subject(groups, subject):
@@ -99,8 +101,8 @@ def _decisions(groups: list[RepeatGroup], answers: dict[Subject, Answered]) -> l
 
 
 async def _several(
-    conn: Connection, due: Due, *, lease: str, policy: Policy, now: datetime
-) -> Decision | None:
+    conn: Connection, due: DueUpload, *, lease: str, policy: ScreeningPolicy, now: datetime
+) -> FileDecision | None:
     """Exclude repeats among the rows of one account; returns how many rows are debits of their own."""
     moved: Counter[str] = Counter()
     excluded: list[int] = []
@@ -136,7 +138,7 @@ async def _several(
     if not accounts:
         return None
     count = len(accounts)
-    return Decision(
+    return FileDecision(
         "several_debits",
         f"{len(debits):,} debits from {count:,} {'account' if count == 1 else 'accounts'}",
         f"{count:,} {'account has' if count == 1 else 'accounts have'} several debits in this file, {len(debits):,} over "
@@ -145,7 +147,7 @@ async def _several(
 
 
 def _of_account(
-    some: list[SharedAccountRow], *, policy: Policy
+    some: list[SharedAccountRow], *, policy: ScreeningPolicy
 ) -> tuple[list[int], list[tuple[SharedAccountRow, Verdict]]]:
     """The amounts of an account's distinct debits, and the verdict against each other row."""
     result = repeats([(several.row, several.key) for several in some], one_per_account=policy.same == "iban")
@@ -158,7 +160,7 @@ def _of_account(
     return [several.amount_minor for several in some if several.row in result.kept], found
 
 
-async def _exclude(conn: Connection, due: Due, found: list[tuple[SharedAccountRow, Verdict]]) -> None:
+async def _exclude(conn: Connection, due: DueUpload, found: list[tuple[SharedAccountRow, Verdict]]) -> None:
     for first in (True, False):
         some = [(item, verdict) for item, verdict in found if (verdict.rule == "duplicate_in_file") == first]
         if due.dry_run:
@@ -170,7 +172,7 @@ async def _exclude(conn: Connection, due: Due, found: list[tuple[SharedAccountRo
 
 async def _write(
     pool: Pool,
-    due: Due,
+    due: DueUpload,
     *,
     plan: Plan,
     groups: list[RepeatGroup],
@@ -197,7 +199,7 @@ async def _write(
 
 async def _take(
     pool: Pool,
-    due: Due,
+    due: DueUpload,
     *,
     answers: dict[Subject, Answered],
     lease: str,

@@ -23,14 +23,14 @@ from tether_stores import objects
 from tether_stores.objects import Objects, open_objects
 from tether_stores.settings import Settings
 
-__all__ = ["FileImportReport", "Moved", "add_commands", "import_local"]
+__all__ = ["FileImportReport", "ImportedFile", "add_commands", "import_local"]
 
 _CHUNK_BYTES: Final = 1 << 20
 
 Outcome = Literal["moved", "there already", "left alone", "conflicting", "failed"]
 
 
-class Moved(msgspec.Struct, frozen=True):
+class ImportedFile(msgspec.Struct, frozen=True):
     """
     The result for one file.
 
@@ -59,7 +59,7 @@ class FileImportReport(msgspec.Struct, frozen=True):
 
     counts: dict[str, int]
     size_bytes: int
-    here: list[Moved]
+    here: list[ImportedFile]
 
     @property
     def done(self) -> bool:
@@ -68,7 +68,7 @@ class FileImportReport(msgspec.Struct, frozen=True):
 
 
 async def import_local(
-    folder: Path, *, store: Objects, dry_run: bool, tell: Callable[[Moved], None] = lambda _: None
+    folder: Path, *, store: Objects, dry_run: bool, tell: Callable[[ImportedFile], None] = lambda _: None
 ) -> FileImportReport:
     """
     Move all files below a folder into the object store.
@@ -84,14 +84,14 @@ async def import_local(
         StoreUnreachable: when the store is away; run it again.
     """
     counts: dict[str, int] = {}
-    here: list[Moved] = []
+    here: list[ImportedFile] = []
     size_bytes = 0
     for path in _files(folder):
         key = path.relative_to(folder).as_posix()
         try:
             found = await _move(path, key, store=store, dry_run=dry_run)
         except _StaysError as stays:
-            found = Moved(key.encode("utf-8", "replace").decode(), stays.outcome, why=stays.why)
+            found = ImportedFile(key.encode("utf-8", "replace").decode(), stays.outcome, why=stays.why)
         counts[found.outcome] = counts.get(found.outcome, 0) + 1
         if found.outcome in {"moved", "there already"}:
             size_bytes += found.size_bytes
@@ -117,7 +117,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names)
 
 
-async def _move(path: Path, key: str, *, store: Objects, dry_run: bool) -> Moved:
+async def _move(path: Path, key: str, *, store: Objects, dry_run: bool) -> ImportedFile:
     found = _looked_at(path, key)
     digest = await asyncio.to_thread(_digest, path)
     there = await objects.stat(store, key)
@@ -128,7 +128,7 @@ async def _move(path: Path, key: str, *, store: Objects, dry_run: bool) -> Moved
         raise _StaysError("conflicting", "the store has another file under this path")
     if not dry_run:
         _remove(path, found)
-    return Moved(key, "moved" if there is None else "there already", found.st_size)
+    return ImportedFile(key, "moved" if there is None else "there already", found.st_size)
 
 
 def _looked_at(path: Path, key: str) -> os.stat_result:
@@ -198,7 +198,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _import_local(args: argparse.Namespace, settings: Settings) -> int:
-    def tell(found: Moved) -> None:
+    def tell(found: ImportedFile) -> None:
         if not args.json:
             _say(f"{found.outcome}: {found.path}" + (f" ({found.why})" if found.why else ""))
 

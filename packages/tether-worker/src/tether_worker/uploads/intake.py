@@ -32,11 +32,11 @@ from typing import Any, BinaryIO, Final
 import msgspec
 from tether_core.errors import InvalidRequest, StoreUnreachable, Unavailable
 from tether_core.jobs import INTAKE, INTAKE_SHORT
-from tether_core.screening.verdicts import Policy
+from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.sniff import sniff
 from tether_core.target_calendar import bank_day
-from tether_core.uploads.turns import SHORT_S, Slot, Waiting, makes_room, next_upload, turn_s
+from tether_core.uploads.turns import SHORT_S, Slot, WaitingUpload, makes_room, next_upload, turn_s
 from tether_core.uploads.upload import UploadStep, step
 from tether_stores import debtors, fingerprint_key, objects
 from tether_stores.objects import ObjectMissing, Objects
@@ -44,14 +44,14 @@ from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
 from tether_stores.traces import parents, spans
 from tether_stores.uploads import turns, uploads
-from tether_stores.uploads.turns import Due
+from tether_stores.uploads.turns import DueUpload
 
 from tether_worker.jobs.leases import Lease, LeaseLost, held
 from tether_worker.jobs.run import Work
 from tether_worker.uploads import chunks
 from tether_worker.uploads.chunks import Chunk, fingerprinter
 from tether_worker.uploads.finish import resolve
-from tether_worker.uploads.reader import Child, Limits, Task
+from tether_worker.uploads.reader import Child, ReaderLimits, Task
 
 __all__ = ["Intake", "intake", "read_one"]
 
@@ -77,7 +77,7 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
         token: Gives a unique text, for leases.
         fingerprint_key: `TETHER_FINGERPRINT_KEY`.
         policy: How strictly to screen.
-        rules: Limits of amounts and the like.
+        rules: ReaderLimits of amounts and the like.
         limits: What a child process may use.
         stopping: Whether this worker is about to end.
         lease_s: How long an upload stays with a worker that gives no sign of life, in seconds.
@@ -92,9 +92,9 @@ class Intake(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], datetime]
     token: Callable[[], str]
     fingerprint_key: bytes
-    policy: Policy
+    policy: ScreeningPolicy
     rules: Rules
-    limits: Limits
+    limits: ReaderLimits
     stopping: Callable[[], bool] = lambda: False
     lease_s: float = 30.0
     budget_s: float = 480.0
@@ -170,7 +170,9 @@ async def _trace(deps: Intake, upload_id: int) -> Mapping[int, str]:
         return await parents.found(conn, "upload", [upload_id])
 
 
-async def _take(deps: Intake, token: str, *, slot: Slot, until: datetime) -> tuple[Due, Waiting] | None:
+async def _take(
+    deps: Intake, token: str, *, slot: Slot, until: datetime
+) -> tuple[DueUpload, WaitingUpload] | None:
     now = deps.clock()
     async with connection(deps.pool) as conn:
         queued = await turns.waiting(conn, now=now)
@@ -216,7 +218,9 @@ async def _attend(reading_of: "_Reading") -> None:
 class _Reading:
     """One upload that this worker has leased."""
 
-    def __init__(self, deps: Intake, due: Due, lease: str, *, waiting: Waiting, slot: Slot) -> None:
+    def __init__(
+        self, deps: Intake, due: DueUpload, lease: str, *, waiting: WaitingUpload, slot: Slot
+    ) -> None:
         self.due = due
         # Whether the child was ended because its turn was over, and not because of its file.
         self.was_cut = False
@@ -475,7 +479,7 @@ class _Reading:
 
 
 @contextlib.asynccontextmanager
-async def _fetched(store: Objects, due: Due) -> AsyncIterator[BinaryIO]:
+async def _fetched(store: Objects, due: DueUpload) -> AsyncIterator[BinaryIO]:
     """Copy an upload into a nameless temporary file, and verify its digest."""
     with _room_for_files():
         file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the block that begins at once

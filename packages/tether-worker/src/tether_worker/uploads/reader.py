@@ -35,7 +35,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.workbook import open_workbook, suffix
 
-__all__ = ["Child", "Limits", "Task", "main"]
+__all__ = ["Child", "ReaderLimits", "Task", "main"]
 
 _HEADER: Final = struct.Struct(">cI")
 # Of our own programs no frame is larger; what claims to be comes from a child gone wrong.
@@ -45,7 +45,7 @@ _BATCH_ROWS: Final = 1_000
 _BATCH_CELLS: Final = 50_000
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ReaderLimits(msgspec.Struct, frozen=True):
     """
     What a child may use.
 
@@ -80,7 +80,7 @@ class Task(msgspec.Struct, frozen=True):
     rules: Rules
     plan: Plan | None
     after: int
-    limits: Limits
+    limits: ReaderLimits
 
 
 _TOO_SLOW: Final = Refusal(
@@ -234,7 +234,7 @@ def main() -> int:
     return 0
 
 
-def _limit(limits: Limits, *, parent: int) -> None:
+def _limit(limits: ReaderLimits, *, parent: int) -> None:
     """Take from this process what it does not need."""
     _end_with_parent()
     if os.getppid() != parent:
