@@ -74,7 +74,7 @@ _AUDIT: Final = {
     "reads_max": 2_500,
 }
 _WORDS: Final = {"examined_max": 10_000, "reads_max": 25_000, "buffers_max": 25_000}
-_STAGED: Final = ("debtors.guard", "debtors.stage", "plans.staged")
+_STAGED: Final = ("debtors/staging.guard", "debtors/staging.stage", "plans.staged")
 
 
 def _md5(word: str) -> Any:
@@ -103,7 +103,12 @@ EXEMPT: Final[Mapping[str, str]] = {
         "no query: it has no plan",
     ),
     **dict.fromkeys(
-        ("debtors.stage", "debtors.stage_rows", "debtors.store", "uploads/problems.copy"),
+        (
+            "debtors/staging.stage",
+            "debtors/staging.stage_rows",
+            "debtors/staging.store",
+            "uploads/problems.copy",
+        ),
         "no query: it makes a temporary table or copies rows in",
     ),
     **dict.fromkeys(
@@ -217,9 +222,9 @@ _PLAIN: Final = {
     "database_epoch/lost_history": """
         to_review reviewed inquire_attempts_anew inquire_orders_anew bounds made_again latest_tries lists_to_want lists_wanted current
     """,
-    "debtors": """
-        guard exclude forget_dry_run by_id excluded
-    """,
+    "debtors/debtors": "by_id excluded",
+    "debtors/staging": "guard forget_dry_run",
+    "debtors/verdicts": "exclude",
     "debtor_edits": """
         upload hold is_erased version payments listed
     """,
@@ -363,11 +368,11 @@ _PLAIN: Final = {
 
 _BILLED: Final[dict[str, Any]] = {"upload_id": lambda rows: rows // 1_000}
 _ONCE_PER_UPLOAD: Final = (
-    "debtors.shared_accounts",
-    "debtors.question_groups",
-    "debtors.shared_accounts_dry_run",
-    "debtors.question_groups_dry_run",
-    "debtors.take",
+    "debtors/verdicts.shared_accounts",
+    "debtors/verdicts.question_groups",
+    "debtors/verdicts.shared_accounts_dry_run",
+    "debtors/verdicts.question_groups_dry_run",
+    "debtors/verdicts.take",
     "vop.request",
     "vop.request_again",
     "vop.counts",
@@ -589,8 +594,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
     },
     "database_epoch/lost_history.unfinished_orders": {"": {"after": 0, "to": 10_000, "reads_max": 25_000}},
-    "debtors.exclude_dry_run_rows": {"": {"rows": _SPREAD}},
-    "debtors.store_dry_run_rows": {
+    "debtors/verdicts.exclude_dry_run_rows": {"": {"rows": _SPREAD}},
+    "debtors/staging.store_dry_run_rows": {
         "a chunk": {"setup": _STAGED, "rows": _SPREAD, "verdicts": ["clear"] * 100}
     },
     "fingerprint_key.rekey_entries": {"": {"ids": [2 + 50 * n for n in range(100)]}},
@@ -795,8 +800,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         },
         "ended, of a source": {"reads_max": 4_000, "fingerprint": None, "live": False, "source": "import"},
     },
-    "debtors.screen": {"a chunk": {"setup": _STAGED, "reads_max": 5_000}},
-    "debtors.related": {"a chunk": {"setup": _STAGED, "reads_max": 8_000, "buffers_max": 25_000}},
+    "debtors/staging.screen": {"a chunk": {"setup": _STAGED, "reads_max": 5_000}},
+    "debtors/staging.related": {"a chunk": {"setup": _STAGED, "reads_max": 8_000, "buffers_max": 25_000}},
     "debtor_edits.change": {
         "": {
             "amount_minor": 1250,
@@ -815,8 +820,8 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "edited_by": "x",
         }
     },
-    "debtors.names_staged": {"a chunk": {"setup": _STAGED}},
-    "debtors.listed": {
+    "debtors/staging.names_staged": {"a chunk": {"setup": _STAGED}},
+    "debtors/debtors.listed": {
         "all": {},
         "an upload": {"upload_id": 5},
         "the largest upload, rare verdict": _BILLED | {"verdict": "identity_unclear"},
@@ -830,7 +835,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "no such iban tail": {"upload_id": None, "iban_tail": "none"},
         "iban tail in the largest upload": _BILLED | {"iban_tail": "none"},
     },
-    "debtors.listed_by_words": {
+    "debtors/debtors.listed_by_words": {
         "frequent name": {"upload_id": None, "name": "'anna':*", **_WORDS},
         "rare name": {"upload_id": None, "name": "'0a1b':*", **_WORDS},
         "two frequent names that never meet": {"upload_id": None, "name": "'anna':* & 'anna2':*", **_WORDS},
@@ -838,11 +843,11 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "rare name in the largest upload": _BILLED | {"name": "'0a1b2':*"} | _WORDS,
         "with another filter": {"upload_id": None, "name": "'anna':*", "reference": "none", **_WORDS},
     },
-    "debtors.listed_by_number": {
+    "debtors/debtors.listed_by_number": {
         "by row": {"upload_id": 5},
         "by amount": {"upload_id": 5, "sort": "amount", "descending": True},
     },
-    "debtors.listed_by_name": {"": {"upload_id": 5}},
+    "debtors/debtors.listed_by_name": {"": {"upload_id": 5}},
     "refunds/refunds.listed": {
         "all": {},
         "frequent state": {"state": "approved"},

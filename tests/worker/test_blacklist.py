@@ -18,8 +18,9 @@ from tether_core.payments.attempt import ApplyPolicy
 from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.testing import form_body
 from tether_sandbox.uploads import Owed, seed_upload
-from tether_stores import blacklist, debtors
+from tether_stores import blacklist
 from tether_stores.billing.candidates import load_owing
+from tether_stores.debtors import staging
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.payments import forgiven_disputes
@@ -88,7 +89,7 @@ async def verdict_of_a_new_upload(pool: Pool, account: str) -> str:
     line = "\t".join([f"\\\\x{iban.fingerprint(account).hex()}", "2", "1000", "NEW-1", "Zoë Miller"])
     async with transaction(pool) as conn:
         columns = ("row", "amount_minor", "reference", "name")
-        await debtors.stage(conn, [f"{line}\t\x02\t{account}\tEUR"], columns=(*columns, "iban", "currency"))
+        await staging.stage(conn, [f"{line}\t\x02\t{account}\tEUR"], columns=(*columns, "iban", "currency"))
         verdicts, _ = await screened(conn, 999, dry_run=False, policy=ScreeningPolicy(), now=LATER)
         return verdicts[2][0].rule if verdicts else "clear"
 

@@ -4,20 +4,25 @@ import os
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, permutations
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tether_core.payments.matches import EarlierDebit, Elsewhere, elsewhere, matches
+from tether_core.payments.attempt import AttemptState
+from tether_core.payments.matches import DebitStatus, EarlierDebit, Elsewhere, elsewhere, matches, status_of
 from tether_core.payments.repeats import repeats
 from tether_core.payments.same_debit import DebitKey, compare, equal, identifies, key_of, plain
 
 if TYPE_CHECKING:
-    from tether_core.payments.matches import DebitStatus
     from tether_core.payments.same_debit import Comparison
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def test_every_stored_debit_has_a_status() -> None:
+    """A state that the table forgets fails the screening of each file with that account in it."""
+    assert {status_of(state) for state in (None, *get_args(AttemptState))} == set(get_args(DebitStatus))
 
 
 # --- values ---

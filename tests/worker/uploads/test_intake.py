@@ -24,8 +24,9 @@ from tether_core.screening.verdicts import ScreeningPolicy, Subject
 from tether_core.spreadsheet import Answers, Rules
 from tether_core.uploads.problems import GIVE_UP_ROWS, ROWS_PER_CODE_MAX, KeptCounts
 from tether_core.uploads.upload import content_key, object_key
-from tether_stores import blacklist, debtors, objects
+from tether_stores import blacklist, objects
 from tether_stores.blacklist import ManualEntry
+from tether_stores.debtors import debtors
 from tether_stores.objects import open_objects
 from tether_stores.settings import Settings
 from tether_stores.uploads import layout_answers, turns, uploads

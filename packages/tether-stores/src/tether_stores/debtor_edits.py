@@ -13,10 +13,11 @@ from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Columns, Debtor, Problem, Rules
 from tether_core.target_calendar import bank_day
 
-from tether_stores import debtors, events, fingerprint_key, vop
+from tether_stores import events, fingerprint_key, vop
 from tether_stores.banks import bank_bic
 from tether_stores.billing import billing_runs
 from tether_stores.database_epoch import lost_history
+from tether_stores.debtors import staging
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
@@ -212,8 +213,8 @@ async def _screened(
     """Screen the row by itself, and write it; returns its verdict."""
     debtor = done.debtor
     fingerprint = ibans.fingerprint(debtor.iban, key=key)
-    lines = debtors.as_lines(Columns.of([debtor]), columns=_STAGED, fingerprint=lambda _: fingerprint.hex())
-    await debtors.stage(conn, lines, columns=_STAGED)
+    lines = staging.as_lines(Columns.of([debtor]), columns=_STAGED, fingerprint=lambda _: fingerprint.hex())
+    await staging.stage(conn, lines, columns=_STAGED)
     bank = bank_bic(debtor.bic, debtor.iban)
     verdicts, _ = await screened(
         conn,
@@ -222,7 +223,7 @@ async def _screened(
         policy=policy,
         now=now,
         edited=debtor_id,
-        banks_of_rows=[debtors.BankOfRow(debtor.row, debtor.amount_minor, debtor.bic, bank)],
+        banks_of_rows=[staging.BankOfRow(debtor.row, debtor.amount_minor, debtor.bic, bank)],
     )
     keeps = rules_of_edits.keeps_answer(done.changes)
     taken_at = now if order.collect else held.taken_at if keeps else None

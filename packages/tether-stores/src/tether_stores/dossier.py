@@ -12,10 +12,11 @@ from tether_core.dossier import FORMAT, shown_fields
 from tether_core.emp.notification import decode
 from tether_core.errors import Contradicted, Unreadable
 
-from tether_stores import audit, debtor_edits, debtors, stated_outcomes
+from tether_stores import audit, debtor_edits, stated_outcomes
 from tether_stores.audit import AuditFilters
 from tether_stores.debtor_edits import ListedEdit
-from tether_stores.debtors import DebtorDetail
+from tether_stores.debtors import debtors
+from tether_stores.debtors.debtors import DebtorDetail
 from tether_stores.objects import Objects
 from tether_stores.postgres import Connection
 from tether_stores.queries import load

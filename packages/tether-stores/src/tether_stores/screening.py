@@ -17,8 +17,9 @@ from tether_core.payments.repeats import repeat_of
 from tether_core.payments.same_debit import identifies
 from tether_core.screening.verdicts import Facts, ScreeningPolicy, Verdict, reasons
 
-from tether_stores import blacklist, debtors
-from tether_stores.debtors import AccountFacts, BankOfRow, RelatedRows
+from tether_stores import blacklist
+from tether_stores.debtors import staging
+from tether_stores.debtors.staging import AccountFacts, BankOfRow, RelatedRows
 from tether_stores.postgres import Connection
 
 __all__ = ["screened"]
@@ -50,11 +51,11 @@ async def screened(
     facts: dict[int, Facts] = {}
     amounts: dict[int, int] = {}
     since = now - timedelta(days=policy.window_days + 1)
-    related = debtors.related(conn, upload_id, since=since, dry_run=dry_run, now=now, edited=edited)
+    related = staging.related(conn, upload_id, since=since, dry_run=dry_run, now=now, edited=edited)
     async for some in related:
         amounts |= {row: amount_minor for row, _, amount_minor in some.staged}
         facts |= (_among_related if edited is None else _beside_edited)(some, policy=policy, now=now)
-    async for known in debtors.screen(conn, now=now):
+    async for known in staging.screen(conn, now=now):
         amounts[known.row] = known.amount_minor
         facts[known.row] = msgspec.structs.replace(
             facts.get(known.row, _NOTHING),
@@ -135,7 +136,7 @@ def _listed_cause(known: AccountFacts) -> str:
 async def _names_listed(conn: Connection, *, now: datetime) -> dict[int, tuple[int, bool, bool]]:
     """Find the staged rows whose name or e-mail address is on the blacklist, with their amount."""
     found: dict[int, tuple[int, bool, bool]] = {}
-    async for staged in debtors.names_staged(conn, limit=10_000):
+    async for staged in staging.names_staged(conn, limit=10_000):
         names, emails = await blacklist.names_among(
             conn,
             name_keys={key for _, _, name, _ in staged for key in name_keys(name)},

@@ -26,9 +26,10 @@ from tether_core.debtor_edits import EditedField, Field
 from tether_core.errors import InvalidRequest
 from tether_core.screening.verdicts import RULES
 from tether_core.spreadsheet import Rules
-from tether_stores import audit, debtor_edits, debtors
+from tether_stores import audit, debtor_edits
 from tether_stores.debtor_edits import DebtorEdit, ListedEdit
-from tether_stores.debtors import DebtorDetail, DebtorFilters, ListedDebtor, Sort
+from tether_stores.debtors import debtors
+from tether_stores.debtors.debtors import DebtorDetail, DebtorFilters, ListedDebtor, Sort
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.telemetry import logger
 from tether_stores.uploads import problems

@@ -35,6 +35,7 @@ __all__ = [
     "collect_same_item",
     "elsewhere",
     "matches",
+    "status_of",
 ]
 
 # At most this many spellings of one reference are considered.
@@ -43,6 +44,17 @@ _SPELLINGS_MAX: Final = 5
 
 # The state of an imported debit: a row that no debit was submitted for, or what became of its debit.
 DebitStatus = Literal["waiting", "under_way", "collected", "refunded", "refused", "charged_back"]
+
+_BY_STATE: Final[dict[str, DebitStatus]] = {
+    "approved": "collected",
+    "pending": "under_way",
+    "unknown": "under_way",
+    "declined": "refused",
+    "error": "refused",
+    "voided": "refunded",
+    "refunded": "refunded",
+    "chargebacked": "charged_back",
+}
 
 
 # Of these, money has left the account, or may do so.
@@ -116,6 +128,19 @@ class Match(msgspec.Struct, frozen=True):
     current_status: DebitStatus
     upload_id: int | None = None
     equal_reference: bool = False
+
+
+def status_of(state: str | None) -> DebitStatus:
+    """
+    The status of a stored debit.
+
+    Args:
+        state: Of its billing attempt; `None` where none was submitted.
+
+    >>> status_of("voided"), status_of(None)
+    ('refunded', 'waiting')
+    """
+    return "waiting" if state is None else _BY_STATE[state]
 
 
 def matches(

@@ -81,7 +81,7 @@ TABLES: Final[dict[str, Retention]] = {
     "deliveries": _removed("prune_deliveries", "The event itself is kept, and can be sent again."),
     "delivery_tries": _with("deliveries"),
     "dry_run_rows": _removed(
-        "debtors.forget_dry_run", "A dry run stores no debtors; its rows go when it is over."
+        "debtors/staging.forget_dry_run", "A dry run stores no debtors; its rows go when it is over."
     ),
     "due_items": _stays("A row for each due date; it explains a debit."),
     "erasures": _stays("A row for each erasure, without personal data; it is the proof."),

@@ -12,13 +12,13 @@ from tether_core.billing.eligibility import Candidate
 from tether_core.billing.overrides import Override, of_debtors
 from tether_core.billing.refunded_before import RefundedDebit
 from tether_core.blacklist import ActiveEntry, email_key, name_keys
-from tether_core.payments.matches import EarlierDebit, elsewhere
+from tether_core.payments.matches import EarlierDebit, elsewhere, status_of
 from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of
 from tether_core.target_calendar import bank_day
 from tether_core.vop import Score
 
 from tether_stores import blacklist, holds
-from tether_stores.debtors import reasons_of, status_of
+from tether_stores.debtors.debtors import reasons_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.recurring import mandates, pre_notifications, schedules

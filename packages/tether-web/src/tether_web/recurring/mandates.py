@@ -24,8 +24,9 @@ from tether_core.events import MandateStatusChanged
 from tether_core.recurring import mandate as rules
 from tether_core.recurring.mandate import MandateKind
 from tether_core.target_calendar import bank_day
-from tether_stores import audit, debtors, events
+from tether_stores import audit, events
 from tether_stores.accounts import gateway_accounts
+from tether_stores.debtors import debtors
 from tether_stores.postgres import reading, transaction
 from tether_stores.recurring import changes, mandates
 from tether_stores.recurring.mandates import MandateRow, NewMandate

@@ -19,7 +19,8 @@ from litestar.params import JSONBody, Parameter
 from tether_core import iban
 from tether_core.audit import facts
 from tether_core.recurring.pre_notification import NoticeState
-from tether_stores import audit, debtors
+from tether_stores import audit
+from tether_stores.debtors import debtors
 from tether_stores.postgres import reading, transaction
 from tether_stores.recurring import changes, pre_notifications
 from tether_stores.recurring.pre_notifications import PreNotification

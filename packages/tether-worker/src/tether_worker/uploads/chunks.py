@@ -37,7 +37,7 @@ from tether_core.spreadsheet.plan import Refusal
 from tether_core.spreadsheet.rows import read_batches
 from tether_core.uploads.problems import KeptCounts, give_up, keep
 from tether_core.uploads.upload import RowCounts
-from tether_stores import debtors
+from tether_stores.debtors import staging
 from tether_stores.postgres import Connection
 from tether_stores.screening import screened
 from tether_stores.uploads import problems
@@ -140,7 +140,7 @@ def build(
     Yields:
         Chunks in the order of the file; each takes a second or so to make.
     """
-    columns = debtors.columns_of(plan)
+    columns = staging.columns_of(plan)
     # Batches fill a chunk exactly.
     size = gcd(rows_max, BATCH_ROWS)
     batches = read_batches(rows, plan=plan, today=today, rules=rules, position=position, size=size)
@@ -157,7 +157,7 @@ def build(
         ):
             position = advance(position, outcomes)
             batch = _batch(outcomes)
-            fresh = debtors.as_lines(batch.good, columns=columns, fingerprint=fingerprint)
+            fresh = staging.as_lines(batch.good, columns=columns, fingerprint=fingerprint)
             lines += fresh
             size_bytes += sum(map(len, fresh))
             row_counts += batch.row_counts
@@ -255,19 +255,19 @@ async def store(
     """
     row_counts = chunk.row_counts
     if chunk.debtors:
-        await debtors.stage(conn, chunk.debtors, columns=chunk.columns)
+        await staging.stage(conn, chunk.debtors, columns=chunk.columns)
         verdicts, excluded_minor = await screened(
             conn,
             upload_id,
             dry_run=dry_run,
             policy=policy,
             now=now,
-            banks_of_rows=debtors.banks_of(chunk.debtors, columns=chunk.columns),
+            banks_of_rows=staging.banks_of(chunk.debtors, columns=chunk.columns),
         )
         if dry_run:
-            await debtors.store_dry_run_rows(conn, upload_id, verdicts=verdicts)
+            await staging.store_dry_run_rows(conn, upload_id, verdicts=verdicts)
         else:
-            await debtors.store(
+            await staging.store(
                 conn, upload_id, chunk.debtors, columns=chunk.columns, verdicts=verdicts, now=now
             )
         row_counts = msgspec.structs.replace(

@@ -23,8 +23,8 @@ from tether_core.screening.verdicts import QUESTIONS, Facts, ScreeningPolicy, Su
 from tether_core.spreadsheet import FileDecision, Plan
 from tether_core.target_calendar import bank_day
 from tether_core.uploads.upload import step
-from tether_stores import debtors
-from tether_stores.debtors import SharedAccountRow
+from tether_stores.debtors import verdicts
+from tether_stores.debtors.verdicts import SharedAccountRow
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.uploads import layout_answers, uploads
 from tether_stores.uploads.turns import DueUpload
@@ -65,7 +65,7 @@ async def resolve(
     async with connection(pool) as conn:
         kept = await layout_answers.remembered(conn, layout=questions.layout_key(plan))
         rules = [rule for some in QUESTIONS.values() for rule in some]
-        groups = await debtors.question_groups(conn, due.id, rules=rules, dry_run=due.dry_run)
+        groups = await verdicts.question_groups(conn, due.id, rules=rules, dry_run=due.dry_run)
     answers = dict(due.screening_answers)
     for remembered in kept:
         some = questions.of_subject(groups, remembered.subject)
@@ -109,7 +109,7 @@ async def _several(
     accounts: list[int] = []
     debits: list[int] = []
     pending: list[tuple[SharedAccountRow, Verdict]] = []
-    async for some in debtors.shared_accounts(conn, due.id, dry_run=due.dry_run):
+    async for some in verdicts.shared_accounts(conn, due.id, dry_run=due.dry_run):
         kept, found = _of_account(some, policy=policy)
         for item, verdict in found:
             if item.verdict == "clear":
@@ -165,9 +165,9 @@ async def _exclude(conn: Connection, due: DueUpload, found: list[tuple[SharedAcc
         some = [(item, verdict) for item, verdict in found if (verdict.rule == "duplicate_in_file") == first]
         if due.dry_run:
             by_row = {item.row: verdict for item, verdict in some}
-            await debtors.exclude_dry_run_rows(conn, due.id, by_row, first=first)
+            await verdicts.exclude_dry_run_rows(conn, due.id, by_row, first=first)
         else:
-            await debtors.exclude(conn, {item.id: verdict for item, verdict in some}, first=first)
+            await verdicts.exclude(conn, {item.id: verdict for item, verdict in some}, first=first)
 
 
 async def _write(
@@ -215,19 +215,19 @@ async def _take(
     ]
     while taken:
         async with transaction(pool) as conn:
-            rows = await debtors.take(
+            rows = await verdicts.take(
                 conn, due.id, taken=taken, excluded=excluded, screened_at=screened_at, limit=_BATCH
             )
             if not rows:
                 return
             fresh = [(amount_minor, verdict) for _, amount_minor, verdict in rows if verdict in taken]
-            verdicts = Counter(verdict for _, verdict in fresh)
+            kinds = Counter(verdict for _, verdict in fresh)
             if not await uploads.recount(
                 conn,
                 due.id,
                 stored=len(fresh),
                 amount_minor=sum(amount_minor for amount_minor, _ in fresh),
-                verdicts={rule: -count for rule, count in verdicts.items()},
+                verdicts={rule: -count for rule, count in kinds.items()},
                 lease=lease,
                 now=now,
             ):

@@ -38,7 +38,8 @@ from tether_core.spreadsheet.sniff import sniff
 from tether_core.target_calendar import bank_day
 from tether_core.uploads.turns import SHORT_S, Slot, WaitingUpload, makes_room, next_upload, turn_s
 from tether_core.uploads.upload import UploadStep, step
-from tether_stores import debtors, fingerprint_key, objects
+from tether_stores import fingerprint_key, objects
+from tether_stores.debtors import staging
 from tether_stores.objects import ObjectMissing, Objects
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
@@ -429,7 +430,7 @@ class _Reading:
             return
         async with transaction(self._deps.pool) as conn:
             if self.due.dry_run:
-                await debtors.forget_dry_run(conn, self.due.id)
+                await staging.forget_dry_run(conn, self.due.id)
             if not await uploads.end(
                 conn,
                 self.due.id,
@@ -451,7 +452,7 @@ class _Reading:
         """End the upload as one that cannot be read; rows already stored stay, and are counted."""
         async with transaction(self._deps.pool) as conn:
             if self.due.dry_run:
-                await debtors.forget_dry_run(conn, self.due.id)
+                await staging.forget_dry_run(conn, self.due.id)
             await uploads.end(
                 conn,
                 self.due.id,

@@ -11,8 +11,8 @@ from tether_core.payments.matches import EarlierDebit
 from tether_core.payments.same_debit import DebitKey, key_of
 from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Column, Columns, Debtor, Plan
-from tether_stores import debtors
-from tether_stores.debtors import DebtorFilters
+from tether_stores.debtors import debtors, staging
+from tether_stores.debtors.debtors import DebtorFilters
 from tether_stores.postgres import transaction
 
 from tests.support.clock import NOON
@@ -41,12 +41,12 @@ def hexadecimal(iban: str) -> str:
 
 async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict) -> None:
     """Store debtors as those of an upload."""
-    columns = debtors.columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=ALL))
+    columns = staging.columns_of(Plan(kind="csv", header_row=1, data_row=2, columns=ALL))
     async with transaction(pool) as conn:
-        lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
+        lines = staging.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
         excluded = {int(row[1:]): (item,) for row, item in verdicts.items()}
-        await debtors.stage(conn, lines, columns=columns)
-        await debtors.store(conn, upload_id, lines, columns=columns, verdicts=excluded, now=NOON)
+        await staging.stage(conn, lines, columns=columns)
+        await staging.store(conn, upload_id, lines, columns=columns, verdicts=excluded, now=NOON)
 
 
 async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -> None:
@@ -98,11 +98,11 @@ async def test_a_chunk_that_fails_leaves_nothing(pool: Pool, conn: Connection) -
 
     async def failing() -> None:
         async with transaction(pool) as own:
-            lines = debtors.as_lines(
+            lines = staging.as_lines(
                 Columns.of([Debtor(2, DE, "A", 1)]), columns=columns, fingerprint=hexadecimal
             )
-            await debtors.stage(own, lines, columns=columns)
-            await debtors.store(own, 7, lines, columns=columns, verdicts={}, now=NOON)
+            await staging.stage(own, lines, columns=columns)
+            await staging.store(own, 7, lines, columns=columns, verdicts={}, now=NOON)
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -121,14 +121,14 @@ async def test_screening_tells_only_of_rows_something_is_known_of(pool: Pool) ->
         Debtor(12, AT, "B", 4),
     ]
     async with transaction(pool) as conn:
-        lines = debtors.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
-        await debtors.stage(conn, lines, columns=columns)
-        same = [item async for item in debtors.related(conn, 7, since=MONTH, dry_run=False, now=NOON)]
-        elsewhere = [item async for item in debtors.related(conn, 8, since=MONTH, dry_run=False, now=NOON)]
+        lines = staging.as_lines(Columns.of(rows), columns=columns, fingerprint=hexadecimal)
+        await staging.stage(conn, lines, columns=columns)
+        same = [item async for item in staging.related(conn, 7, since=MONTH, dry_run=False, now=NOON)]
+        elsewhere = [item async for item in staging.related(conn, 8, since=MONTH, dry_run=False, now=NOON)]
         late = NOON + timedelta(1)
-        later = [item async for item in debtors.related(conn, 8, since=late, dry_run=False, now=NOON)]
-        known = [item async for item in debtors.screen(conn, now=NOON)]
-        names = [item async for some in debtors.names_staged(conn, limit=3) for item in [len(some)]]
+        later = [item async for item in staging.related(conn, 8, since=late, dry_run=False, now=NOON)]
+        known = [item async for item in staging.screen(conn, now=NOON)]
+        names = [item async for some in staging.names_staged(conn, limit=3) for item in [len(some)]]
     item, two = key_of("R1", None, None), key_of("R2", None, None)
     (austrian, german) = sorted(same, key=lambda kin: len(kin.in_file))
     assert (german.staged, german.in_file, german.elsewhere) == ([(9, two, 1)], [(2, item)], [])
@@ -146,18 +146,18 @@ async def test_a_dry_run_knows_its_own_rows_and_forgets_them(pool: Pool) -> None
 
     async def chunk(upload_id: int, row: int) -> list[int]:
         async with transaction(pool) as conn:
-            lines = debtors.as_lines(
+            lines = staging.as_lines(
                 Columns.of([Debtor(row, DE, "A", 1)]), columns=columns, fingerprint=hexadecimal
             )
-            await debtors.stage(conn, lines, columns=columns)
-            known = debtors.related(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
+            await staging.stage(conn, lines, columns=columns)
+            known = staging.related(conn, upload_id, since=MONTH, dry_run=True, now=NOON)
             found = [row async for kin in known for row, _, _ in kin.staged]
-            await debtors.store_dry_run_rows(conn, upload_id, verdicts={})
+            await staging.store_dry_run_rows(conn, upload_id, verdicts={})
         return found
 
     assert [await chunk(7, 2), await chunk(7, 3), await chunk(8, 2)] == [[], [3], []]
     async with transaction(pool) as conn:
-        await debtors.forget_dry_run(conn, 7)
+        await staging.forget_dry_run(conn, 7)
     assert await chunk(7, 4) == []
 
 
@@ -166,4 +166,4 @@ def test_only_columns_that_a_file_has_are_copied() -> None:
     plan = Plan(
         kind="csv", header_row=1, data_row=2, columns=(Column(0, "a", "iban"), Column(1, "b", "email"))
     )
-    assert debtors.columns_of(plan) == ("row", "amount_minor", "name", "email", "iban", "currency")
+    assert staging.columns_of(plan) == ("row", "amount_minor", "name", "email", "iban", "currency")

@@ -1,0 +1,1 @@
+"""Debtors: lists, staging of the rows of uploads, and verdicts."""
