@@ -29,7 +29,7 @@ from tether_core.spreadsheet.sniff import sniff
 from tether_core.spreadsheet.text import read_text
 from tether_core.testing import form_body, json_body
 from tether_stores.settings import Settings, described
-from tether_web import blacklist
+from tether_web.blacklist import import_export
 from tether_web.http import file_response, multipart, pagination
 from tether_web.uploads import form
 
@@ -143,9 +143,9 @@ def _sniffed(data: bytes) -> None:
 
 
 def _blacklist(body: bytes) -> None:
-    header, lines = blacklist._table(body)
+    header, lines = import_export._table(body)
     for number, cells in lines:
-        made = blacklist._line(number, dict(zip(header, cells, strict=False)), key=b"")
+        made = import_export._line(number, dict(zip(header, cells, strict=False)), key=b"")
         # What goes into a table holds no zero byte, which no text column takes.
         assert "\\u0000" not in msgspec.json.encode(made).decode()
 

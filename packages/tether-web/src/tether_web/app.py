@@ -32,7 +32,6 @@ from tether_stores.traces import spans
 
 from tether_web import (
     audit,
-    blacklist,
     bulk_orders,
     clean_payers,
     debtors,
@@ -52,6 +51,7 @@ from tether_web import (
 )
 from tether_web.accounts import credentials, gateway_accounts
 from tether_web.billing import orders, refusals, runs
+from tether_web.blacklist import entries, import_export
 from tether_web.console import routes as console
 from tether_web.events import event_types, stream
 from tether_web.events.feed import Feed
@@ -258,7 +258,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             erasures.ROUTER,
             *preflight.ROUTERS,
             statement_texts.ROUTER,
-            blacklist.ROUTER,
+            entries.ROUTER,
+            import_export.ROUTER,
             return_policies.ROUTER,
             completeness.ROUTER,
             figures.ROUTER,

@@ -1,0 +1,1 @@
+"""`/api/blacklist`: entries, and lists that are imported and exported."""
