@@ -229,7 +229,7 @@ _PLAIN: Final = {
         upload hold is_erased version payments listed
     """,
     "data_subjects": "chosen of_accounts",
-    "dossier": """
+    "dossier/dossier": """
         accounts checks mandates schedules due_items pre_notifications payments notifications archives forgiven inquiries entries
     """,
     "erasures/orders": "debits still_open amounts all_erased by_id open_of latest_of listed",

@@ -16,8 +16,9 @@ from tether_core import dossier as dossier_file
 from tether_core import redaction
 from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
-from tether_stores import audit, data_subjects, dossier
-from tether_stores.dossier import Dossier
+from tether_stores import audit, data_subjects
+from tether_stores.dossier import dossier
+from tether_stores.dossier.contents import Dossier
 from tether_stores.postgres import reading, transaction
 from tether_stores.telemetry import logger
 

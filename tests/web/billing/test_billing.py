@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from .conftest import Serve
+    from tests.web.conftest import Serve
 
 KEY = {"Authorization": "Bearer test-key"}
 NOW = datetime.now(UTC)

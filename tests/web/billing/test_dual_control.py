@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from .conftest import Serve
+    from tests.web.conftest import Serve
 
 LIMIT_MINOR = 3_000
 

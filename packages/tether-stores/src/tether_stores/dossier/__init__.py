@@ -1,0 +1,1 @@
+"""Dossiers: what they hold, and how it is read."""
