@@ -355,7 +355,7 @@ _PLAIN: Final = {
     "notifications/event_lists": """
         by_id confirmation
     """,
-    "notifications/quarantine": "debits stored rooms of_debits repeat page take listed counts prune",
+    "notifications/quarantine": "debits stored quotas of_debits repeat page take listed counts prune",
     "notifications/password_uses": "since prune",
     "notifications/report_records": """
         stored_rows add mark_listed

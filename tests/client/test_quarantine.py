@@ -60,7 +60,9 @@ def test_a_wrong_password_is_corrected_from_a_terminal(
         answer = httpx.post(f"{url}/api/webhooks/emp", content=body, headers={"content-type": FORM})
         assert answer.status_code == 401
     until(
-        lambda: sum(room["rows"] for room in tether("notifications", "quarantine", "--status")["rooms"]) == 6,
+        lambda: (
+            sum(quota["rows"] for quota in tether("notifications", "quarantine", "--status")["quotas"]) == 6
+        ),
         what="the refused notifications",
     )
     assert tether("notifications", "reverify", "--dry-run", text=True).startswith("0 of 6 verify now\n")

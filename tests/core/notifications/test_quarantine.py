@@ -12,7 +12,7 @@ from tether_core.notifications.quarantine import (
     DAY,
     ROWS_PER_DEBIT_MAX,
     Bounds,
-    Held,
+    QuotaUse,
     RefusedNotification,
     account_of,
     decide,
@@ -22,17 +22,19 @@ BOUNDS = Bounds(days=5, rows_max=40, bytes_max=4_000)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-def _held(rows: list[tuple[RefusedNotification, datetime]], *, now: datetime) -> dict[tuple[str, bool], Held]:
-    """What the rooms hold, as the table would count it."""
-    held: dict[tuple[str, bool], Held] = {}
+def _held(
+    rows: list[tuple[RefusedNotification, datetime]], *, now: datetime
+) -> dict[tuple[str, bool], QuotaUse]:
+    """What the quotas hold, as the table would count it."""
+    held: dict[tuple[str, bool], QuotaUse] = {}
     for row, at in rows:
-        room = held.get(row.room, Held())
+        quota = held.get(row.quota, QuotaUse())
         is_new = at > now - DAY
-        held[row.room] = Held(
-            room.rows + 1,
-            room.size_bytes + row.size_bytes,
-            room.day_rows + is_new,
-            room.day_bytes + row.size_bytes * is_new,
+        held[row.quota] = QuotaUse(
+            quota.rows + 1,
+            quota.size_bytes + row.size_bytes,
+            quota.day_rows + is_new,
+            quota.day_bytes + row.size_bytes * is_new,
         )
     return held
 
@@ -73,21 +75,21 @@ def test_no_room_ever_holds_more_than_its_quota(
         rows += [(each, now) for each, decision in zip(refused, decisions, strict=True) if decision == "kept"]
         digests = [row.digest for row, _ in rows]
         assert len(set(digests)) == len(digests)
-        for (_, is_known), room in _held(rows, now=now).items():
-            assert room.rows <= BOUNDS.rows_max
-            assert room.size_bytes <= BOUNDS.bytes_max
-            assert is_known or room.day_rows <= BOUNDS.rows_max // BOUNDS.days
+        for (_, is_known), quota in _held(rows, now=now).items():
+            assert quota.rows <= BOUNDS.rows_max
+            assert quota.size_bytes <= BOUNDS.bytes_max
+            assert is_known or quota.day_rows <= BOUNDS.rows_max // BOUNDS.days
         for debit in (1, 2, 3):
             assert sum(row.attempt_id == debit for row, _ in rows) <= ROWS_PER_DEBIT_MAX
 
 
 def test_a_flood_of_strangers_takes_the_room_of_one_day() -> None:
-    """After it a wrong password must still find room, on the same day for debits that we know, and on the next day for others."""
+    """After it a wrong password must still be kept, on the same day for debits that we know, and on the next day for others."""
     numbers = count()
     flood = [RefusedNotification(b"%d" % next(numbers), "", None, 1) for _ in range(100_000)]
     decisions = decide(flood, stored=frozenset(), held={}, of_debits={}, bounds=BOUNDS)
     assert decisions.count("kept") == 8
-    full = {("", False): Held(8, 8, 8, 8)}
+    full = {("", False): QuotaUse(8, 8, 8, 8)}
     genuine = [
         RefusedNotification(b"a", "", 7, 1),
         RefusedNotification(b"b", "default", None, 1),
@@ -96,12 +98,12 @@ def test_a_flood_of_strangers_takes_the_room_of_one_day() -> None:
     assert decide(genuine, stored=frozenset(), held=full, of_debits={}, bounds=BOUNDS) == [
         "kept", "kept", "over_quota",
     ]  # fmt: skip
-    next_day = {("", False): Held(8, 8, 0, 0)}
+    next_day = {("", False): QuotaUse(8, 8, 0, 0)}
     assert decide(genuine[2:], stored=frozenset(), held=next_day, of_debits={}, bounds=BOUNDS) == ["kept"]
 
 
 def test_a_sender_who_knows_one_debit_gets_no_more_than_its_rows() -> None:
-    """One notification that somebody has seen must not open the room for all debits."""
+    """One notification that somebody has seen must not open the quota for all debits."""
     flood = [RefusedNotification(b"%d" % number, "default", 7, 1) for number in range(1_000)]
     assert (
         decide(flood, stored=frozenset(), held={}, of_debits={}, bounds=Bounds()).count("kept")
@@ -110,14 +112,14 @@ def test_a_sender_who_knows_one_debit_gets_no_more_than_its_rows() -> None:
 
 
 def test_a_body_that_is_kept_is_only_counted_again() -> None:
-    """The gateway repeats what is refused ten times; ten rows would be a tenth of the room."""
+    """The gateway repeats what is refused ten times; ten rows would be a tenth of the quota."""
     again = [RefusedNotification(b"a", "", None, 1)] * 3
     assert decide(again, stored=frozenset(), held={}, of_debits={}, bounds=BOUNDS) == [
         "kept",
         "repeated",
         "repeated",
     ]
-    full = {("", False): Held(40, 1, 40, 1)}
+    full = {("", False): QuotaUse(40, 1, 40, 1)}
     assert decide(again, stored={b"a"}, held=full, of_debits={}, bounds=BOUNDS) == ["repeated"] * 3
 
 

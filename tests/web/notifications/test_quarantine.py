@@ -141,7 +141,7 @@ async def test_what_a_wrong_password_refused_is_taken_in_once_in_the_order_of_it
 async def test_the_response_is_the_same_whether_a_body_is_kept_or_not(
     serving: Serve, wrong: dict[str, str], debits: list[Seeded], database_url: str
 ) -> None:
-    """A sender who learns which ids are ours, or when the room is full, knows how to go on."""
+    """A sender who learns which ids are ours, or when the quota is full, knows how to go on."""
     seen = set()
     known, unknown = _body(debits[0].unique_id), _body("unheard-of")
     for environ in (wrong, {name: value for name, value in wrong.items() if name != "TETHER_SECRETS_KEY"}):
@@ -185,14 +185,14 @@ async def test_a_flood_of_strangers_leaves_room_for_debits_of_ours(
         await eventually(lambda: _kept(database_url) == 4, what="a day's share")
         for debit in debits:
             await _post(client, _body(debit.unique_id))
-        for number in range(40):  # one debit cannot use up the room of all
+        for number in range(40):  # one debit cannot use up the quota of all
             await _post(client, _body(debits[0].unique_id, note=str(number)))
         await eventually(lambda: _kept(database_url) == 4 + 16 + 3, what="rows of known debits")
-        rooms = {
-            (room["account"], room["is_known"]): room["rows"]
-            for room in (await _get(client, "/status"))["rooms"]
+        quotas = {
+            (quota["account"], quota["is_known"]): quota["rows"]
+            for quota in (await _get(client, "/status"))["quotas"]
         }
-    assert rooms == {("", True): 19, ("", False): 4}
+    assert quotas == {("", True): 19, ("", False): 4}
 
 
 @pytest.mark.parametrize("size", [BODY_MAX_BYTES, BODY_MAX_BYTES + 1, 1 << 20])

@@ -12,9 +12,9 @@ __all__ = [
     "QuarantineRoutes",
     "QuarantineStatus",
     "QuarantinedNotification",
+    "QuotaCount",
     "Reverified",
     "ReverifyPreview",
-    "RoomCount",
     "VerifiedCount",
 ]
 
@@ -49,7 +49,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True, kw_only=True):
     last_received_at: datetime
 
 
-class RoomCount(msgspec.Struct, frozen=True, kw_only=True):
+class QuotaCount(msgspec.Struct, frozen=True, kw_only=True):
     """
     What the quarantine holds of one account and kind.
 
@@ -77,14 +77,14 @@ class QuarantineStatus(msgspec.Struct, frozen=True, kw_only=True):
         days: For how long a notification is kept.
         rows_max: How many are kept of one account that name a known debit, and how many of all others.
         bytes_max: Bytes that their bodies may have, counted in the same way.
-        rooms: How many there are, by account and kind.
+        quotas: What is used of each quota, by account and kind.
     """
 
     is_kept: bool
     days: int
     rows_max: int
     bytes_max: int
-    rooms: list[RoomCount]
+    quotas: list[QuotaCount]
 
 
 class VerifiedCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -172,7 +172,7 @@ async def observe(state: State) -> None:
         reports = await monitoring.reports(
             conn, since_on=now.date() - timedelta(days=_REPORT_DAYS - 1), now=now
         )
-        rooms = await quarantine.counts(conn)
+        quotas = await quarantine.counts(conn)
         await _observe_waiting(conn, now=now)
         use = await store_status.of_postgres(conn)
     # A state without rows must not keep its last value.
@@ -190,8 +190,8 @@ async def observe(state: State) -> None:
         _UNEXPLAINED.labels(report.account, report.name).set(report.unexplained)
         if report.read_age_s is not None:
             _READ_AGE.labels(report.account, report.name).set(report.read_age_s)
-    kept = {(room.account, room.is_known): room.rows for room in rooms}
-    accounts = {known.account for known in state.credentials} | {room.account for room in rooms}
+    kept = {(quota.account, quota.is_known): quota.rows for quota in quotas}
+    accounts = {known.account for known in state.credentials} | {quota.account for quota in quotas}
     for account in accounts | {""}:
         QUARANTINE_ROWS.labels(account, "known").set(kept.get((account, True), 0))
         QUARANTINE_ROWS.labels(account, "unknown").set(kept.get((account, False), 0))

@@ -113,13 +113,13 @@ def _status_text(status: QuarantineStatus) -> str:
         return "nothing is kept: TETHER_SECRETS_KEY is not set\n"
     rows = [
         (
-            room.account or "none",
-            "known" if room.is_known else "unknown",
-            room.rows,
-            room.size_bytes,
-            room.oldest_at,
+            quota.account or "none",
+            "known" if quota.is_known else "unknown",
+            quota.rows,
+            quota.size_bytes,
+            quota.oldest_at,
         )
-        for room in status.rooms
+        for quota in status.quotas
     ]
     bounds = f"kept for {status.days} days, at most {status.rows_max:,} rows and {status.bytes_max:,} bytes of each line\n"
     return table(("account", "debits", "rows", "bytes", "oldest"), rows) + bounds

@@ -12,10 +12,10 @@ Anybody can post a body with an invalid signature, so nothing here may depend on
 | a body | one row, and how often it was delivered | the gateway, or somebody else, repeats it |
 | a debit that we know | `ROWS_PER_DEBIT_MAX` rows | its life has fewer statuses |
 | an account: notifications that name a known debit | the quota of rows and of bytes | only who knows an id of ours can use it up |
-| an account: all others | another quota of the same size, of which a day's share within 24 hours | a million false bodies take the room of one day, and no other |
+| an account: all others | another quota of the same size, of which a day's share within 24 hours | a million false bodies use up the share of one day, and no other |
 | each row | `Bounds.days` days | a wrong password is noticed within days |
 
-The account is the one whose terminal a notification names, "" where it names none of ours. It is only a room for counting: what verifies decides
+The account is the one whose terminal a notification names, "" where it names none of ours. It only says which quota counts the row: what verifies decides
 about the account in the end. What is beyond the bounds is counted and not kept. The first to come stays: the gateway repeats what is new,
 and never again what is old.
 
@@ -43,9 +43,9 @@ __all__ = [
     "ROWS_PER_DEBIT_MAX",
     "Admission",
     "Bounds",
-    "Held",
+    "Quota",
+    "QuotaUse",
     "RefusedNotification",
-    "Room",
     "account_of",
     "decide",
 ]
@@ -56,7 +56,7 @@ DAY: Final = timedelta(days=1)
 
 Admission = Literal["kept", "repeated", "over_quota"]
 # An account, and whether the notifications name a debit that we know.
-Room: TypeAlias = tuple[str, bool]
+Quota: TypeAlias = tuple[str, bool]
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +65,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         days: For how long, from the first receipt.
-        rows_max: Rows of one room.
-        bytes_max: Bytes of the bodies of one room.
+        rows_max: Rows of one quota.
+        bytes_max: Bytes of the bodies of one quota.
     """
 
     days: int = 14
@@ -98,14 +98,14 @@ class RefusedNotification(msgspec.Struct, frozen=True):
     size_bytes: int
 
     @property
-    def room(self) -> Room:
-        """The room in which it is counted."""
+    def quota(self) -> Quota:
+        """The quota that counts it."""
         return self.account, self.attempt_id is not None
 
 
-class Held(msgspec.Struct, frozen=True):
+class QuotaUse(msgspec.Struct, frozen=True):
     """
-    What a room has.
+    How much of a quota is used.
 
     Attributes:
         rows: All its rows.
@@ -119,7 +119,7 @@ class Held(msgspec.Struct, frozen=True):
     day_rows: int = 0
     day_bytes: int = 0
 
-    def has_room(self, size_bytes: int, *, is_known: bool, bounds: Bounds) -> bool:
+    def fits(self, size_bytes: int, *, is_known: bool, bounds: Bounds) -> bool:
         """Whether another body fits in."""
         if self.rows >= bounds.rows_max or self.size_bytes + size_bytes > bounds.bytes_max:
             return False
@@ -129,14 +129,14 @@ class Held(msgspec.Struct, frozen=True):
         share_bytes = max(bounds.bytes_max // bounds.days, 1)
         return self.day_rows < share_rows and self.day_bytes + size_bytes <= share_bytes
 
-    def with_row(self, size_bytes: int) -> "Held":
+    def with_row(self, size_bytes: int) -> "QuotaUse":
         """The same with another body."""
-        return Held(
+        return QuotaUse(
             self.rows + 1, self.size_bytes + size_bytes, self.day_rows + 1, self.day_bytes + size_bytes
         )
 
 
-_EMPTY: Final = Held()
+_EMPTY: Final = QuotaUse()
 
 
 def account_of(terminal_token: str | None, credentials: Iterable[Credential]) -> str:
@@ -159,7 +159,7 @@ def decide(
     refused: Sequence[RefusedNotification],
     *,
     stored: AbstractSet[bytes],
-    held: Mapping[Room, Held],
+    held: Mapping[Quota, QuotaUse],
     of_debits: Mapping[int, int],
     bounds: Bounds,
 ) -> list[Admission]:
@@ -169,28 +169,28 @@ def decide(
     Args:
         refused: n notifications, in the order of their receipt.
         stored: Digests of those among them that are kept already.
-        held: What the rooms have; none for an empty one.
+        held: What is used of each quota; none for an empty one.
         of_debits: Rows of the debits among them; none for a debit without.
         bounds: How much is kept.
 
     Returns:
         n decisions: "kept" for a new row, "repeated" for a body that has one, "over_quota" for what is only counted.
     """
-    digests, rooms = set(stored), dict(held)
+    digests, quotas = set(stored), dict(held)
     debits = defaultdict(int, dict(of_debits))
     decisions: list[Admission] = []
     for each in refused:
-        room = rooms.get(each.room, _EMPTY)
+        quota = quotas.get(each.quota, _EMPTY)
         if each.digest in digests:
             decisions.append("repeated")
         elif (
             each.attempt_id is not None and debits[each.attempt_id] >= ROWS_PER_DEBIT_MAX
-        ) or not room.has_room(each.size_bytes, is_known=each.attempt_id is not None, bounds=bounds):
+        ) or not quota.fits(each.size_bytes, is_known=each.attempt_id is not None, bounds=bounds):
             decisions.append("over_quota")
         else:
             decisions.append("kept")
             digests.add(each.digest)
-            rooms[each.room] = room.with_row(each.size_bytes)
+            quotas[each.quota] = quota.with_row(each.size_bytes)
             if each.attempt_id is not None:
                 debits[each.attempt_id] += 1
     return decisions

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from cryptography.fernet import InvalidToken, MultiFernet
-from tether_core.notifications.quarantine import DAY, Held, Room
+from tether_core.notifications.quarantine import DAY, Quota, QuotaUse
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
@@ -24,7 +24,7 @@ __all__ = [
     "KeptRow",
     "NewRow",
     "QuarantinedNotification",
-    "RoomCount",
+    "QuotaCount",
     "add",
     "counts",
     "debits",
@@ -35,8 +35,8 @@ __all__ = [
     "opened",
     "page",
     "prune",
+    "quotas",
     "repeat",
-    "rooms",
     "sealed",
     "stored",
     "take",
@@ -143,7 +143,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True):
     last_received_at: datetime
 
 
-class RoomCount(msgspec.Struct, frozen=True):
+class QuotaCount(msgspec.Struct, frozen=True):
     """
     What the quarantine holds of one account and kind.
 
@@ -215,11 +215,11 @@ async def stored(conn: Connection, digests: AbstractSet[bytes]) -> set[bytes]:
     return {bytes(digest) for (digest,) in await cursor.fetchall()}
 
 
-async def rooms(conn: Connection, accounts: AbstractSet[str], *, now: datetime) -> dict[Room, Held]:
-    """What the rooms of some accounts hold; none for an empty room."""
-    cursor = await conn.execute(_SQL["rooms"], {"accounts": sorted(accounts), "day_before": now - DAY})
+async def quotas(conn: Connection, accounts: AbstractSet[str], *, now: datetime) -> dict[Quota, QuotaUse]:
+    """What is used of the quotas of some accounts; none for an empty quota."""
+    cursor = await conn.execute(_SQL["quotas"], {"accounts": sorted(accounts), "day_before": now - DAY})
     return {
-        (account, is_known): Held(rows, size_bytes, day_rows, day_bytes)
+        (account, is_known): QuotaUse(rows, size_bytes, day_rows, day_bytes)
         for account, is_known, rows, size_bytes, day_rows, day_bytes in await cursor.fetchall()
     }
 
@@ -295,9 +295,9 @@ async def listed(conn: Connection, *, limit: int, before: int | None) -> list[Qu
     )
 
 
-async def counts(conn: Connection) -> list[RoomCount]:
-    """What is kept in all, by room."""
-    return await fetch_all(conn, _SQL["counts"], into=RoomCount)
+async def counts(conn: Connection) -> list[QuotaCount]:
+    """What is kept in all, by quota."""
+    return await fetch_all(conn, _SQL["counts"], into=QuotaCount)
 
 
 async def prune(conn: Connection, *, before: datetime, limit: int) -> int:

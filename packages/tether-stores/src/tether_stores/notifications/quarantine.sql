@@ -1,6 +1,6 @@
 -- quarantined_notifications: refused notifications, kept sealed for some days; the bounds: tether_core.notifications.quarantine.
 --
--- Web nodes add rows some seconds after they refused. Who adds holds a lock until its transaction ends, so that no two processes fill one room
+-- Web nodes add rows some seconds after they refused. Who adds holds a lock until its transaction ends, so that no two processes fill one quota
 -- together beyond its quota. A row ends by `take`, in the transaction that records the notification in the inbox, or by `prune` when its days
 -- are over.
 
@@ -25,8 +25,8 @@ order by given.position;
 -- Digests among n that have a row. 0 to n rows.
 select digest from quarantined_notifications where digest = any(%(digests)b::bytea[]);
 
--- rooms --
--- What the rooms of n accounts have. One row a room that has any: account, is_known, rows, size_bytes, day_rows, day_bytes.
+-- quotas --
+-- What is used of the quotas of n accounts. One row a quota that is not empty: account, is_known, rows, size_bytes, day_rows, day_bytes.
 select
     account, attempt_id is not null as is_known, count(*) as rows, sum(size_bytes)::bigint as size_bytes,
     count(*) filter (where received_at > %(day_before)s) as day_rows,
@@ -88,7 +88,7 @@ order by id desc
 limit %(limit)s;
 
 -- counts --
--- What is kept in all. One row a room: account, is_known, rows, size_bytes, oldest_at.
+-- What is kept in all. One row a quota: account, is_known, rows, size_bytes, oldest_at.
 select
     account, attempt_id is not null as is_known, count(*) as rows, sum(size_bytes)::bigint as size_bytes, min(received_at) as oldest_at
 from quarantined_notifications

@@ -87,15 +87,15 @@ async def _page(
         problem=failed and {"detail": failed.detail, "errors": failed.errors},
         is_kept=status["is_kept"],
         days=status["days"],
-        rooms=[
+        quotas=[
             {
-                "account": room["account"] or "no account of ours",
-                "debits": "a known debit" if room["is_known"] else "no known debit",
-                "rows": f"{room['rows']:,}",
-                "size": formats.size(room["size_bytes"]),
-                "oldest_at": room["oldest_at"],
+                "account": quota["account"] or "no account of ours",
+                "debits": "a known debit" if quota["is_known"] else "no known debit",
+                "rows": f"{quota['rows']:,}",
+                "size": formats.size(quota["size_bytes"]),
+                "oldest_at": quota["oldest_at"],
             }
-            for room in status["rooms"]
+            for quota in status["quotas"]
         ],
         passwords=passwords,
         preview=preview,

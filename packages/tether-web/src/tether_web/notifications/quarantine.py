@@ -34,7 +34,7 @@ from tether_core.notifications.password_uses import PasswordUse
 from tether_stores import audit
 from tether_stores.accounts.gateway_accounts import opened_keys
 from tether_stores.notifications import password_uses, quarantine, webhook_events
-from tether_stores.notifications.quarantine import KeptBody, KeptRow, QuarantinedNotification, RoomCount
+from tether_stores.notifications.quarantine import KeptBody, KeptRow, QuarantinedNotification, QuotaCount
 from tether_stores.postgres import Pool, connection, reading, transaction
 from tether_stores.telemetry import logger
 
@@ -62,14 +62,14 @@ class QuarantineStatus(msgspec.Struct, frozen=True):
         days: For how long a notification is kept.
         rows_max: How many are kept of one account that name a known debit, and how many of all others.
         bytes_max: Bytes that their bodies may have, counted in the same way.
-        rooms: How many there are, by account and kind.
+        quotas: What is used of each quota, by account and kind.
     """
 
     is_kept: bool
     days: int
     rows_max: int
     bytes_max: int
-    rooms: list[RoomCount]
+    quotas: list[QuotaCount]
 
 
 class VerifiedCount(msgspec.Struct, frozen=True):
@@ -189,9 +189,9 @@ async def status(state: State) -> QuarantineStatus:
     """Rows that name a known debit mean a wrong password; others may be false."""
     bounds = state.settings.quarantine
     async with reading(state.pool) as conn:
-        rooms = await quarantine.counts(conn)
+        quotas = await quarantine.counts(conn)
     return QuarantineStatus(
-        bool(state.settings.secrets_key), bounds.days, bounds.rows_max, bounds.bytes_max, rooms
+        bool(state.settings.secrets_key), bounds.days, bounds.rows_max, bounds.bytes_max, quotas
     )
 
 

@@ -167,7 +167,7 @@ class RefusedNotifications:
             decisions = decide(
                 refused,
                 stored=await quarantine.stored(conn, taken.keys()),
-                held=await quarantine.rooms(conn, {each.account for each in refused}, now=now),
+                held=await quarantine.quotas(conn, {each.account for each in refused}, now=now),
                 of_debits=await quarantine.of_debits(
                     conn, {known for known in attempt_ids if known is not None}
                 ),
