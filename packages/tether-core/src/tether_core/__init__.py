@@ -3,7 +3,7 @@ The rules of SEPA direct debit over emerchantpay: pure, typed, usable alone.
 
 Bytes and values go in, values come out. Nothing in here does I/O, sleeps, draws random numbers, logs or reads a clock: what changes
 from call to call is an argument. Types are importable from the package, `from tether_core import Attempt`; functions stay in their
-module, and so do names that mean something only beside it: `attempt.decide`, `attempt.Policy`.
+module, and so do types of one subject alone: `attempt.decide`, `verdicts.Facts`.
 
 A folder is one subject, and the subject has this name in every package:
 
