@@ -274,4 +274,7 @@ def _require(
 
 def _require_id(send: Submission, stated: Statement) -> None:
     if send.attempt.unique_id is not None and stated.unique_id not in {None, send.attempt.unique_id}:
-        raise InvalidRequest("the gateway has named another id for it", field="unique_id")
+        raise InvalidRequest(
+            "is not the id that the gateway gave for this payment; state the outcome without it",
+            field="unique_id",
+        )

@@ -40,7 +40,7 @@ Look(level='pause', share=0.55, text='110 of 200 debits that were answered were 
 >>> look(RETURNS, counted=5, bad=6)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: bad is a part of what is counted.
+tether_core.errors.InvalidRequest: bad must be at most the number of debits.
 """
 
 from collections.abc import Sequence
@@ -141,7 +141,7 @@ def look(gauge: Gauge, *, counted: int, bad: int, released_share: float = 0.0) -
         InvalidRequest: when more are bad than counted.
     """
     if not 0 <= bad <= counted:
-        raise InvalidRequest("is a part of what is counted", field="bad")
+        raise InvalidRequest("must be at most the number of debits", field="bad")
     share = bad / counted if counted else 0.0
     if counted < gauge.counted_min or share < gauge.warn_share:
         return Look("go", share, "")

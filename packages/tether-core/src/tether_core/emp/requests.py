@@ -454,7 +454,7 @@ def _text(value: str | None, field: str, *, limit: int = 255) -> str | None:
 
 def _required(value: str, field: str) -> str:
     if not value.strip():
-        raise InvalidRequest("the gateway demands it", field=field)
+        raise InvalidRequest("is required by the gateway", field=field)
     _text(value, field)
     return value
 

@@ -36,7 +36,7 @@ RefundAllowed(allowed=False, why='return window', from_on=datetime.date(2026, 3,
 >>> after_return("AM04", returned_on=back_on, retries_done=0, per_day_max=0)
 Traceback (most recent call last):
     ...
-tether_core.errors.InvalidRequest: per_day_max: At least one debit a day must have room.
+tether_core.errors.InvalidRequest: per_day_max must be 1 or more.
 """
 
 from collections.abc import Mapping
@@ -127,9 +127,9 @@ def after_return(
         InvalidRequest: when *per_day_max* or *spacing_days* is below 1, or *retries_done* below 0.
     """
     if per_day_max is not None and per_day_max < 1:
-        raise InvalidRequest("at least one debit a day must have room", field="per_day_max")
+        raise InvalidRequest("must be 1 or more", field="per_day_max")
     if retries_done < 0:
-        raise InvalidRequest("is a number of tries", field="retries_done")
+        raise InvalidRequest("must be 0 or more", field="retries_done")
     reason = policy.of(reason_code)
 
     def result(why: RetryWhy, retry_on: date | None = None) -> AfterReturn:

@@ -68,7 +68,7 @@ def parse_fees(text: str) -> dict[str, Fees]:
             raise InvalidRequest(_FORM)
         name, attempt, back, currency = match.groups()
         if name in found:
-            raise InvalidRequest(f"name the account {name} once")
+            raise InvalidRequest(f"the account {name} is named twice; name it once")
         found[name] = Fees(_minor(attempt, currency), _minor(back, currency), currency)
     return found
 

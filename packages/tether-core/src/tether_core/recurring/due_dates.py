@@ -85,7 +85,7 @@ def first_from(first_on: date, interval: Interval, *, on: date) -> int:
     while nth(first_on, interval, number) < on:
         number += 1
     if number > NUMBER_MAX:
-        raise InvalidRequest("the first due date is too long ago", field="first_due_on")
+        raise InvalidRequest("is too long ago; give a later first due date", field="first_due_on")
     return number
 
 

@@ -183,7 +183,9 @@ class _Form:
         except MultipartError:
             raise ClientException("The form is broken or ends too early; send it again") from None
         except InternalServerException:  # Litestar raises it when the sender disconnects
-            raise ClientException("The sender went away before the file was complete") from None
+            raise ClientException(
+                "The connection ended before the file was complete; send it again"
+            ) from None
 
 
 def safe_name(name: str) -> str:

@@ -32,7 +32,9 @@ async def report(
     first_on = from_on or now.date() - timedelta(days=1)
     last_on = to_on or first_on
     if last_on > now.date():
-        raise InvalidRequest("has not begun yet", field="from" if to_on is None else "to")
+        raise InvalidRequest(
+            "is in the future; give a day that has begun", field="from" if to_on is None else "to"
+        )
     if (last_on - first_on).days >= _DAYS_MAX:
         raise InvalidRequest(f"must be at most {_DAYS_MAX} days after the first", field="to")
     async with reading(state.pool) as conn:
