@@ -302,27 +302,10 @@ async def _bad_share(conn: Connection, run: Run, *, now: datetime) -> float:
 
 
 def response(run: Run) -> RunResponse:
-    """A run, as responses show it."""
-    return RunResponse(
-        run.id,
-        run.upload_id,
-        run.account,
-        run.state,
-        run.options,
-        run.planned_count,
-        run.planned_amount_minor,
-        run.skipped,
-        run.warning,
-        run.pause_reason,
-        run.created_by,
-        run.created_at,
-        run.updated_at,
-        run.finished_at,
-        run.again,
-        run.overrides,
-        run.awaits_release,
-        run.released_by,
-    )
+    """A run, as responses show it: the fields of the stored run that a response has."""
+    fields: dict[str, Any] = {"count": run.planned_count, "amount_minor": run.planned_amount_minor}
+    fields |= {name: getattr(run, name) for name in RunResponse.__struct_fields__ if name not in fields}
+    return RunResponse(**fields)
 
 
 async def wake_worker(state: State, job: Job) -> None:
