@@ -21,7 +21,6 @@ from tether_core import redaction
 
 __all__ = [
     "ACTIONS",
-    "ACTOR_KINDS",
     "Action",
     "Actor",
     "ActorKind",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 ActorKind: TypeAlias = Literal["user", "api_key", "command"]
-ACTOR_KINDS: Final = get_args(ActorKind)
 Fact: TypeAlias = str | int | float | bool | None
 Action: TypeAlias = Literal[
     "account.disabled",

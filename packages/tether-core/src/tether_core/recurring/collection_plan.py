@@ -14,7 +14,7 @@ tether_core.errors.InvalidRequest: pay_days: Give days of the month, 1 to 31.
 """
 
 from ipaddress import ip_address
-from typing import Annotated, Final, Literal, TypeAlias, get_args
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -23,10 +23,9 @@ from tether_core.errors import InvalidRequest
 from tether_core.recurring import pre_notification
 from tether_core.recurring.due_dates import Interval
 
-__all__ = ["NOTICE_SLACK_DAYS", "RECOVERIES", "PlanOptions", "PriceBand", "Recovery"]
+__all__ = ["NOTICE_SLACK_DAYS", "PlanOptions", "PriceBand", "Recovery"]
 
 Recovery: TypeAlias = Literal["ask", "skip", "spread"]
-RECOVERIES: Final[tuple[Recovery, ...]] = get_args(Recovery)
 # Days between the making of a pre-notification and the last day on which it may be given: for an export by hand.
 NOTICE_SLACK_DAYS: Final = 2
 

@@ -32,7 +32,6 @@ from tether_core.errors import IllegalStep
 
 __all__ = [
     "ENDING",
-    "PAUSING",
     "POSTPONING",
     "TRANSITIONS",
     "AfterVerdict",
@@ -61,10 +60,8 @@ TRANSITIONS: Final[dict[DueItemState, dict[DueItemCause, DueItemState]]] = {
 POSTPONING: Final = frozenset(
     {"held", "unchecked", "recently_tried", "waiting_elsewhere", "not_notified", "count_cap", "amount_cap"}
 )
-# Verdicts after which the mandate serves no further debit: the schedule ends.
+# Verdicts after which the mandate serves no further debit: the schedule ends. After another verdict about its mandate it is paused.
 ENDING: Final = frozenset({"mandate_revoked", "mandate_cancelled", "mandate_expired", "mandate_used"})
-# Verdicts that a person must remove before anything else is collected: the schedule is paused.
-PAUSING: Final = frozenset({"mandate_of_other_account", "mandate_not_signed"})
 _DAY: Final = timedelta(days=1)
 
 

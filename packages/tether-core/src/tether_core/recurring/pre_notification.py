@@ -21,7 +21,7 @@ Source: European Payments Council, EPC016-06, 4.1 (pre-notification).
 
 import re
 from datetime import date, timedelta
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -31,7 +31,6 @@ from tether_core.target_calendar import next_open
 
 __all__ = [
     "FIELDS",
-    "LANGUAGES",
     "TRANSITIONS",
     "Language",
     "Notice",
@@ -45,7 +44,6 @@ __all__ = [
 ]
 
 Language: TypeAlias = Literal["en", "de", "es", "fr", "it", "nl"]
-LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 NoticeState: TypeAlias = Literal["made", "given", "withdrawn"]
 NoticeCause: TypeAlias = Literal["given", "withdrawn"]
 

@@ -21,14 +21,13 @@ Source: the gateway's documentation of `sdd_init_recurring_sale` and `sdd_recurr
 """
 
 from collections.abc import Iterable
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["REQUEST_KINDS", "First", "Request", "RequestKind", "choose"]
+__all__ = ["First", "Request", "RequestKind", "choose"]
 
 RequestKind: TypeAlias = Literal["sale", "first", "next"]
-REQUEST_KINDS: Final[tuple[RequestKind, ...]] = get_args(RequestKind)
 
 
 class First(msgspec.Struct, frozen=True):
