@@ -234,7 +234,7 @@ REASONS: Final[dict[str, ReasonPolicy]] = {
         _p("MD07", "block", 0, "The debtor is deceased."),
         _p("MS02", "hold", 0, "The debtor refused, without a reason."),
         _p("MS03", "none", 2, "The bank gives no reason, often for data protection."),
-        _p("NARR", "none", 0, "The reason stands in free text."),
+        _p("NARR", "none", 0, "The reason is given as free text."),
         _p("RC01", "none", 0, "The bank identifier was wrong."),
         _p("RR01", "none", 0, "The debtor's account or identification is missing."),
         _p("RR02", "none", 0, "The debtor's name or address is missing."),

@@ -3,7 +3,7 @@ Bulk orders: one action for everything that matches a filter.
 
 A person filters a list, sees what an action would do to how many rows and how much money, says why, and orders it. A worker then goes
 through the rows that match, a batch in a transaction, and does to each what the single order does, or keeps the reason why not. It can be
-stopped between batches; a worker that dies leaves whole batches, and the next one goes on behind them.
+stopped between batches; a worker that dies leaves whole batches, and the next one continues after them.
 
 | action | list | each row |
 |---|---|---|
@@ -218,7 +218,7 @@ def filters_of(action: BulkAction, given: Mapping[str, str]) -> Filter:
 
     Args:
         action: What is ordered; it says which list is meant.
-        given: The parameters of the list as they stand in its address; empty ones do not count.
+        given: The parameters of the list, as in its address; empty ones do not count.
 
     Raises:
         InvalidRequest: when a parameter is unknown or wrong, when there is none, or when the list could not be read by them.

@@ -5,8 +5,8 @@ A row of a file has a wrong account, a name without its second half, an amount o
 sending the file again: the values are read by the rules of files (`tether_core.spreadsheet.rows`), the row is screened again, and who
 changed what is kept. An edit without changes only screens the row again, e.g. after an entry of the blacklist was lifted.
 
-A row stays as it is while a debit speaks for it: one that may still be submitted or has an unknown outcome would collect what nobody
-ordered, and one that was collected or refunded is what its history says. After a debit that failed, was voided or came back without
+A row cannot be edited while it has a debit that depends on it: a debit that may still be submitted or has an unknown outcome would no longer
+match the row, and a debit that was collected or refunded is explained by the row as it is. After a debit that failed, was voided or came back without
 a planned retry, the row can be edited and billed again.
 
 Two people who edit one row at once: the row has a version, which each edit names and raises. The second one is refused.
@@ -242,7 +242,7 @@ def require_editable(
     is_erased: bool = False,
 ) -> None:
     """
-    Refuse an edit while a debit speaks for the debtor as it is.
+    Refuse an edit while a debit depends on the debtor as it is.
 
     Args:
         debtor_id: The debtor.
@@ -349,7 +349,7 @@ def after_answer(found: Sequence[Verdict], *, is_answered: bool) -> tuple[Verdic
         is_answered: Whether a person has.
 
     Returns:
-        The reasons that stand; those that leave the decision to a person do not, once it is made.
+        The reasons that still apply; those that leave the decision to a person do not, once it is made.
     """
     return tuple(verdict for verdict in found if not (is_answered and verdict.rule in _ASKED))
 

@@ -9,7 +9,7 @@ have the debtor, with their previews. What stays, and why:
 |---|---|
 | debits, refunds, their amounts, states, dates and ids | the books are kept for ten years |
 | the fingerprint of an account that was debited or is on the blacklist | nothing is debited twice, and a blocked account stays blocked |
-| masked account numbers beside debits and entries | they tell people which account is meant, and name nobody |
+| masked account numbers beside debits and entries | they show which account is meant, and identify nobody |
 | active entries of the blacklist about the name or the e-mail address | a person ordered them; lift them first to have them erased |
 | the audit | it holds ids and masked values only |
 
@@ -126,7 +126,7 @@ KEPT: Final = (
     ),
     Kept(
         "Masked account numbers",
-        "They tell people which account a debit or an entry is about, and name nobody.",
+        "They show which account a debit or an entry is about, and identify nobody.",
     ),
     Kept(
         "Active entries of the blacklist about the name or the e-mail address",

@@ -10,9 +10,9 @@ Figures: what debits brought in, what came back, and what may still come back.
 | **return rate** | returned / collected, both without debits that were returned for a reason of the acquirer's own (XT33, XT73) |
 
 There are two **bases**. The *cohort* basis attributes everything to the day on which the debit was made: a return that comes seven weeks later
-lowers the figures of the day of its debit, so a cohort tells how good its debits were. The *cash* basis attributes collections, returns
-and refunds each to the day on which it was recorded, so a day tells what moved on it. The return rate belongs to the cohort basis: on the cash basis
-returns stand beside collections of other debits, and the rate is `None`.
+lowers the figures of the day of its debit, so a cohort shows how good its debits were. The *cash* basis attributes collections, returns
+and refunds each to the day on which it was recorded, so a day shows what moved on it. The return rate belongs to the cohort basis: on the cash basis
+the returns of a day are of other debits than its collections, so the rate is `None`.
 
 Money is summed by currency, and no sum has two.
 
@@ -79,7 +79,7 @@ KINDS: Final[tuple[Kind, ...]] = ("collected", "returned", "refunded", "refunded
 PRICE_BANDS: Final = (0, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000)
 # The ages in days at which the curve of an upload is drawn: close together while most returns come, up to the end of the 13 months.
 AGES_DAYS: Final = (*range(15), 21, 28, 35, 42, 49, 56, 70, 90, 120, 180, 270, 400)
-# So many earlier uploads stand beside an upload.
+# How many earlier uploads an upload is compared with.
 EARLIER_MAX: Final = 5
 _DIGITS: Final = 4
 

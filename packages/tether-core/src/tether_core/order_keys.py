@@ -60,7 +60,7 @@ def parse(values: Sequence[str]) -> str | None:
     if not values:
         return None
     if len(values) > 1:
-        raise Unreadable("Idempotency-Key header", why="it stands there more than once; send one")
+        raise Unreadable("Idempotency-Key header", why="it was sent more than once; send it once")
     key = values[0].strip(" \t")
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]

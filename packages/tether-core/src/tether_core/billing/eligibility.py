@@ -7,7 +7,7 @@ The order of the rules is from "never billable" to "billable later":
 
 | verdict | the debtor is not billed because |
 |---|---|
-| `screened_out` | its row was excluded when its file was read, for a reason that still stands |
+| `screened_out` | its row was excluded when its file was read, for a reason that still applies |
 | `not_an_iban` | the account number is none |
 | `no_name` | the gateway demands a name |
 | `other_currency` | the scheme moves euros only |

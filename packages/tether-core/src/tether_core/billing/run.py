@@ -81,7 +81,7 @@ def step(state: RunState, cause: RunCause, *, paused_from: RunState | None = Non
     The next state of a run.
 
     Args:
-        state: Where it stands.
+        state: Its state.
         cause: What happened.
         paused_from: The state in which it was paused; for "resumed".
 
@@ -104,7 +104,7 @@ class Ordered(msgspec.Struct, frozen=True):
     Attributes:
         id: The run.
         due_item: What it collects.
-        state: Where it stands.
+        state: Its state.
         submitted: Whether any debit of it was submitted, or may have been.
     """
 

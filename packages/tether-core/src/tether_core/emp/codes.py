@@ -76,8 +76,8 @@ class ErrorMeaning(msgspec.Struct, frozen=True):
     What an error code says about the debit, and who acts next.
 
     Attributes:
-        outcome: "refused" no money moved; "unknown" the gateway cannot say: ask again by our id;
-            "may_exist" an equal payment may already exist: ask first; "not_found" the gateway has no such payment;
+        outcome: "refused" no money moved; "unknown" the gateway cannot say: inquire by our id;
+            "may_exist" an equal payment may already exist: inquire first; "not_found" the gateway has no such payment;
             "none_found" a list is empty, which is an answer and no failure.
         who: "us" configuration or code, "data" the debtor's row, "bank" the debtor's side, "time" later.
         text: A sentence for people.
@@ -94,7 +94,11 @@ def _e(outcome: Outcome, who: Literal["us", "data", "bank", "time"], text: str) 
 
 ERRORS: Final[dict[str, ErrorMeaning]] = {
     "100": _e("unknown", "time", "The gateway failed inside."),
-    "101": _e("unknown", "time", "The gateway is under maintenance; what it still took, it says when asked."),
+    "101": _e(
+        "unknown",
+        "time",
+        "The gateway is under maintenance; a status inquiry shows whether it took the payment.",
+    ),
     "110": _e("refused", "us", "Login or password is wrong; correct EMP_API_LOGIN and EMP_API_PASSWORD."),
     "120": _e("refused", "us", "The terminal is not set up for this; ask the gateway's support."),
     "200": _e("unknown", "time", "The gateway lost its connection to the bank."),
@@ -137,7 +141,7 @@ ERRORS: Final[dict[str, ErrorMeaning]] = {
     "960": _e("unknown", "time", "The connection to the remote side broke."),
 }
 
-# For codes listed nowhere: the group of the first digit speaks.
+# For codes that are not listed: the meaning of the group of the first digit.
 _GROUPS: Final[dict[str, ErrorMeaning]] = {
     "1": _e("unknown", "time", "A system error of the gateway."),
     "2": _e("unknown", "time", "A communication error of the gateway."),

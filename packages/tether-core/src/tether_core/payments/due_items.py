@@ -5,8 +5,8 @@ A due item is a name that a person gives to what is owed: each debtor pays each 
 item in another way orders a second debit: `2026-3` after `2026-03`. Two items read **alike** when they differ only in case,
 blanks, separators, leading zeros, or the order of year and month.
 
-An item that has a digit in its name, such as `2026-03` or `invoice-4711`, is **specific**: it is owed once, whatever list it
-stands in. One without, such as `once` or `fee`, says nothing about which month it is for; two lists that use it may be about two months.
+An item that has a digit in its name, such as `2026-03` or `invoice-4711`, is **specific**: it is owed once, in whatever list it
+appears. One without, such as `once` or `fee`, says nothing about which month it is for; two lists that use it may be about two months.
 
 >>> alike("2026-03", "2026-3"), alike("2026.03", "202603"), alike("03-2026", "2026-03")
 (True, True, True)

@@ -112,8 +112,8 @@ def after_return(
         reason_code: As it came, upper case; `None` where none came.
         returned_on: The day on which it came back.
         retries_done: Tries after the first that were made for the same due item.
-        ours: Whether a run of ours made the debit. What another system sent is not tried again by us.
-        first_due_on: The day of the first try; `None` where *returned_on* may stand for it.
+        ours: Whether a billing run made the debit. Debits that another system submitted are not tried again.
+        first_due_on: The day of the first try; `None` to use *returned_on* instead.
         policy: The version that is active.
         spacing_days: Calendar days before the next try, at least.
         pay_days: Days of the month on which wages come in; a try waits for one that is near.

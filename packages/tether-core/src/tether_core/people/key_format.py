@@ -1,7 +1,7 @@
 """
 API keys: `tether_` and 43 random characters, then 6 characters that check them.
 
-The check tells a mistyped key, and a text that is no key at all, without a look into the database. Scanners for secrets find keys by
+The check detects a mistyped key, and a text that is no key, without a query. Scanners for secrets find keys by
 the prefix. Only the SHA-256 digest is stored: a key has 256 random bits, so a slow hash would protect nothing.
 
 >>> key = written(bytes(32))

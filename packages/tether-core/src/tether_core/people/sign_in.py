@@ -9,7 +9,7 @@ Signing in: the steps of a session, waits after failures, passwords.
    └─ otherwise ──────────────────► complete
 ```
 
-An identity provider that asked for several factors replaces the second one here, and who comes from it has used no password.
+If an identity provider required several factors, no second factor is required here; a person who signs in there uses no password here.
 
 A session that is not `complete` may only take its next step. Each step ends the session and begins another, so that a token that
 somebody saw before a step is worth nothing after it.

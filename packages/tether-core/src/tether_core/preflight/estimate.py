@@ -120,7 +120,7 @@ class ExpectedDebits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Cells:
-    """The own history, by every cell that a group may ask for."""
+    """The own history, by every cell that an estimate may use."""
 
     def __init__(self, seen: Iterable[Seen]) -> None:
         """Count each debit in every cell that it belongs to."""

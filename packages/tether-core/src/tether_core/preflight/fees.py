@@ -1,7 +1,7 @@
 """
 Fees of a gateway account: for each attempt, and for each return.
 
-Nobody tells Tether what an acquirer takes, so fees are a setting (`TETHER_FEES`), one part per gateway account. An account without fees has unknown
+The gateway does not report what an acquirer charges, so fees are a setting (`TETHER_FEES`), one part per gateway account. An account without fees has unknown
 fees, never 0: a report that adds nothing would look like one that adds zero.
 
 >>> parse_fees("default 0.25 3.50 EUR, shop 0.2 4 EUR")["shop"]

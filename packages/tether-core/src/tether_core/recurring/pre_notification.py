@@ -1,5 +1,5 @@
 """
-Pre-notifications: what a debtor is told before a debit, and by when.
+Pre-notifications: the text that a debtor gets before a debit, and the day by which.
 
 The scheme demands that the debtor knows amount and due date 14 calendar days before, or as many as were agreed, at least one. A pre-notification is
 **made** by the clock, **given** to the debtor by an adapter or by a program that fetched the list and confirms it, and kept with its text as proof.

@@ -44,7 +44,7 @@ LEAST_DAYS: Final[dict[DataKind, tuple[int, str]]] = {
 
 class NoLongerKept(Rejected):
     """
-    What is asked for was archived or removed when its period was over.
+    The requested data was archived or removed when its period was over.
 
     Attributes:
         what: The thing, as the beginning of a sentence.

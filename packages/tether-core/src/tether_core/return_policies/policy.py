@@ -10,7 +10,7 @@ on by a person. One version decides at a time, and each decision names it.
 | 0 | the table `tether_core.blacklist.REASONS`, with the blocking codes of `TETHER_BLACKLIST_CODES`; the default |
 | 1, 2, ... | made by people and stored whole: neither a setting nor a new release changes what they say |
 
-A code that is in no rule of the version does nothing, and a person is told. Only want of money (AM04) and no reason (MS03) may be tried again,
+A code that is in no rule of the version does nothing and is announced. Only insufficient funds (AM04) and no reason (MS03) may be tried again,
 twice at most, and only where the account is not held or blocked: acquirers accept nothing else, and other reasons do not go away.
 
 >>> second = changed(BUILT_IN, {"MS02": Rule("block"), "AM04": Rule("none", 1)}, version=1)
