@@ -1,4 +1,4 @@
--- clock: no table, one question. All nodes tell the time by Postgres, see tether_stores.clock.
+-- clock: no table, one query. All nodes use the clock of Postgres, see tether_stores.clock.
 
 -- now --
 -- The current time by the clock of Postgres' machine. One row.

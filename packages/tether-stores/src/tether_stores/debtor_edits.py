@@ -129,7 +129,7 @@ async def edit(
 
     Raises:
         EditConflict: when somebody else was faster.
-        NotEditable: when a debit speaks for the debtor as it is, or its upload is not read completely, or withdrawn.
+        NotEditable: when a debit depends on the debtor as it is, or its upload is not read completely, or withdrawn.
         EditRefused: when the new values are none of a row.
         FingerprintKeyRefused: when the key is not the database's.
     """

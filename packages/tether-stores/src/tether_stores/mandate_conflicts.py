@@ -17,7 +17,7 @@ _FETCHED: Final = 500
 
 async def in_file(conn: Connection, upload_id: int, *, dry_run: bool) -> AsyncIterator[list[MandateUse]]:
     """
-    The rows of an upload whose mandate may stand beside several accounts of it.
+    The rows of an upload whose mandate may be used for several accounts of it.
 
     Args:
         conn: Inside a transaction.

@@ -4,7 +4,7 @@
 -- queries read what is needed of an upload once: the first its rows, the second one row of `debtors_by_mandate` for each of them.
 
 -- {of_several_accounts} --
--- The end of a query: rows of `used` whose key stands beside several accounts.
+-- The end of a query: rows of `used` whose key is used for several accounts.
 keys as (
     select key from used group by key having count(distinct iban_fingerprint) > 1
 )

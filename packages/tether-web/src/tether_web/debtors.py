@@ -4,7 +4,7 @@
 ```text
 GET   /api/debtors         list debtors, newest first, or those of one upload in an order
 GET   /api/debtors/{id}    one debtor with all fields, its edits, and whether it can be edited
-PATCH /api/debtors/{id}    edit it, and screen it again        200, 409 while a debit speaks for it or after another edit
+PATCH /api/debtors/{id}    edit it, and screen it again        200, 409 while a debit depends on it or after another edit
 ```
 
 IBANs are masked, and searched by their last four characters only: a URL ends up in the logs of every proxy.

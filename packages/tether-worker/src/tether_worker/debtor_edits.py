@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
     item = kinds.add_parser(
         "edit",
-        help="change fields of a debtor; exit code 75 while a debit speaks for it as it is, or after another edit",
+        help="change fields of a debtor; exit code 75 while a debit depends on it as it is, or after another edit",
     )
     item.add_argument("debtor_id", type=whole(1, 2**63 - 1), metavar="DEBTOR")
     item.add_argument(

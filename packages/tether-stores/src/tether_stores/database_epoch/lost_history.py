@@ -138,7 +138,7 @@ class Current(msgspec.Struct, frozen=True):
 
 
 async def to_review(conn: Connection) -> Review | None:
-    """Hold the current epoch where older submissions are still to be reviewed; `None` where none are, or another worker is at it."""
+    """Hold the current epoch where older submissions are still to be reviewed; `None` where none are, or another worker does it."""
     return await fetch_one(conn, _SQL["to_review"], into=Review)
 
 
@@ -224,7 +224,7 @@ async def latest_tries(conn: Connection, ids: Sequence[int]) -> list[LatestTry]:
 
 
 async def lists_to_want(conn: Connection) -> LostDays | None:
-    """Hold the current epoch where lists of lost days are still to be wanted; `None` where none are, or another worker is at it."""
+    """Hold the current epoch where lists of lost days are still to be wanted; `None` where none are, or another worker does it."""
     return await fetch_one(conn, _SQL["lists_to_want"], into=LostDays)
 
 

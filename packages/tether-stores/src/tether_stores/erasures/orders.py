@@ -126,7 +126,7 @@ async def add(
 
     Args:
         debtor_ids: They exist, each once.
-        object_key: Where it stands in the list of erasures; `None` before it does.
+        object_key: Its place in the list of erasures; `None` before it is there.
 
     Returns:
         Its row; `None` where that entry of the list has an order.

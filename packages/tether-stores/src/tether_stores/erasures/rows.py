@@ -75,7 +75,7 @@ class HeldOrder(msgspec.Struct, frozen=True):
         ordered_by: By whom.
         accepts_reversible: As in `tether_core.erasures.obstacles`.
         created_at: When it was ordered.
-        object_key: Where it stands in the list of erasures; `None` before it does.
+        object_key: Its place in the list of erasures; `None` before it is there.
         erased_at: When the rows were erased; `None` before.
     """
 
@@ -185,7 +185,7 @@ async def hold(conn: Connection, order_id: int) -> HeldOrder | None:
 
 
 async def list_entry(conn: Connection, order_id: int, *, object_key: str) -> None:
-    """Note where an order stands in the list of erasures."""
+    """Store the place of an order in the list of erasures."""
     await conn.execute(_SQL["list_entry"], {"id": order_id, "object_key": object_key})
 
 

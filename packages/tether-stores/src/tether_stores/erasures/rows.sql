@@ -16,7 +16,7 @@ where id = %(id)s and finished_at is null and refused_at is null
 for update skip locked;
 
 -- list_entry --
--- Note where an order stands in the list of erasures.
+-- Store the place of an order in the list of erasures.
 update erasures set object_key = %(object_key)s where id = %(id)s and object_key is null;
 
 -- erased --

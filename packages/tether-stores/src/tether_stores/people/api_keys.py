@@ -1,4 +1,4 @@
-"""API keys of the database: one short function per query of `api_keys.sql`, which tells how their rows live."""
+"""API keys of the database: one short function per query of `api_keys.sql`, which describes their rows."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -129,5 +129,5 @@ async def mark_used(conn: Connection, key: ApiKey, *, now: datetime) -> None:
 
 
 async def is_taken(conn: Connection, name: str) -> bool:
-    """Whether a user, or a key that is not revoked, has a name; the audit could not tell two of one name apart."""
+    """Whether a user, or a key that is not revoked, has a name; the audit could not distinguish two of one name."""
     return await fetch_value(conn, _SQL["is_taken"], {"name": name}, into=bool)

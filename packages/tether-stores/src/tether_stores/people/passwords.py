@@ -16,7 +16,7 @@ __all__ = ["hashed", "needs_new_hash", "temporary", "verify"]
 
 _AT_ONCE: Final = 2
 _HASHER: Final = PasswordHasher()
-# Compared where there is no such user, so that the time of an answer does not tell who exists. Of a random password.
+# Compared where there is no such user, so that the time of an answer does not show which users exist. The hash of a random password.
 _NOBODY: Final = _HASHER.hash(secrets.token_hex(16))
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 

@@ -1,4 +1,4 @@
-"""Users: one short function per query of `users.sql`, which tells how their rows live."""
+"""Users: one short function per query of `users.sql`, which describes their rows."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -451,7 +451,7 @@ async def last_id(conn: Connection) -> int:
 
 
 async def hold_position(conn: Connection, name: str) -> int | None:
-    """How far a review has come, held; `None` where another worker is at it, or it was never begun."""
+    """How far a review has come, held; `None` where another worker does it, or it was never begun."""
     row = await (await conn.execute(_SQL["hold_position"], {"name": name})).fetchone()
     return None if row is None else int(row[0])
 

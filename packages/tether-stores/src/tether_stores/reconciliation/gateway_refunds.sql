@@ -77,14 +77,14 @@ where unique_id = %(unique_id)s;
 update gateway_refunds set inquire_at = %(inquire_at)s where unique_id = %(unique_id)s;
 
 -- of_attempt --
--- The gateway refunds of a debit, newest first, without those that are orders of ours.
+-- The gateway refunds of a debit, newest first, without those that Tether ordered.
 select r.unique_id, r.kind, r.amount_minor, r.currency, r.state as status, r.first_seen_at, r.updated_at
 from gateway_refunds r
 where r.attempt_id = %(attempt_id)s and not exists (select from refunds g where g.unique_id = r.unique_id)
 order by r.first_seen_at desc, r.unique_id;
 
 -- holding --
--- The debits, among n, that a gateway refund keeps refunds of ours away from. Returns attempt_id, and whether it is approved.
+-- The debits, among n, for which a gateway refund prevents refunds by Tether. Returns attempt_id, and whether it is approved.
 select r.attempt_id, bool_or(r.state = 'approved')
 from gateway_refunds r
 where
@@ -93,7 +93,7 @@ where
 group by r.attempt_id;
 
 -- own_ids --
--- Which of n ids of the gateway, or of ours, belong to orders of ours. Returns unique_id, transaction_id.
+-- Which of n ids of the gateway, or of ours, belong to orders of Tether. Returns unique_id, transaction_id.
 select unique_id, transaction_id
 from refunds
 where unique_id = any(%(unique_ids)s) or transaction_id = any(%(transaction_ids)s);

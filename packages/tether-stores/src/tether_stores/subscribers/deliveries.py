@@ -1,4 +1,4 @@
-"""Deliveries: one short function per query of `deliveries.sql`, which tells how their rows live."""
+"""Deliveries: one short function per query of `deliveries.sql`, which describes their rows."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Replays: one short function per query of `replays.sql`, which tells how their rows live."""
+"""Replays: one short function per query of `replays.sql`, which describes their rows."""
 
 from datetime import datetime
 from typing import Any, Final

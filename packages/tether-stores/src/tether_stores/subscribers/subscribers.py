@@ -1,4 +1,4 @@
-"""Subscribers: one short function per query of `subscribers.sql`, which tells how their rows live."""
+"""Subscribers: one short function per query of `subscribers.sql`, which describes their rows."""
 
 from datetime import datetime
 from typing import Any, Final

@@ -118,7 +118,7 @@ async def import_attempts(
     file: BinaryIO,
     deps: Importing,
     *,
-    tell: Callable[[Problem], None] = lambda _: None,
+    on_problem: Callable[[Problem], None] = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
     batch_max: int = BATCH_MAX,
 ) -> DebitImportReport:
@@ -127,7 +127,7 @@ async def import_attempts(
 
     Args:
         file: A CSV, seekable.
-        tell: Called with each problem as it is found.
+        on_problem: Called with each problem as it is found.
         progress: Called now and then with the number of rows done.
         batch_max: Rows of one transaction.
 
@@ -153,11 +153,11 @@ async def import_attempts(
                 if isinstance(found, ImportedDebit):
                     good.append(found)
                 else:
-                    _exclude(report, found, tell)
+                    _exclude(report, found, on_problem)
             before = report.rows
             report.rows += len(batch)
             if good:
-                await _take(good, deps, report=report, tell=tell)
+                await _take(good, deps, report=report, on_problem=on_problem)
             if before // _PROGRESS_ROWS != report.rows // _PROGRESS_ROWS:
                 progress(report.rows)
     return report
@@ -192,12 +192,14 @@ async def _check_key(conn: Connection, key: bytes, *, now: datetime) -> None:
         raise InvalidRequest(str(refused), field="TETHER_FINGERPRINT_KEY") from None
 
 
-def _exclude(report: DebitImportReport, problems: Sequence[Problem], tell: Callable[[Problem], None]) -> None:
+def _exclude(
+    report: DebitImportReport, problems: Sequence[Problem], on_problem: Callable[[Problem], None]
+) -> None:
     report.excluded += 1
     report.problem_count += len(problems)
     report.problems.extend(problems[: _PROBLEMS_MAX - len(report.problems)])
     for problem in problems:
-        tell(problem)
+        on_problem(problem)
 
 
 async def _take(
@@ -205,7 +207,7 @@ async def _take(
     deps: Importing,
     *,
     report: DebitImportReport,
-    tell: Callable[[Problem], None],
+    on_problem: Callable[[Problem], None],
 ) -> None:
     """Store a batch in one transaction, and count its results once it is committed."""
     for races in range(1, _RACES_MAX + 1):
@@ -217,7 +219,7 @@ async def _take(
             if races == _RACES_MAX:
                 raise
     for problems in taken.contradicting:
-        _exclude(report, problems, tell)
+        _exclude(report, problems, on_problem)
     report.imported += len(taken.fresh)
     report.there_already += taken.there_already
     report.states = dict(Counter(report.states) + Counter(attempt.state for _, attempt in taken.fresh))
@@ -347,7 +349,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
-    def tell(problem: Problem) -> None:
+    def on_problem(problem: Problem) -> None:
         if not args.json:
             where = f"row {problem.row:,}" + (f", {problem.column}" if problem.column else "")
             cell = f" “{problem.excerpt}”" if problem.excerpt else ""
@@ -358,7 +360,7 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
 
     for warning in settings.warnings:
         sys.stderr.write(f"{warning}\n")
-    report = asyncio.run(_imported(args, settings, tell=tell, progress=progress))
+    report = asyncio.run(_imported(args, settings, on_problem=on_problem, progress=progress))
     if args.json:
         _say(msgspec.json.encode(report).decode())
     else:
@@ -371,7 +373,7 @@ async def _imported(
     args: argparse.Namespace,
     settings: Settings,
     *,
-    tell: Callable[[Problem], None],
+    on_problem: Callable[[Problem], None],
     progress: Callable[[int], None],
 ) -> DebitImportReport:
     try:
@@ -394,7 +396,7 @@ async def _imported(
                 built_in(parse_codes(settings.blacklist_codes)),
                 args.dry_run,
             )
-            return await import_attempts(file, deps, tell=tell, progress=progress)
+            return await import_attempts(file, deps, on_problem=on_problem, progress=progress)
 
 
 def _summary(report: DebitImportReport, *, dry_run: bool) -> Iterator[str]:

@@ -89,22 +89,22 @@ async def reconcile(
     Raises:
         Unavailable: when Postgres is away; the attempts become due again.
     """
-    asked = await inquiry_batch.inquire_batch(deps, table, limit=limit)
-    if not asked.replies:
+    batch = await inquiry_batch.inquire_batch(deps, table, limit=limit)
+    if not batch.replies:
         return 0
-    found = [_read(reply) for reply in await without_later_tries(deps, asked.replies)]
+    found = [_read(reply) for reply in await without_later_tries(deps, batch.replies)]
     now = deps.clock()
     async with transaction(deps.pool) as conn:
         # Lock all of them first, in the order of their ids, as applying notifications does.
-        rows = await submissions.locked(conn, [reply.row.id for reply in asked.replies])
+        rows = await submissions.locked(conn, [reply.row.id for reply in batch.replies])
         # A database that went back meanwhile lacks some rows, and may have reused their ids.
         found = [item for item in found if _is_of(rows.get(item.reply.row.id), item.reply)]
         records = [item.record for item in found if item.record is not None]
         await take_in(conn, records, now=now)
         await compare_report(conn, records, now=now)
-        afters = await _resolve_calls(conn, asked, [item.reply for item in found], rows, rules=rules, now=now)
+        afters = await _resolve_calls(conn, batch, [item.reply for item in found], rows, rules=rules, now=now)
         await table.reschedule(conn, [_next(item, afters=afters, deps=deps, now=now) for item in found])
-    return len(asked.replies)
+    return len(batch.replies)
 
 
 def _is_of(row: submissions.LockedDebit | None, reply: Reply) -> bool:
@@ -122,7 +122,7 @@ def _read(reply: Reply) -> _Answered:
 
 async def _resolve_calls(
     conn: Connection,
-    asked: InquiryBatch,
+    batch: InquiryBatch,
     replies: Sequence[Reply],
     rows: Mapping[int, submissions.LockedDebit],
     *,
@@ -139,8 +139,8 @@ async def _resolve_calls(
         afters[reply.row.id] = submission.resolve(
             row.submission,
             None,
-            inquired_at=asked.inquired_at,
-            inquiry=asked.inquiry(reply),
+            inquired_at=batch.inquired_at,
+            inquiry=batch.inquiry(reply),
             rules=rules,
         )
     written = [

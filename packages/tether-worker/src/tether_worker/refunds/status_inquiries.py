@@ -68,31 +68,31 @@ async def inquire_refunds(
     Raises:
         Unavailable: when Postgres is away; the orders become due again.
     """
-    asked = await inquiry_batch.inquire_batch(deps, refunds.INQUIRIES, limit=limit)
-    if not asked.replies:
+    batch = await inquiry_batch.inquire_batch(deps, refunds.INQUIRIES, limit=limit)
+    if not batch.replies:
         return 0
-    replies = await without_later_orders(deps, asked.replies)
+    replies = await without_later_orders(deps, batch.replies)
     try:
-        await _hear(deps, asked, replies, rules=rules)
+        await _apply(deps, batch, replies, rules=rules)
     except psycopg.errors.UniqueViolation:
         for reply in replies:
-            await _hear_alone(deps, asked, reply, rules=rules)
-    return len(asked.replies)
+            await _apply_alone(deps, batch, reply, rules=rules)
+    return len(batch.replies)
 
 
-async def _hear_alone(
-    deps: InquiryDeps, asked: InquiryBatch, reply: Reply, *, rules: SubmissionRules
+async def _apply_alone(
+    deps: InquiryDeps, batch: InquiryBatch, reply: Reply, *, rules: SubmissionRules
 ) -> None:
     try:
-        await _hear(deps, asked, [reply], rules=rules)
+        await _apply(deps, batch, [reply], rules=rules)
     except psycopg.errors.UniqueViolation:
         # The gateway named an id that is stored for another order, so the answer is not about this one.
         _log.error("response names another payment", refund_id=reply.row.id)
-        await _hear(deps, asked, [reply.nothing], rules=rules)
+        await _apply(deps, batch, [reply.nothing], rules=rules)
 
 
-async def _hear(
-    deps: InquiryDeps, asked: InquiryBatch, replies: Sequence[Reply], *, rules: SubmissionRules
+async def _apply(
+    deps: InquiryDeps, batch: InquiryBatch, replies: Sequence[Reply], *, rules: SubmissionRules
 ) -> None:
     """Write the answers about orders, in one transaction."""
     now = deps.clock()
@@ -109,7 +109,7 @@ async def _hear(
                 outcome = refund.apply_record(item, reply.answer)
             elif reply.result == "not_found":
                 outcome = refund.resolve(
-                    item, inquired_at=asked.inquired_at, inquiry=asked.inquiry(reply), rules=rules
+                    item, inquired_at=batch.inquired_at, inquiry=batch.inquiry(reply), rules=rules
                 )
             if outcome is not None:
                 before.append(item)

@@ -68,7 +68,7 @@ class FileImportReport(msgspec.Struct, frozen=True):
 
 
 async def import_local(
-    folder: Path, *, store: Objects, dry_run: bool, tell: Callable[[ImportedFile], None] = lambda _: None
+    folder: Path, *, store: Objects, dry_run: bool, on_file: Callable[[ImportedFile], None] = lambda _: None
 ) -> FileImportReport:
     """
     Move all files below a folder into the object store.
@@ -77,7 +77,7 @@ async def import_local(
         folder: The old installation's disk.
         store: Where they go.
         dry_run: Compare only; nothing is put or removed.
-        tell: Called with each file that is done.
+        on_file: Called with each file that is done.
 
     Raises:
         InvalidRequest: when there is no such folder.
@@ -97,7 +97,7 @@ async def import_local(
             size_bytes += found.size_bytes
         else:
             here.append(found)
-        tell(found)
+        on_file(found)
     return FileImportReport(counts, size_bytes, here)
 
 
@@ -198,12 +198,12 @@ def add_commands(commands: Any) -> None:
 
 
 def _import_local(args: argparse.Namespace, settings: Settings) -> int:
-    def tell(found: ImportedFile) -> None:
+    def on_file(found: ImportedFile) -> None:
         if not args.json:
             _say(f"{found.outcome}: {found.path}" + (f" ({found.why})" if found.why else ""))
 
     report = asyncio.run(
-        import_local(args.folder, store=open_objects(settings), dry_run=args.dry_run, tell=tell)
+        import_local(args.folder, store=open_objects(settings), dry_run=args.dry_run, on_file=on_file)
     )
     if args.json:
         _say(msgspec.json.encode(report).decode())
