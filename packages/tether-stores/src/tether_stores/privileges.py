@@ -52,6 +52,7 @@ _SQL: Final = load("privileges")
 # Queries that no module of tether_web can reach; a test compares this with its imports.
 WORKER_ONLY: Final = frozenset(
     {
+        "debtors/verdicts",
         "erasures/rows",
         "jobs/periodic",
         "mandate_conflicts",
