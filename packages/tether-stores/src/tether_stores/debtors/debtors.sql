@@ -8,6 +8,12 @@
 id, upload_id, row_number, iban, name, amount_minor, currency, reference, verdict, cause, created_at,
 reasons::text, erased_at
 
+-- {filters} --
+-- The filters of all lists besides upload and name; one that is null does not filter.
+(%(verdict)s::text is null or verdict = %(verdict)s)
+and (%(reference)s::text is null or reference = %(reference)s)
+and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.
 select {listed_columns}
@@ -15,9 +21,7 @@ from debtors
 where
     (%(before)s::bigint is null or id < %(before)s)
     and (%(upload_id)s::bigint is null or upload_id = %(upload_id)s)
-    and (%(verdict)s::text is null or verdict = %(verdict)s)
-    and (%(reference)s::text is null or reference = %(reference)s)
-    and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+    and {filters}
 order by id desc
 limit %(limit)s;
 
@@ -38,9 +42,7 @@ with newest as materialized (
     ) d
     where
         to_tsvector('simple', d.name) @@ to_tsquery('simple', %(name)s)
-        and (%(verdict)s::text is null or d.verdict = %(verdict)s)
-        and (%(reference)s::text is null or d.reference = %(reference)s)
-        and (%(iban_tail)s::text is null or right(d.iban, 4) = %(iban_tail)s)
+        and {filters}
     order by d.id desc
     limit %(limit)s
 ),
@@ -56,9 +58,7 @@ found as (
             and to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s)
             and (%(before)s::bigint is null or id < %(before)s)
             and (%(upload_id)s::bigint is null or upload_id + 0 = %(upload_id)s)
-            and (%(verdict)s::text is null or verdict = %(verdict)s)
-            and (%(reference)s::text is null or reference = %(reference)s)
-            and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+            and {filters}
         order by id + 0 desc
         limit %(limit)s
     ) rare
@@ -80,10 +80,8 @@ cross join lateral (
 where
     upload_id = %(upload_id)s
     and (%(after_id)s::bigint is null or (key, id) > (%(after_number)s, %(after_id)s))
-    and (%(verdict)s::text is null or verdict = %(verdict)s)
     and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
-    and (%(reference)s::text is null or reference = %(reference)s)
-    and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+    and {filters}
 order by key, id
 limit %(limit)s;
 
@@ -94,27 +92,26 @@ from debtors
 where
     upload_id = %(upload_id)s
     and (%(after_id)s::bigint is null or (name, id) > (%(after_name)s, %(after_id)s))
-    and (%(verdict)s::text is null or verdict = %(verdict)s)
     and (%(name)s::text is null or to_tsvector('simple', name) @@ to_tsquery('simple', %(name)s))
-    and (%(reference)s::text is null or reference = %(reference)s)
-    and (%(iban_tail)s::text is null or right(iban, 4) = %(iban_tail)s)
+    and {filters}
 order by name, id
 limit %(limit)s;
 
+-- {file_columns} --
+-- What lists do not show of a row.
+first_name, last_name, bic, mandate_id, mandate_signed_on, customer_id, email, phone, street, house_number, postcode,
+city, province, country, description, born_on, national_id, extra
+
 -- by_id --
 -- One debtor with all columns of the file. 0 or 1 row.
-select {listed_columns},
-    first_name, last_name, bic, mandate_id, mandate_signed_on, customer_id, email, phone, street, house_number, postcode,
-    city, province, country, description, born_on, national_id, extra
+select {listed_columns}, {file_columns}
 from debtors
 where id = %(id)s;
 
 -- excluded --
 -- The next rows of an upload that screening excluded, with all columns of the file. Up to %(limit)s rows.
 select
-    row_number as row, verdict, cause, reasons::text, iban, name, amount_minor, currency, first_name, last_name, bic, mandate_id,
-    mandate_signed_on, reference, customer_id, email, phone, street, house_number, postcode, city, province, country,
-    description, born_on, national_id, extra
+    row_number as row, verdict, cause, reasons::text, iban, name, amount_minor, currency, reference, {file_columns}
 from debtors
 where upload_id = %(upload_id)s and verdict <> 'clear' and row_number > %(after_row)s
 order by row_number
