@@ -344,7 +344,6 @@ def test_the_structs_agree_with_the_api(environment: dict[str, str]) -> None:
 
 # Structs that have another name in the OpenAPI document.
 _NAMES = {
-    "ReplayChange": "ReplaysChange",
     "ReplayEffect": "Effect",
     "Exclusion": "ExclusionResponse",
     "Preflight": "PreflightResponse",

@@ -48,11 +48,11 @@ from tether_core.step_sentences import STATES
 
 __all__ = [
     "FIELDS",
+    "DebtorChange",
     "DebtorDebit",
     "EditConflict",
     "EditRefused",
     "Edited",
-    "EditedField",
     "Field",
     "NotEditable",
     "after_answer",
@@ -99,7 +99,7 @@ _PLAN: Final = Plan(
 )
 
 
-class EditedField(msgspec.Struct, frozen=True):
+class DebtorChange(msgspec.Struct, frozen=True):
     """
     A changed field, as it is kept for people.
 
@@ -124,7 +124,7 @@ class Edited(msgspec.Struct, frozen=True):
     """
 
     debtor: Debtor
-    changes: tuple[EditedField, ...]
+    changes: tuple[DebtorChange, ...]
 
 
 class DebtorDebit(msgspec.Struct, frozen=True):
@@ -328,14 +328,14 @@ def edited(
     return Edited(
         after,
         tuple(
-            EditedField(field, _shown(field, getattr(current, field)), _shown(field, getattr(after, field)))
+            DebtorChange(field, _shown(field, getattr(current, field)), _shown(field, getattr(after, field)))
             for field in FIELDS
             if getattr(current, field) != getattr(after, field)
         ),
     )
 
 
-def keeps_answer(changes: Iterable[EditedField]) -> bool:
+def keeps_answer(changes: Iterable[DebtorChange]) -> bool:
     """Whether what a person has answered about a row still holds: the edit leaves account, amount and the values it is known by."""
     return not any(change.field in _IDENTITY for change in changes)
 

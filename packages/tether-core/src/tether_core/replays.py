@@ -32,7 +32,7 @@ from tether_core.payments.attempt import REASONS, ApplyPolicy, Attempt, Confirma
 from tether_core.refunds import refund
 from tether_core.refunds.refund import Refund
 
-__all__ = ["Change", "Effect", "Named", "ReplayPreview", "preview"]
+__all__ = ["Effect", "Named", "ReplayChange", "ReplayPreview", "preview"]
 
 # What applying makes of a notification, by the outcome of its decision.
 _STEPS: Final[dict[str, InboxStep]] = {
@@ -60,7 +60,7 @@ class Named(msgspec.Struct, frozen=True):
     refunded: Attempt | None = None
 
 
-class Change(msgspec.Struct, frozen=True):
+class ReplayChange(msgspec.Struct, frozen=True):
     """
     A field that changes.
 
@@ -97,7 +97,7 @@ class Effect(msgspec.Struct, frozen=True):
     reason: str
     explanation: str
     state: InboxState
-    changes: list[Change] = []
+    changes: list[ReplayChange] = []
     blacklist: list[str] = []
     events: list[str] = []
 
@@ -159,7 +159,7 @@ def _effect(
     policy: ApplyPolicy,
     confirmation: Confirmation | None,
 ) -> Effect:
-    changes: list[Change] = []
+    changes: list[ReplayChange] = []
     facts: tuple[Event, ...]
     if named.order is not None:
         decision, outcome = refund.decide(
@@ -190,11 +190,13 @@ def _effect(
     )
 
 
-def _changes(subject: Literal["attempt", "refund"], before: Attempt, after: Attempt) -> list[Change]:
+def _changes(subject: Literal["attempt", "refund"], before: Attempt, after: Attempt) -> list[ReplayChange]:
     names = ("status", "reason_code", "error_code", "unique_id")
     old, new = _shown(before), _shown(after)
     return [
-        Change(subject, before.id, name, old[name], new[name]) for name in names if old[name] != new[name]
+        ReplayChange(subject, before.id, name, old[name], new[name])
+        for name in names
+        if old[name] != new[name]
     ]
 
 

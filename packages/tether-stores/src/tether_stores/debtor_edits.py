@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from tether_core import debtor_edits as rules_of_edits
 from tether_core import iban as ibans
-from tether_core.debtor_edits import DebtorDebit, Edited, EditedField, Field, NotEditable
+from tether_core.debtor_edits import DebtorChange, DebtorDebit, Edited, Field, NotEditable
 from tether_core.events import DebtorEdited
 from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Columns, Debtor, Problem, Rules
@@ -67,7 +67,7 @@ class Applied(msgspec.Struct, frozen=True):
     """
 
     version: int
-    changes: tuple[EditedField, ...]
+    changes: tuple[DebtorChange, ...]
     verdict_before: str
     verdict: str
     warnings: tuple[Problem, ...]
@@ -88,7 +88,7 @@ class ListedEdit(msgspec.Struct, frozen=True):
     """
 
     version: int
-    changes: list[EditedField]
+    changes: list[DebtorChange]
     reason: str
     verdict_before: str
     verdict_after: str
@@ -288,4 +288,4 @@ async def listed(conn: Connection, debtor_id: int) -> list[ListedEdit]:
 
 
 def _listed(*, changes: str, **columns: Any) -> ListedEdit:
-    return ListedEdit(changes=msgspec.json.decode(changes, type=list[EditedField]), **columns)
+    return ListedEdit(changes=msgspec.json.decode(changes, type=list[DebtorChange]), **columns)

@@ -22,7 +22,7 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
 from tether_core import redaction
 from tether_core.audit import facts
-from tether_core.debtor_edits import EditedField, Field
+from tether_core.debtor_edits import DebtorChange, Field
 from tether_core.errors import InvalidRequest
 from tether_core.screening.verdicts import RULES
 from tether_core.spreadsheet import Rules
@@ -120,7 +120,7 @@ class EditResponse(msgspec.Struct, frozen=True):
         debtor: The debtor now.
     """
 
-    changes: list[EditedField]
+    changes: list[DebtorChange]
     verdict_before: str
     warnings: list[EditWarning]
     debtor: DebtorResponse
