@@ -24,7 +24,7 @@ from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
 from tether_stores.settings import Settings
 
-from tether_sandbox import playground, receiver
+from tether_sandbox import playground, receiver, year
 from tether_sandbox.chaos import command as chaos
 from tether_sandbox.demo import demo
 from tether_sandbox.gateway import command as gateway
@@ -118,6 +118,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     item.add_argument("--seed", type=int, default=1, help="same number, same run (default: %(default)s)")
     item.add_argument("--peaceful", action="store_true", help="without killing the worker and flushing Redis")
+    item.add_argument(
+        "--year",
+        action="store_true",
+        help="instead, a year of recurring collection with a clock that is moved",
+    )
+    item.add_argument(
+        "--days",
+        type=whole(year.DAYS_MIN, 365),
+        default=365,
+        help="length of the year (default: %(default)s)",
+    )
+    item.add_argument(
+        "--debtors", type=whole(4, 200), default=24, help="debtors of the year (default: %(default)s)"
+    )
     item.set_defaults(do=_demo)
 
     item = commands.add_parser(
@@ -189,6 +203,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(args: argparse.Namespace) -> int:
     _exit_on_signals()
+    if args.year:
+        return year.run(year.Script(days=args.days, debtors=args.debtors, seed=args.seed), console=Console())
     return demo(attempts=args.attempts, seed_number=args.seed, faults=not args.peaceful, console=Console())
 
 

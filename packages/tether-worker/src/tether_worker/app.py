@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 from redis.asyncio import Redis
@@ -26,7 +26,7 @@ from tether_core.scaling import LIVE_S
 from tether_core.spreadsheet import Rules
 from tether_core.subscribers.addresses import networks
 from tether_stores import redis
-from tether_stores.boot_clock import boot_clock
+from tether_stores.boot_clock import BootClock, boot_clock
 from tether_stores.clock import SharedClock
 from tether_stores.database_epoch.watch import Watch
 from tether_stores.fingerprint_key import observe_at_start
@@ -86,7 +86,7 @@ from tether_worker.uploads.orphans import sweep_objects
 from tether_worker.uploads.reader import ReaderLimits
 from tether_worker.workers import Presence
 
-__all__ = ["Clock", "Supervised", "work_until_stopped"]
+__all__ = ["Clock", "Node", "NodeClock", "Supervised", "all_work", "work_until_stopped"]
 
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -97,6 +97,42 @@ _QUEUES_END_S: Final = 2.0
 # How long a cancelled task may clean up, and how often it is cancelled.
 _CANCELLED_S: Final = 3.0
 _CANCELLATIONS_MAX: Final = 3
+
+
+class NodeClock(Protocol):
+    """A clock that says when it was last seen to step; `SharedClock` is one."""
+
+    def __call__(self) -> datetime:
+        """The current time, aware, UTC."""
+        ...
+
+    @property
+    def stepped_s(self) -> float | None:
+        """When a clock was last seen to step, on the boot clock in seconds; `None` for never."""
+        ...
+
+
+class Node(msgspec.Struct, frozen=True):
+    """
+    What the jobs of a process share, besides the stores.
+
+    Attributes:
+        queues: Which queues it works on.
+        clock: The time of all nodes.
+        boot: This machine's boot clock.
+        watch: Notices that the database went back.
+        gates: Whether it works on a queue now.
+        metrics: Of this process.
+        steps: Steps of clocks that are still to be announced.
+    """
+
+    queues: Sequence[Queue]
+    clock: NodeClock
+    boot: BootClock
+    watch: Watch
+    gates: Gates
+    metrics: WorkerMetrics
+    steps: deque[Step]
 
 
 class Supervised(msgspec.Struct, frozen=True):
@@ -173,40 +209,13 @@ async def work_until_stopped(
             clock=clock,
             restart=stopping.set,
         )
-        works, periodic_tasks = _all_work(settings, pool, queues=queues, clock=clock)
-        if {"billing", "reconciliation"} & set(queues):
-            periodic_tasks += [
-                announce_steps(pool, steps, clock=clock),
-                check_identities(pool, settings=settings, clock=clock),
-            ]
-        if {"webhooks", "reconciliation"} & set(queues):
-            works_of, periodic_tasks_of = await _asking(
-                stack, settings, pool, cache, queues=queues, clock=clock, metrics=metrics
-            )
-            works += works_of
-            periodic_tasks += periodic_tasks_of
-        if "vop" in queues:
-            works.append(await _checking(stack, settings, pool, clock=clock))
-        if "billing" in queues:
-            works_of, periodic_tasks_of = await _billing(
-                stack,
-                settings,
-                pool,
-                cache,
-                stopping=gates.closed("billing"),
-                clock=clock,
-                watch=watch,
-                metrics=metrics,
-            )
-            works += works_of
-            periodic_tasks += [*periodic_tasks_of, add_row_counts(pool), add_figures(pool)]
-        if "default" in queues:
-            works_of, periodic_tasks_of = _reading(
-                settings, pool, stopping=gates.closed("default"), clock=clock
-            )
-            works_of_subscribers, pruned = _delivering(stack, settings, pool, clock=clock)
-            works += [*works_of, works_of_subscribers]
-            periodic_tasks += [*periodic_tasks_of, pruned]
+        works, periodic_tasks = await all_work(
+            stack,
+            settings,
+            pool,
+            cache,
+            node=Node(queues, clock, boot_clock(), watch, gates, metrics, steps),
+        )
         works = [observed(work, gates=gates, activities=activities, metrics=metrics) for work in works]
         workers = [
             _worker(
@@ -244,6 +253,53 @@ async def work_until_stopped(
         await _ended(running, grace_s=grace_s)
     _log.info("worker stopped")
     return presence.is_restarted
+
+
+async def all_work(
+    stack: AsyncExitStack, settings: Settings, pool: Pool, cache: Redis, *, node: Node
+) -> tuple[list[Work], list[PeriodicTask]]:
+    """
+    All jobs and periodic tasks of a worker; nothing runs yet.
+
+    Args:
+        stack: Closes what they need, such as connections to the gateway.
+        cache: Redis.
+        node: Of this process.
+    """
+    queues, clock, metrics = node.queues, node.clock, node.metrics
+    works, periodic_tasks = _applying(settings, pool, queues=queues, clock=clock)
+    if {"billing", "reconciliation"} & set(queues):
+        periodic_tasks += [
+            announce_steps(pool, node.steps, clock=clock),
+            check_identities(pool, settings=settings, clock=clock),
+        ]
+    if {"webhooks", "reconciliation"} & set(queues):
+        works_of, periodic_tasks_of = await _asking(stack, settings, pool, cache, node=node)
+        works += works_of
+        periodic_tasks += periodic_tasks_of
+    if "vop" in queues:
+        works.append(await _checking(stack, settings, pool, clock=clock))
+    if "billing" in queues:
+        works_of, periodic_tasks_of = await _billing(
+            stack,
+            settings,
+            pool,
+            cache,
+            stopping=node.gates.closed("billing"),
+            clock=clock,
+            watch=node.watch,
+            metrics=metrics,
+        )
+        works += works_of
+        periodic_tasks += [*periodic_tasks_of, add_row_counts(pool), add_figures(pool)]
+    if "default" in queues:
+        works_of, periodic_tasks_of = _reading(
+            settings, pool, stopping=node.gates.closed("default"), clock=clock
+        )
+        works_of_subscribers, pruned = _delivering(stack, settings, pool, clock=clock)
+        works += [*works_of, works_of_subscribers]
+        periodic_tasks += [*periodic_tasks_of, pruned]
+    return works, periodic_tasks
 
 
 async def _ended(running: Sequence["asyncio.Task[None]"], *, grace_s: int) -> None:
@@ -300,7 +356,7 @@ def _rendered(metrics: WorkerMetrics) -> Callable[[], Awaitable[bytes]]:
     return rendered
 
 
-def _all_work(
+def _applying(
     settings: Settings, pool: Pool, *, queues: Sequence[Queue], clock: Clock
 ) -> tuple[list[Work], list[PeriodicTask]]:
     works: list[Work] = []
@@ -324,10 +380,9 @@ async def _asking(
     pool: Pool,
     cache: Redis,
     *,
-    queues: Sequence[Queue],
-    clock: SharedClock,
-    metrics: WorkerMetrics,
+    node: Node,
 ) -> tuple[list[Work], list[PeriodicTask]]:
+    queues, clock, metrics = node.queues, node.clock, node.metrics
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX, observe=metrics.gateway_called)
     )
@@ -339,7 +394,7 @@ async def _asking(
         permit,
         clock,
         random.random,
-        boot=boot_clock(),
+        boot=node.boot,
         stepped_s=lambda: clock.stepped_s,
     )
     works: list[Work] = []

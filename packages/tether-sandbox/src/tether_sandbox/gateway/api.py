@@ -20,6 +20,7 @@ For tests (JSON, no auth; listen on loopback only):
 | `GET /ledger/requests` | number of requests of each kind; cheap, for polling |
 | `GET /ledger/rates?kind=sale&window_s=10` | the most and the fewest requests within any such window, and the number in each second |
 | `POST /ledger/resolve` | carry out all pending transitions now; responds when all notifications are delivered |
+| `POST /ledger/clock` | set the time of records, change the status of some payments then, and respond when all notifications are delivered |
 | `POST /ledger/transition` | change the status of a payment, e.g. `{"unique_id": "...", "status": "chargebacked", "event": "chargeback"}` |
 | `POST /ledger/refund` | refund a debit in the back office, e.g. `{"unique_id": "..."}` |
 | `POST /ledger/adopt` | add payments made elsewhere, with their histories |
@@ -59,7 +60,7 @@ from tether_sandbox.gateway.payment_history import Transition
 from tether_sandbox.gateway.process import Refused
 from tether_sandbox.gateway.setup import Faults, Setup
 
-__all__ = ["Adopted", "BackOfficeRefund", "Gateway", "StatusChange"]
+__all__ = ["Adopted", "BackOfficeRefund", "ClockSetting", "Gateway", "StatusChange"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -116,6 +117,19 @@ class StatusChange(msgspec.Struct, frozen=True):
     amount: str = ""
     currency: str = ""
     dispute: str = ""
+
+
+class ClockSetting(msgspec.Struct, frozen=True):
+    """
+    A time that the simulator's records have from now on, until the next one; for runs that play months in a minute.
+
+    Attributes:
+        now: The time, aware.
+        changes: Status changes that happen then.
+    """
+
+    now: datetime
+    changes: tuple[StatusChange, ...] = ()
 
 
 class BackOfficeRefund(msgspec.Struct, frozen=True):
@@ -312,9 +326,11 @@ class Gateway:
         if (method, path) == ("POST", "/ledger/resolve"):
             return _json({"transitions": await self.engine.resolve()})
         control = self._controls.get((method, path))
-        if control is None:
+        if control is None and (method, path) != ("POST", "/ledger/clock"):
             return _json({"error": "no such path"}, status=404)
         try:
+            if control is None:
+                return _json(await self._set_clock(msgspec.json.decode(body, type=ClockSetting)))
             return _json(control(query, body))
         except (msgspec.DecodeError, ValueError, TypeError) as exc:
             return _json({"error": str(exc)}, status=400)
@@ -365,6 +381,15 @@ class Gateway:
             "span_s": times[-1] - times[0] if times else 0.0,
             "per_second": [per_second[second] for second in range(max(per_second, default=-1) + 1)],
         }
+
+    async def _set_clock(self, setting: ClockSetting) -> dict[str, object]:
+        if setting.now.tzinfo is None:
+            raise ValueError("now needs an offset")
+        self.engine.set_clock(setting.now)
+        for change in setting.changes:
+            self._transition(change)
+        await self.engine.notifier.idle()
+        return {"records": len(self.engine.ledger.debits)}
 
     def _transition(self, result: StatusChange) -> dict[str, object]:
         debit = self.engine.ledger.found(unique_id=result.unique_id, transaction_id=result.transaction_id)

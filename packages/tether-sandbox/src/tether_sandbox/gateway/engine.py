@@ -68,8 +68,18 @@ class Engine:
         self._numbers = itertools.count()
         self._ahead = list[tuple[float, int, Debit]]()
         self._woken = asyncio.Event()
+        self._set_at: datetime | None = None
 
     # --- time ---
+
+    @property
+    def now(self) -> datetime:
+        """The time of records: this machine's, or the time it was set to, which stands still."""
+        return self._set_at or datetime.now(UTC)
+
+    def set_clock(self, at: datetime) -> None:
+        """Set the time of records; pending transitions still come by this machine's clock."""
+        self._set_at = at
 
     @property
     def ahead(self) -> int:
@@ -129,7 +139,7 @@ class Engine:
         dispute_id = hashlib.blake2b(
             f"{debit.unique_id}{transition.event}{transition.dispute}".encode(), digest_size=16
         ).hexdigest()
-        self.ledger.transition(debit, transition, now=_now(), dispute_id=dispute_id)
+        self.ledger.transition(debit, transition, now=self.now, dispute_id=dispute_id)
         return dispute_id
 
     def _schedule(self, debit: Debit) -> None:
@@ -216,14 +226,17 @@ class Engine:
         )
         unique_id = hashlib.blake2b(order.transaction_id.encode(), digest_size=16).hexdigest()
         refund = self.ledger.add(
-            order, status="pending_async", unique_id=unique_id, now=_now(), is_notified=is_notified
+            order, status="pending_async", unique_id=unique_id, now=self.now, is_notified=is_notified
         )
         self.transition(refund, Transition(status))
         return refund
 
     def _void(self, token: str, fields: Fields) -> Answer:
         original = self._original(fields, types=SALES)
-        if original.status not in {"pending_async", "approved"} or original.taken_at.date() != _now().date():
+        if (
+            original.status not in {"pending_async", "approved"}
+            or original.taken_at.date() != self.now.date()
+        ):
             raise Refused("420", "reference transaction cannot be voided any more")
         money = {"amount": str(original.order.amount_minor), "currency": original.order.currency}
         answer, void = self._process(token, fields | money, fingerprint="")
@@ -270,7 +283,7 @@ class Engine:
             fingerprint=fingerprint,
             reference_id=fields.get("reference_id", ""),
         )
-        now = _now()
+        now = self.now
         # A distinct id for every debit, the same in every run.
         seed = f"{self.setup.seed}:{order.transaction_id}:{order.type}:{nth}"
         debit = self.ledger.add(
@@ -307,7 +320,7 @@ class Engine:
         )
         if self._is_faulty():
             return Answer(b"", failure_mode="500")
-        if debit is None or debit.order.terminal != token or debit.visible_at > _now():
+        if debit is None or debit.order.terminal != token or debit.visible_at > self.now:
             raise Refused("460", "Transaction with the given unique ID cannot be found!")
         return Answer(responses.payment(debit.as_of(self._recorded_to)))
 
@@ -332,7 +345,7 @@ class Engine:
         page = _number(fields.get("page", "1"), name="page")
         if self._is_faulty():
             return Answer(b"", failure_mode="500")
-        within = self.ledger.within(start_at=start_at, end_at=end_at, terminal=token, now=_now())
+        within = self.ledger.within(start_at=start_at, end_at=end_at, terminal=token, now=self.now)
         found = [debit.as_of(self._recorded_to) for debit in within]
         return Answer(responses.payments(found, page=page, per_page=_PER_PAGE))
 
@@ -368,7 +381,7 @@ class Engine:
     @property
     def _recorded_to(self) -> datetime:
         """The time up to which records and lists are current."""
-        return _now() - timedelta(seconds=self.setup.record_lag_s)
+        return self.now - timedelta(seconds=self.setup.record_lag_s)
 
     def _is_faulty(self) -> bool:
         return self._rng.random() < self.faults.inquiries_failed
@@ -394,10 +407,6 @@ def _notification(debit: Debit, transition: Transition, *, dispute_id: str) -> F
         "reference_transaction_unique_id": order.reference_id,
     }
     return {name: value for name, value in fields.items() if value}
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _timestamp(text: str, *, name: str, at_end: bool = False) -> datetime:

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from tether_sandbox.gateway.api import Adopted, BackOfficeRefund, Gateway, StatusChange
+from tether_sandbox.gateway.api import Adopted, BackOfficeRefund, ClockSetting, Gateway, StatusChange
 from tether_sandbox.gateway.fault_injection import FaultPlan
 from tether_sandbox.gateway.notifier import Crafted
 from tether_sandbox.gateway.payment_history import Payment
@@ -108,6 +108,20 @@ class Simulator:
         """Carry out all pending transitions now and wait until their notifications are delivered; returns their number."""
         transitions: int = self._answered("POST", "/ledger/resolve")["transitions"]
         return transitions
+
+    def set_clock(self, now: datetime, changes: Sequence[StatusChange] = ()) -> int:
+        """
+        Set the time of its records, which stands still then, and wait until all notifications are delivered or given up.
+
+        Args:
+            now: The time, aware.
+            changes: Status changes that happen then.
+
+        Returns:
+            The number of records.
+        """
+        records: int = self._answered("POST", "/ledger/clock", ClockSetting(now, tuple(changes)))["records"]
+        return records
 
     def transition(self, result: StatusChange) -> None:
         """Change the status of a payment now, such as by a chargeback."""
