@@ -332,6 +332,38 @@ def test_a_test_may_let_something_happen(simulator: Simulator) -> None:
         simulator.transition(StatusChange("approved", transaction_id="no-such-payment"))
 
 
+def test_the_time_of_records_can_be_set() -> None:
+    """A test that plays months needs returns of the day that it plays, in notifications and in the lists alike."""
+    notified: list[dict[str, str]] = []
+
+    def answer(notification: dict[str, str]) -> int:
+        notified.append(notification)
+        return 200
+
+    with _receiver(answer) as url, running(msgspec.structs.replace(QUIET, notify_url=url)) as gateway:
+        taken_at, returned_at = (datetime(2026, month, 2, 6, tzinfo=UTC) for month in (3, 5))
+        assert gateway.set_clock(taken_at) == 0
+        _sell(gateway, "t-set")
+        changes = [
+            StatusChange("approved", transaction_id="t-set"),
+            StatusChange("chargebacked", "chargeback", "MD06", transaction_id="t-set"),
+        ]
+        assert gateway.set_clock(returned_at, changes) == 1
+        # Delivered when the call returns.
+        assert [notification["status"] for notification in notified] == ["approved", "chargebacked"]
+        (record,) = gateway.records()
+        assert datetime.fromisoformat(record["taken_at"]) == taken_at
+        assert [datetime.fromisoformat(at) for at, *_ in record["changes"]] == [returned_at] * 2
+        ask = requests.chargebacks_by_import_date(returned_at.date())
+        listed = responses.read_chargebacks(_post(gateway, "/chargebacks/by_date", ask).content)
+        assert not isinstance(listed, responses.GatewayAnswer)
+        assert [item.reason_code for item in listed.items] == ["MD06"]
+        naive = httpx.post(
+            f"{gateway.url}/ledger/clock", content=b'{"now": "2026-03-02T06:00:00"}', trust_env=False
+        )
+        assert naive.status_code == 400
+
+
 def test_payments_made_elsewhere_can_be_adopted(simulator: Simulator) -> None:
     """A receiver that asks back about planned notifications must hear the truth they were planned from."""
     payments = [Payment(f"adopted-{n}", f"ad{n:030x}", 500, "EUR") for n in range(40)]
