@@ -33,9 +33,11 @@ from tether_sandbox.year.script import DAYS_MIN, Script
 __all__ = ["DAYS_MIN", "Script", "run"]
 
 _HOW = """\
-What is real: Postgres, Redis, the web application behind its server, all jobs and periodic tasks of the worker, the simulated gateway over
-HTTP, two receivers of signed events. What is played: one clock for all of them, which the script moves from event to event; the banks. Web and
-worker run in this process, and nothing is killed: the demo without --year does that.
+Real: Postgres, Redis, the web application behind its server, all jobs and
+periodic tasks of the worker, a simulated gateway over HTTP, two receivers of
+signed events. Played: one clock for all of them, which a script moves from
+event to event, and the banks. Web and worker run in this process, and nothing
+is killed; the demo without --year does that.
 """
 # The gateway's own clock stands still, so its scripts never run by themselves.
 _NEVER_S = 1e9

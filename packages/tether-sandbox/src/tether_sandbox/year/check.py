@@ -357,7 +357,12 @@ def _notified(played: Played, tables: _Tables, database_url: str) -> list[BooksL
         BooksLine(
             "events in the gateway's reports that Tether lacks", 0, found["unexplained"] + found["not_read"]
         ),
-        BooksLine("events in the reports = came by webhook", found["known"], found["by_webhook"]),
+        # A status inquiry may bring what a notification that was refused would have brought.
+        BooksLine(
+            "events in the reports = by webhook + refused at first",
+            found["known"],
+            found["by_webhook"] + min(found["fetched"], played.reverified),
+        ),
         BooksLine(
             "attempt states = replay by the core",
             len(ours.replayed),

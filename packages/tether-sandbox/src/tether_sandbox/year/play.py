@@ -235,11 +235,16 @@ class _Year:
         await self._at(began_at + _MORNING, self._reported(day))
         if self._clock() >= midnight(self._script.outage_on) + _OUTAGE:
             self._subscribers["portal"].fault = self._now_and_then
-        await self._at(began_at + _NOON)
-        if day == self._script.mended_on:
+        self._clock.move_to(max(began_at + _NOON, self._clock()))
+        if await self._people(day):
+            await self._worker.until_quiet()
+
+    async def _people(self, day: date) -> bool:
+        """Whether there was anything for a person to do."""
+        is_mended = day == self._script.mended_on
+        if is_mended:
             await self._mend()
-        await self._resume()
-        await self._worker.until_quiet()
+        return await self._resume() or is_mended
 
     async def _at(self, at: datetime, changes: list[StatusChange] | None = None) -> None:
         """An event: the banks report changes, and the worker works."""
@@ -307,14 +312,15 @@ class _Year:
         if enrolled["enrolled"] != len(payers):
             raise RuntimeError(f"not all debtors of {name} got a schedule: {enrolled['verdicts']}")
 
-    async def _resume(self) -> None:
-        """Resume what the auto-pause has paused."""
+    async def _resume(self) -> bool:
+        """Resume what the auto-pause has paused; whether it was anything."""
         async with connection(self._worker.pool) as conn:
             paused = [row[0] for row in await (await conn.execute(_SQL["paused_runs"])).fetchall()]
         for run_id in paused:
             await self._post(f"/api/billing-runs/{run_id}/resume", None)
             self._resumed += 1
             self._month.said.append("a person resumed a run that had too many returns")
+        return bool(paused)
 
     async def _mend(self) -> None:
         """Configure the new password, restart, and take in what was refused."""

@@ -64,6 +64,6 @@ async def serving(settings: Settings, *, port: int, clock: YearClock) -> AsyncIt
             )
             yield client
     finally:
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
         with contextlib.suppress(asyncio.CancelledError):
             await running
