@@ -100,7 +100,7 @@ _CANCELLATIONS_MAX: Final = 3
 
 
 class NodeClock(Protocol):
-    """A clock that says when it was last seen to step; `SharedClock` is one."""
+    """A clock that says what is known of its steps and of the day; `SharedClock` is one."""
 
     def __call__(self) -> datetime:
         """The current time, aware, UTC."""
@@ -109,6 +109,11 @@ class NodeClock(Protocol):
     @property
     def stepped_s(self) -> float | None:
         """When a clock was last seen to step, on the boot clock in seconds; `None` for never."""
+        ...
+
+    @property
+    def is_day_known(self) -> bool:
+        """Whether it agrees with other clocks on the day."""
         ...
 
 
@@ -444,7 +449,7 @@ async def _billing(
     cache: Redis,
     *,
     stopping: asyncio.Event,
-    clock: SharedClock,
+    clock: NodeClock,
     watch: Watch,
     metrics: WorkerMetrics,
 ) -> tuple[list[Work], list[PeriodicTask]]:

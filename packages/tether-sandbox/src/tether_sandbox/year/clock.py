@@ -32,6 +32,7 @@ class YearClock:
 
     # It never steps: whoever reads it sees time pass, only in long strides.
     stepped_s: float | None = None
+    is_day_known: bool = True
 
     def __init__(self, began_at: datetime) -> None:
         self._began_at = self._now = began_at
