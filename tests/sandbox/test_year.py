@@ -32,8 +32,8 @@ def test_a_quarter_is_collected_and_everybody_has_the_same(process: Launch) -> N
 
     A due item or a pre-notification comes within 60 s of being due.
     """
-    program = process("tether-sandbox", "demo", "--year", "--days", "80", "--debtors", "8", environ={})
-    code = program.wait(timeout_s=400)
+    program = process("tether-sandbox", "demo", "--year", "--days", "92", "--debtors", "8", environ={})
+    code = program.wait(timeout_s=560)
     output = program.stdout
     assert code == 0, output + program.stderr
     assert "✗" not in output

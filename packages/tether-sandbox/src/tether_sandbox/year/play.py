@@ -1,9 +1,9 @@
 """
 Play a year: move the clock from event to event, and do what people, banks and bad luck do in it.
 
-A day has three events. At **midnight** of the banks due items become due, pre-notifications go out, and debits are submitted. In the **morning** of
-a TARGET day the banks report: debits are approved, rejected, returned, and the gateway notifies. At **noon** people look: they resume runs
-that were paused, and mend what went wrong. After each event the worker runs until nothing is left to do (`tether_sandbox.year.worker`).
+A day has up to three events. At **midnight** of the banks due items become due, pre-notifications go out, and debits are submitted. In the **morning** of
+a TARGET day the banks report, where they have anything: debits are approved, rejected, returned, and the gateway notifies. At **noon** people
+look: they resume runs that were paused, and mend what went wrong. After each event the worker runs until nothing is left to do (`tether_sandbox.year.worker`).
 """
 
 import asyncio
@@ -232,7 +232,8 @@ class _Year:
         if day == self._script.outage_on:
             self._subscribers["portal"].fault = "503"
             self._month.said.append("a subscriber went down for thirty hours")
-        await self._at(began_at + _MORNING, self._reported(day))
+        if reported := self._reported(day):
+            await self._at(began_at + _MORNING, reported)
         if self._clock() >= midnight(self._script.outage_on) + _OUTAGE:
             self._subscribers["portal"].fault = self._now_and_then
         self._clock.move_to(max(began_at + _NOON, self._clock()))
