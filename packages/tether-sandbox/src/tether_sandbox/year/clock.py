@@ -30,7 +30,7 @@ class YearClock:
         boot: The same time as seconds since the beginning.
     """
 
-    # It never steps: whoever reads it sees time pass, only in long strides.
+    # It never steps: a reader sees time pass, only in long strides.
     stepped_s: float | None = None
     is_day_known: bool = True
 
