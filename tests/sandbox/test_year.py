@@ -9,7 +9,7 @@ import httpx
 from standardwebhooks import Webhook
 from tether_sandbox.receiver import serve
 from tether_sandbox.year.clock import YearClock
-from tether_sandbox.year.script import Script
+from tether_sandbox.year.script import YearScript
 
 if TYPE_CHECKING:
     from tether_sandbox.services.program import Launch
@@ -50,7 +50,7 @@ def test_a_quarter_is_collected_and_everybody_has_the_same(process: Launch) -> N
 
 async def test_a_receiver_on_a_moved_clock_still_refuses_old_signatures() -> None:
     """A receiver that accepts every signature would make the year's line about signatures worthless."""
-    began_at = Script(days=92, debtors=4, seed=1).began_at
+    began_at = YearScript(days=92, debtors=4, seed=1).began_at
     clock, secret = YearClock(began_at), "whsec_" + "c2VjcmV0" * 4
     body = '{"type": "t", "data": {}}'
     headers = {

@@ -204,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(args: argparse.Namespace) -> int:
     _exit_on_signals()
     if args.year:
-        return year.run(year.Script(days=args.days, debtors=args.debtors, seed=args.seed), console=Console())
+        return year.run(
+            year.YearScript(days=args.days, debtors=args.debtors, seed=args.seed), console=Console()
+        )
     return demo(attempts=args.attempts, seed_number=args.seed, faults=not args.peaceful, console=Console())
 
 

@@ -86,7 +86,7 @@ from tether_worker.uploads.orphans import sweep_objects
 from tether_worker.uploads.reader import ReaderLimits
 from tether_worker.workers import Presence
 
-__all__ = ["Clock", "Node", "NodeClock", "Supervised", "all_work", "work_until_stopped"]
+__all__ = ["Clock", "NodeClock", "Supervised", "WorkerNode", "all_work", "work_until_stopped"]
 
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -117,7 +117,7 @@ class NodeClock(Protocol):
         ...
 
 
-class Node(msgspec.Struct, frozen=True):
+class WorkerNode(msgspec.Struct, frozen=True):
     """
     What the jobs of a process share, besides the stores.
 
@@ -137,7 +137,7 @@ class Node(msgspec.Struct, frozen=True):
     watch: Watch
     gates: Gates
     metrics: WorkerMetrics
-    steps: deque[Step]
+    steps: deque[ClockStep]
 
 
 class Supervised(msgspec.Struct, frozen=True):
@@ -219,7 +219,7 @@ async def work_until_stopped(
             settings,
             pool,
             cache,
-            node=Node(queues, clock, boot_clock(), watch, gates, metrics, steps),
+            node=WorkerNode(queues, clock, boot_clock(), watch, gates, metrics, steps),
         )
         works = [observed(work, gates=gates, activities=activities, metrics=metrics) for work in works]
         workers = [
@@ -261,7 +261,7 @@ async def work_until_stopped(
 
 
 async def all_work(
-    stack: AsyncExitStack, settings: Settings, pool: Pool, cache: Redis, *, node: Node
+    stack: AsyncExitStack, settings: Settings, pool: Pool, cache: Redis, *, node: WorkerNode
 ) -> tuple[list[Work], list[PeriodicTask]]:
     """
     All jobs and periodic tasks of a worker; nothing runs yet.
@@ -385,7 +385,7 @@ async def _asking(
     pool: Pool,
     cache: Redis,
     *,
-    node: Node,
+    node: WorkerNode,
 ) -> tuple[list[Work], list[PeriodicTask]]:
     queues, clock, metrics = node.queues, node.clock, node.metrics
     gateways = await stack.enter_async_context(

@@ -28,9 +28,9 @@ from tether_sandbox.settings import ENVIRONMENT
 from tether_sandbox.year.check import check
 from tether_sandbox.year.clock import YearClock
 from tether_sandbox.year.play import Month, play
-from tether_sandbox.year.script import DAYS_MIN, Script
+from tether_sandbox.year.script import DAYS_MIN, YearScript
 
-__all__ = ["DAYS_MIN", "Script", "run"]
+__all__ = ["DAYS_MIN", "YearScript", "run"]
 
 _HOW = """\
 Real: Postgres, Redis, the web application behind its server, all jobs and
@@ -51,7 +51,7 @@ _SETTINGS = {
 }
 
 
-def run(script: Script, *, console: Console) -> int:
+def run(script: YearScript, *, console: Console) -> int:
     """
     Play a year and check it.
 

@@ -31,7 +31,7 @@ from tether_sandbox.services import Services
 from tether_sandbox.settings import PASSWORD
 from tether_sandbox.year.bank import outcome
 from tether_sandbox.year.clock import YearClock, midnight
-from tether_sandbox.year.script import PLANS, Payer, Script
+from tether_sandbox.year.script import PLANS, Payer, YearScript
 from tether_sandbox.year.web import serving
 from tether_sandbox.year.worker import YearWorker, working
 
@@ -86,7 +86,7 @@ class Played(msgspec.Struct):
         files: The directory with the files of pre-notifications.
     """
 
-    script: Script
+    script: YearScript
     enrolled_at: datetime
     ended_on: date
     gateway_records: list[dict[str, Any]]
@@ -99,7 +99,7 @@ class Played(msgspec.Struct):
 
 
 async def play(
-    script: Script,
+    script: YearScript,
     environ: dict[str, str],
     roles: dict[str, str],
     *,
@@ -139,7 +139,7 @@ async def _subscribers(clock: YearClock) -> AsyncIterator[dict[str, Receiver]]:
 class _Year:
     def __init__(
         self,
-        script: Script,
+        script: YearScript,
         environ: dict[str, str],
         roles: dict[str, str],
         services: Services,

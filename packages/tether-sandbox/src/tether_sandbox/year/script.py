@@ -1,7 +1,7 @@
 """
 The script of a played year: when it begins, who pays what, and what goes wrong on which day.
 
->>> script = Script(days=365, debtors=24, seed=1)
+>>> script = YearScript(days=365, debtors=24, seed=1)
 >>> str(script.last_on), str(script.password_on), str(script.mended_on), str(script.outage_on)
 ('2026-12-14', '2026-05-05', '2026-05-08', '2026-06-02')
 >>> len(script.members), len(script.tenants), script.members[0].amount_minor
@@ -17,7 +17,7 @@ from tether_core.target_calendar import add_months, add_target_days, next_open
 
 from tether_sandbox.seed import made_up_iban
 
-__all__ = ["BEGINS_ON", "DAYS_MIN", "PLANS", "Payer", "PlanOfYear", "Script"]
+__all__ = ["BEGINS_ON", "DAYS_MIN", "PLANS", "Payer", "PlanOfYear", "YearScript"]
 
 # A Monday in the middle of a month: in the middle of the last one no debit is on its way.
 BEGINS_ON: Final = date(2025, 12, 15)
@@ -76,7 +76,7 @@ PLANS: Final = (
 )
 
 
-class Script(msgspec.Struct, frozen=True):
+class YearScript(msgspec.Struct, frozen=True):
     """
     What happens when.
 

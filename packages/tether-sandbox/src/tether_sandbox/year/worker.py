@@ -22,7 +22,7 @@ from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, connection, open_pool
 from tether_stores.queries import split_file
 from tether_stores.settings import Settings
-from tether_worker.app import Node, all_work
+from tether_worker.app import WorkerNode, all_work
 from tether_worker.jobs.gates import Gates
 from tether_worker.jobs.metrics import WorkerMetrics
 from tether_worker.jobs.periodic import PeriodicTask
@@ -132,7 +132,7 @@ async def working(settings: Settings, *, clock: YearClock, rng: random.Random) -
         await stack.enter_async_context(watch.kept(pool))
         gates = Gates(_QUEUES)
         gates.apply(())
-        node = Node(_QUEUES, clock, clock.boot, watch, gates, WorkerMetrics(), deque())
+        node = WorkerNode(_QUEUES, clock, clock.boot, watch, gates, WorkerMetrics(), deque())
         works, tasks = await all_work(stack, settings, pool, cache, node=node)
         tasks = [task for task in tasks if task.name not in LEFT_OUT]
         stack.callback(gates.end)
