@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from tether_core.events import AttemptStatusChanged
 from tether_core.subscribers.cloud_events import stable_id
-from tether_core.subscribers.subscriber import Filter
+from tether_core.subscribers.subscriber import EventFilter
 from tether_sandbox.receiver import serve
 from tether_stores import events
 from tether_stores.accounts.gateway_accounts import new_key
@@ -99,7 +99,13 @@ async def _prepare(url: str, receiver_url: str, *, key: str, secret: str) -> Non
     """Add a subscriber, and write all events."""
     async with open_pool(url, name="tests", max_size=1) as pool, transaction(pool) as conn:
         subscriber_id = await subscribers.add(
-            conn, name="books", url=receiver_url, chosen=Filter(), position=0, created_by="tests", now=_now()
+            conn,
+            name="books",
+            url=receiver_url,
+            chosen=EventFilter(),
+            position=0,
+            created_by="tests",
+            now=_now(),
         )
         assert subscriber_id is not None
         text = secrets.sealed(subscriber_id, [secret], keys=[key])
