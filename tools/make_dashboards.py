@@ -84,6 +84,18 @@ DASHBOARDS: Final[Mapping[str, Mapping[str, tuple[Panel, ...]]]] = {
                 {"{{by}}": "sum by (by) (rate(tether_webhook_repeats_total[5m]))"},
                 "Process and Redis spare Postgres the work.",
             ),
+            Panel(
+                "Processes that look for repeats in Redis first",
+                "short",
+                {"web": "sum(tether_lookaside_active)"},
+                "Above 0 where repeats are frequent or Postgres is slow.",
+            ),
+            Panel(
+                "Notifications with an invalid signature, by what became of them",
+                "reqps",
+                {"{{outcome}}": "sum by (outcome) (rate(tether_quarantined_notifications_total[5m]))"},
+                "no_key: TETHER_SECRETS_KEY is not set, so they are not kept. dropped or over_quota: a flood.",
+            ),
         ),
         "Objectives": (
             Panel(
@@ -163,6 +175,12 @@ DASHBOARDS: Final[Mapping[str, Mapping[str, tuple[Panel, ...]]]] = {
                 "A job that gets slower finds a larger table or a slower service.",
             ),
             Panel(
+                "Batches that did not end",
+                "reqps",
+                {"{{job}} {{kind}}": "sum by (job, kind) (rate(tether_job_failures_total[5m]))"},
+                "Deferred: a service was away. Failed: a defect.",
+            ),
+            Panel(
                 "Periodic tasks by outcome",
                 "short",
                 {"{{outcome}}": "sum by (outcome) (rate(tether_periodic_task_runs_total[5m]))"},
@@ -224,14 +242,43 @@ DASHBOARDS: Final[Mapping[str, Mapping[str, tuple[Panel, ...]]]] = {
             Panel(
                 "Versions",
                 "short",
-                {"{{program}} {{version}}": "count by (program, version) (tether_build_info)"},
+                {
+                    "{{program}} {{version}}": "count by (program, version) (tether_build_info)",
+                    "supervisor {{version}}": "count by (version) (tether_supervisor_info)",
+                },
                 "Two versions only during an update.",
+            ),
+            Panel(
+                "Nodes whose fingerprint key is refused",
+                "short",
+                {"refused": "sum(tether_fingerprint_key_refused)"},
+                "Above 0: a node has another TETHER_FINGERPRINT_KEY than the database.",
             ),
             Panel(
                 "Log lines dropped",
                 "short",
                 {"web": "sum(tether_log_lines_dropped)", "workers": "sum(tether_worker_log_lines_dropped)"},
                 "The reader of the logs is too slow.",
+            ),
+        ),
+        "Subscribers and archives": (
+            Panel(
+                "Subscribers by state",
+                "short",
+                {"{{state}}": "max by (state) (tether_subscribers)"},
+                "Nothing is sent to one that is disabled.",
+            ),
+            Panel(
+                "For how long a subscriber has failed",
+                "s",
+                {"longest": "max(tether_subscriber_failing_seconds)"},
+                "After five days it is disabled.",
+            ),
+            Panel(
+                "For how long an archive has waited",
+                "s",
+                {"{{step}}": "max by (step) (tether_archive_oldest_seconds)"},
+                "Minutes. Days: the object store, its keys, or a long transaction.",
             ),
         ),
     },
@@ -280,8 +327,19 @@ DASHBOARDS: Final[Mapping[str, Mapping[str, tuple[Panel, ...]]]] = {
             Panel(
                 "Billing runs by state",
                 "short",
-                {"{{state}}": "max by (state) (tether_billing_runs)"},
+                {
+                    "{{state}}": "max by (state) (tether_billing_runs)",
+                    "awaits a second person": "max(tether_billing_runs_awaiting_release)",
+                },
                 "Paused ones need a person.",
+            ),
+        ),
+        "Recurring collection": (
+            Panel(
+                "What should have been done before today",
+                "short",
+                {"{{step}}": "max by (step) (tether_collection_late)"},
+                "Make, order and notify are the workers' part; recover is a person's. At most 1000 each.",
             ),
         ),
         "Files": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -33,3 +34,15 @@ def test_every_panel_has_its_place_and_its_legend() -> None:
             assert panel["targets"], panel["title"]
             assert panel["description"], panel["title"]
             assert all(target["legendFormat"] for target in panel["targets"]), panel["title"]
+
+
+def test_every_metric_has_a_panel() -> None:
+    """What is measured and shown nowhere is found by nobody in the night in which it would explain everything."""
+    page = (ROOT / "docs/reference/metrics.md").read_text()
+    measured = set(re.findall(r"^\| `(tether_\w+)` \|", page, re.MULTILINE))
+    assert len(measured) > 50
+    asked = " ".join(query for _, query in maker.queries())
+    shown = set(re.findall(r"\btether_\w+", asked))
+    assert {
+        name for name in measured if not any(name + end in shown for end in ("", "_bucket", "_count", "_sum"))
+    } == set()
