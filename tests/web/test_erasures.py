@@ -311,6 +311,11 @@ async def test_an_erasure_leaves_nothing_in_any_table_or_object(world: World) ->
     assert amounts == {
         "debtors": 1, "edits": 1, "checks": 1, "mandates": 1, "pre_notifications": 2, "notifications": 1, "archived_notifications": 2, "files": 1,
     }  # fmt: skip
+    # The reason stays for ever, in the order and in the audit.
+    named = await world.erase(reason="letter of Frau QUITTENBAUM, 2 March")
+    assert named.status_code == 422, named.text
+    assert "must not name the debtor" in named.text
+    assert "quittenbaum" not in named.text.lower()
     ordered = await world.erase()
     assert (ordered.status_code, ordered.json()["status"]) == (202, "ordered"), ordered.text
     assert await erase_once(world.erasing) == {1: "finished"}

@@ -12,6 +12,8 @@ these rows are only related: a person decides whether to include them, by an exp
 (7, 9)
 >>> [(row.debtor_id, row.why) for row in found.related]
 [(11, 'same_account'), (12, 'same_name')]
+>>> names_person("letter of Mrs SCHMIDT of 2 March", "Schmidt, Anna"), names_person("letter of 2 March", "Schmidt, Anna")
+(True, False)
 """
 
 from collections.abc import Iterable
@@ -22,10 +24,12 @@ import msgspec
 from tether_core.blacklist import name_key
 from tether_core.errors import InvalidRequest
 
-__all__ = ["ROWS_MAX", "Related", "RelatedWhy", "Subject", "SubjectRow", "of_one_person"]
+__all__ = ["ROWS_MAX", "Related", "RelatedWhy", "Subject", "SubjectRow", "names_person", "of_one_person"]
 
 # One file a week for nineteen years.
 ROWS_MAX: Final = 1_000
+# Shorter words of a name, such as "Van" or "Li", are ordinary words, too.
+_WORD_LENGTH_MIN: Final = 4
 
 RelatedWhy: TypeAlias = Literal["same_account", "same_name"]
 
@@ -99,3 +103,15 @@ def of_one_person(chosen: SubjectRow, rows: Iterable[SubjectRow]) -> Subject:
             field="debtor_id",
         )
     return Subject(tuple(sorted(included)), tuple(related[row_id] for row_id in sorted(related)))
+
+
+def names_person(text: str, name: str) -> bool:
+    """
+    Whether a text has a word of a name that identifies somebody.
+
+    Args:
+        text: What a person wrote; case and punctuation do not matter.
+        name: A debtor's; "" names nobody.
+    """
+    words = name_key(text).split()
+    return any(len(word) >= _WORD_LENGTH_MIN and word in words for word in name_key(name).split())

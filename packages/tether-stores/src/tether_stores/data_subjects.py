@@ -9,7 +9,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one
 
-__all__ = ["subject_of"]
+__all__ = ["name_of", "subject_of"]
 
 _SQL: Final = load("data_subjects")
 # Related rows are for people to look at; a frequent name has more than anybody would.
@@ -40,6 +40,12 @@ async def subject_of(conn: Connection, debtor_id: int) -> Subject | None:
     rows += await fetch_all(conn, _SQL["of_accounts"], values, into=_owned)
     by_id = {row.debtor_id: row for row in rows}
     return of_one_person(SubjectRow(debtor_id, chosen.name, has_account=True), by_id.values())
+
+
+async def name_of(conn: Connection, debtor_id: int) -> str:
+    """The name of a debtor; "" once it is erased, and where there is no such debtor."""
+    chosen = await fetch_one(conn, _SQL["chosen"], {"debtor_id": debtor_id}, into=_Chosen, binary=True)
+    return "" if chosen is None else chosen.name
 
 
 def _named(*, debtor_id: int, name: str) -> SubjectRow:

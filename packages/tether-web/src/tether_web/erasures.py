@@ -18,9 +18,9 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody
 from tether_core.audit import facts
-from tether_core.data_subjects import Related, Subject
+from tether_core.data_subjects import Related, Subject, names_person
 from tether_core.erasures import KEPT, Kept, Obstacle, require_erasable
-from tether_core.errors import Contradicted, StoreUnreachable
+from tether_core.errors import Contradicted, InvalidRequest, StoreUnreachable
 from tether_stores import audit, data_subjects
 from tether_stores.erasures import orders
 from tether_stores.erasures.orders import Amount, ErasureOrder
@@ -76,7 +76,7 @@ class ErasureRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         debtor_ids: The debtors of the preview.
-        reason: Why; stored with the order and in the audit.
+        reason: Why, without the debtor's name; stored with the order and in the audit.
         accept_reversible: Whether you accept that money may be reclaimed, and the evidence for it is gone.
     """
 
@@ -147,6 +147,11 @@ async def ordered(
             return Response(_response(before), status_code=200)
         if sorted(set(data.debtor_ids)) != list(subject.debtor_ids):
             raise RowsChanged
+        if names_person(reason, await data_subjects.name_of(conn, debtor_id)):
+            raise InvalidRequest(
+                "must not name the debtor, because it is kept after the erasure; write an id, or the day of the letter",
+                field="reason",
+            )
         require_erasable(
             await orders.in_the_way(
                 conn,
