@@ -161,6 +161,7 @@ EXEMPT: Final[Mapping[str, str]] = {
         (
             "privileges.role",
             "privileges.unbounded",
+            "privileges.is_granted",
             "privileges.make_role",
             "privileges.set_password",
             "privileges.tables",
@@ -484,6 +485,7 @@ _ARCHIVES: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "left_events": {"": {"first_id": 1, "last_id": 2_000}},
     "to_remove": {"": _OLD | {"limit": 100}},
     "listed": {"": {"kind": None, "before": None, "limit": 100}},
+    "unconfirmed": {"": {"kind": None}},
     "holding": {"": {"kind": "notifications", "row_id": 7}},
     "restore_notification": {
         "": {"row": '{"id":1,"key":"\\\\x00","content":"\\\\x00","account":"default","kind":"payment"}'}

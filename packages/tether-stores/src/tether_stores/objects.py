@@ -76,11 +76,13 @@ class Stored(msgspec.Struct, frozen=True):
         key: Its key.
         size_bytes: Its size.
         modified_at: When it was put.
+        is_versioned: Whether the bucket keeps former versions of it, and so what is deleted; `False` in lists, which do not say it.
     """
 
     key: str
     size_bytes: int
     modified_at: datetime
+    is_versioned: bool = False
 
 
 def open_objects(settings: Settings) -> Objects:
@@ -225,7 +227,9 @@ async def stat(store: Objects, key: str) -> Stored | None:
             result = await obstore.head_async(store, key)
     except ObjectMissing:
         return None
-    return Stored(result["path"], result["size"], result["last_modified"])
+    # A bucket whose versioning was suspended names the version "null".
+    is_versioned = result["version"] not in {None, "", "null"}
+    return Stored(result["path"], result["size"], result["last_modified"], is_versioned)
 
 
 async def delete(store: Objects, key: str) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "Program",
     "grant",
     "grant_all",
+    "is_granted",
     "needed",
     "of_queries",
     "of_schema",
@@ -140,6 +141,13 @@ def of_schema(program: Program, schema: str) -> dict[str, list[Privilege]]:
 async def unbounded(conn: Connection) -> list[str]:
     """The programs with sessions in this database that may do everything in it, for a warning; that of *conn* counts as tether-worker."""
     return [program for (program,) in await (await conn.execute(_SQL["unbounded"])).fetchall()]
+
+
+async def is_granted(conn: Connection) -> bool:
+    """Whether `tether-worker migrate` has granted anything to the role of *conn*; true where there is no table yet."""
+    row = await (await conn.execute(_SQL["is_granted"])).fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 def grant(

@@ -25,6 +25,10 @@ where a.datname = current_database()
     )
 order by program;
 
+-- is_granted --
+-- Whether the role of this session may read the list of migrations, which each program's role may; true before the first migration. One row.
+select coalesce(has_table_privilege(to_regclass('schema_migrations'), 'select'), true);
+
 -- make_role --
 -- Make a role that may log in; {password} is the hash that Postgres keeps.
 create role {role} login password {password};

@@ -19,6 +19,7 @@ __all__ = [
     "OldRow",
     "Pruned",
     "ToPrune",
+    "Unconfirmed",
     "abandon",
     "archived_to",
     "begin",
@@ -36,6 +37,7 @@ __all__ = [
     "restore_notification",
     "to_prune",
     "to_remove",
+    "unconfirmed",
     "writers",
 ]
 
@@ -158,6 +160,21 @@ class ArchiveRow(msgspec.Struct, frozen=True):
     confirmed_at: datetime
     pruned_at: datetime | None
     removed_at: datetime | None
+
+
+class Unconfirmed(msgspec.Struct, frozen=True):
+    """
+    An archive that a worker is writing, or was when it ended.
+
+    Attributes:
+        id: Its row.
+        kind: What it is to hold.
+        began_at: When the worker began it.
+    """
+
+    id: int
+    kind: ArchiveKind
+    began_at: datetime
 
 
 class _To(msgspec.Struct, frozen=True):
@@ -314,6 +331,11 @@ async def listed(
     return await fetch_all(
         conn, _SQL["listed"], {"kind": kind, "before": before, "limit": limit}, into=ArchiveRow
     )
+
+
+async def unconfirmed(conn: Connection, *, kind: ArchiveKind | None = None) -> list[Unconfirmed]:
+    """Archives that are not confirmed, newest first; at most one of each kind."""
+    return await fetch_all(conn, _SQL["unconfirmed"], {"kind": kind}, into=Unconfirmed)
 
 
 async def by_id(conn: Connection, archive_id: int) -> ArchiveRow | None:

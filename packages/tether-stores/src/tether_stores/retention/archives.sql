@@ -224,6 +224,14 @@ where confirmed_at is not null and (%(kind)s::text is null or kind = %(kind)s) a
 order by id desc
 limit %(limit)s;
 
+-- unconfirmed --
+-- Archives that a worker began and has not confirmed, the newest first; of one kind, or of both where that is null. At most one of each kind. Rows:
+-- id, kind, began_at.
+select id, kind, began_at
+from archives
+where confirmed_at is null and (%(kind)s::text is null or kind = %(kind)s)
+order by id desc;
+
 -- by_id --
 -- One confirmed archive. 0 or 1 row.
 select {archive_columns} from archives where id = %(id)s and confirmed_at is not null;

@@ -27,7 +27,7 @@ from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, connection, open_pool, transaction
 from tether_stores.retention import archives
 from tether_stores.retention.archive_files import fetched
-from tether_stores.retention.archives import ArchiveRow
+from tether_stores.retention.archives import ArchiveRow, Unconfirmed
 from tether_stores.settings import Settings
 
 __all__ = ["add_commands"]
@@ -44,7 +44,9 @@ def add_commands(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
-    item = kinds.add_parser("list", help="archives, newest first, at most a thousand")
+    item = kinds.add_parser(
+        "list", help="archives, newest first, at most a thousand; first what is being written"
+    )
     item.add_argument("--kind", choices=ARCHIVED, help="only this kind")
     item.add_argument(
         "--before", type=whole(1, 2**63 - 1), metavar="ARCHIVE", help="only older ones than this"
@@ -64,7 +66,11 @@ def add_commands(commands: Any) -> None:
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
-    for row in asyncio.run(_listed(settings, kind=args.kind, before=args.before)):
+    begun, listed = asyncio.run(_listed(settings, kind=args.kind, before=args.before))
+    if not args.json:
+        for item in begun:
+            sys.stdout.write(f"{item.id}  {item.kind}  begun {item.began_at:%Y-%m-%d %H:%M}, not confirmed\n")
+    for row in listed:
         if args.json:
             sys.stdout.write(f"{msgspec.json.encode(row).decode()}\n")
         else:
@@ -76,9 +82,12 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-async def _listed(settings: Settings, *, kind: ArchiveKind | None, before: int | None) -> list[ArchiveRow]:
+async def _listed(
+    settings: Settings, *, kind: ArchiveKind | None, before: int | None
+) -> tuple[list[Unconfirmed], list[ArchiveRow]]:
     async with _pool(settings) as pool, connection(pool) as conn:
-        return await archives.listed(conn, kind=kind, before=before, limit=_LISTED_MAX)
+        listed = await archives.listed(conn, kind=kind, before=before, limit=_LISTED_MAX)
+        return ([] if before else await archives.unconfirmed(conn, kind=kind)), listed
 
 
 def _read(args: argparse.Namespace, settings: Settings) -> int:
