@@ -164,7 +164,13 @@ def main() -> int:
         ),
         run("workflows, actionlint", "actionlint", *sorted(WORKFLOWS.glob("*.yml"))),
         run("workflows, zizmor", "zizmor", "--offline", "--no-progress", WORKFLOWS),
-        run("scripts, shellcheck", "shellcheck", "deploy/make-secrets.sh", ".ci/run"),
+        run(
+            "scripts, shellcheck",
+            "shellcheck",
+            "deploy/make-secrets.sh",
+            *sorted((ROOT / "deploy" / "backup").glob("*.sh")),
+            ".ci/run",
+        ),
     ]
     if shutil.which("systemd-analyze"):
         results += [

@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
 import struct
 from itertools import pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from tether_core.errors import StoreUnreachable
-from tether_sandbox.services.server import free_port
 from tether_stores.notifications import event_lists, webhook_events
 from tether_stores.notifications.webhook_events import Finish, Recording
 from tether_stores.postgres import (
@@ -30,6 +28,7 @@ from tether_stores.postgres import (
 )
 
 from tests.support.clock import NOON
+from tests.support.poolers import pgbouncer, pool_modes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -373,20 +372,10 @@ async def _pgbouncer(
     eventually: Callable[..., Any],
     mode: str = "transaction",
 ) -> AsyncIterator[str]:
-    at, port = urlsplit(url), free_port()
-    (folder / "users").write_text(f'"tests" "secret"\n"{at.username}" "{unquote(at.password or "")}"\n')
-    (folder / "ini").write_text(
-        f"[databases]\n* = host={at.hostname} port={at.port} user={at.username}\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = plain\nauth_file = {folder / 'users'}\n"
-        f"pool_mode = {mode}\ndefault_pool_size = {size}\n"
-    )
-    as_user = ("-u", "nobody") if os.geteuid() == 0 else ()  # it refuses to run as root
-    pgbouncer = process("pgbouncer", *as_user, str(folder / "ini"), environ={})
-    own = f"postgresql://tests:secret@127.0.0.1:{port}{at.path}"
+    program, own = pgbouncer(url, size=size, mode=mode, folder=folder, process=process)
 
     async def up() -> bool:
-        assert pgbouncer.returncode is None, pgbouncer.stderr
+        assert program.returncode is None, program.stderr
         async with await psycopg.AsyncConnection.connect(own) as conn:
             return not conn.closed
 
@@ -395,7 +384,7 @@ async def _pgbouncer(
 
 
 _POOLERS: dict[str, Any] = {"ours": _ours}
-if shutil.which("pgbouncer"):
+if pool_modes():
     _POOLERS["pgbouncer"] = _pgbouncer
 
 
@@ -420,9 +409,7 @@ async def test_everything_works_through_a_pooler_in_transaction_mode(
     assert (counts.processed, counts.waiting) == (24 * 5, 0)
 
 
-_MODES: list[tuple[Any, str]] = [(_ours, "transaction")]
-if "pgbouncer" in _POOLERS:
-    _MODES += [(_pgbouncer, mode) for mode in ("transaction", "session", "statement")]
+_MODES: list[tuple[Any, str]] = [(_ours, "transaction"), *((_pgbouncer, mode) for mode in pool_modes())]
 
 
 @pytest.mark.parametrize(("pooled", "mode"), _MODES, ids=[f"{made.__name__}-{mode}" for made, mode in _MODES])

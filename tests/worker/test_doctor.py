@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import httpx
 import msgspec
+import psycopg
 import pytest
+import redis
 from tether_sandbox.gateway import Setup, running
+from tether_sandbox.services.objects import BUCKET
+from tether_sandbox.services.objects import Objects as Endpoint
+from tether_stores.migrate import numbered
 from tether_worker.__main__ import main
 from tether_worker.doctor import open_files
 
+from tests.support.poolers import pgbouncer, pool_modes
 from tests.support.roles import as_role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tether_sandbox.services.guard import Guard
+    from tether_sandbox.services.program import Launch
     from tether_stores.privileges import Program
 
 
@@ -138,3 +150,139 @@ def test_files_of_secrets_that_others_can_read_are_named(tmp_path: Path) -> None
         ("advice", "EMP_API_PASSWORD_FILE")
     ]
     assert "mode 644" in found[0].text
+
+
+def test_each_broken_postgres_gets_the_sentence_of_who_can_mend_it(
+    examined: Callable[..., tuple[int, list[dict[str, Any]]]],
+    environment: dict[str, str],
+    program_roles: dict[Program, str],
+) -> None:
+    """A wrong address, a role without privileges, an update without its migration: the same page of log, and three people who must act."""
+    code, found = examined(DATABASE_URL="postgresql://tether:hunter2@127.0.0.1:1/tether")
+    assert code == 1
+    assert "Start it, or correct DATABASE_URL" in _texts(found, "wrong")
+    assert "hunter2" not in str(found)
+
+    url, role = environment["DATABASE_URL"], program_roles["worker"]
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute(f"revoke select on schema_migrations from {role}".encode())
+        code, found = examined(DATABASE_URL=as_role(url, role))
+        assert code == 1
+        assert "run tether-worker migrate with TETHER_WORKER_ROLE set to it" in _texts(found, "wrong")
+
+        newest = list(numbered())[-1]
+        owner.execute("delete from schema_migrations where name = %s", (newest,))
+        assert f"1 migrations are pending, the first is {newest}. Run tether-worker migrate." in _texts(
+            examined(DATABASE_URL=url)[1], "wrong"
+        )
+
+
+def test_a_pooler_in_a_wrong_mode_is_named(
+    examined: Callable[..., tuple[int, list[dict[str, Any]]]],
+    environment: dict[str, str],
+    tmp_path: Path,
+    process: Launch,
+    until: Callable[..., Any],
+) -> None:
+    """In statement mode every statement fails with another error; in session mode the connections run out on the first busy day."""
+    said = {
+        "transaction": "needs DATABASE_DIRECT_URL",
+        "session": "Set pool_mode",
+        "statement": "nothing works",
+    }
+    _, found = examined()
+    assert "it connects without a pooler" in _texts(found, "well")
+    for mode in pool_modes():
+        program, url = pgbouncer(
+            environment["DATABASE_URL"], size=4, mode=mode, folder=tmp_path, process=process
+        )
+        until(lambda url=url: _connects(url), what=f"pgbouncer in {mode} mode")
+        _, found = examined("--without-gateway", DATABASE_URL=url)
+        (pooler,) = [item for item in found if item["subject"] == "pooler"]
+        assert said[mode] in pooler["text"]
+        assert pooler["verdict"] == {"transaction": "well", "session": "advice", "statement": "wrong"}[mode]
+        program.kill()
+
+
+def test_a_redis_that_loses_work_is_named(
+    examined: Callable[..., tuple[int, list[dict[str, Any]]]], redis_url: str
+) -> None:
+    """allkeys-lru is what hosts of Redis preset; with it wake-ups vanish under load, and without a file at each restart."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as server:
+        before = server.config_get("maxmemory-policy")
+        try:
+            server.config_set("maxmemory-policy", "allkeys-lru")
+            server.config_set("appendonly", "no")
+            code, found = examined()
+        finally:
+            server.config_set("maxmemory-policy", str(before["maxmemory-policy"]))
+            server.config_set("appendonly", "yes")
+    assert code == 1
+    wrong = _texts(found, "wrong")
+    assert "Set maxmemory-policy noeviction." in wrong
+    assert "Set appendonly yes." in wrong
+
+
+@pytest.fixture
+def s3(tmp_path: Path, guard: Guard) -> Iterator[Endpoint]:
+    """An S3 endpoint with a bucket."""
+    server = Endpoint(tmp_path / "s3", guard=guard)
+    server.folder.mkdir()
+    server.start()
+    yield server
+    server.drop()
+
+
+def test_a_bucket_that_is_missing_closed_or_keeps_versions_is_named(
+    examined: Callable[..., tuple[int, list[dict[str, Any]]]], s3: Endpoint
+) -> None:
+    """The first upload would fail at noon; and what an erasure removes must not stay for ever as a former version."""
+
+    def objects(**changes: str) -> str:
+        _, found = examined("--without-gateway", TETHER_OBJECTS_DIR="", **s3.environment | changes)
+        (item,) = [item for item in found if item["subject"] == "objects"]
+        return f"{item['verdict']}: {item['text']}"
+
+    assert objects() == "well: the object store answers; a probe was written, read and deleted"
+    sentence = "wrong: The object store does not answer, or the bucket does not exist. Correct AWS_ENDPOINT, AWS_BUCKET and the keys."
+    assert objects(AWS_BUCKET="another") == sentence
+    assert objects(AWS_SECRET_ACCESS_KEY="another") == sentence
+    assert objects(AWS_ENDPOINT="http://127.0.0.1:1") == sentence
+    _keep_versions(s3)
+    assert "a lifecycle rule must end them" in objects()
+
+
+def _keep_versions(server: Endpoint) -> None:
+    """Have the bucket keep versions: signed by hand (AWS Signature Version 4), because obstore has no such request."""
+    body = b'<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'
+    given = server.environment
+    at = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    headers = {
+        "host": urlsplit(server.url).netloc,
+        "x-amz-content-sha256": sha256(body).hexdigest(),
+        "x-amz-date": at,
+    }
+    names = ";".join(headers)
+    lines = [f"{name}:{value}" for name, value in headers.items()]
+    request = "\n".join(
+        ["PUT", f"/{BUCKET}", "versioning=", *lines, "", names, headers["x-amz-content-sha256"]]
+    )
+    scope = (at[:8], given["AWS_DEFAULT_REGION"], "s3", "aws4_request")
+    text = "\n".join(["AWS4-HMAC-SHA256", at, "/".join(scope), sha256(request.encode()).hexdigest()])
+    key = f"AWS4{given['AWS_SECRET_ACCESS_KEY']}".encode()
+    for part in scope:
+        key = hmac.digest(key, part.encode(), "sha256")
+    credential = f"{given['AWS_ACCESS_KEY_ID']}/{'/'.join(scope)}"
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={hmac.digest(key, text.encode(), 'sha256').hex()}"
+    )
+    answer = httpx.put(f"{server.url}/{BUCKET}?versioning=", content=body, headers=headers, trust_env=False)
+    assert answer.is_success, answer.text
+
+
+def _connects(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=3) as conn:
+            return not conn.closed
+    except psycopg.OperationalError:
+        return False

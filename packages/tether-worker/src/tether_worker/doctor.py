@@ -26,7 +26,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 from tether_core import __version__
-from tether_core.errors import TetherError
+from tether_core.errors import StoreUnreachable, TetherError
 from tether_core.fingerprint_key import REASONS
 from tether_core.scaling import parse_pools
 from tether_stores import (
@@ -42,7 +42,7 @@ from tether_stores import (
 from tether_stores.accounts import gateway_accounts
 from tether_stores.clock import timestamp
 from tether_stores.database_epoch.watch import durability_warnings
-from tether_stores.postgres import Connection, Pooling, connection, open_pool, pooling
+from tether_stores.postgres import Connection, Pooling, SchemaBehind, connection, open_pool, pooling
 from tether_stores.settings import Settings, described
 
 from tether_worker.gateway.login import LoggedIn, Login, log_in
@@ -238,39 +238,53 @@ def _settings(settings: Settings) -> list[Finding]:
 
 async def _postgres(settings: Settings, *, own_clock: Callable[[], datetime]) -> list[Finding]:
     try:
+        found = await _pooling(settings)
+        if any(item.verdict == "wrong" for item in found):
+            return found  # nothing else could be examined through it
         async with (
             open_pool(settings.database_url, name="tether-doctor", max_size=1) as pool,
             connection(pool) as conn,
         ):
-            before = own_clock()
-            ahead_s = (before - await timestamp(conn)).total_seconds()
-            pending = await migrate.pending(conn)
-            if pending:
-                text = f"{len(pending)} migrations are pending, the first is {pending[0]}. Run tether-worker migrate."
-                return [Finding("postgres", "wrong", text)]
-            version = (await store_status.of_postgres(conn)).version
-            text = f"it answers, and has the tables of this version; Postgres {version}"
-            found = [Finding("postgres", "well", text)]
-            if is_older(version, _POSTGRES_MIN):
-                text = f"Postgres {version} is too old; Tether needs {_POSTGRES_MIN[0]} or newer. Update it."
-                found.append(Finding("postgres", "wrong", text))
-            found += [
-                Finding(
-                    "roles",
-                    "advice",
-                    f"{program} connects as a role that may do everything. Give it a role of its own (docs/guides/database-roles.md).",
-                )
-                for program in await privileges.unbounded(conn)
-            ]
-            found += [Finding("postgres", "wrong", text) for text in await durability_warnings(conn)]
-            found += await _rows(conn, settings)
-        found += await _pooling(settings)
+            ahead_s = (own_clock() - await timestamp(conn)).total_seconds()
+            found += await _database(conn, settings)
     except TetherError as exc:
-        return [Finding("postgres", "wrong", str(exc))]
+        text = str(exc)
+        if isinstance(exc, StoreUnreachable) and not isinstance(exc, SchemaBehind):
+            text = f"Postgres is not reachable ({exc.why}). Start it, or correct DATABASE_URL: host, port, user, password and database."
+        return [Finding("postgres", "wrong", text)]
     if abs(ahead_s) > _CLOCK_S:
         text = f"This machine's clock differs from Postgres' by {abs(ahead_s):.0f} s. Run NTP on both; Tether goes by Postgres."
         found.append(Finding("clock", "advice", text))
     return found
+
+
+async def _database(conn: Connection, settings: Settings) -> list[Finding]:
+    if not await privileges.is_granted(conn):
+        text = (
+            "The role of DATABASE_URL may not read the tables. As the owner of the schema, run tether-worker migrate with TETHER_WORKER_ROLE set "
+            "to it, and TETHER_WEB_ROLE to the role of the web (docs/guides/database-roles.md)."
+        )
+        return [Finding("roles", "wrong", text)]
+    pending = await migrate.pending(conn)
+    if pending:
+        text = f"{len(pending)} migrations are pending, the first is {pending[0]}. Run tether-worker migrate."
+        return [Finding("postgres", "wrong", text)]
+    version = (await store_status.of_postgres(conn)).version
+    text = f"it answers, and has the tables of this version; Postgres {version}"
+    found = [Finding("postgres", "well", text)]
+    if is_older(version, _POSTGRES_MIN):
+        text = f"Postgres {version} is too old; Tether needs {_POSTGRES_MIN[0]} or newer. Update it."
+        found.append(Finding("postgres", "wrong", text))
+    found += [
+        Finding(
+            "roles",
+            "advice",
+            f"{program} connects as a role that may do everything. Give it a role of its own (docs/guides/database-roles.md).",
+        )
+        for program in await privileges.unbounded(conn)
+    ]
+    found += [Finding("postgres", "wrong", text) for text in await durability_warnings(conn)]
+    return found + await _rows(conn, settings)
 
 
 async def _pooling(settings: Settings) -> list[Finding]:
@@ -343,8 +357,12 @@ async def _objects(settings: Settings) -> list[Finding]:
     try:
         store = objects.open_objects(settings)
         if await objects.answers(store):
-            await _probe(store)
             text = "the object store answers; a probe was written, read and deleted"
+            if await _probe(store):
+                text += (
+                    ". The bucket keeps former versions, which neither an erasure nor the end of a period reaches: "
+                    "a lifecycle rule must end them (docs/concepts/erasure.md)"
+                )
             return [Finding("objects", "well", text)]
     except TetherError as exc:
         return [
@@ -356,8 +374,8 @@ async def _objects(settings: Settings) -> list[Finding]:
     return [Finding("objects", "wrong", text)]
 
 
-async def _probe(store: objects.Objects) -> None:
-    """Write, read and delete an object."""
+async def _probe(store: objects.Objects) -> bool:
+    """Write, read and delete an object; whether a former version of it is kept."""
     key = f"doctor/{secrets.token_hex(8)}"
 
     async def content() -> AsyncIterator[bytes]:
@@ -367,8 +385,10 @@ async def _probe(store: objects.Objects) -> None:
     try:
         async for _ in await objects.get(store, key):
             pass
+        stored = await objects.stat(store, key)
     finally:
         await objects.delete(store, key)
+    return stored is not None and stored.is_versioned
 
 
 def _doctor(args: argparse.Namespace, settings: Settings) -> int:
