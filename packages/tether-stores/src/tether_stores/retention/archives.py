@@ -19,7 +19,7 @@ __all__ = [
     "OldRow",
     "Pruned",
     "ToPrune",
-    "Unconfirmed",
+    "UnconfirmedArchive",
     "abandon",
     "archived_to",
     "begin",
@@ -162,7 +162,7 @@ class ArchiveRow(msgspec.Struct, frozen=True):
     removed_at: datetime | None
 
 
-class Unconfirmed(msgspec.Struct, frozen=True):
+class UnconfirmedArchive(msgspec.Struct, frozen=True):
     """
     An archive that a worker is writing, or was when it ended.
 
@@ -333,9 +333,9 @@ async def listed(
     )
 
 
-async def unconfirmed(conn: Connection, *, kind: ArchiveKind | None = None) -> list[Unconfirmed]:
+async def unconfirmed(conn: Connection, *, kind: ArchiveKind | None = None) -> list[UnconfirmedArchive]:
     """Archives that are not confirmed, newest first; at most one of each kind."""
-    return await fetch_all(conn, _SQL["unconfirmed"], {"kind": kind}, into=Unconfirmed)
+    return await fetch_all(conn, _SQL["unconfirmed"], {"kind": kind}, into=UnconfirmedArchive)
 
 
 async def by_id(conn: Connection, archive_id: int) -> ArchiveRow | None:

@@ -27,7 +27,7 @@ from tether_stores.objects import open_objects
 from tether_stores.postgres import Pool, connection, open_pool, transaction
 from tether_stores.retention import archives
 from tether_stores.retention.archive_files import fetched
-from tether_stores.retention.archives import ArchiveRow, Unconfirmed
+from tether_stores.retention.archives import ArchiveRow, UnconfirmedArchive
 from tether_stores.settings import Settings
 
 __all__ = ["add_commands"]
@@ -84,7 +84,7 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _listed(
     settings: Settings, *, kind: ArchiveKind | None, before: int | None
-) -> tuple[list[Unconfirmed], list[ArchiveRow]]:
+) -> tuple[list[UnconfirmedArchive], list[ArchiveRow]]:
     async with _pool(settings) as pool, connection(pool) as conn:
         listed = await archives.listed(conn, kind=kind, before=before, limit=_LISTED_MAX)
         return ([] if before else await archives.unconfirmed(conn, kind=kind)), listed
