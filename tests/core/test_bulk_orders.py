@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 from tether_core.bulk_orders import (
+    ACTS_ON,
     FILTERS,
     PERMISSIONS,
     RECORDED,
@@ -20,6 +21,15 @@ from tether_core.errors import InvalidRequest
 def test_each_action_has_its_filter_its_permission_and_its_row_of_the_audit() -> None:
     """An action without one of them would be open to all, or done by nobody."""
     assert set(FILTERS) == set(PERMISSIONS) == set(RECORDED) == set(get_args(BulkAction))
+
+
+def test_a_row_is_taken_only_where_its_life_has_the_step() -> None:
+    """A step that a life cycle does not have would stop the whole order at its first row."""
+    assert ACTS_ON["recover"] == {"missed"}
+    assert ACTS_ON["waive"] == {"waiting", "missed"}
+    assert ACTS_ON["pause_schedules"] == {"active"}
+    assert ACTS_ON["end_schedules"] == {"active", "paused"}
+    assert "given_up" in ACTS_ON["redeliver"]
 
 
 def test_a_filter_of_payments_is_that_of_the_list() -> None:
@@ -51,6 +61,10 @@ def test_a_filter_of_payments_is_that_of_the_list() -> None:
         ("inquire", {"created_from": "2026-03-02T12:00:00"}, "offset from UTC"),
         ("inquire", {"country": "DE"}, "narrows another filter"),
         ("refund", {"account": "default"}, "one of run, upload and debtor"),
+        ("recover", {"status": "missed"}, "missing required field `collection_plan`"),
+        ("waive", {"collection_plan": str(2**63)}, "out of range"),
+        ("pause_schedules", {"collection_plan": "4", "status": "gone"}, "Invalid enum value"),
+        ("redeliver", {"subscriber": "2", "status": "given_up"}, "unknown field"),
     ],
 )
 def test_a_filter_that_cannot_be_meant_is_refused(

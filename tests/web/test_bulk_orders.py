@@ -94,6 +94,9 @@ async def test_orders_that_cannot_be_meant_are_refused(client: httpx.AsyncClient
         ({"action": "lift", "filters": {"which": "all"}}, 422, "at least one filter"),
         ({"action": "lift", "filters": {"name": "Ada"}}, 422, "unknown field"),
         ({"action": "refund", "filters": {"status": "approved"}}, 422, "one of run, upload and debtor"),
+        ({"action": "recover", "filters": {"status": "missed"}}, 422, "collection_plan"),
+        ({"action": "waive", "filters": {"collection_plan": "77"}}, 422, "no such collection plan"),
+        ({"action": "redeliver", "filters": {"subscriber": "77"}}, 422, "no such subscriber"),
         ({"action": "delete", "filters": {"run": "7"}}, 400, "action"),
         ({"action": "void", "filters": {"run": "7"}, "previewed": "x"}, 422, "cursor"),
         ({"action": "void", "filters": {"run": "7"}, "previewed": yesterdays}, 422, "older than an hour"),
@@ -147,6 +150,12 @@ async def test_each_action_needs_the_permission_and_the_accounts_of_its_single_o
         "refund": {"run": "7"},
         "lift": {"source": "import"},
         "withdraw": {"status": "failed"},
+        "pause_schedules": {"collection_plan": "1"},
+        "resume_schedules": {"collection_plan": "1"},
+        "end_schedules": {"collection_plan": "1"},
+        "recover": {"collection_plan": "1"},
+        "waive": {"collection_plan": "1"},
+        "redeliver": {"subscriber": "1"},
     }.items():
         assert await status(viewer, action, filters, dry_run=True) == 403, action
     partner = await made(name="partner", role="operator", accounts=["default"])
@@ -173,6 +182,35 @@ async def test_each_action_needs_the_permission_and_the_accounts_of_its_single_o
         assert answer.status_code == expected, answer.text
 
 
+async def test_an_order_about_a_plan_belongs_to_the_account_of_the_plan(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """A partner pauses the schedules of an own plan, sees that order alone, and learns nothing of the plans of others."""
+    client.headers["authorization"] = "Bearer test-key"
+    key = {"name": "partner", "role": "operator", "accounts": ["default"]}
+    partner = {"authorization": f"Bearer {(await client.post('/api/api-keys', json=key)).json()['secret']}"}
+    for name in ("own", "other"):
+        assert (await client.post("/api/collection-plans", json={"name": name})).status_code == 201
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update collection_plans set account = 'other' where id = 2")
+    body = {"action": "pause_schedules", "reason": "a test"}
+    own = await client.post(
+        "/api/bulk-orders", json=body | {"filters": {"collection_plan": "1"}}, headers=partner
+    )
+    assert own.status_code == 202, own.text
+    refused = [
+        await client.post(
+            "/api/bulk-orders", json=body | {"filters": {"collection_plan": plan}}, headers=partner
+        )
+        for plan in ("2", "77")
+    ]
+    assert {answer.status_code for answer in refused} == {422}
+    assert refused[0].json()["detail"] == refused[1].json()["detail"]
+    other = await client.post("/api/bulk-orders", json=body | {"filters": {"collection_plan": "2"}})
+    assert (await client.get(f"/api/bulk-orders/{own.json()['id']}", headers=partner)).status_code == 200
+    assert (await client.get(f"/api/bulk-orders/{other.json()['id']}", headers=partner)).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("action", "path", "besides"),
     [
@@ -180,10 +218,17 @@ async def test_each_action_needs_the_permission_and_the_accounts_of_its_single_o
         ("void", "/api/billing-attempts", set()),
         ("withdraw", "/api/uploads", set()),
         ("lift", "/api/blacklist", {"name", "email"}),  # personal, and orders are kept for good
+        ("pause_schedules", "/api/collection-plans/{collection_plan_id}/schedules", set()),
+        ("waive", "/api/collection-plans/{collection_plan_id}/due-items", set()),
+        ("redeliver", "/api/subscribers/{subscriber_id}/deliveries", set()),
     ],
 )
 def test_an_order_takes_the_filters_of_its_list(action: BulkAction, path: str, besides: set[str]) -> None:
     """A filter that the button does not know would make it act on more than the list and its count show."""
     operations = application(Settings.from_env({})).openapi_schema.to_schema()["paths"][path]["get"]
-    listed = {item["name"] for item in operations["parameters"]} - {"cursor", "limit", "format"}
+    listed = {
+        item["name"].removesuffix("_id") if item["in"] == "path" else item["name"]
+        for item in operations["parameters"]
+    }
+    listed -= {"cursor", "limit", "format"}
     assert listed - besides == set(FILTERS[action].__struct_fields__)

@@ -135,6 +135,42 @@ async def test_a_missed_due_item_is_collected_or_given_up_with_a_reason(
     assert "Resume the schedule" in await _page(browser, "/schedules/3")
 
 
+async def test_all_due_items_and_schedules_that_match_are_decided_at_once(
+    browser: httpx.AsyncClient, database_url: str, upload_id: int
+) -> None:
+    """After an outage a club has hundreds of missed due items; a person decides once, and sees before how much money it is."""
+    await _posted(browser, "/collection-plans", **PLAN)
+    form = {"upload_id": str(upload_id), "first_due_on": str(FIRST), "mandate_signed_on": "2026-01-05"}
+    await _posted(browser, "/collection-plans/1/enrol", **form)
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into due_items (schedule_id, collection_plan_id, upload_id, debtor_id, due_on, due_item, amount_minor, is_last,"
+            " state, reason, created_at, updated_at) select id, 1, %(upload)s, debtor_id, %(on)s - 40, 'x' || id, amount_minor, false,"
+            " case when id = 1 then 'waived' else 'missed' end, 'too_late', %(now)s, %(now)s from collection_schedules",
+            {"upload": upload_id, "on": FIRST, "now": NOW},
+        )
+    for page, action, filters, result in (
+        ("due-items?status=missed", "waive", "collection_plan=1&status=missed", ("2", "13.00 EUR")),
+        ("due-items", "recover", "collection_plan=1", ("2", "13.00 EUR")),
+        ("schedules", "pause_schedules", "collection_plan=1", ("3", "18.00 EUR")),
+    ):
+        listed = await _page(browser, f"/collection-plans/1/{page}")
+        assert f'value="{filters}"' in listed
+        assert f'name="action" value="{action}"' in listed
+        assert "<strong>" in listed.partition("match")[0]  # how many, before the button
+        preview = await browser.post("/bulk-orders", data={"action": action, "filters": filters})
+        assert preview.status_code == 200, preview.text
+        assert flaws(preview.text) == []
+        first = preview.text.partition("Would be done")[2].partition("</tr>")[0]
+        assert all(f">{value}<" in first for value in result), first
+        assert f"/collection-plans/1/{page.partition('?')[0]}" in preview.text
+    order = {"action": "waive", "filters": "collection_plan=1&status=missed", "order_key": "k" * 20}
+    refused = await browser.post("/bulk-orders", data=order)
+    assert (refused.status_code, "Say why" in refused.text) == (422, True)
+    placed = await _posted(browser, "/bulk-orders", **order, reason="the hall was closed")
+    assert "/collection-plans/1/due-items?status=missed" in await _page(browser, placed)
+
+
 async def test_a_mandate_is_added_amended_and_cancelled(
     browser: httpx.AsyncClient, database_url: str, upload_id: int
 ) -> None:

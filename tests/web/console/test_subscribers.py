@@ -106,6 +106,14 @@ async def test_deliveries_are_shown_with_their_tries_and_sent_again(
     log = await _page(browser, f"{subscriber}/deliveries?state=given_up")
     assert "<strong>1</strong> match" in log
     assert 'href="/deliveries/1"' in log
+    assert 'value="subscriber=1&state=given_up"' in log
+    bulk = {"action": "redeliver", "filters": "subscriber=1&state=given_up"}
+    preview = await browser.post("/bulk-orders", data=bulk)
+    assert (preview.status_code, "Redeliver all that match" in preview.text) == (200, True)
+    placed = await browser.post("/bulk-orders", data={**bulk, "order_key": "k" * 20, "reason": "up again"})
+    assert placed.status_code == 303, placed.text
+    shown = await _page(browser, placed.headers["location"])
+    assert "/subscribers/1/deliveries?state=given_up" in shown
     shown = await _page(browser, "/deliveries/1")
     assert "15000 ms" in shown
     assert "timeout" in shown

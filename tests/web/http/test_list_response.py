@@ -19,7 +19,20 @@ from tests.support.clock import NOON
 if TYPE_CHECKING:
     import httpx
 
-LISTS = ("billing-attempts", "debtors", "webhook-events", "blacklist", "billing-runs", "refunds")
+LISTS = (
+    "billing-attempts",
+    "debtors",
+    "webhook-events",
+    "blacklist",
+    "billing-runs",
+    "refunds",
+    "uploads",
+    "reconciliation-differences",
+    "bulk-orders",
+    "collection-plans",
+    "mandates",
+    "pre-notifications",
+)
 
 
 class Row(msgspec.Struct, frozen=True):

@@ -24,7 +24,8 @@ class BulkOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         id: Our row.
-        action: What is done to each row: "replay", "inquire", "void", "refund", "lift" or "withdraw".
+        action: What is done to each row: "replay", "inquire", "void", "refund", "lift", "withdraw", "pause_schedules", "resume_schedules",
+            "end_schedules", "recover", "waive" or "redeliver".
         filters: Which rows, as the parameters of their list.
         reason: Why, for other people.
         ordered_by: The name of the user or key that ordered it.
@@ -67,7 +68,7 @@ class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
     What became of one row.
 
     Attributes:
-        id: The notification, payment, blacklist entry or upload.
+        id: The notification, payment, blacklist entry, upload, schedule, due item or delivery.
         amount_minor: Its money, in whole minor units, or `None`.
         currency: ISO 4217, or `None`.
         refused: Why nothing was done, a stable word, or `None` where it was done.
@@ -119,7 +120,7 @@ class BulkOrderRoutes(Connection):
         What an action would do to everything that matches; nothing is changed.
 
         Args:
-            action: "replay", "inquire", "void", "refund", "lift" or "withdraw".
+            action: As of `BulkOrder`.
             filters: The parameters of the list, such as {"run": "7"}.
         """
         body = {"action": action, "filters": filters, "dry_run": True}

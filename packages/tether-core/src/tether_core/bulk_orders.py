@@ -13,6 +13,10 @@ stopped between batches; a worker that dies leaves whole batches, and the next o
 | refund | payments of a run, an upload or a debtor | collected, past the return window, no report against it: a refund is ordered |
 | lift | blacklist | active: it is lifted, and the disputes that caused it are forgiven |
 | withdraw | uploads | nothing of it was submitted: it is withdrawn |
+| pause_schedules, resume_schedules, end_schedules | schedules of a collection plan | it has this step: it is taken |
+| recover | due items of a collection plan | missed: it is collected on the next TARGET day, or after its pre-notification |
+| waive | due items of a collection plan | waiting or missed: it is not collected |
+| redeliver | deliveries of a subscriber | the event is sent again with its former id |
 
 Rows that are added after the preview, or after an order without one, are not part of it. Older rows may change in between, so a preview holds for `PREVIEW_HOLDS`:
 an order by an older one is refused. An order without any filter is refused: it
@@ -32,6 +36,8 @@ tether_core.errors.InvalidRequest: filters: Object contains unknown field `runn`
 Traceback (most recent call last):
     ...
 tether_core.errors.InvalidRequest: filters: A refund of many debits needs one of run, upload and debtor.
+>>> sorted(ACTS_ON["waive"]), sorted(ACTS_ON["resume_schedules"])
+(['missed', 'waiting'], ['paused'])
 """
 
 from collections.abc import Mapping
@@ -48,9 +54,15 @@ from tether_core.notifications.inbox import InboxState
 from tether_core.payments.attempt import AttemptState
 from tether_core.payments.filters import AttemptFilters, led_by
 from tether_core.people.roles import Permission
+from tether_core.recurring import due_item, schedule
+from tether_core.recurring.due_item import DueItemState
+from tether_core.recurring.schedule import ScheduleState
+from tether_core.subscribers import delivery
+from tether_core.subscribers.delivery import DeliveryState
 from tether_core.uploads.upload import UploadState
 
 __all__ = [
+    "ACTS_ON",
     "FILTERS",
     "PERMISSIONS",
     "PREVIEW_HOLDS",
@@ -59,10 +71,13 @@ __all__ = [
     "BulkAction",
     "BulkOrderState",
     "BulkRefusal",
+    "DeliveryFilter",
+    "DueItemFilter",
     "EntryFilter",
     "Filter",
     "NotificationFilter",
     "PaymentFilter",
+    "ScheduleFilter",
     "UploadFilter",
     "account_of",
     "attempt_filters",
@@ -70,7 +85,20 @@ __all__ = [
     "require_recent",
 ]
 
-BulkAction = Literal["replay", "inquire", "void", "refund", "lift", "withdraw"]
+BulkAction = Literal[
+    "replay",
+    "inquire",
+    "void",
+    "refund",
+    "lift",
+    "withdraw",
+    "pause_schedules",
+    "resume_schedules",
+    "end_schedules",
+    "recover",
+    "waive",
+    "redeliver",
+]
 BulkOrderState = Literal["working", "finished", "stopped"]
 BulkOrderStep = Literal["advanced", "all done", "stopped"]
 
@@ -89,6 +117,12 @@ PERMISSIONS: Final[dict[BulkAction, Permission]] = {
     "refund": "refunds",
     "lift": "blacklist",
     "withdraw": "uploads",
+    "pause_schedules": "billing",
+    "resume_schedules": "billing",
+    "end_schedules": "billing",
+    "recover": "billing",
+    "waive": "billing",
+    "redeliver": "notifications",
 }
 # What the audit says of each row: the action of its single order, and the kind of thing.
 RECORDED: Final[dict[BulkAction, tuple[Action, str]]] = {
@@ -98,6 +132,29 @@ RECORDED: Final[dict[BulkAction, tuple[Action, str]]] = {
     "refund": ("refund.ordered", "attempt"),
     "lift": ("blacklist.lifted", "blacklist_entry"),
     "withdraw": ("upload.withdrawn", "upload"),
+    "pause_schedules": ("schedule.paused", "schedule"),
+    "resume_schedules": ("schedule.resumed", "schedule"),
+    "end_schedules": ("schedule.ended", "schedule"),
+    "recover": ("due_item.recovered", "due_item"),
+    "waive": ("due_item.waived", "due_item"),
+    "redeliver": ("subscriber.replayed", "delivery"),
+}
+
+
+def _with_step(transitions: Mapping[str, Mapping[str, str]], step: str) -> frozenset[str]:
+    return frozenset(state for state, steps in transitions.items() if step in steps)
+
+
+# The states of the rows to which something is done, for the actions that are judged by the state alone.
+ACTS_ON: Final[dict[BulkAction, frozenset[str]]] = {
+    "replay": frozenset({"parked", "contradicted"}),
+    "lift": frozenset({"active"}),
+    "pause_schedules": _with_step(schedule.TRANSITIONS, "paused"),
+    "resume_schedules": _with_step(schedule.TRANSITIONS, "resumed"),
+    "end_schedules": _with_step(schedule.TRANSITIONS, "ended"),
+    "recover": _with_step(due_item.TRANSITIONS, "recovered"),
+    "waive": _with_step(due_item.TRANSITIONS, "waived"),
+    "redeliver": _with_step(delivery.TRANSITIONS, "replayed"),
 }
 
 
@@ -198,7 +255,54 @@ class UploadFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: UploadState | None = None
 
 
-Filter: TypeAlias = NotificationFilter | PaymentFilter | EntryFilter | UploadFilter
+class ScheduleFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Which schedules; as the parameters of `GET /api/collection-plans/{id}/schedules`.
+
+    Attributes:
+        collection_plan: Of this collection plan.
+        status: In this state.
+    """
+
+    collection_plan: int
+    status: ScheduleState | None = None
+
+
+class DueItemFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Which due items; as the parameters of `GET /api/collection-plans/{id}/due-items`.
+
+    Attributes:
+        collection_plan: Of this collection plan.
+        status: In this state.
+    """
+
+    collection_plan: int
+    status: DueItemState | None = None
+
+
+class DeliveryFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Which deliveries; as the parameters of `GET /api/subscribers/{id}/deliveries`.
+
+    Attributes:
+        subscriber: To this subscriber.
+        state: In this state.
+    """
+
+    subscriber: int
+    state: DeliveryState | None = None
+
+
+Filter: TypeAlias = (
+    NotificationFilter
+    | PaymentFilter
+    | EntryFilter
+    | UploadFilter
+    | ScheduleFilter
+    | DueItemFilter
+    | DeliveryFilter
+)
 FILTERS: Final[dict[BulkAction, type[Filter]]] = {
     "replay": NotificationFilter,
     "inquire": PaymentFilter,
@@ -206,6 +310,12 @@ FILTERS: Final[dict[BulkAction, type[Filter]]] = {
     "refund": PaymentFilter,
     "lift": EntryFilter,
     "withdraw": UploadFilter,
+    "pause_schedules": ScheduleFilter,
+    "resume_schedules": ScheduleFilter,
+    "end_schedules": ScheduleFilter,
+    "recover": DueItemFilter,
+    "waive": DueItemFilter,
+    "redeliver": DeliveryFilter,
 }
 _ID_MAX: Final = 2**63 - 1
 # What a person has seen may have changed by then: money that could not be refunded yesterday can be today.
@@ -234,10 +344,10 @@ def filters_of(action: BulkAction, given: Mapping[str, str]) -> Filter:
         )
     if isinstance(found, EntryFilter) and found.bic is not None:
         canonical(found.bic)
+    numbers = [value for value in msgspec.structs.astuple(found) if isinstance(value, int)]
+    if any(not 0 <= number <= _ID_MAX for number in numbers):
+        raise InvalidRequest("a number is out of range", field="filters")
     if isinstance(found, PaymentFilter):
-        numbers = (found.upload, found.run, found.debtor, found.amount_min_minor, found.amount_max_minor)
-        if any(number is not None and not 0 <= number <= _ID_MAX for number in numbers):
-            raise InvalidRequest("a number is out of range", field="filters")
         times = (found.created_from, found.created_to, found.updated_from, found.updated_to)
         if any(at is not None and at.tzinfo is None for at in times):
             raise InvalidRequest(

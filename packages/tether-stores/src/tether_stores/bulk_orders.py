@@ -2,18 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import msgspec
 from tether_core.audit import Actor, ActorKind
 from tether_core.banks import canonical
 from tether_core.bulk_orders import (
+    ACTS_ON,
     BulkAction,
     BulkOrderState,
     BulkRefusal,
+    DeliveryFilter,
+    DueItemFilter,
+    EntryFilter,
     Filter,
     NotificationFilter,
     PaymentFilter,
+    ScheduleFilter,
     UploadFilter,
     attempt_filters,
     filters_of,
@@ -29,7 +34,9 @@ from tether_stores.payments import attempt_lists
 from tether_stores.payments.billing_attempts import attempt_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.recurring import collection_plans, due_items, schedules
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
+from tether_stores.subscribers import deliveries
 from tether_stores.uploads import uploads, withdrawals
 
 __all__ = [
@@ -44,6 +51,7 @@ __all__ = [
     "advance",
     "any_working",
     "by_id",
+    "hold",
     "items",
     "judged",
     "listed",
@@ -54,6 +62,31 @@ __all__ = [
 ]
 
 _SQL: Final = load("bulk_orders")
+# How the rows of an action are locked, and how those are read that are judged by their state alone.
+_LOCKS: Final[dict[BulkAction, LiteralString]] = {
+    "replay": _SQL["lock_notifications"],
+    "inquire": _SQL["lock_debits"],
+    "void": _SQL["lock_debits"],
+    "refund": _SQL["lock_debits"],
+    "lift": _SQL["lock_entries"],
+    "withdraw": _SQL["lock_uploads"],
+    "pause_schedules": _SQL["lock_schedules"],
+    "resume_schedules": _SQL["lock_schedules"],
+    "end_schedules": _SQL["lock_schedules"],
+    "recover": _SQL["lock_due_items"],
+    "waive": _SQL["lock_due_items"],
+    "redeliver": _SQL["lock_deliveries"],
+}
+_STATED: Final[dict[BulkAction, LiteralString]] = {
+    "replay": _SQL["notifications"],
+    "lift": _SQL["entries"],
+    "pause_schedules": _SQL["schedules"],
+    "resume_schedules": _SQL["schedules"],
+    "end_schedules": _SQL["schedules"],
+    "recover": _SQL["due_items"],
+    "waive": _SQL["due_items"],
+    "redeliver": _SQL["deliveries"],
+}
 
 
 class BulkOrder(msgspec.Struct, frozen=True):
@@ -120,7 +153,7 @@ class BulkItem(msgspec.Struct, frozen=True):
     What became of one row.
 
     Attributes:
-        id: The notification, payment or blacklist entry.
+        id: The notification, payment, blacklist entry, upload, schedule, due item or delivery.
         amount_minor: Its money, in whole minor units, or null.
         currency: ISO 4217, or null.
         refused: Why nothing was done, a stable word, or null where it was done.
@@ -164,6 +197,17 @@ class JudgedRow(msgspec.Struct, frozen=True):
     currency: str | None = None
 
 
+async def hold(conn: Connection, filters: Filter) -> None:
+    """
+    Wait until nobody else works on what an order is about, until this transaction ends.
+
+    Work on the due items of a plan takes the plan's lock before any row, and pausing or ending the plan waits.
+    """
+    if isinstance(filters, ScheduleFilter | DueItemFilter):
+        await collection_plans.lock(conn, filters.collection_plan)
+        await collection_plans.share(conn, filters.collection_plan)
+
+
 async def matching(
     conn: Connection, filters: Filter, *, before: tuple[datetime, int] | None, limit: int, now: datetime
 ) -> MatchingRows:
@@ -181,26 +225,50 @@ async def matching(
         chosen = attempt_filters(filters)
         page = await attempt_lists.page_of(conn, chosen, lead=led_by(chosen), limit=limit, before=before)
         return MatchingRows([attempt.id for attempt in page.attempts], page.last)
-    if isinstance(filters, NotificationFilter):
-        rows: Sequence[Any] = await event_lists.listed(
-            conn, limit=limit + 1, before=row, state=filters.status, notification_id=filters.unique_id
-        )
-    elif isinstance(filters, UploadFilter):
-        rows = await uploads.listed(conn, limit=limit + 1, before=row, state=filters.status)
-    else:
-        rows = await blacklist.listed(
-            conn,
-            limit=limit + 1,
-            before=row,
-            live=None if filters.which == "all" else filters.which != "ended",
-            action=filters.action,
-            source=filters.source,
-            reason_code=filters.reason,
-            bic=None if filters.bic is None else canonical(filters.bic),
-            now=now,
-        )
+    rows = await _listed(conn, filters, before=row, limit=limit + 1, now=now)
     ids = [found.id for found in rows[:limit]]
     return MatchingRows(ids, (at, ids[-1]) if len(rows) > limit else None)
+
+
+async def _listed(
+    conn: Connection,
+    filters: NotificationFilter
+    | EntryFilter
+    | UploadFilter
+    | ScheduleFilter
+    | DueItemFilter
+    | DeliveryFilter,
+    *,
+    before: int | None,
+    limit: int,
+    now: datetime,
+) -> Sequence[Any]:
+    """The rows of a list that is paged by id alone."""
+    match filters:
+        case NotificationFilter(status=status, unique_id=unique_id):
+            return await event_lists.listed(
+                conn, limit=limit, before=before, state=status, notification_id=unique_id
+            )
+        case UploadFilter(status=status):
+            return await uploads.listed(conn, limit=limit, before=before, state=status)
+        case ScheduleFilter(collection_plan=plan_id, status=status):
+            return await schedules.listed(conn, plan_id, state=status, before_id=before, limit=limit)
+        case DueItemFilter(collection_plan=plan_id, status=status):
+            return await due_items.listed(conn, plan_id, state=status, before_id=before, limit=limit)
+        case DeliveryFilter(subscriber=subscriber_id, state=state):
+            return await deliveries.listed(conn, subscriber_id, state=state, before=before, limit=limit)
+        case EntryFilter():
+            return await blacklist.listed(
+                conn,
+                limit=limit,
+                before=before,
+                live=None if filters.which == "all" else filters.which != "ended",
+                action=filters.action,
+                source=filters.source,
+                reason_code=filters.reason,
+                bic=None if filters.bic is None else canonical(filters.bic),
+                now=now,
+            )
 
 
 async def judged(
@@ -220,22 +288,13 @@ async def judged(
         lock: Whether the rows are locked first, so that the judgement holds until this transaction ends.
     """
     values = {"ids": list(ids)}
+    if lock:
+        await conn.execute(_LOCKS[action], values)
     if action in {"inquire", "void", "refund"}:
-        if lock:
-            await conn.execute(_SQL["lock_debits"], values)
         return await _judged_debits(conn, action, ids, accounts=accounts, now=now)
     if action == "withdraw":
-        if lock:
-            await conn.execute(_SQL["lock_uploads"], values)
         return await _judged_uploads(conn, ids)
-    locks, reads = (
-        (_SQL["lock_notifications"], _SQL["notifications"])
-        if action == "replay"
-        else (_SQL["lock_entries"], _SQL["entries"])
-    )
-    if lock:
-        await conn.execute(locks, values)
-    rows = await fetch_all(conn, reads, values, into=_Stated)
+    rows = await fetch_all(conn, _STATED[action], values, into=_Stated)
     return [JudgedRow(row.id, _by_state(row.state, action), row.amount_minor, row.currency) for row in rows]
 
 
@@ -249,8 +308,9 @@ class _Stated(msgspec.Struct, frozen=True):
 
 
 def _by_state(state: str, action: BulkAction) -> BulkRefusal | None:
-    fits = {"replay": {"parked", "contradicted"}, "lift": {"active"}}[action]
-    return None if state in fits else BulkRefusal("other_state", f"It is {state}.")
+    if state in ACTS_ON[action]:
+        return None
+    return BulkRefusal("other_state", f"It is {state.replace('_', ' ')}.")
 
 
 async def _judged_uploads(conn: Connection, ids: Sequence[int]) -> list[JudgedRow]:

@@ -104,6 +104,29 @@ select id from blacklist where id = any(%(ids)s::bigint[]) order by id for updat
 -- Lock n uploads until this transaction ends, in the order of their ids.
 select id from uploads where id = any(%(ids)s::bigint[]) order by id for update;
 
+-- lock_schedules --
+-- Lock n schedules until this transaction ends, in the order of their ids.
+select id from collection_schedules where id = any(%(ids)s::bigint[]) order by id for update;
+
+-- lock_due_items --
+-- Lock n due items until this transaction ends, after their schedules: who ends a schedule locks it before its due items.
+with locked as materialized (
+    select s.id
+    from collection_schedules s
+    where s.id in (select i.schedule_id from due_items i where i.id = any(%(ids)s::bigint[]))
+    order by s.id
+    for update
+)
+select i.id
+from due_items i
+where i.id = any(%(ids)s::bigint[]) and (select count(*) from locked) > 0
+order by i.id
+for update;
+
+-- lock_deliveries --
+-- Lock n deliveries until this transaction ends, in the order of their ids.
+select id from deliveries where id = any(%(ids)s::bigint[]) order by id for update;
+
 -- debits --
 -- n debits with what decides about an inquiry, a void or a refund. One row each, in the order of their ids.
 select
@@ -131,3 +154,27 @@ select id, case when lifted_at is null then 'active' else 'lifted' end as state,
 from blacklist
 where id = any(%(ids)s::bigint[])
 order by id;
+
+-- schedules --
+-- n schedules with their state and the money of a due date. One row each, in the order of their ids.
+select s.id, s.state, s.amount_minor, d.currency
+from collection_schedules s
+join debtors d on d.id = s.debtor_id
+where s.id = any(%(ids)s::bigint[])
+order by s.id;
+
+-- due_items --
+-- n due items with their state and money. One row each, in the order of their ids.
+select i.id, i.state, i.amount_minor, d.currency
+from due_items i
+join debtors d on d.id = i.debtor_id
+where i.id = any(%(ids)s::bigint[])
+order by i.id;
+
+-- deliveries --
+-- n deliveries with their state, which is "removed" where their subscriber is. One row each, in the order of their ids.
+select d.id, case when s.state = 'removed' then 'removed' else d.state end as state, null::bigint as amount_minor, null::text as currency
+from deliveries d
+join subscribers s on s.id = d.subscriber_id
+where d.id = any(%(ids)s::bigint[])
+order by d.id;

@@ -17,6 +17,7 @@ from tether_stores import audit
 from tether_stores.audit import AuditFilters, AuditRow
 from tether_stores.postgres import Pool, reading
 
+from tether_web.http.list_response import ListCount, counted
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor
 from tether_web.http.parameters import aware
 from tether_web.http.table_export import as_csv
@@ -55,7 +56,13 @@ class AuditEntry(AuditRow, frozen=True, kw_only=True):
 @get(
     "/",
     summary="The audit: every action of a person or a program, newest first",
-    responses={200: ResponseSpec(Page[AuditEntry], description="JSON, CSV or NDJSON, by `format`.")},
+    responses={
+        200: ResponseSpec(
+            Page[AuditEntry] | ListCount,
+            generate_examples=False,
+            description="JSON, CSV, NDJSON or a count, by `format`.",
+        )
+    },
 )
 async def listed(
     state: State,
@@ -70,8 +77,11 @@ async def listed(
     from_at: Annotated[datetime | None, QueryParameter(name="from", description="Not before.")] = None,
     to_at: Annotated[datetime | None, QueryParameter(name="to", description="Before.")] = None,
     form: Annotated[
-        Literal["json", "csv", "ndjson"],
-        QueryParameter(name="format", description="A list by cursor, or a file of everything that matches."),
+        Literal["json", "csv", "ndjson", "count"],
+        QueryParameter(
+            name="format",
+            description="A list by cursor, a file of everything that matches, or how many rows match.",
+        ),
     ] = "json",
     cursor: Cursor = None,
     limit: Limit = LIMIT,
@@ -87,11 +97,17 @@ async def listed(
         from_at=aware(from_at, field="from"),
         to_at=aware(to_at, field="to"),
     )
-    if form == "json":
+
+    async def load(cursor: str | None, limit: int) -> Page[AuditEntry]:
         async with reading(state.pool) as conn:
             found = await audit.page_of(conn, filters, before_id=decode_cursor(cursor), limit=limit)
         following = None if found.last is None else encode_cursor(found.last)
-        return Response(Page([_entry(row) for row in found.rows], following))
+        return Page([_entry(row) for row in found.rows], following)
+
+    if form == "json":
+        return Response(await load(cursor, limit))
+    if form == "count":
+        return Response(await counted(load))
     headers = {"Content-Disposition": f'attachment; filename="audit.{form}"'}
     entries = _all(state.pool, filters)
     if form == "csv":

@@ -1,7 +1,8 @@
 """
 `/api/bulk-orders`: one action for everything that matches a filter.
 
-Each action needs the permission of its single order, and callers who are limited to some gateway accounts give one of them as filter.
+Each action needs the permission of its single order. Callers who are limited to some gateway accounts give one of them as filter, or a collection
+plan of one of them.
 
 With `dry_run` the response says what would be done to how many rows and how much money. Otherwise an order is stored, and the worker goes through the
 rows. `GET /api/bulk-orders/{id}` shows the progress, `GET /api/bulk-orders/{id}/items` the result of each row, `POST .../stop` stops it.
@@ -18,14 +19,26 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody
 from tether_core.audit import facts
-from tether_core.bulk_orders import PERMISSIONS, BulkAction, Filter, account_of, filters_of, require_recent
-from tether_core.errors import IllegalStep, Unavailable
+from tether_core.bulk_orders import (
+    PERMISSIONS,
+    BulkAction,
+    DeliveryFilter,
+    DueItemFilter,
+    Filter,
+    ScheduleFilter,
+    account_of,
+    filters_of,
+    require_recent,
+)
+from tether_core.errors import IllegalStep, InvalidRequest, Unavailable
 from tether_core.jobs import BULK
 from tether_stores import audit, bulk_orders
 from tether_stores.accounts import gateway_accounts
 from tether_stores.bulk_orders import BulkItem, BulkOrder, BulkTotal
 from tether_stores.jobs.queue import wake
 from tether_stores.postgres import Connection, reading, transaction
+from tether_stores.recurring import collection_plans
+from tether_stores.subscribers import subscribers
 from tether_stores.telemetry import logger
 
 from tether_web import order_keys
@@ -62,7 +75,8 @@ class BulkOrderRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     An order to do one thing to everything that matches.
 
     Attributes:
-        action: "replay" notifications, "inquire", "void" or "refund" payments, "lift" blacklist entries, "withdraw" uploads.
+        action: "replay" notifications, "inquire", "void" or "refund" payments, "lift" blacklist entries, "withdraw" uploads,
+            "pause_schedules", "resume_schedules" or "end_schedules", "recover" or "waive" due items, "redeliver" deliveries.
         filters: Which rows, by the parameters of their list, such as {"run": "7"}; at least one.
         reason: Why; stored with the order. Not needed for a dry run.
         dry_run: Only say what would be done to how many rows and how much money.
@@ -116,7 +130,8 @@ async def order(
     """Each row is judged when it is its turn, by the rules of the single order. Rows that are added later are not part of it."""
     require_role(request.auth.role, PERMISSIONS[data.action])
     filters = filters_of(data.action, data.filters)
-    require_account(request.auth.accounts, account_of(filters))
+    async with reading(state.pool) as conn:
+        await _require_scope(conn, request, filters)
     now = state.clock()
     if data.dry_run:
         async with reading(state.pool) as conn:
@@ -242,6 +257,19 @@ async def stop(request: ApiRequest, state: State, bulk_order_id: Id) -> BulkOrde
         )
     _log.info("bulk order stopped", bulk_order_id=bulk_order_id, by=request.user)
     return found
+
+
+async def _require_scope(conn: Connection, request: ApiRequest, filters: Filter) -> None:
+    """Refuse what is outside the caller's gateway accounts, and an order about a plan or a subscriber that does not exist."""
+    own = request.auth.accounts
+    if isinstance(filters, ScheduleFilter | DueItemFilter):
+        plan = await collection_plans.by_id(conn, filters.collection_plan)
+        if plan is None or (own is not None and plan.account not in own):
+            raise InvalidRequest("there is no such collection plan", field="filters")
+        return
+    require_account(own, account_of(filters))
+    if isinstance(filters, DeliveryFilter) and await subscribers.by_id(conn, filters.subscriber) is None:
+        raise InvalidRequest("there is no such subscriber", field="filters")
 
 
 async def _newest(conn: Connection, filters: Filter, *, now: datetime) -> tuple[datetime, int]:

@@ -11,7 +11,20 @@ from tether_client.command.output import money, shown
 
 __all__ = ["add_commands"]
 
-_ACTIONS: Final = ("replay", "inquire", "void", "refund", "lift", "withdraw")
+_ACTIONS: Final = (
+    "replay",
+    "inquire",
+    "void",
+    "refund",
+    "lift",
+    "withdraw",
+    "pause_schedules",
+    "resume_schedules",
+    "end_schedules",
+    "recover",
+    "waive",
+    "redeliver",
+)
 _COLUMNS: Final = (
     ("id", "id"),
     ("action", "action"),
@@ -96,7 +109,8 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         type=_filter,
         metavar="NAME=VALUE",
         help="which rows, by the filters of their list: those of `notifications list` to replay, of `payments list` to inquire, "
-        "void or refund, of `blacklist list` to lift, of `uploads list` to withdraw",
+        "void or refund, of `blacklist list` to lift, of `uploads list` to withdraw; collection_plan=PLAN and status of `schedules list` to "
+        "pause, resume or end schedules, of `due-items list` to recover or waive; subscriber=SUBSCRIBER and state to redeliver",
     )
 
 
@@ -120,7 +134,8 @@ def _order(context: Context) -> int:
         preview = context.client.preview_bulk_order(args.action, filters)
         for line in _preview_text(preview).splitlines():
             context.output.note(line)
-        context.confirm(f"{args.action.capitalize()} everything that matches?")
+        verb = args.action.partition("_")[0].capitalize()
+        context.confirm(f"{verb} everything that matches?")
         previewed = preview.previewed
     order = context.client.order_bulk(
         args.action, filters, reason=args.reason, previewed=previewed, idempotency_key=args.idempotency_key

@@ -17,8 +17,11 @@ select account from refunds where id = %(id)s;
 select r.account from run_voids v join billing_runs r on r.id = v.run_id where v.id = %(id)s;
 
 -- of_bulk_order --
--- The account that a bulk order is limited to by its filter. 0 or 1 row.
-select filters ->> 'account' from bulk_orders where id = %(id)s and filters ->> 'account' is not null;
+-- The account that a bulk order is limited to by its filter, or that of the collection plan in it. 0 or 1 row.
+select coalesce(b.filters ->> 'account', p.account)
+from bulk_orders b
+left join collection_plans p on p.id = (b.filters ->> 'collection_plan')::bigint
+where b.id = %(id)s and coalesce(b.filters ->> 'account', p.account) is not null;
 
 -- of_notification --
 -- The account of a notification. 0 or 1 row.

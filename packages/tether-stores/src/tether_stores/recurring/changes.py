@@ -11,7 +11,7 @@ from tether_core.events import (
     PreNotificationStatusChanged,
     ScheduleStatusChanged,
 )
-from tether_core.recurring import due_item, mandate, pre_notification, schedule
+from tether_core.recurring import due_dates, due_item, mandate, pre_notification, schedule
 from tether_core.recurring.collection_plan import PlanOptions
 from tether_core.recurring.due_item import DueItemCause
 from tether_core.recurring.mandate import MandateCause
@@ -21,13 +21,14 @@ from tether_core.target_calendar import bank_day, next_open
 
 from tether_stores import events
 from tether_stores.postgres import Connection
-from tether_stores.recurring import due_items, mandates, pre_notifications, schedules
+from tether_stores.recurring import collection_plans, due_items, mandates, pre_notifications, schedules
 from tether_stores.recurring.due_items import DueItem
 from tether_stores.recurring.pre_notifications import ChangedPreNotification, NewNotice
 from tether_stores.recurring.schedules import DueSchedule, Schedule
 
 __all__ = [
     "add_notices",
+    "change_schedule",
     "change_schedules",
     "complete_schedules",
     "end_mandates",
@@ -36,9 +37,38 @@ __all__ = [
     "miss_ordered",
     "notice_of",
     "recover_item",
+    "waive_item",
     "waive_items",
     "withdraw_notices",
 ]
+
+
+async def change_schedule(
+    conn: Connection, row: Schedule, cause: ScheduleCause, *, reason: str | None, now: datetime
+) -> None:
+    """
+    Pause, resume or end a schedule, as a person orders it. A resumed one continues with the first due date from today on.
+
+    Args:
+        conn: The transaction that locked the schedule.
+        row: The schedule.
+        cause: What is ordered.
+        reason: Why; `None` for a resumed one.
+
+    Raises:
+        IllegalStep: when the schedule has no such step.
+    """
+    await change_schedules(conn, [row], cause, reason=reason, now=now)
+    if cause != "resumed":
+        return
+    plan = await collection_plans.share(conn, row.collection_plan_id)
+    assert plan is not None
+    options = plan.options
+    first = due_dates.first_from(row.first_due_on, options.interval, on=bank_day(now))
+    number = max(row.next_number, first)
+    on = schedule.make_on(row.first_due_on, number, last_on=row.last_due_on, options=options)
+    await schedules.advance(conn, [(row.id, number, on)], now=now)
+    await complete_schedules(conn, [row.id], now=now)
 
 
 async def change_schedules(
@@ -86,6 +116,21 @@ async def complete_schedules(conn: Connection, schedule_ids: Sequence[int], *, n
     """End those of some schedules that have neither a due date nor an open due item left."""
     completed = await schedules.completed(conn, sorted(set(schedule_ids)))
     await change_schedules(conn, completed, "ended", reason=schedule.COMPLETED, now=now)
+
+
+async def waive_item(conn: Connection, item: DueItem, *, now: datetime) -> None:
+    """
+    Waive an open due item, as a person orders it; its schedule ends where nothing of it is left.
+
+    Args:
+        conn: The transaction that locked it, after the lock of its plan.
+        item: The due item.
+
+    Raises:
+        IllegalStep: when it is not open.
+    """
+    await waive_items(conn, [item], reason="waived", now=now)
+    await complete_schedules(conn, [item.schedule_id], now=now)
 
 
 async def waive_items(conn: Connection, items: Sequence[DueItem], *, reason: str, now: datetime) -> None:

@@ -1616,14 +1616,20 @@ create table bulk_orders (
     created_at timestamptz not null,
     updated_at timestamptz not null,
     ended_at timestamptz,
-    constraint bulk_orders_action_known check (action in ('replay', 'inquire', 'void', 'refund', 'lift', 'withdraw')),
+    constraint bulk_orders_action_known check (
+        action in (
+            'replay', 'inquire', 'void', 'refund', 'lift', 'withdraw', 'pause_schedules', 'resume_schedules', 'end_schedules', 'recover',
+            'waive', 'redeliver'
+        )
+    ),
     constraint bulk_orders_actor_kind_known check (actor_kind in ('user', 'api_key', 'command')),
     constraint bulk_orders_state_known check (state in ('working', 'finished', 'stopped')),
     constraint bulk_orders_ended_at_a_timestamp check ((state = 'working') = (ended_at is null))
 );
 create index bulk_orders_working on bulk_orders (id) where state = 'working';
 
--- What became of each row of such an order: a notification, a billing attempt, a blacklist entry or an upload, by the action.
+-- What became of each row of such an order, by the action: a notification, a billing attempt, a blacklist entry, an upload, a schedule, a
+-- due item or a delivery.
 create table bulk_order_items (
     order_id bigint not null references bulk_orders (id),
     subject_id bigint not null,

@@ -28,6 +28,7 @@ __all__ = [
     "prune",
     "put",
     "reopen",
+    "send_again",
     "send_now",
     "tries",
     "waiting_count",
@@ -225,6 +226,12 @@ async def bring_forward(conn: Connection, subscriber_id: int, *, now: datetime) 
 async def send_now(conn: Connection, delivery_id: int, *, now: datetime) -> None:
     """Make a delivery that waits for a retry due now."""
     await conn.execute(_SQL["send_now"], {"delivery_id": delivery_id, "now": now})
+
+
+async def send_again(conn: Connection, delivery: Delivery, *, now: datetime) -> None:
+    """Send a delivery again, as a person orders it; one that waits for a retry is sent now."""
+    await reopen(conn, delivery.subscriber_id, [delivery.event_id], now=now)
+    await send_now(conn, delivery.id, now=now)
 
 
 async def drop_waiting(conn: Connection, subscriber_id: int) -> None:

@@ -10,19 +10,36 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console import formats
 from tether_web.console.api import Failed, call
-from tether_web.console.pages import Asked, Key, facts, rendered
+from tether_web.console.pages import Asked, Key, action_title, facts, rendered
 
 __all__ = ["HANDLERS"]
 
 _ITEMS_SHOWN: Final = 50
-_LISTS: Final = {
-    "replay": "/notifications",
-    "inquire": "/payments",
-    "void": "/payments",
-    "refund": "/payments",
-    "lift": "/blacklist",
-    "withdraw": "/uploads",
+# Where the rows of an action are listed, with the filter that is part of the path, and the path of one row; "" for rows without a page of their own.
+_PLACES: Final[dict[str, tuple[str, str]]] = {
+    "replay": ("/notifications", "/notifications"),
+    **dict.fromkeys(("inquire", "void", "refund"), ("/payments", "/payments")),
+    "lift": ("/blacklist", "/blacklist"),
+    "withdraw": ("/uploads", "/uploads"),
+    **dict.fromkeys(
+        ("pause_schedules", "resume_schedules", "end_schedules"),
+        ("/collection-plans/{collection_plan}/schedules", "/schedules"),
+    ),
+    **dict.fromkeys(("recover", "waive"), ("/collection-plans/{collection_plan}/due-items", "")),
+    "redeliver": ("/subscribers/{subscriber}/deliveries", "/deliveries"),
 }
+
+
+def _list_of(action: str, filters: Mapping[str, str]) -> str:
+    """
+    The address of the list that an order is about, as it matches now.
+
+    >>> _list_of("void", {"run": "7"}), _list_of("waive", {"collection_plan": "4", "status": "missed"})
+    ('/payments?run=7', '/collection-plans/4/due-items?status=missed')
+    """
+    place, _ = _PLACES[action]
+    rest = {name: value for name, value in filters.items() if f"{{{name}}}" not in place}
+    return place.format_map(filters) + (f"?{urlencode(rest)}" if rest else "")
 
 
 @post("/bulk-orders", include_in_schema=False)
@@ -56,7 +73,7 @@ async def place(request: Asked) -> Template | Redirect:
         request,
         "bulk_preview",
         status=status,
-        title=f"{formats.title(action)} all that match",
+        title=f"{action_title(action)} all that match",
         problem=problem,
         action=action,
         query=query,
@@ -65,7 +82,7 @@ async def place(request: Asked) -> Template | Redirect:
         does_something=any(total["refused"] is None for total in preview["totals"]),
         more=preview["more"],
         previewed=preview["previewed"],
-        back=f"{_LISTS.get(action, '/')}?{query}",
+        back=_list_of(action, filters),
     )
 
 
@@ -91,8 +108,8 @@ async def detail(request: Asked, key: Key) -> Template:
         totals=_totals(found["totals"]),
         items=page["items"],
         more=page["next"] is not None,
-        page=_LISTS[order["action"]],
-        back=f"{_LISTS[order['action']]}?{urlencode(order['filters'])}",
+        page=_PLACES[order["action"]][1],
+        back=_list_of(order["action"], order["filters"]),
     )
 
 

@@ -8,7 +8,7 @@ from tether_core.billing.run import RunState
 from tether_core.bulk_orders import BulkAction
 from tether_core.notifications.inbox import InboxState
 from tether_core.payments.attempt import AttemptState
-from tether_core.reconciliation.differences import DifferenceKind, DifferenceState
+from tether_core.reconciliation.differences import DifferenceKind
 from tether_core.recurring.pre_notification import NoticeState
 from tether_core.recurring.schedule import ScheduleState
 from tether_core.refunds.refund import RefundState
@@ -74,6 +74,7 @@ class Listing(msgspec.Struct, frozen=True):
         empty: What to say where nothing matches.
         has_forms: Whether the route counts what matches, and writes it as a file.
         bulk: What can be done to everything that matches.
+        within: The filter that the page itself is, as bulk orders name it, such as ("collection_plan", "4").
         above: A template that stands above the list, such as a form.
         back: Path and title of the page to which the list belongs.
     """
@@ -87,6 +88,7 @@ class Listing(msgspec.Struct, frozen=True):
     empty: str = "Nothing matches."
     has_forms: bool = False
     bulk: tuple[BulkAction, ...] = ()
+    within: tuple[str, str] | None = None
     above: str = ""
     back: tuple[str, str] | None = None
 
@@ -119,6 +121,7 @@ LISTINGS: Final = (
         ),
         (_state_of(UploadState),),
         empty="No file was uploaded yet. Choose one above.",
+        has_forms=True,
         bulk=("withdraw",),
         above="_upload_form.html",
     ),
@@ -286,8 +289,9 @@ LISTINGS: Final = (
             Column("text", "Meaning"),
             Column("first_seen_at", "Since", "time"),
         ),
-        (Filter("kind", "Kind", get_args(DifferenceKind)), _state_of(DifferenceState)),
+        (Filter("kind", "Kind", get_args(DifferenceKind)), Filter("status", "State", ("open", "all"))),
         empty="The books agree.",
+        has_forms=True,
         back=("/reconciliation", "Reconciliation"),
     ),
     Listing(

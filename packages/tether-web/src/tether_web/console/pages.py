@@ -29,6 +29,7 @@ __all__ = [
     "HEADERS",
     "Asked",
     "Key",
+    "action_title",
     "erasure_shown",
     "facts",
     "list_page",
@@ -253,7 +254,10 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})
     except Failed as exc:
         page, failed = {"items": [], "next": None}, failed or exc
-    is_counted = listing.has_forms and bool(chosen) and failed is None
+    scope = {**(dict([listing.within]) if listing.within else {}), **chosen}
+    actions = bulk_actions(listing, scope)
+    # Before an action for everything stands how much that is.
+    is_counted = listing.has_forms and bool(chosen or actions) and failed is None
     count = await part(request, listing.api, {**chosen, "format": "count"}) if is_counted else None
     return rendered(
         request,
@@ -284,7 +288,8 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
             ],
         },
         csv=f"{listing.api}?{urlencode({**chosen, 'format': 'csv'})}" if listing.has_forms else None,
-        bulk=bulk_actions(listing, chosen),
+        bulk=actions,
+        bulk_filters=urlencode(scope),
         filter_query=urlencode(chosen),
         items=page["items"],
         table=table(page["items"], listing),
@@ -306,8 +311,18 @@ def bulk_actions(listing: Listing, chosen: Mapping[str, str]) -> list[dict[str, 
             filters_of(action, chosen)
         except InvalidRequest:
             continue
-        found.append({"action": action, "title": formats.title(action)})
+        found.append({"action": action, "title": action_title(action)})
     return found
+
+
+def action_title(action: str) -> str:
+    """
+    What a button says of an action on everything that matches; the list says of what.
+
+    >>> action_title("void"), action_title("pause_schedules")
+    ('Void', 'Pause')
+    """
+    return formats.title(action.partition("_")[0])
 
 
 @get("/", include_in_schema=False)

@@ -72,6 +72,8 @@ def _schedules(key: int) -> Listing:
         (Filter("status", "State", get_args(ScheduleState)),),
         empty="No debtor is enrolled yet. Enrol the debtors of an upload on the page of the plan.",
         has_forms=True,
+        bulk=("pause_schedules", "resume_schedules", "end_schedules"),
+        within=("collection_plan", str(key)),
         back=(f"/collection-plans/{key}", f"Plan {key}"),
     )
 
@@ -81,11 +83,13 @@ def _items(key: int) -> Listing:
         f"/collection-plans/{key}/due-items",
         f"/api/collection-plans/{key}/due-items",
         f"Due items of plan {key}",
-        "What was or is owed on each due date, newest first. Those that were missed wait for a person: open the schedule.",
+        "What was or is owed on each due date, newest first. Those that were missed wait for a person: decide about all that match below, or about one on the page of its schedule.",
         _ITEM_COLUMNS,
         (Filter("status", "State", get_args(DueItemState)),),
         empty="Nothing is due yet. Due items are made on their due date, or some days before it where debtors are notified.",
         has_forms=True,
+        bulk=("recover", "waive"),
+        within=("collection_plan", str(key)),
         back=(f"/collection-plans/{key}", f"Plan {key}"),
     )
 

@@ -83,6 +83,8 @@ def _deliveries(key: int) -> Listing:
         (Filter("state", "State", get_args(DeliveryState)),),
         empty="Nothing matches. A delivery is made when something happens.",
         has_forms=True,
+        bulk=("redeliver",),
+        within=("subscriber", str(key)),
         back=(f"/subscribers/{key}", f"Subscriber {key}"),
     )
 

@@ -26,7 +26,7 @@ from tether_web.http.file_response import disposition
 from tether_web.http.pagination import LIMIT_MAX, Page
 from tether_web.http.table_export import as_csv
 
-__all__ = ["COUNT_MAX", "Form", "ListCount", "described", "header", "in_form", "line"]
+__all__ = ["COUNT_MAX", "Form", "ListCount", "counted", "described", "header", "in_form", "line"]
 
 Form: TypeAlias = Annotated[
     Literal["json", "csv", "count"],
@@ -102,7 +102,7 @@ async def in_form(
     if form == "json":
         return Response(await load(cursor, limit))
     if form == "count":
-        return Response(await _counted(load))
+        return Response(await counted(load))
     first = await load(
         None, LIMIT_MAX
     )  # so that a wrong filter is refused with its status, not in the middle of a file
@@ -113,7 +113,13 @@ async def in_form(
     )
 
 
-async def _counted(load: Load) -> ListCount:
+async def counted(load: Load) -> ListCount:
+    """
+    How many rows match.
+
+    Args:
+        load: Reads a page: cursor and limit to page.
+    """
     count, cursor = 0, None
     amounts: Counter[str] = Counter()
     for _ in range(_PAGES_MAX):

@@ -4,10 +4,10 @@
 `tether_core.reconciliation.differences` defines the kinds and what to do about each; every line contains it.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody, Parameter
@@ -21,6 +21,7 @@ from tether_stores.reconciliation.differences import DifferenceLine
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import BIGINT_MAX, Id, printable
 
@@ -50,7 +51,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order_again: bool = False
 
 
-@get("/", summary="List reconciliation differences, newest first")
+@get("/", summary="List reconciliation differences, newest first", responses=described(Page[DifferenceLine]))
 async def listed(
     state: State,
     kind: Annotated[DifferenceKind | None, Parameter(description="Only lines of this kind.")] = None,
@@ -62,18 +63,23 @@ async def listed(
     ] = "open",
     cursor: Cursor = None,
     limit: Limit = LIMIT,
-) -> Page[DifferenceLine]:
+    form: Form = "json",
+) -> Response[Any]:
     """One page of lines."""
-    async with connection(state.pool) as conn:
-        rows = await differences.listed(
-            conn,
-            limit=limit + 1,
-            before=decode_cursor(cursor),
-            kind=kind,
-            attempt_id=attempt_id,
-            open_only=status == "open",
-        )
-    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    async def load(cursor: str | None, limit: int) -> Page[DifferenceLine]:
+        async with connection(state.pool) as conn:
+            rows = await differences.listed(
+                conn,
+                limit=limit + 1,
+                before=decode_cursor(cursor),
+                kind=kind,
+                attempt_id=attempt_id,
+                open_only=status == "open",
+            )
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=DifferenceLine, name="differences", cursor=cursor, limit=limit)
 
 
 @get("/{line_id:int}", summary="One reconciliation difference")

@@ -20,8 +20,6 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody
 from tether_core.audit import Action, facts
-from tether_core.recurring import due_dates
-from tether_core.recurring import schedule as rules
 from tether_core.recurring.schedule import ScheduleCause
 from tether_core.target_calendar import bank_day, next_open
 from tether_stores import audit
@@ -109,8 +107,7 @@ async def waive(request: ApiRequest, state: State, due_item_id: Id, data: JSONBo
     reason, now = reason_of(data.reason), state.clock()
     async with transaction(state.pool) as conn:
         before, _ = await _item(conn, due_item_id)
-        await changes.waive_items(conn, [before], reason="waived", now=now)
-        await changes.complete_schedules(conn, [before.schedule_id], now=now)
+        await changes.waive_item(conn, before, now=now)
         return await _recorded(conn, request, "due_item.waived", before, reason=reason, now=now)
 
 
@@ -129,9 +126,7 @@ async def _change(
         row = await schedules.hold(conn, schedule_id)
         if row is None:
             raise NotFoundException(_MISSING)
-        await changes.change_schedules(conn, [row], cause, reason=reason, now=now)
-        if cause == "resumed":
-            await _continue(conn, row, state)
+        await changes.change_schedule(conn, row, cause, reason=reason, now=now)
         after = await schedules.by_id(conn, schedule_id)
         assert after is not None
         await audit.record(
@@ -147,19 +142,6 @@ async def _change(
         )
     _log.info("schedule changed", schedule_id=schedule_id, schedule_state=after.state, by=request.user)
     return after
-
-
-async def _continue(conn: Connection, row: Schedule, state: State) -> None:
-    """Let a resumed schedule continue with the first due date from today on."""
-    now = state.clock()
-    plan = await collection_plans.share(conn, row.collection_plan_id)
-    assert plan is not None
-    number = max(
-        row.next_number, due_dates.first_from(row.first_due_on, plan.options.interval, on=bank_day(now))
-    )
-    on = rules.make_on(row.first_due_on, number, last_on=row.last_due_on, options=plan.options)
-    await schedules.advance(conn, [(row.id, number, on)], now=now)
-    await changes.complete_schedules(conn, [row.id], now=now)
 
 
 async def _item(conn: Connection, item_id: int) -> tuple[DueItem, CollectionPlan]:

@@ -184,8 +184,7 @@ async def replay_delivery(
         subscriber = None if delivery is None else await subscribers.hold(conn, delivery.subscriber_id)
         if delivery is None or subscriber is None:
             raise NotFoundException("There is no such delivery")
-        await deliveries.reopen(conn, subscriber.id, [delivery.event_id], now=now)
-        await deliveries.send_now(conn, delivery.id, now=now)
+        await deliveries.send_again(conn, delivery, now=now)
         await record(
             conn,
             request,

@@ -49,11 +49,13 @@ from tether_stores.uploads.withdrawals import Withdrawal
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import byte_range, disposition, matches
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.multipart import Received, receive
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id, reason_of
 from tether_web.uploads import problems as uploads_problems
 from tether_web.uploads.form import AnswersBody, flag, json_part, read_answers, word_lists
+from tether_web.uploads.upload_lines import UploadLine, line_of
 
 __all__ = ["ROUTER", "Links", "PreviewResponse", "UploadDetail", "UploadResponse"]
 
@@ -331,17 +333,26 @@ async def answer(
     return UploadResponse(upload_id, found.upload, links_of(upload_id))
 
 
-@get("/", summary="List uploads, newest first")
+@get("/", summary="List uploads, newest first", responses=described(Page[Upload]))
 async def listed(
     state: State,
     status: Annotated[UploadState | None, Parameter(description="Only uploads in this state.")] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
-) -> Page[Upload]:
+    form: Form = "json",
+) -> Response[Any]:
     """One page of uploads."""
-    async with reading(state.pool) as conn:
-        rows = await uploads.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
-    return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    async def load(cursor: str | None, limit: int) -> Page[Any]:
+        async with reading(state.pool) as conn:
+            rows: list[Any] = list(
+                await uploads.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
+            )
+        if form != "json":
+            rows = [line_of(row) for row in rows]
+        return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
+
+    return await in_form(form, load, row=UploadLine, name="uploads", cursor=cursor, limit=limit)
 
 
 @get("/{upload_id:int}", summary="One upload: progress, counts, decisions, questions")
