@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -270,6 +271,52 @@ async def test_a_user_belongs_to_one_person_there_until_unbound(
     assert [row[2] for row in audited()].count("user.unbound") == 1
 
 
+async def test_a_user_is_added_without_a_password_and_unbound_on_a_page(
+    browser: httpx.AsyncClient, provider: IdentityProvider, audited: Callable[[], list[Any]]
+) -> None:
+    """An administrator with a browser lets a colleague in by the provider, and cuts the tie when the address goes to somebody else."""
+    await browser.post("/sign-in", data={"key": "test-key"})
+    form = {"name": NAME, "role": "operator", "no_password": "on", "reason": "joins"}
+    added = await browser.post("/people/users", data=form)
+    assert (added.status_code, "shown this once" in added.text) == (200, False)
+    (user,) = (await browser.get("/api/users")).json()
+    page = f"/people/{user['id']}"
+    assert "Unbind" not in (await browser.get(page)).text
+    colleague = httpx.AsyncClient(transport=browser._transport, base_url="http://tether", headers=OWN)  # noqa: SLF001 - the same application
+    assert (await come_back(colleague, await back(colleague))).status_code == 200
+    assert (await colleague.get("/payments")).status_code == 200
+    # An operator may look at no page of people, and unbinds nobody.
+    refused = await colleague.post(f"{page}/unbind", data={"reason": "x"})
+    assert (refused.status_code, (await colleague.get("/payments")).status_code) == (403, 200)
+
+    assert provider.issuer in unescape((await browser.get(page)).text)
+    unbound = await browser.post(f"{page}/unbind", data={"reason": "another Ada"})
+    assert (unbound.status_code, unbound.headers["location"]) == (303, f"{page}?done=person_unbound")
+    shown = (await browser.get(unbound.headers["location"])).text
+    assert ("Nobody at the identity provider is bound" in shown, "Unbind" in shown) == (True, False)
+    assert (await colleague.get("/payments")).status_code == 303
+    assert (await browser.post("/people/77/unbind", data={"reason": "x"})).status_code == 404
+    assert [row[2] for row in audited()].count("user.unbound") == 1
+    await colleague.aclose()
+
+
+async def test_a_person_with_a_second_factor_here_goes_on_to_the_page_that_was_wanted(
+    browser: httpx.AsyncClient,
+) -> None:
+    """The way over another site and a code is long enough; at its end is the page, not the overview."""
+    password = await create(browser, NAME)
+    await sign_in(browser, NAME, password)
+    await browser.post("/account/password", data={"old": password, "new": GOOD})
+    _, codes = await enrolled(browser)
+    await browser.post("/sign-out")
+    answer = await come_back(browser, await back(browser, "/payments?run=7"))
+    assert "url=/payments?run=7" in unescape(answer.text)
+    step = (await browser.get("/payments?run=7")).headers["location"]
+    assert step == "/second-factor?next=%2Fpayments%3Frun%3D7"
+    form = {"code": codes[0], "next": "/payments?run=7"}
+    assert (await browser.post("/second-factor", data=form)).headers["location"] == "/payments?run=7"
+
+
 async def test_the_second_factor_is_asked_here_unless_the_provider_asked_for_it(
     browser: httpx.AsyncClient, provider: IdentityProvider
 ) -> None:
@@ -281,7 +328,7 @@ async def test_the_second_factor_is_asked_here_unless_the_provider_asked_for_it(
     await browser.post("/sign-out")
     await come_back(browser, await back(browser))
     for page in ("/payments", "/account", "/people"):
-        assert (await browser.get(page)).headers["location"] == "/second-factor"
+        assert (await browser.get(page)).headers["location"].partition("?")[0] == "/second-factor"
     assert (await browser.post("/second-factor", data={"code": codes[0]})).status_code == 303
     assert (await browser.get("/payments")).status_code == 200
     # A new password ends all sessions and begins one, which is still of the provider.
@@ -301,7 +348,7 @@ async def test_a_required_second_factor_may_be_the_providers(
         browser.headers.update(OWN)
         await create(browser, NAME)  # the temporary password is of no concern to who never uses it
         await come_back(browser, await back(browser))
-        assert (await browser.get("/payments")).headers["location"] == "/account"
+        assert (await browser.get("/payments")).headers["location"] == "/account?next=%2Fpayments"
         assert "Set up the second factor" in (await browser.get("/account")).text
         provider.person |= {"amr": ["mfa"]}
         await come_back(browser, await back(browser))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -71,7 +72,7 @@ async def test_a_person_signs_in_step_by_step(
     answer = await sign_in(browser, " ADA ", password)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     answer = await browser.get("/payments")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/account?next=%2Fpayments")
     assert (await browser.get("/api/uploads")).status_code == 401
     assert (
         await browser.post("/account/password", data={"old": password, "new": "short"})
@@ -93,7 +94,7 @@ async def test_a_person_signs_in_step_by_step(
     assert (await sign_in(browser, "ada", GOOD)).status_code == 303
     for page in ("/payments", "/account", "/api/uploads"):
         answer = await browser.get(page)
-        assert answer.headers.get("location", "401") in {"/second-factor", "401"}, page
+        assert answer.headers.get("location", "401").partition("?")[0] in {"/second-factor", "401"}, page
     assert (await browser.post("/second-factor", data={"code": "000000"})).status_code == 401
     assert (await browser.post("/second-factor", data={"code": codes[0].upper()})).status_code == 303
     assert (await browser.get("/payments")).status_code == 200
@@ -262,11 +263,96 @@ async def test_a_second_factor_can_be_required(serving: Serve, people_environmen
     async with serving(people_environment | {"TETHER_SECOND_FACTOR": "required"}) as browser:
         browser.headers.update(OWN)
         await settled(browser, "ada")
-        answer = await browser.get("/payments")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+        answer = await browser.get("/payments?run=7")
+        assert answer.headers["location"] == "/account?next=%2Fpayments%3Frun%3D7"
+        page = (await browser.get(answer.headers["location"])).text
+        secret = re.search(r'name="secret" value="([A-Z2-7]+)"', page)
+        assert secret is not None
+        form = {"secret": secret[1], "code": "000000", "next": "/payments?run=7"}
+        wrong = await browser.post("/account/second-factor", data=form)
+        assert 'name="next" value="/payments?run=7"' in unescape(wrong.text)
         assert (await browser.get("/api/uploads")).status_code == 401
-        await enrolled(browser)
+        form["code"] = pyotp.TOTP(secret[1]).now()
+        codes = unescape((await browser.post("/account/second-factor", data=form)).text)
+        assert 'href="/payments?run=7"' in codes
         assert (await browser.get("/payments")).status_code == 200
+
+
+async def test_a_sign_in_ends_at_the_page_that_was_wanted(
+    browser: httpx.AsyncClient, database_url: str
+) -> None:
+    """Who follows a link in a message at three in the morning lands on that payment, whatever the steps in between are."""
+    wanted = "/payments?status=unknown&account=default"
+    quoted = "%2Fpayments%3Fstatus%3Dunknown%26account%3Ddefault"
+    password = await create(browser, "ada")
+    answer = await browser.get(f"{wanted}&done=paused")  # the notice of an earlier action is not said again
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/sign-in?next={quoted}")
+    page = unescape((await browser.get(answer.headers["location"])).text)
+    assert page.count(f'name="next" value="{wanted}"') == 2
+    form = {"name": "ada", "password": password, "next": wanted}
+    answer = await browser.post("/sign-in", data=form)
+    assert answer.headers["location"] == wanted
+    answer = await browser.get(wanted)
+    assert answer.headers["location"] == f"/account?next={quoted}"
+    form = {"old": password, "new": GOOD, "next": wanted}
+    assert (await browser.post("/account/password", data=form)).headers["location"] == wanted
+    assert (await browser.get(wanted)).status_code == 200
+    _, codes = await enrolled(browser)
+    await browser.post("/sign-out")
+
+    assert (await browser.get("/second-factor?next=/runs")).headers["location"] == "/sign-in?next=%2Fruns"
+    await browser.post("/sign-in", data={"name": "ada", "password": GOOD, "next": wanted})
+    answer = await browser.get(wanted)
+    assert answer.headers["location"] == f"/second-factor?next={quoted}"
+    page = unescape((await browser.get(answer.headers["location"])).text)
+    assert f'name="next" value="{wanted}"' in page
+    wrong = await browser.post("/second-factor", data={"code": "000000", "next": wanted})
+    assert f'name="next" value="{wanted}"' in unescape(wrong.text)
+    forget(database_url)
+    right = await browser.post("/second-factor", data={"code": codes[0], "next": wanted})
+    assert (right.status_code, right.headers["location"]) == (303, wanted)
+    # A form is not sent again after a sign-in: it would be a page that does not exist, or an order.
+    await browser.post("/sign-out")
+    assert (await browser.post("/payments/1/refund")).headers["location"] == "/sign-in"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/\t/evil.example",
+        "evil.example",
+        "/" + "x" * 1_000,
+        "/a\r\nset-cookie: x=y",
+    ],
+)
+async def test_no_step_of_a_sign_in_leads_elsewhere(
+    browser: httpx.AsyncClient, database_url: str, where: str
+) -> None:
+    """A link of this console that ends at a copy of it would collect the next code."""
+    password = await create(browser, "ada")
+    await sign_in(browser, "ada", password)
+    form = {"old": password, "new": GOOD, "next": where}
+    answer = await browser.post("/account/password", data=form)
+    assert answer.headers["location"] == "/account?done=password"
+    page = (await browser.get("/account", params={"next": where})).text
+    assert 'name="next" value="/"' in unescape(page)
+    secret = re.search(r'name="secret" value="([A-Z2-7]+)"', page)
+    assert secret is not None
+    factor = {"secret": secret[1], "code": pyotp.TOTP(secret[1]).now(), "next": where}
+    page = (await browser.post("/account/second-factor", data=factor)).text
+    assert 'href="/" role="button"' in page
+    codes = re.findall(r"<li><code>(\w+)</code></li>", page)
+    await browser.post("/sign-out")
+    forget(database_url)
+    await sign_in(browser, "ada", GOOD)
+    page = (await browser.get("/second-factor", params={"next": where})).text
+    assert 'name="next" value="/"' in unescape(page)
+    answer = await browser.post("/second-factor", data={"code": codes[0], "next": where})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 async def test_the_database_alone_makes_no_code(browser: httpx.AsyncClient, database_url: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import segno
 from litestar import get, post
@@ -22,7 +22,17 @@ from tether_web.http import sessions
 from tether_web.http.auth import address_of, by_key
 from tether_web.people import sign_in as steps
 
-__all__ = ["PEOPLE", "SIGN_IN", "STEPS", "STEP_PAGES", "is_secure", "local_path", "sign_in_form"]
+__all__ = [
+    "PEOPLE",
+    "SIGN_IN",
+    "STEPS",
+    "STEP_PAGES",
+    "is_secure",
+    "local_path",
+    "sign_in_form",
+    "wanted",
+    "with_next",
+]
 
 # Where a session goes that is not complete.
 STEP_PAGES: Final[dict[Step, str]] = {
@@ -67,6 +77,8 @@ _KEYS: Final = Listing(
 )
 
 
+# A longer address is not carried through the steps of a sign-in.
+_WHERE_MAX: Final = 1_000
 # As `second_factor.new_secret` makes them.
 _SECRET: Final = re.compile(r"[A-Z2-7]{32}")
 
@@ -81,8 +93,41 @@ def _token(request: Asked) -> str:
 
 
 def local_path(path: str) -> str:
-    """A path of this address; anything else would let a link send people elsewhere after they signed in."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
+    """
+    A path of this address with its query; anything else would let a link send people elsewhere after they signed in.
+
+    >>> local_path("/payments?run=7"), local_path("//evil.example"), local_path("https://evil.example")
+    ('/payments?run=7', '/', '/')
+    """
+    is_local = path.startswith("/") and not path.startswith(("//", "/\\"))
+    return path if is_local and path.isprintable() and len(path) <= _WHERE_MAX else "/"
+
+
+def wanted(request: Asked) -> str:
+    """The page that a person wanted and did not get yet, with its filters; "/" for a form, which is not sent again."""
+    if request.scope["method"] not in {"GET", "HEAD"}:
+        return "/"
+    if request.scope["path"] == STEP_PAGES["second_factor"]:
+        return _next(request)
+    query = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    kept = [(name, value) for name, value in query if name != "done"]
+    path = quote(request.scope["path"])
+    return local_path(f"{path}?{urlencode(kept)}" if kept else path)
+
+
+def with_next(page: str, where: str) -> str:
+    """
+    The address of a step of the sign-in that leads on to *where*.
+
+    >>> with_next("/sign-in", "/payments?run=7"), with_next("/sign-in", "/")
+    ('/sign-in?next=%2Fpayments%3Frun%3D7', '/sign-in')
+    """
+    return page if where == "/" else f"{page}?{urlencode({'next': where})}"
+
+
+def _next(request: Asked) -> str:
+    """Where a step of the sign-in leads, by its address."""
+    return local_path(request.query_params.get("next", "/"))
 
 
 def _onward(request: Asked, token: str, where: str) -> Redirect:
@@ -109,14 +154,14 @@ def sign_in_form(request: Asked, *, where: str, status: int = 200, problem: Any 
         next=where,
         problem=problem,
         provider=None if provider is None else provider.host,
-        begin=f"/sign-in/oidc?{urlencode({'next': where})}",
+        begin=with_next("/sign-in/oidc", where),
     )
 
 
 @get("/sign-in", include_in_schema=False)
 async def sign_in_page(request: Asked) -> Template:
     """Where a person signs in."""
-    return sign_in_form(request, where=local_path(request.query_params.get("next", "/")))
+    return sign_in_form(request, where=_next(request))
 
 
 @post("/sign-in", include_in_schema=False)
@@ -146,25 +191,30 @@ async def sign_in(request: Asked) -> Template | Redirect:
 @get("/second-factor", include_in_schema=False)
 async def second_factor_page(request: Asked) -> Template:
     """Where a person types the code of the second factor."""
-    return rendered(request, "second_factor", title="Second factor")
+    return _second_factor(request, where=_next(request))
+
+
+def _second_factor(request: Asked, *, where: str, status: int = 200, problem: Any = None) -> Template:
+    return rendered(
+        request, "second_factor", status=status, title="Second factor", next=where, problem=problem
+    )
 
 
 @post("/second-factor", include_in_schema=False)
 async def check_second_factor(request: Asked) -> Template | Redirect:
     """Take a code, once."""
-    code = (await _form(request)).get("code", "")[:40]
+    form = await _form(request)
+    code, where = form.get("code", "")[:40], local_path(form.get("next", "/"))
     try:
         token = await steps.check_code(request.app.state, request.auth, code, token=_token(request))
     except TetherError as exc:
         status = 401 if isinstance(exc, steps.SignInFailed) else 429
-        return rendered(
-            request, "second_factor", status=status, title="Second factor", problem={"detail": str(exc)}
-        )
-    return _onward(request, token, "/")
+        return _second_factor(request, where=where, status=status, problem={"detail": str(exc)})
+    return _onward(request, token, where)
 
 
 async def _account(
-    request: Asked, *, status: int = 200, secret: str | None = None, **context: Any
+    request: Asked, *, where: str = "/", status: int = 200, secret: str | None = None, **context: Any
 ) -> Template:
     caller = request.auth
     user, left = None, 0
@@ -182,6 +232,7 @@ async def _account(
         name=caller.actor.label,
         role=caller.role,
         step=caller.step,
+        next=where,
         accounts=", ".join(caller.accounts) if caller.accounts else "all",
         is_user=user is not None,
         has_password=user is not None and user.password_hash is not None,
@@ -196,32 +247,38 @@ async def _account(
 @get("/account", include_in_schema=False)
 async def account(request: Asked) -> Template | Redirect:
     """Password and second factor of the person who is signed in."""
+    where = _next(request)
     if request.auth.step == "second_factor":
-        return Redirect("/second-factor", status_code=HTTP_303_SEE_OTHER)
-    return await _account(request)
+        return Redirect(with_next("/second-factor", where), status_code=HTTP_303_SEE_OTHER)
+    return await _account(request, where=where)
 
 
-async def _refused(request: Asked, exc: TetherError, *, secret: str | None = None) -> Template:
-    return await _account(request, status=422, secret=secret, problem={"detail": str(exc)})
+async def _refused(
+    request: Asked, exc: TetherError, *, where: str = "/", secret: str | None = None
+) -> Template:
+    return await _account(request, where=where, status=422, secret=secret, problem={"detail": str(exc)})
 
 
 @post("/account/password", include_in_schema=False)
 async def change_password(request: Asked) -> Template | Redirect:
     """Set an own password."""
     form, caller = await _form(request), request.auth
+    where = local_path(form.get("next", "/"))
     try:
         token = await steps.change_password(
             request.app.state, caller, old=form.get("old", "")[:1_000], new=form.get("new", "")[:1_000]
         )
     except TetherError as exc:
-        return await _refused(request, exc)
-    return _onward(request, token, "/account?done=password")
+        return await _refused(request, exc, where=where)
+    # Who had to set a password on the way goes on to the page that was wanted.
+    return _onward(request, token, "/account?done=password" if where == "/" else where)
 
 
 @post("/account/second-factor", include_in_schema=False)
 async def enrol(request: Asked) -> Template:
     """Set up a second factor, and show its backup codes once."""
     form = await _form(request)
+    where = local_path(form.get("next", "/"))
     try:
         made = await steps.enrol(
             request.app.state,
@@ -234,8 +291,9 @@ async def enrol(request: Asked) -> Template:
         # After a wrong code the secret that was scanned stays; another one would make every further code wrong.
         scanned = form.get("secret", "")
         why = exc if isinstance(exc, TetherError) else steps.SignInFailed("Scan the code again.")
-        return await _refused(request, why, secret=scanned if _SECRET.fullmatch(scanned) else None)
-    shown = rendered(request, "backup_codes", title="Backup codes", codes=made.codes)
+        secret = scanned if _SECRET.fullmatch(scanned) else None
+        return await _refused(request, why, where=where, secret=secret)
+    shown = rendered(request, "backup_codes", title="Backup codes", codes=made.codes, next=where)
     shown.cookies = [sessions.cookie(made.token, is_secure=is_secure(request))]
     return shown
 
@@ -248,7 +306,7 @@ async def new_backup_codes(request: Asked) -> Template:
         codes = await steps.replace_backup_codes(request.app.state, request.auth, code=code)
     except TetherError as exc:
         return await _refused(request, exc)
-    return rendered(request, "backup_codes", title="Backup codes", codes=codes)
+    return rendered(request, "backup_codes", title="Backup codes", codes=codes, next="/")
 
 
 @post("/account/second-factor/remove", include_in_schema=False)

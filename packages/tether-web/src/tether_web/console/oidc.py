@@ -32,7 +32,6 @@ __all__ = ["BACK", "COOKIE", "HANDLERS"]
 BACK: Final = "/sign-in/oidc/callback"
 COOKIE: Final = "tether_sign_in"
 _COOKIE_S: Final = 600
-_WHERE_MAX: Final = 1_000
 _CODE_MAX: Final = 4_096
 # A name or address, with a port: what a browser sends. Anything else would end up in the address of the way back.
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -79,7 +78,6 @@ async def begin(request: Asked) -> Template | Redirect:
     """Go to the provider. Who was signed in here is signed out, because the way back does not name that session."""
     provider: Provider | None = request.app.state.oidc
     where = local_path(request.query_params.get("next", "/"))
-    where = where if len(where) <= _WHERE_MAX else "/"
     try:
         if provider is None:
             raise steps.SignInFailed(_OFF)

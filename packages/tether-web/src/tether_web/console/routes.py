@@ -102,14 +102,13 @@ class _SignedIn(_AnyStep):
         return found
 
 
-def _to_step(_request: pages.Asked, exc: _StepFirst) -> Redirect:
-    return Redirect(account.STEP_PAGES[exc.step], status_code=HTTP_303_SEE_OTHER, headers=pages.HEADERS)
+def _to_step(request: pages.Asked, exc: _StepFirst) -> Redirect:
+    where = account.with_next(account.STEP_PAGES[exc.step], account.wanted(request))
+    return Redirect(where, status_code=HTTP_303_SEE_OTHER, headers=pages.HEADERS)
 
 
 def _to_sign_in(request: pages.Asked, _exc: _SignInFirst) -> Redirect:
-    read = request.scope["method"] in _READS
-    back = request.scope["path"] if read else "/"
-    where = "/sign-in" if back == "/" else f"/sign-in?next={back}"
+    where = account.with_next("/sign-in", account.wanted(request))
     return Redirect(where, status_code=HTTP_303_SEE_OTHER, headers=pages.HEADERS)
 
 
