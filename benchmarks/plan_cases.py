@@ -282,7 +282,7 @@ _PLAIN: Final = {
     """,
     "bulk_orders": """
         by_id listed any_working take advance stop items progress lock_debits lock_notifications lock_entries lock_uploads
-        debits notifications entries
+        lock_schedules lock_due_items lock_deliveries debits notifications entries schedules due_items deliveries
     """,
     "figures": """
         begin add_changes earlier_uploads

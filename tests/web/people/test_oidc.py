@@ -282,7 +282,7 @@ async def test_a_user_is_added_without_a_password_and_unbound_on_a_page(
     (user,) = (await browser.get("/api/users")).json()
     page = f"/people/{user['id']}"
     assert "Unbind" not in (await browser.get(page)).text
-    colleague = httpx.AsyncClient(transport=browser._transport, base_url="http://tether", headers=OWN)  # noqa: SLF001 - the same application
+    colleague = httpx.AsyncClient(transport=browser._transport, base_url="http://tether", headers=OWN)
     assert (await come_back(colleague, await back(colleague))).status_code == 200
     assert (await colleague.get("/payments")).status_code == 200
     # An operator may look at no page of people, and unbinds nobody.

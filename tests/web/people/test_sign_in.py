@@ -343,7 +343,7 @@ async def test_no_step_of_a_sign_in_leads_elsewhere(
     secret = re.search(r'name="secret" value="([A-Z2-7]+)"', page)
     assert secret is not None
     factor = {"secret": secret[1], "code": pyotp.TOTP(secret[1]).now(), "next": where}
-    page = (await browser.post("/account/second-factor", data=factor)).text
+    page = unescape((await browser.post("/account/second-factor", data=factor)).text)
     assert 'href="/" role="button"' in page
     codes = re.findall(r"<li><code>(\w+)</code></li>", page)
     await browser.post("/sign-out")

@@ -42,7 +42,7 @@ tether_core.errors.InvalidRequest: filters: A refund of many debits needs one of
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -141,7 +141,7 @@ RECORDED: Final[dict[BulkAction, tuple[Action, str]]] = {
 }
 
 
-def _with_step(transitions: Mapping[str, Mapping[str, str]], step: str) -> frozenset[str]:
+def _with_step(transitions: Mapping[Any, Mapping[Any, Any]], step: str) -> frozenset[str]:
     return frozenset(state for state, steps in transitions.items() if step in steps)
 
 
