@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from litestar import Response, Router, get
 from litestar.datastructures import State
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 from tether_core.audit import Action, change_text
@@ -17,7 +16,7 @@ from tether_stores import audit
 from tether_stores.audit import AuditFilters, AuditRow
 from tether_stores.postgres import Pool, reading
 
-from tether_web.http.list_response import ListCount, counted
+from tether_web.http.list_response import counted, described
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor
 from tether_web.http.parameters import aware
 from tether_web.http.table_export import as_csv
@@ -56,13 +55,7 @@ class AuditEntry(AuditRow, frozen=True, kw_only=True):
 @get(
     "/",
     summary="The audit: every action of a person or a program, newest first",
-    responses={
-        200: ResponseSpec(
-            Page[AuditEntry] | ListCount,
-            generate_examples=False,
-            description="JSON, CSV, NDJSON or a count, by `format`.",
-        )
-    },
+    responses=described(Page[AuditEntry]),
 )
 async def listed(
     state: State,
