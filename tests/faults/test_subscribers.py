@@ -51,7 +51,9 @@ async def test_events_arrive_although_their_senders_are_killed(
         receiver.fault, receiver.on_received = answer, kill
         for count in KILLED_AT:
             sending.append(process("tether-worker", "run", "default", environ=environ))
-            await eventually(lambda count=count: len(receiver.received) >= count, what=f"request {count}")
+            await eventually(
+                lambda count=count: len(receiver.received) >= count, what=f"request {count}", timeout_s=200
+            )
             with psycopg.connect(url) as conn:
                 ended = conn.execute(
                     "update deliveries set leased_until = %s where leased_until is not null", [_now()]
@@ -64,7 +66,7 @@ async def test_events_arrive_although_their_senders_are_killed(
                 row = conn.execute("select count(*) from deliveries where state <> 'delivered'").fetchone()
                 return row == (0,)
 
-            await eventually(none_waits, what="all deliveries", timeout_s=120)
+            await eventually(none_waits, what="all deliveries", timeout_s=300)
             log = {
                 number: (tries, recorded)
                 for number, tries, recorded in conn.execute(
