@@ -59,10 +59,11 @@ cross join lateral (
     select m.account, m.reference_key, m.state, m.ended_at from mandates m where m.debtor_id = d.id and m.state <> 'active' offset 0
 ) m
 where
-    not exists (
-        select from mandates again
+    (
+        select true from mandates again
         where again.account = m.account and again.reference_key = m.reference_key and again.state = 'active'
-    )
+        limit 1  -- looked up by the index, however many mandates there are
+    ) is null
 order by m.ended_at;
 
 -- by_id --
