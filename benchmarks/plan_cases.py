@@ -356,6 +356,7 @@ _PLAIN: Final = {
     "notifications/event_lists": """
         by_id confirmation
     """,
+    "notifications/relays": "live listed revoke",
     "notifications/quarantine": "debits stored quotas of_debits repeat page take listed counts prune",
     "notifications/password_uses": "since prune",
     "notifications/report_records": """
@@ -941,6 +942,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "sizes_bytes": [1] * 100,
         }
     },
+    "notifications/relays.add": {"": {"name": "x", "account": "default", "digest": bytes(32), "relays_max": 10}},
     "notifications/password_uses.add": {
         "": {"accounts": ["default"] * 100, "tags": [f"{n:08x}" for n in range(100)], "used_on": _day_ago(0)}
     },

@@ -114,6 +114,12 @@ CASES: Final[dict[str, Call]] = {
     "POST /api/quarantine/reverify": Call(
         "/api/quarantine/reverify", "quarantine.reverified", ("quarantine", None), {"json": WHY}
     ),
+    "POST /api/relays": Call(
+        "/api/relays", "relay.created", ("relay", "1"), {"json": {"name": "partner", **WHY}}
+    ),
+    "DELETE /api/relays/{relay_id:int}": Call(
+        "/api/relays/1", "relay.revoked", ("relay", "1"), {"params": WHY}, after="POST /api/relays"
+    ),
     "POST /api/bulk-orders": Call(
         "/api/bulk-orders",
         "bulk.ordered",
@@ -420,6 +426,8 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /debtors/{key:int}/edit",
             "POST /debtors/{key:int}/dossier",
             "POST /debtors/{key:int}/erasure",
+            "POST /relays",
+            "POST /relays/revoke",
             "POST /quarantine/preview",
             "POST /quarantine/reverify",
             "POST /return-policies",

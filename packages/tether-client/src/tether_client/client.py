@@ -19,6 +19,7 @@ from tether_client.quarantine import QuarantineRoutes
 from tether_client.reconciliation import ReconciliationRoutes
 from tether_client.recurring import RecurringRoutes
 from tether_client.refunds import RefundRoutes
+from tether_client.relays import RelayRoutes
 from tether_client.return_policies import ReturnPolicyRoutes
 from tether_client.subscribers import SubscriberRoutes
 from tether_client.uploads import UploadRoutes
@@ -40,6 +41,7 @@ class Client(
     InquiryOrderRoutes,
     NotificationRoutes,
     QuarantineRoutes,
+    RelayRoutes,
     BlacklistRoutes,
     BulkOrderRoutes,
     DebtorRoutes,

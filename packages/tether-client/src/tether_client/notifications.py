@@ -45,6 +45,8 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
         received_at: When it was received.
         next_at: When it is due; null when it is complete.
         handled_at: When it was last processed.
+        relay_id: The relay by which it first came; null for the plain route.
+        sender: The address of its sender, where it came by a relay.
     """
 
     id: int
@@ -68,6 +70,8 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
     received_at: datetime
     next_at: datetime | None
     handled_at: datetime | None
+    relay_id: int | None = None
+    sender: str | None = None
 
 
 class ReportedStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True, kw_only=True):
         deliveries: How often it came.
         received_at: When it first came.
         last_received_at: When it last came.
+        relay_id: The relay by which it came, or null.
     """
 
     id: int
@@ -47,6 +48,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: int
     received_at: datetime
     last_received_at: datetime
+    relay_id: int | None = None
 
 
 class QuotaCount(msgspec.Struct, frozen=True, kw_only=True):

@@ -77,6 +77,8 @@ Action: TypeAlias = Literal[
     "queue.retried",
     "refund.ordered",
     "refusals.released",
+    "relay.created",
+    "relay.revoked",
     "report_fetches.requested",
     "return_policy.added",
     "return_policy.switched",

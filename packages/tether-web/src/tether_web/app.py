@@ -64,8 +64,9 @@ from tether_web.http.parameters import check_query
 from tether_web.http.permissions import require_permission
 from tether_web.http.scopes import require_scope
 from tether_web.http.shutdown import Shutdown, announced_by_sigterm, with_parent
-from tether_web.notifications import quarantine, receive, replays, webhook_events
+from tether_web.notifications import quarantine, receive, relays, replays, webhook_events
 from tether_web.notifications.inbox import Inbox
+from tether_web.notifications.known_relays import KnownRelays
 from tether_web.notifications.password_counts import PasswordCounts
 from tether_web.notifications.refused import RefusedNotifications
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
@@ -176,6 +177,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             stack.push_async_callback(refused.close)
             password_counts = PasswordCounts()
             await stack.enter_async_context(password_counts.flushed(pool, clock=now))
+            known_relays = KnownRelays()
+            await stack.enter_async_context(known_relays.kept(pool))
             pools = {"main": pool, "inbox": inbox_pool, "history": history_pool, "probe": probe_pool}
             await stack.enter_async_context(monitoring.measured(pools))
             feed = Feed(pool)
@@ -198,6 +201,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "inbox": inbox,
                     "refused_notifications": refused,
                     "password_counts": password_counts,
+                    "known_relays": known_relays,
                     "recording_probe": health.RecordingProbe(probe_pool),
                     "feed": feed,
                     "clock": now,
@@ -235,6 +239,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             webhook_events.ROUTER,
             replays.ROUTER,
             quarantine.ROUTER,
+            relays.ROUTER,
             stream.ROUTER,
             event_types.ROUTER,
             subscribers.ROUTER,
@@ -319,7 +324,12 @@ def _provider(settings: Settings) -> "AbstractAsyncContextManager[Provider | Non
 
 def served(app: Litestar) -> ASGIApp:
     """Wrap the application for the server: notifications bypass the framework, and one middleware surrounds both."""
-    return wrapped(app, direct={receive.PATH: receive.direct_handler(app.state)}, shutdown=app.state.shutdown)
+    return wrapped(
+        app,
+        direct={receive.PATH: receive.direct_handler(app.state)},
+        below={receive.PATH: (receive.RELAY_PATH, receive.relay_handler(app.state))},
+        shutdown=app.state.shutdown,
+    )
 
 
 def create_app() -> ASGIApp:

@@ -13,6 +13,7 @@ from litestar.openapi.spec import (
     OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Parameter,
     PathItem,
     Reference,
     RequestBody,
@@ -22,7 +23,7 @@ from tether_core.emp.notification import FORM, JSON
 
 from tether_web.http import problem_details
 from tether_web.http.problem_details import PROBLEM_JSON
-from tether_web.notifications.receive import PATH
+from tether_web.notifications.receive import PATH, RELAY_PATH
 
 __all__ = ["describe_problems", "describe_webhook", "name_schemas"]
 
@@ -60,15 +61,47 @@ _WEBHOOK_ERRORS: Final = {
 
 
 def describe_webhook(app: Litestar) -> None:
-    """Add `POST /api/webhooks/emp` to the application's OpenAPI document."""
+    """Add `POST /api/webhooks/emp` and the route of relays to the application's OpenAPI document."""
     document = app.openapi_schema
     assert document.paths is not None
-    document.paths[PATH] = PathItem(
+    document.paths[PATH] = _receiving(
+        "ReceiveNotification",
+        "Receive a notification of the gateway",
+        "Responds 200 only after the notification is committed. The gateway calls it.",
+        errors=_WEBHOOK_ERRORS,
+    )
+    document.paths[RELAY_PATH] = _receiving(
+        "ReceiveRelayedNotification",
+        "Receive a notification at a relay",
+        "Only the passwords of the relay's account verify. Responds 200 only after the notification is committed.",
+        errors={**_WEBHOOK_ERRORS, "404": "The token of no relay, or of one that was revoked."},
+        parameters=[
+            Parameter(
+                name="token",
+                param_in="path",
+                required=True,
+                description="Of a relay: `relay_` and 43 characters.",
+                schema=_TEXT,
+            )
+        ],
+    )
+
+
+def _receiving(
+    operation_id: str,
+    summary: str,
+    description: str,
+    *,
+    errors: dict[str, str],
+    parameters: list[Parameter | Reference] | None = None,
+) -> PathItem:
+    return PathItem(
         post=Operation(
             tags=["notifications"],
-            operation_id="ReceiveNotification",
-            summary="Receive a notification of the gateway",
-            description="Responds 200 only after the notification is committed. The gateway calls it.",
+            operation_id=operation_id,
+            summary=summary,
+            description=description,
+            parameters=parameters,
             security=[],
             request_body=RequestBody(
                 required=True,
@@ -84,7 +117,7 @@ def describe_webhook(app: Litestar) -> None:
                 ),
                 **{
                     status: OpenAPIResponse(description=text, content={JSON: OpenAPIMediaType(schema=_ERROR)})
-                    for status, text in _WEBHOOK_ERRORS.items()
+                    for status, text in errors.items()
                 },
             },
         )
@@ -162,7 +195,7 @@ def describe_problems(app: Litestar) -> None:
                 assert isinstance(ready, OpenAPIResponse)
                 unready = "Notifications cannot be recorded; the fields say why."
                 operation.responses["503"] = OpenAPIResponse(description=unready, content=ready.content)
-            elif path.startswith("/api/") and path != PATH:
+            elif path.startswith("/api/") and path not in {PATH, RELAY_PATH}:
                 operation.responses |= {
                     status: _error_response(status) for status in _possible(path, item, operation)
                 }

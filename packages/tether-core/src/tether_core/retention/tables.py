@@ -118,6 +118,7 @@ TABLES: Final[dict[str, Retention]] = {
     "reconciliation_differences": _stays(_BOOKS),
     "reconciliation_reviews": _stays("A row for each walk."),
     "refunds": _stays(_BOOKS),
+    "relays": _stays("A few rows, which people make; notifications name them."),
     "replays": _removed("prune_old_orders", "What was ordered is in the audit."),
     "report_fetches": _stays("Three rows a day and account; the completeness report reads them."),
     "retention_positions": _stays("A row for each walk."),

@@ -68,6 +68,8 @@ class WebhookEvent(msgspec.Struct, frozen=True):
         received_at: When it was received.
         next_at: When it is due; null when it is complete.
         handled_at: When it was last processed.
+        relay_id: The relay by which it first came; null for the plain route.
+        sender: The address of its sender, where it came by a relay.
     """
 
     id: int
@@ -91,6 +93,8 @@ class WebhookEvent(msgspec.Struct, frozen=True):
     received_at: datetime
     next_at: datetime | None
     handled_at: datetime | None
+    relay_id: int | None
+    sender: str | None
 
 
 async def listed(

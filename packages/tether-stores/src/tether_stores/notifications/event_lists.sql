@@ -47,7 +47,7 @@ select 'conflicting', count(*) from webhook_events where state = 'conflicting';
 -- A notification in lists.
 id, source, kind, notification_id, status, event, account, state, outcome, reason, failures, attempt_id,
 conflicts_with, confirmed_status, confirmed_at, contradicted_count, first_contradicted_at, last_contradicted_at,
-received_at, next_at, handled_at
+received_at, next_at, handled_at, relay_id, sender
 
 -- listed --
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows.

@@ -80,6 +80,7 @@ class NewRow(msgspec.Struct, frozen=True, kw_only=True):
         deliveries: How often it came.
         received_at: When it first came.
         last_received_at: When it last came.
+        relay_id: The relay by which it came; `None` for the plain route.
     """
 
     digest: bytes
@@ -93,6 +94,7 @@ class NewRow(msgspec.Struct, frozen=True, kw_only=True):
     deliveries: int
     received_at: datetime
     last_received_at: datetime
+    relay_id: int | None = None
 
 
 class KeptRow(msgspec.Struct, frozen=True):
@@ -105,6 +107,9 @@ class KeptRow(msgspec.Struct, frozen=True):
         digest: Of its body.
         sealed: Its body, encrypted.
         received_at: When it first came.
+        sender: The address of its first sender, or `None`.
+        relay_id: The relay by which it came; `None` for the plain route.
+        relay_accounts: The accounts whose passwords verify what came by that relay.
     """
 
     id: int
@@ -112,6 +117,9 @@ class KeptRow(msgspec.Struct, frozen=True):
     digest: bytes
     sealed: bytes
     received_at: datetime
+    sender: str | None = None
+    relay_id: int | None = None
+    relay_accounts: tuple[str, ...] | None = None
 
 
 class QuarantinedNotification(msgspec.Struct, frozen=True):
@@ -129,6 +137,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True):
         deliveries: How often it came.
         received_at: When it first came.
         last_received_at: When it last came.
+        relay_id: The relay by which it came, or null.
     """
 
     id: int
@@ -141,6 +150,7 @@ class QuarantinedNotification(msgspec.Struct, frozen=True):
     deliveries: int
     received_at: datetime
     last_received_at: datetime
+    relay_id: int | None
 
 
 class QuotaCount(msgspec.Struct, frozen=True):
@@ -162,9 +172,10 @@ class QuotaCount(msgspec.Struct, frozen=True):
     oldest_at: datetime
 
 
-def digest_of(body: bytes) -> bytes:
-    """The digest that makes deliveries of one body one row; 16 bytes."""
-    return blake2b(body, digest_size=16, person=b"quarantine").digest()
+def digest_of(body: bytes, *, relay_id: int | None = None) -> bytes:
+    """The digest that makes deliveries of one body, by one relay or by the plain route, one row; 16 bytes."""
+    salt = b"" if relay_id is None else relay_id.to_bytes(8)
+    return blake2b(body, digest_size=16, person=b"quarantine", salt=salt).digest()
 
 
 def sealed(digest: bytes, content_type: str, body: bytes, *, keys: MultiFernet) -> bytes:
@@ -184,7 +195,7 @@ def opened(row: KeptRow, *, keys: MultiFernet) -> KeptBody | None:
         found = msgspec.msgpack.decode(keys.decrypt(row.sealed), type=KeptBody)
     except (InvalidToken, msgspec.DecodeError):
         return None
-    return found if found.digest == row.digest == digest_of(found.body) else None
+    return found if found.digest == row.digest == digest_of(found.body, relay_id=row.relay_id) else None
 
 
 async def hold(conn: Connection) -> None:
@@ -246,6 +257,7 @@ async def add(conn: Connection, rows: Sequence[NewRow]) -> None:
             "deliveries": [row.deliveries for row in rows],
             "received_ats": [row.received_at for row in rows],
             "last_received_ats": [row.last_received_at for row in rows],
+            "relay_ids": [row.relay_id for row in rows],
         },
     )
 
@@ -274,8 +286,9 @@ async def page(conn: Connection, *, after_at: datetime, after_id: int, limit: in
     return await fetch_all(conn, _SQL["page"], values, into=_kept, binary=True)
 
 
-def _kept(*, digest: bytes, sealed: bytes, **columns: Any) -> KeptRow:
-    return KeptRow(digest=bytes(digest), sealed=bytes(sealed), **columns)
+def _kept(*, digest: bytes, sealed: bytes, relay_accounts: list[str] | None, **columns: Any) -> KeptRow:
+    accounts = None if relay_accounts is None else tuple(relay_accounts)
+    return KeptRow(digest=bytes(digest), sealed=bytes(sealed), relay_accounts=accounts, **columns)
 
 
 async def take(conn: Connection, row_id: int) -> bool:

@@ -45,17 +45,19 @@ group by attempt_id;
 -- add --
 -- Insert n rows. Arrays of length n.
 insert into quarantined_notifications (
-    digest, account, notification_id, report_class, attempt_id, sealed, size_bytes, sender, deliveries, received_at, last_received_at
+    digest, account, notification_id, report_class, attempt_id, sealed, size_bytes, sender, deliveries, received_at, last_received_at,
+    relay_id
 )
 select
     given.digest, given.account, given.notification_id, given.report_class, given.attempt_id, given.sealed, given.size_bytes,
-    nullif(given.sender, ''), given.deliveries, given.received_at, given.last_received_at
+    nullif(given.sender, ''), given.deliveries, given.received_at, given.last_received_at, given.relay_id
 from unnest(
     %(digests)b::bytea[], %(accounts)b::text[], %(notification_ids)b::text[], %(report_classes)b::text[], %(attempt_ids)b::bigint[],
     %(sealeds)b::bytea[], %(sizes_bytes)b::integer[], %(senders)b::text[], %(deliveries)b::bigint[], %(received_ats)b::timestamptz[],
-    %(last_received_ats)b::timestamptz[]
+    %(last_received_ats)b::timestamptz[], %(relay_ids)b::bigint[]
 ) with ordinality as given (
-    digest, account, notification_id, report_class, attempt_id, sealed, size_bytes, sender, deliveries, received_at, last_received_at, position
+    digest, account, notification_id, report_class, attempt_id, sealed, size_bytes, sender, deliveries, received_at, last_received_at,
+    relay_id, position
 )
 order by given.received_at, given.position;
 
@@ -68,11 +70,18 @@ from unnest(%(digests)b::bytea[], %(deliveries)b::bigint[], %(last_received_ats)
 where q.digest = given.digest;
 
 -- page --
--- The next %(limit)s rows in the order of their receipt, after a row: id, account, digest, sealed, received_at.
-select id, account, digest, sealed, received_at
-from quarantined_notifications
-where (received_at, id) > (%(after_at)s, %(after_id)s)
-order by received_at, id
+-- The next %(limit)s rows in the order of their receipt, after a row: id, account, digest, sealed, received_at, sender, relay_id, and the
+-- accounts whose passwords verify what came by that relay, revoked or not; null for the plain route.
+select
+    q.id, q.account, q.digest, q.sealed, q.received_at, q.sender, q.relay_id,
+    case
+        when q.relay_id is not null
+        then r.account || array(select g.name from gateway_accounts g where g.former_of = r.account order by g.name)
+    end as relay_accounts
+from quarantined_notifications q
+left join relays r on r.id = q.relay_id
+where (q.received_at, q.id) > (%(after_at)s, %(after_id)s)
+order by q.received_at, q.id
 limit %(limit)s;
 
 -- take --
@@ -81,7 +90,7 @@ delete from quarantined_notifications where id = %(id)s returning id;
 
 -- listed --
 -- One page for people, newest first. Up to %(limit)s rows.
-select id, account, notification_id, report_class, attempt_id, size_bytes, sender, deliveries, received_at, last_received_at
+select id, account, notification_id, report_class, attempt_id, size_bytes, sender, deliveries, received_at, last_received_at, relay_id
 from quarantined_notifications
 where %(before)s::bigint is null or id < %(before)s
 order by id desc

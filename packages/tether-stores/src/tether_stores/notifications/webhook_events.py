@@ -57,6 +57,8 @@ class Recording(msgspec.Struct, frozen=True):
         body: The bytes as received.
         report_class: See `tether_core.notifications.excess_deliveries`; "" where rows are not bounded.
         traceparent: The trace of its request; "" while traces are off.
+        relay_id: The relay by which it came; `None` for the plain route.
+        sender: The address of its sender, where it came by a relay.
     """
 
     key: bytes
@@ -70,6 +72,8 @@ class Recording(msgspec.Struct, frozen=True):
     body: bytes
     report_class: str = ""
     traceparent: str = ""
+    relay_id: int | None = None
+    sender: str | None = None
 
 
 class ClaimedNotification(msgspec.Struct, frozen=True):
@@ -202,6 +206,8 @@ async def _insert(conn: Connection, rows: Sequence[Recording], *, source: str, n
             "content_types": [row.content_type for row in rows],
             "bodies": [row.body for row in rows],
             "report_classes": [row.report_class for row in rows],
+            "relay_ids": [row.relay_id for row in rows],
+            "senders": [row.sender for row in rows],
             "source": source,
             "now": now,
             "rows_max": ROWS_PER_CLASS_MAX,
@@ -315,6 +321,8 @@ async def _insert_conflicts(
             "content_types": [row.content_type for row, _ in rows],
             "bodies": [row.body for row, _ in rows],
             "report_classes": [row.report_class for row, _ in rows],
+            "relay_ids": [row.relay_id for row, _ in rows],
+            "senders": [row.sender for row, _ in rows],
             "conflicts_with": [found.id for _, found in rows],
             "conflicts_max": CONFLICTS_PER_KEY_MAX,
             "now": now,

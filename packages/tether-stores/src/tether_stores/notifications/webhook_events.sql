@@ -21,11 +21,11 @@
 -- Returns id and key of those that are new: 0 to n rows.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, event, source, content_type, body, report_class,
-    state, failures, received_at, next_at
+    relay_id, sender, state, failures, received_at, next_at
 )
 select
     given.key, given.content, given.account, given.kind, given.notification_id, given.status, nullif(given.event, ''),
-    %(source)s, given.content_type, given.body, given.report_class, 'waiting', 0, %(now)s, %(now)s
+    %(source)s, given.content_type, given.body, given.report_class, given.relay_id, given.sender, 'waiting', 0, %(now)s, %(now)s
 from (
     select
         sent.*,
@@ -35,9 +35,9 @@ from (
     from unnest(
         %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[],
         %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[],
-        %(bodies)b::bytea[], %(report_classes)b::text[]
+        %(bodies)b::bytea[], %(report_classes)b::text[], %(relay_ids)b::bigint[], %(senders)b::text[]
     ) as sent (
-        key, content, account, kind, notification_id, status, event, content_type, body, report_class
+        key, content, account, kind, notification_id, status, event, content_type, body, report_class, relay_id, sender
     )
 ) as given
 where case
@@ -74,20 +74,21 @@ select key, content, id from archived_notifications where key = any(%(keys)b);
 -- tether_core.notifications.excess_deliveries. Arrays of length n. Returns key and content of those inserted.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, event, source, content_type, body, report_class,
-    state, reason, failures, conflicts_with, received_at
+    relay_id, sender, state, reason, failures, conflicts_with, received_at
 )
 select
     given.key, given.content, given.account, given.kind, given.notification_id, given.status, nullif(given.event, ''),
-    'webhook', given.content_type, given.body, given.report_class, 'conflicting', 'conflicting', 0, given.conflicts_with,
-    %(now)s
+    'webhook', given.content_type, given.body, given.report_class, given.relay_id, given.sender, 'conflicting', 'conflicting', 0,
+    given.conflicts_with, %(now)s
 from (
     select sent.*, dense_rank() over (partition by key order by content) as nth
     from unnest(
         %(keys)b::bytea[], %(contents)b::bytea[], %(accounts)b::text[], %(kinds)b::text[],
         %(notification_ids)b::text[], %(statuses)b::text[], %(events)b::text[], %(content_types)b::text[],
-        %(bodies)b::bytea[], %(report_classes)b::text[], %(conflicts_with)b::bigint[]
+        %(bodies)b::bytea[], %(report_classes)b::text[], %(relay_ids)b::bigint[], %(senders)b::text[],
+        %(conflicts_with)b::bigint[]
     ) as sent (
-        key, content, account, kind, notification_id, status, event, content_type, body, report_class, conflicts_with
+        key, content, account, kind, notification_id, status, event, content_type, body, report_class, relay_id, sender, conflicts_with
     )
 ) as given
 where given.nth + (

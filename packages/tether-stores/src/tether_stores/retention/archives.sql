@@ -255,7 +255,7 @@ with released as (
 insert into webhook_events (
     id, key, content, account, kind, notification_id, status, event, source, content_type, body, report_class, state, failures,
     attempt_id, listed_on, happened_at, confirmed_status, confirmed_error_code, confirmed_reason_code,
-    confirmed_transaction_id, confirmed_at, received_at, next_at
+    confirmed_transaction_id, confirmed_at, relay_id, sender, received_at, next_at
 )
 overriding system value
 select
@@ -266,7 +266,7 @@ select
     case when r.source = 'report' then r.confirmed_reason_code end,
     case when r.source = 'report' then r.confirmed_transaction_id end,
     case when r.source = 'report' then r.confirmed_at end,
-    r.received_at, %(now)s
+    r.relay_id, r.sender, r.received_at, %(now)s
 from json_populate_record(null::webhook_events, %(row)s::json) r
 join released on released.id = r.id
 returning id;

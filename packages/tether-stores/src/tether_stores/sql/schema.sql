@@ -631,6 +631,9 @@ create table webhook_events (
     first_contradicted_at timestamptz,
     last_contradicted_at timestamptz,
     inquiries_began_at timestamptz,
+    -- Of relays, by which it first came, and the address of its sender; null for the plain route.
+    relay_id bigint,
+    sender text,
     constraint webhook_events_state_known check (
         state in ('waiting', 'confirming', 'processed', 'contradicted', 'parked', 'conflicting')
     ),
@@ -649,6 +652,7 @@ create table webhook_events (
 create unique index webhook_events_once on webhook_events (key) where conflicts_with is null;
 create unique index webhook_events_conflict_once on webhook_events (key, content) where conflicts_with is not null;
 create index webhook_events_due on webhook_events (next_at, id) where state = 'waiting';
+create index webhook_events_by_relay on webhook_events (relay_id, id) where relay_id is not null;
 create index webhook_events_to_confirm on webhook_events (next_at, id) where state = 'confirming';
 create index webhook_events_by_notification on webhook_events (notification_id);
 -- Disputes that hold money until they are processed; few, so looking for them costs little (tether_core.holds).
@@ -693,6 +697,8 @@ create table quarantined_notifications (
     deliveries bigint not null,
     received_at timestamptz not null,
     last_received_at timestamptz not null,
+    -- Of relays, by which it came; null for the plain route.
+    relay_id bigint,
     constraint quarantined_notifications_size_bounded check (size_bytes between 0 and 65536),
     constraint quarantined_notifications_delivered check (deliveries >= 1)
 );
@@ -700,6 +706,23 @@ create unique index quarantined_notifications_once on quarantined_notifications 
 create index quarantined_notifications_in_order on quarantined_notifications (received_at, id);
 create index quarantined_notifications_by_debit on quarantined_notifications (attempt_id) where attempt_id is not null;
 create index quarantined_notifications_by_room on quarantined_notifications (account, (attempt_id is not null)) include (size_bytes, received_at);
+
+-- Further addresses for notifications, each of one gateway account; tether_core.notifications.relays.
+create table relays (
+    id bigint generated always as identity primary key,
+    name text not null,
+    account text not null,
+    -- Of the token.
+    digest bytea not null,
+    created_by text not null,
+    created_at timestamptz not null,
+    revoked_by text,
+    revoked_at timestamptz,
+    constraint relays_digest_size check (octet_length(digest) = 32),
+    constraint relays_revoked_by_somebody check ((revoked_by is null) = (revoked_at is null))
+);
+create unique index relays_digest_once on relays (digest);
+create unique index relays_name_once on relays (name) where revoked_at is null;
 
 -- Which password verified how many notifications on a day: tether_core.notifications.password_uses.
 create table password_uses (

@@ -1,4 +1,4 @@
-"""The console's page of gateway accounts, and its forms that pause and resume an account."""
+"""The console's page of gateway accounts: its forms that pause and resume an account, and those of relays."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -45,6 +45,30 @@ async def resume(request: Asked, name: Name) -> Template | Redirect:
     return await _done(request, name, "resume", None)
 
 
+@post("/relays", include_in_schema=False)
+async def create_relay(request: Asked) -> Template:
+    """Create a relay, and show its address once."""
+    form = await forms.given(request)
+    body = {name: form.get(name, "") for name in ("name", "account", "reason")}
+    try:
+        made = await call(request, "POST", "/api/relays", body=body)
+    except Failed as exc:
+        return await _page(request, failed=exc)
+    return await _page(request, made=made)
+
+
+@post("/relays/revoke", include_in_schema=False)
+async def revoke_relay(request: Asked) -> Template | Redirect:
+    """Revoke a relay."""
+    try:
+        form = await forms.given(request)
+        relay = forms.whole(form.get("relay", ""), field="relay")
+        await call(request, "DELETE", f"/api/relays/{relay}", query={"reason": form.get("reason", "")})
+    except Failed as exc:
+        return await _page(request, failed=exc)
+    return Redirect("/gateway-accounts?done=relay_revoked", status_code=HTTP_303_SEE_OTHER)
+
+
 async def _done(request: Asked, name: str, step: str, body: Mapping[str, str] | None) -> Template | Redirect:
     try:
         await call(request, "POST", f"/api/gateway-accounts/{name}/{step}", body=body)
@@ -53,13 +77,16 @@ async def _done(request: Asked, name: str, step: str, body: Mapping[str, str] | 
     return Redirect(f"/gateway-accounts?done=account_{step}d", status_code=HTTP_303_SEE_OTHER)
 
 
-async def _page(request: Asked, *, failed: Failed | None = None) -> Template:
+async def _page(
+    request: Asked, *, failed: Failed | None = None, made: Mapping[str, Any] | None = None
+) -> Template:
     today = request.app.state.clock().date()
     month = {"from": (today - timedelta(days=DAYS - 1)).isoformat(), "to": today.isoformat()}
     try:
-        accounts, figures = await asyncio.gather(
+        accounts, figures, relays = await asyncio.gather(
             call(request, "GET", "/api/gateway-accounts"),
             part(request, "/api/figures", {**month, "by": "account"}),
+            part(request, "/api/relays"),
         )
     except Failed as exc:
         return not_shown(request, exc, title="Gateway accounts")
@@ -71,6 +98,9 @@ async def _page(request: Asked, *, failed: Failed | None = None) -> Template:
         problem=failed and {"detail": failed.detail, "errors": failed.errors},
         days=DAYS,
         accounts=[_account(account, figures, month) for account in accounts],
+        own_accounts=[account["name"] for account in accounts if not account["former_of"]],
+        relays=relays,
+        made=made,
     )
 
 
@@ -147,4 +177,4 @@ def _limits(account: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"title": title, "text": text} for title, text in limits]
 
 
-HANDLERS: Final = [shown, pause, resume]
+HANDLERS: Final = [shown, pause, resume, create_relay, revoke_relay]

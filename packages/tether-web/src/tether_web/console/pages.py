@@ -80,6 +80,7 @@ DONE: Final = {
     "inquired": "The inquiry was ordered. Its result comes within seconds.",
     "account_paused": "The gateway account is paused. Nothing more is submitted with it.",
     "account_resumed": "The gateway account is resumed. Submissions go on within seconds.",
+    "relay_revoked": "The relay is revoked. All nodes refuse its address within seconds.",
     "subscriber_changed": "The subscriber is changed.",
     "subscriber_removed": "The subscriber is removed. Nothing more is sent to it.",
     "deliveries_replayed": "The replay was ordered. Each event is sent again with its former id.",

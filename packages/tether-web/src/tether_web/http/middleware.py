@@ -40,8 +40,8 @@ _CLOSE: Final = [(b"connection", b"close")]
 # Other methods share one label: each would otherwise be a metric of its own and stay in memory.
 _METHODS: Final = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE".split())
 _PROBES: Final = {"/health", "/ready", "/metrics"}
-_UNTRUSTED: Final = {"/api/webhooks/emp"}
-_QUIET: Final = _PROBES | _UNTRUSTED
+_NOTIFICATIONS: Final = "/api/webhooks/emp"
+_QUIET: Final = _PROBES | {_NOTIFICATIONS, f"{_NOTIFICATIONS}/{{token}}"}
 _log = logger("http")
 
 
@@ -75,9 +75,16 @@ _ENCODED: Final = DirectResponse(
 )
 
 Direct: TypeAlias = Callable[[Scope, Receive], Awaitable[DirectResponse]]
+_NOTHING: Final[Mapping[str, tuple[str, Direct]]] = {}
 
 
-def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -> ASGIApp:
+def wrapped(
+    app: ASGIApp,
+    *,
+    direct: Mapping[str, Direct],
+    shutdown: Shutdown,
+    below: Mapping[str, tuple[str, Direct]] = _NOTHING,
+) -> ASGIApp:
     """
     Wrap *app* with request ids, headers, metrics and the access log.
 
@@ -86,6 +93,7 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
         direct: Handlers by path that bypass the framework for speed. A handler limits how long it waits for the body, and
             raises nothing.
         shutdown: Once it is announced, responses close their connection.
+        below: Handlers likewise for the paths one part below a path, each with the template that stands for them in logs and metrics.
 
     Returns:
         An ASGI application.
@@ -137,6 +145,9 @@ def wrapped(app: ASGIApp, *, direct: Mapping[str, Direct], shutdown: Shutdown) -
             if handler is not None:
                 scope["path_template"] = path
                 response = await handler(scope, receive)
+            elif (found := below.get(path.rpartition("/")[0])) is not None:
+                scope["path_template"], handler = found
+                response = await handler(scope, receive)
             elif encoded:
                 response = _ENCODED
             else:
@@ -181,7 +192,7 @@ def _read_headers(scope: Any) -> tuple[bytes | None, bool]:
 
 def _trace_parent(scope: Any, *, path: str) -> str:
     """The caller's trace; none for notifications, whose senders are strangers until their signature is verified."""
-    if path in _UNTRUSTED:
+    if path.startswith(_NOTIFICATIONS):
         return ""
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
     return headers.get(b"traceparent", b"").decode("latin-1")

@@ -49,6 +49,8 @@ SUBJECTS: Final[dict[str, tuple[Permission, Permission]]] = {
     "queues": ("view", "queues"),
     "reconciliation-differences": ("view", "reconciliation"),
     "refunds": ("view", "reconciliation"),
+    # An address at which the outside is heard; who gives one away decides for the installation, as with subscribers.
+    "relays": ("view", "subscribers"),
     "return-policies": ("view", "return_policies"),
     "run-voids": ("view", "refunds"),
     "statement-texts": ("view", "billing"),

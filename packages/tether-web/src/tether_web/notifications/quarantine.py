@@ -297,7 +297,14 @@ async def _taken_in(state: State, judged: _Judged, verified: Verified) -> Delive
     assert kept is not None
     assert notification is not None
     now = state.clock()
-    row = recording_of(notification, kept.body, account=verified.account, content_type=kept.content_type)
+    row = recording_of(
+        notification,
+        kept.body,
+        account=verified.account,
+        content_type=kept.content_type,
+        relay_id=judged.row.relay_id,
+        sender=None if judged.row.relay_id is None else judged.row.sender,
+    )
     async with transaction(state.pool) as conn:
         if not await quarantine.take(conn, judged.row.id):
             return None
@@ -332,6 +339,8 @@ def _judge(row: KeptRow, *, keys: MultiFernet, credentials: Sequence[Credential]
     kept = quarantine.opened(row, keys=keys)
     if kept is None:
         return _Judged(row)
+    if (accounts := row.relay_accounts) is not None:
+        credentials = [credential for credential in credentials if credential.account in accounts]
     try:
         notification = decode(kept.body, content_type=kept.content_type)
         verified = verified_by(

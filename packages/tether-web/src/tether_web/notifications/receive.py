@@ -1,5 +1,7 @@
 """
-`POST /api/webhooks/emp`: verify, record, acknowledge.
+`POST /api/webhooks/emp` and `POST /api/webhooks/emp/{token}`: verify, record, acknowledge.
+
+The second address is that of a relay (`tether_core.notifications.relays`): there, only the passwords of its account verify.
 
 This route bypasses the framework, because it is the busiest one and its responses follow the gateway's format instead of the
 API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
@@ -12,6 +14,7 @@ API's: XML echoes, `{"status":"ok"}`, and errors as `{"error": ...}`.
 | an invalid signature, or no password configured | 401; not in the inbox, but kept for a while in the quarantine (`refused`) |
 | wrong method / media type or content encoding / more than 64 KiB / unreadable or cut short | 405 / 415 / 413 / 400 |
 | no commit in time, store unavailable, or overload | 503 with Retry-After; the gateway retries |
+| the token of no relay, or of one that was revoked | 404; nothing is read, no query is made |
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from tether_core.emp.signature import Credential, verified_by
 from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
 from tether_core.notifications.excess_deliveries import report_class
 from tether_core.notifications.identity import Delivery, identify
+from tether_core.notifications.relays import Relay, credentials_of
 from tether_core.people.addresses import Network, client_address
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.telemetry import Sampled, logger
@@ -34,12 +38,23 @@ from tether_stores.traces import spans
 from tether_web.http.metrics import NOTIFICATIONS
 from tether_web.http.middleware import Direct, DirectResponse
 from tether_web.notifications.inbox import Inbox
+from tether_web.notifications.known_relays import KnownRelays
 from tether_web.notifications.password_counts import PasswordCounts
 from tether_web.notifications.refused import RefusedNotifications
 
-__all__ = ["BODY_MAX_BYTES", "BODY_S", "PATH", "direct_handler", "receive_notification", "recording_of"]
+__all__ = [
+    "BODY_MAX_BYTES",
+    "BODY_S",
+    "PATH",
+    "RELAY_PATH",
+    "direct_handler",
+    "receive_notification",
+    "recording_of",
+    "relay_handler",
+]
 
 PATH: Final = "/api/webhooks/emp"
+RELAY_PATH: Final = f"{PATH}/{{token}}"
 # Real notifications are below 4 KiB; the previous system had the same limit and never met it.
 BODY_MAX_BYTES: Final = 65_536
 # A larger body is read and discarded up to this size: a sender that gets the response within its body finds the
@@ -62,6 +77,7 @@ _outcomes: Final = {
         "refused",
         "unreadable",
         "unavailable",
+        "unknown_relay",
     )
 }
 
@@ -88,6 +104,10 @@ _WRONG_METHOD: Final = _error(405, "Send notifications with POST", (b"allow", b"
 _NOT_RECORDED: Final = _unavailable(
     "The notification could not be recorded", retry_after_s=Unavailable.retry_after_s
 )
+_NO_RELAY: Final = _error(404, "Not found")
+_RELAYS_UNREAD: Final = _unavailable(
+    "The relays could not be read yet", retry_after_s=Unavailable.retry_after_s
+)
 _NEW: Final = _response(200, _PLAIN_JSON, b'{"status":"ok"}')
 _KNOWN: Final = _response(200, _PLAIN_JSON, b'{"status":"ok","message":"Already processed"}')
 
@@ -101,6 +121,7 @@ async def receive_notification(
     refused: RefusedNotifications | None = None,
     counts: PasswordCounts | None = None,
     sender: Callable[[], str | None] = lambda: None,
+    relay: Relay | None = None,
 ) -> DirectResponse:
     """
     Verify a notification, record it, and make the response.
@@ -111,7 +132,8 @@ async def receive_notification(
         credentials: Of the gateway accounts that may have signed; if there are none, all notifications are refused.
         refused: Keeps what no password verifies; `None` to keep nothing.
         counts: Counts which password verified; `None` to count nothing.
-        sender: Returns the address of the sender, for what is refused.
+        sender: Returns the address of the sender, for what is refused or came by a relay.
+        relay: The relay by which it came; `None` for the plain route.
 
     Returns:
         The response; 200 only after the row is committed.
@@ -137,11 +159,29 @@ async def receive_notification(
         _outcomes["refused"]()
         _sampled.warning("notification refused", configured_accounts=len(credentials), size_bytes=len(body))
         if refused is not None:
-            refused.offer(notification, body, content_type=media, credentials=credentials, sender=sender)
+            refused.offer(
+                notification,
+                body,
+                content_type=media,
+                credentials=credentials,
+                sender=sender,
+                relay_id=None if relay is None else relay.id,
+            )
         return _REFUSED
     if counts is not None:
         counts.count(found)
-    row = recording_of(notification, body, account=found.account, content_type=media)
+    row = (
+        recording_of(notification, body, account=found.account, content_type=media)
+        if relay is None
+        else recording_of(
+            notification,
+            body,
+            account=found.account,
+            content_type=media,
+            relay_id=relay.id,
+            sender=sender(),
+        )
+    )
     try:
         delivery = await inbox.deliver(row)
     except Unavailable as exc:
@@ -156,7 +196,15 @@ async def receive_notification(
     return _acknowledged(notification, delivery, media=media)
 
 
-def recording_of(notification: Notification, body: bytes, *, account: str, content_type: str) -> Recording:
+def recording_of(
+    notification: Notification,
+    body: bytes,
+    *,
+    account: str,
+    content_type: str,
+    relay_id: int | None = None,
+    sender: str | None = None,
+) -> Recording:
     """
     A verified notification as the inbox stores it.
 
@@ -164,6 +212,8 @@ def recording_of(notification: Notification, body: bytes, *, account: str, conte
         body: As received.
         account: The account whose secret verified it.
         content_type: The media type of the body.
+        relay_id: The relay by which it came; `None` for the plain route.
+        sender: The address of its sender, where it came by a relay.
     """
     identity = identify(notification, account=account)
     return Recording(
@@ -178,6 +228,8 @@ def recording_of(notification: Notification, body: bytes, *, account: str, conte
         body=body,
         report_class=report_class(notification),
         traceparent=spans.traceparent(),
+        relay_id=relay_id,
+        sender=sender,
     )
 
 
@@ -191,34 +243,60 @@ def direct_handler(state: State) -> Direct:
     """The handler of `PATH`, for `tether_web.http.middleware`; *state* has the inbox and the credentials once the app has started."""
 
     async def handle(scope: Scope, receive: Receive) -> DirectResponse:
-        if scope["method"] != "POST":  # type: ignore[typeddict-item]
-            return _WRONG_METHOD
-        try:
-            headers = dict(scope["headers"])
-            if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
-                return _ENCODED
-            body = await _body(receive, declared=headers.get(b"content-length", b""))
-            if body is None:
-                _outcomes["unreadable"]()
-                return _CUT_SHORT
-            if len(body) > BODY_MAX_BYTES:
-                return _TOO_LARGE
-            content_type = headers.get(b"content-type", b"").decode("latin-1")
-            return await receive_notification(
-                state.inbox,
-                body,
-                content_type=content_type,
-                credentials=state.credentials,
-                refused=state.refused_notifications,
-                counts=state.password_counts,
-                sender=lambda: _sender(scope, trusted=state.trusted_proxies),
-            )
-        except Exception as exc:  # noqa: BLE001 - after any error the gateway must retry
-            _outcomes["unavailable"]()
-            _log.error("notification not recorded", exc_info=exc)
-            return _NOT_RECORDED
+        return await _received(state, scope, receive, relay=None)
 
     return handle
+
+
+def relay_handler(state: State) -> Direct:
+    """
+    The handler of the paths below `PATH`, likewise.
+
+    The relays are in the memory of the process (`state.known_relays`), so a token costs one digest and one look-up, and an unknown one no more.
+    """
+
+    async def handle(scope: Scope, receive: Receive) -> DirectResponse:
+        known: KnownRelays = state.known_relays
+        if not known.is_loaded:
+            return _RELAYS_UNREAD
+        relay = known.find(scope["path"].rstrip("/").rpartition("/")[2])
+        if relay is None:
+            _outcomes["unknown_relay"]()
+            return _NO_RELAY
+        return await _received(state, scope, receive, relay=relay)
+
+    return handle
+
+
+async def _received(state: State, scope: Scope, receive: Receive, *, relay: Relay | None) -> DirectResponse:
+    if scope["method"] != "POST":  # type: ignore[typeddict-item]
+        return _WRONG_METHOD
+    try:
+        headers = dict(scope["headers"])
+        if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+            return _ENCODED
+        body = await _body(receive, declared=headers.get(b"content-length", b""))
+        if body is None:
+            _outcomes["unreadable"]()
+            return _CUT_SHORT
+        if len(body) > BODY_MAX_BYTES:
+            return _TOO_LARGE
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        credentials = state.credentials
+        return await receive_notification(
+            state.inbox,
+            body,
+            content_type=content_type,
+            credentials=credentials if relay is None else credentials_of(relay, credentials),
+            refused=state.refused_notifications,
+            counts=state.password_counts,
+            sender=lambda: _sender(scope, trusted=state.trusted_proxies),
+            relay=relay,
+        )
+    except Exception as exc:  # noqa: BLE001 - after any error the gateway must retry
+        _outcomes["unavailable"]()
+        _log.error("notification not recorded", exc_info=exc)
+        return _NOT_RECORDED
 
 
 async def _body(receive: Receive, *, declared: bytes) -> bytes | None:

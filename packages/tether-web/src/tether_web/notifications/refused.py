@@ -53,6 +53,7 @@ class _Waiting(msgspec.Struct):
     deliveries: int
     received_at: datetime
     last_received_at: datetime
+    relay_id: int | None
 
 
 class RefusedNotifications:
@@ -85,14 +86,16 @@ class RefusedNotifications:
         content_type: str,
         credentials: Sequence[Credential],
         sender: Callable[[], str | None],
+        relay_id: int | None = None,
     ) -> None:
         """
         Take a refused notification in, or count it as dropped; never waits and never raises for want of room.
 
         Args:
             content_type: The media type of the body.
-            credentials: Of all accounts.
+            credentials: Of the accounts that may have signed.
             sender: Returns the sender's address.
+            relay_id: The relay by which it came; `None` for the plain route.
         """
         if self._keys is None:
             QUARANTINED.labels("no_key").inc()
@@ -100,7 +103,7 @@ class RefusedNotifications:
         if len(self._waiting) >= WAITING_MAX or self._waiting_bytes + len(body) > WAITING_MAX_BYTES:
             QUARANTINED.labels("dropped").inc()
             return
-        now, digest = self._clock(), digest_of(body)
+        now, digest = self._clock(), digest_of(body, relay_id=relay_id)
         before = self._waiting.get(digest)
         if before is not None:
             before.deliveries += 1
@@ -115,6 +118,7 @@ class RefusedNotifications:
                 1,
                 now,
                 now,
+                relay_id,
             )
             self._waiting_bytes += len(body)
         if self._running is None:
@@ -210,6 +214,7 @@ def _row(refused: RefusedNotification, waiting: _Waiting, text: bytes) -> NewRow
         deliveries=waiting.deliveries,
         received_at=waiting.received_at,
         last_received_at=waiting.last_received_at,
+        relay_id=waiting.relay_id,
     )
 
 
