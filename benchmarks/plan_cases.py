@@ -275,7 +275,7 @@ _PLAIN: Final = {
         amounts set_requests series pay_days
     """,
     "recurring/pre_notifications": """
-        claim batches of_batch give collect_from withdraw listed of_debtor given_on
+        claim batches of_batch give collect_from withdraw listed of_debtor given_on withdraw_of_upload
     """,
     "mandate_conflicts": """
         in_file in_file_dry_run elsewhere elsewhere_dry_run
@@ -1022,6 +1022,14 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "upload_ids": [5] * 100,
             "states": ["missed"] * 100,
             "collect_ons": [None] * 100,
+        }
+    },
+    "recurring/pre_notifications.supersede": {
+        "": {
+            "debtor_ids": list(range(1, 101)),
+            "amounts_minor": [1_000] * 100,
+            "due_item": "new",
+            "due_on": _day_ago(0),
         }
     },
     "recurring/pre_notifications.add": {

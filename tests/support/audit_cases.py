@@ -161,6 +161,12 @@ CASES: Final[dict[str, Call]] = {
         {"params": {"month": "2026-12"}},
         after="PUT /api/statement-texts",
     ),
+    "POST /api/uploads/{upload_id:int}/pre-notifications": Call(
+        "/api/uploads/1/pre-notifications",
+        "pre_notifications.ordered",
+        ("upload", "1"),
+        {"json": {"due_item": "2026-12"}},
+    ),
     "POST /api/uploads/{upload_id:int}/exclude-charged-back": Call(
         "/api/uploads/1/exclude-charged-back", "upload.debtors_excluded", ("upload", "1"), {"json": WHY}
     ),
@@ -415,6 +421,7 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /uploads/{key:int}/answers",
             "POST /uploads/{key:int}/withdraw",
             "POST /uploads/{key:int}/billing",
+            "POST /uploads/{key:int}/pre-notifications",
             "POST /runs/{key:int}/{action:str}",
             "POST /payments/{key:int}/{action:str}",
             "POST /notifications/{key:int}/replay",

@@ -76,6 +76,8 @@ def anna(**facts: object) -> Candidate:
         ("not_notified", {}, RunOptions(notice_days=14)),
         ("not_notified", {"notified_days_ago": 13}, RunOptions(notice_days=14)),
         ("billable", {"notified_days_ago": 14}, RunOptions(notice_days=14)),
+        ("billable", {"notified_days_ago": 14, "announced_in_days": 0}, RunOptions(notice_days=14)),
+        ("not_notified", {"notified_days_ago": 20, "announced_in_days": 1}, RunOptions(notice_days=14)),
         ("billable", {"again": True}, RunOptions(notice_days=14)),
         ("charged_back", {"charged_back_for": ("MD06",)}, OPTIONS),
         ("charged_back", {"charged_back_for": ("AM04", "")}, OPTIONS),

@@ -337,6 +337,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         debit_min_minor: Leave out debits below this amount.
         debit_max_minor: Leave out debits above this amount.
         usage: The text on the debtors' bank statements.
+        notice_days: Debit only debtors who were notified so many days before.
     """
 
     due_item: str | msgspec.UnsetType = msgspec.UNSET
@@ -348,6 +349,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     debit_min_minor: int | msgspec.UnsetType = msgspec.UNSET
     debit_max_minor: int | msgspec.UnsetType = msgspec.UNSET
     usage: str | msgspec.UnsetType = msgspec.UNSET
+    notice_days: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class BillingRoutes(Connection):

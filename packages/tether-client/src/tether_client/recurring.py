@@ -10,6 +10,8 @@ from tether_client.connection import Connection, given
 from tether_client.pages import Page
 
 __all__ = [
+    "AnnouncementOrder",
+    "AnnouncementResponse",
     "CollectionPlan",
     "DueItem",
     "Expected",
@@ -285,6 +287,58 @@ class NoticeResponse(msgspec.Struct, frozen=True):
     given_by: str | None
 
 
+class AnnouncementOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    An order to announce a debit to the debtors of an upload; what is not set has the default of the server.
+
+    Attributes:
+        due_item: What is owed, as the run will say it.
+        due_on: The day of the debit, such as "2026-12-14"; without it the first bank day that leaves the days.
+        notice_days: How many calendar days the debtors have; the run states the same.
+        account: The gateway account of the run.
+        language: Of the built-in text.
+        text: Your own text, with {amount} and {due_on}.
+        creditor_name: In the text.
+        creditor_id: The creditor identifier, in the text.
+    """
+
+    due_item: str | msgspec.UnsetType = msgspec.UNSET
+    due_on: str | msgspec.UnsetType = msgspec.UNSET
+    notice_days: int | msgspec.UnsetType = msgspec.UNSET
+    account: str | msgspec.UnsetType = msgspec.UNSET
+    language: str | msgspec.UnsetType = msgspec.UNSET
+    text: str | msgspec.UnsetType = msgspec.UNSET
+    creditor_name: str | msgspec.UnsetType = msgspec.UNSET
+    creditor_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class AnnouncementResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was announced.
+
+    Attributes:
+        due_item: What is owed.
+        due_on: The day of the debit, as the debtors read it.
+        give_on: The last day on which it may be given without moving the debit.
+        debtors: Debtors whom a run would bill, so who are announced to.
+        made: New pre-notifications; in a dry run how many there would be at most.
+        existing: Debtors who have one of this due item and day already, given or not.
+        withdrawn: Pre-notifications not given yet that stated another day or amount.
+        skipped: Debtors whom no run would bill, by verdict.
+        example: The text, as an invented debtor would read it.
+    """
+
+    due_item: str
+    due_on: date
+    give_on: date
+    debtors: int
+    made: int
+    existing: int
+    withdrawn: int
+    skipped: dict[str, int]
+    example: str
+
+
 class GivenResponse(msgspec.Struct, frozen=True):
     """
     How many pre-notifications were stated as given.
@@ -404,6 +458,13 @@ class RecurringRoutes(Connection):
     ) -> Page[NoticeResponse]:
         """Pre-notifications, oldest first; *status* is "made", "given" or "withdrawn"."""
         return self._get("/api/pre-notifications", Page[NoticeResponse], **given(locals()))
+
+    def announce(
+        self, upload_id: int, order: AnnouncementOrder, *, dry_run: bool = False
+    ) -> AnnouncementResponse:
+        """Make a pre-notification for each debtor of an upload whom a run would bill; nobody gets two of one day."""
+        body = {**msgspec.to_builtins(order), "dry_run": dry_run}
+        return self._post(f"/api/uploads/{upload_id}/pre-notifications", body, AnnouncementResponse)
 
     def give_pre_notifications(self, ids: Sequence[int]) -> GivenResponse:
         """State that pre-notifications were given to their debtors; at most 10,000."""

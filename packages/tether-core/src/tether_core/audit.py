@@ -71,6 +71,7 @@ Action: TypeAlias = Literal[
     "quarantine.reverified",
     "queue.cleared",
     "pre_notifications.given",
+    "pre_notifications.ordered",
     "preflight.made",
     "queue.paused",
     "queue.resumed",

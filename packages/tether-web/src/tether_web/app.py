@@ -72,7 +72,14 @@ from tether_web.notifications.refused import RefusedNotifications
 from tether_web.payments import attempts, chargeback_lists, chargebacks, exposure
 from tether_web.people import api_keys, users
 from tether_web.reconciliation import completeness, differences
-from tether_web.recurring import collection_plans, enrolment, mandates, pre_notifications, schedules
+from tether_web.recurring import (
+    announcements,
+    collection_plans,
+    enrolment,
+    mandates,
+    pre_notifications,
+    schedules,
+)
 from tether_web.refunds import refunds, run_voids
 from tether_web.subscribers import deliveries, subscribers
 from tether_web.uploads import charged_back, form, layout_answers, totals, uploads
@@ -257,6 +264,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             *schedules.ROUTERS,
             mandates.ROUTER,
             *pre_notifications.ROUTERS,
+            announcements.ROUTER,
             vop.ROUTER,
             debtors.ROUTER,
             dossier.ROUTER,

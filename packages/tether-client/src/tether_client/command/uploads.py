@@ -130,6 +130,14 @@ def add_commands(commands: Commands) -> None:
     item.add_argument("--debit-max", type=amount, metavar="AMOUNT", help="leave out debits above this amount")
     item.add_argument("--canary-share", type=float, metavar="PART", help="the part submitted first, 0 to 1")
     item.add_argument("--usage", metavar="TEXT", help="the text on the debtors' bank statements")
+    item.add_argument(
+        "--notice-days",
+        type=whole(1, 60),
+        nargs="?",
+        const=14,
+        metavar="N",
+        help="debit only debtors who were notified at least N days before (without N: 14)",
+    )
     item.add_argument("--dry-run", action="store_true", help="only preview the run")
     add_key(item)
     add_yes(item)
@@ -255,6 +263,7 @@ def _bill(context: Context) -> int:
         "debit_max_minor": args.debit_max,
         "canary_share": args.canary_share,
         "usage": args.usage,
+        "notice_days": args.notice_days,
     }
     order = RunOrder(**{name: value for name, value in values.items() if value is not None})
     if args.dry_run or not args.yes:

@@ -32,7 +32,7 @@ The order of the rules is from "never billable" to "billable later":
 | `too_small` `too_large` | the amount is outside what one debit may take |
 | `lifetime_cap` | the account would pay more in all than one account may |
 | `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
-| `not_notified` | a pre-notification is required, and was not given, or not in time, or states another amount |
+| `not_notified` | a pre-notification is required, and was not given, or not in time, or states another amount or a later day |
 | `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
 
 The rules run twice: when a run is planned, and again just before each debit is submitted, so that an account that was blacklisted in between
@@ -108,6 +108,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         again: Whether this is a try after a return, decided by the return's reason.
         schedule_id: The schedule that makes the debtor's debits, where another run is judged; else `None`.
         notified_days_ago: Days since the debtor was notified of this due item and amount; `None` for never.
+        announced_in_days: Days until the debit that this notification states; 0 or less once that day has come, `None` without one.
         dispute_unconfirmed: Whether a dispute of a debit from this account was reported and is not processed yet.
     """
 
@@ -137,6 +138,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
     schedule_id: int | None = None
     notified_days_ago: int | None = None
+    announced_in_days: int | None = None
     dispute_unconfirmed: bool = False
 
     def __repr__(self) -> str:
@@ -387,9 +389,10 @@ def _not_notified(candidate: Candidate, options: RunOptions) -> str | None:
         return None
     if days is None:
         return "A pre-notification of this due item and amount is required, and none was given."
-    if days >= required:
-        return None
-    return f"The debtor was notified {days} days ago; {required} days are required."
+    if days < required:
+        return f"The debtor was notified {days} days ago; {required} days are required."
+    ahead = candidate.announced_in_days or 0
+    return f"The debtor was notified of a debit that is {ahead} days ahead." if ahead > 0 else None
 
 
 def _being_confirmed(candidate: Candidate, _: RunOptions) -> str | None:

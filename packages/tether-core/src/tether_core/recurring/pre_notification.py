@@ -31,11 +31,13 @@ from tether_core.target_calendar import next_open
 
 __all__ = [
     "FIELDS",
+    "NOTICE_DAYS",
     "TRANSITIONS",
     "Language",
     "Notice",
     "NoticeCause",
     "NoticeState",
+    "announced_on",
     "collectable_on",
     "is_given_in_time",
     "require_known",
@@ -82,6 +84,9 @@ _TEXTS: Final[dict[Language, str]] = {
 }
 _FIELD: Final = re.compile(r"\{([^{}]*)\}")
 _DAY: Final = timedelta(days=1)
+# Of the scheme, where nothing else was agreed.
+NOTICE_DAYS: Final = 14
+_AHEAD_DAYS_MAX: Final = 366
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -190,6 +195,38 @@ def collectable_on(due_on: date, *, given_on: date, days: int) -> date:
         days: How many calendar days must lie between, at least 1.
     """
     return next_open(max(due_on, given_on + _DAY * days))
+
+
+def announced_on(due_on: date | None, *, today: date, days: int) -> date:
+    """
+    The day of the debit that the debtors of an upload are told.
+
+    Args:
+        due_on: The day that was ordered; `None` for the first one that leaves the days.
+        today: The day at the banks.
+        days: How many calendar days must lie between giving and debit, at least 1.
+
+    Raises:
+        InvalidRequest: when the day leaves less than *days* from today, or lies more than a year ahead.
+
+    >>> today = date(2026, 4, 17)
+    >>> str(announced_on(None, today=today, days=14))  # 1 May is closed, then comes a weekend
+    '2026-05-04'
+    >>> announced_on(date(2026, 4, 30), today=today, days=14)
+    Traceback (most recent call last):
+        ...
+    tether_core.errors.InvalidRequest: due_on: Give 2026-05-01 or a later day: debtors have 14 days from today.
+    """
+    first = today + _DAY * days
+    if due_on is None:
+        return next_open(first)
+    if due_on < first:
+        raise InvalidRequest(
+            f"give {first} or a later day: debtors have {days} days from today", field="due_on"
+        )
+    if due_on > today + _DAY * _AHEAD_DAYS_MAX:
+        raise InvalidRequest("give a day within a year", field="due_on")
+    return due_on
 
 
 def is_given_in_time(given_on: date | None, *, on: date, days: int) -> bool:

@@ -170,12 +170,17 @@ async def _with_notices(conn: Connection, owing: list[Owing], *, due_item: str, 
     result = list[Owing]()
     for debtor in owing:
         days: int | None = None
+        ahead: int | None = None
         notice = given.get(debtor.candidate.debtor_id)
         if notice is not None and notice[2] == debtor.candidate.amount_minor:
             days = (bank_day(now) - bank_day(notice[0])).days
+            ahead = (notice[1] - bank_day(now)).days
         result.append(
             msgspec.structs.replace(
-                debtor, candidate=msgspec.structs.replace(debtor.candidate, notified_days_ago=days)
+                debtor,
+                candidate=msgspec.structs.replace(
+                    debtor.candidate, notified_days_ago=days, announced_in_days=ahead
+                ),
             )
         )
     return result

@@ -28,6 +28,7 @@ from tether_stores.recurring.schedules import DueSchedule, Schedule
 
 __all__ = [
     "add_notices",
+    "announce",
     "change_schedule",
     "change_schedules",
     "complete_schedules",
@@ -40,6 +41,7 @@ __all__ = [
     "waive_item",
     "waive_items",
     "withdraw_notices",
+    "withdraw_notices_of_upload",
 ]
 
 
@@ -298,6 +300,32 @@ async def add_notices(conn: Connection, new: Sequence[NewNotice], *, now: dateti
     ]
     await events.append(conn, [(None, fact) for fact in facts], now=now)
     return len(added)
+
+
+async def announce(conn: Connection, new: Sequence[NewNotice], *, now: datetime) -> tuple[int, int]:
+    """
+    Add pre-notifications of an upload's debtors, all of one due item and day, in place of those that state another day or amount.
+
+    Returns:
+        How many are new, and how many were withdrawn for them; a debtor who has one of this day already gets no second one.
+    """
+    if not new:
+        return 0, 0
+    superseded = await pre_notifications.supersede(
+        conn,
+        [(notice.debtor_id, notice.amount_minor) for notice in new],
+        due_item=new[0].due_item,
+        due_on=new[0].due_on,
+        now=now,
+    )
+    await events.append(conn, [(None, fact) for fact in _moved(superseded, "withdrawn")], now=now)
+    return await add_notices(conn, new, now=now), len(superseded)
+
+
+async def withdraw_notices_of_upload(conn: Connection, upload_id: int, *, now: datetime) -> None:
+    """Withdraw the pre-notifications of an upload that is withdrawn; those given stay as proof."""
+    moved = await pre_notifications.withdraw_of_upload(conn, upload_id, now=now)
+    await events.append(conn, [(None, fact) for fact in _moved(moved, "withdrawn")], now=now)
 
 
 async def give_notices(conn: Connection, ids: Sequence[int], *, given_by: str, now: datetime) -> int:

@@ -25,7 +25,9 @@ __all__ = [
     "listed",
     "of_batch",
     "of_debtor",
+    "supersede",
     "withdraw",
+    "withdraw_of_upload",
 ]
 
 _SQL: Final = load("recurring/pre_notifications")
@@ -234,6 +236,32 @@ async def withdraw(
         return []
     return await fetch_all(
         conn, _SQL["withdraw"], {"due_item_ids": list(due_item_ids), "now": now}, into=ChangedPreNotification
+    )
+
+
+async def supersede(
+    conn: Connection, owed: Sequence[tuple[int, int]], *, due_item: str, due_on: date, now: datetime
+) -> list[Moved]:
+    """
+    Withdraw pre-notifications of an upload's debtors that state another day or amount than these debtors are to be told now.
+
+    Args:
+        owed: Debtor and amount in whole minor units. What was given, or is being given in a batch, stays as it is.
+    """
+    values = {
+        "debtor_ids": [debtor_id for debtor_id, _ in owed],
+        "amounts_minor": [amount_minor for _, amount_minor in owed],
+        "due_item": due_item,
+        "due_on": due_on,
+        "now": now,
+    }
+    return await fetch_all(conn, _SQL["supersede"], values, into=Moved)
+
+
+async def withdraw_of_upload(conn: Connection, upload_id: int, *, now: datetime) -> list[Moved]:
+    """Withdraw the pre-notifications of an upload; those given stay as they are."""
+    return await fetch_all(
+        conn, _SQL["withdraw_of_upload"], {"upload_id": upload_id, "now": now}, into=Moved
     )
 
 

@@ -83,6 +83,24 @@ set state = 'withdrawn', updated_at = %(now)s
 where state = 'made' and due_item_id = any(%(due_item_ids)s::bigint[])
 returning id, debtor_id, due_item, due_on;
 
+-- supersede --
+-- Withdraw pre-notifications of n debtors for a due item of an upload that no batch has, where they state another day or amount than they are to be told
+-- now. Arrays of length n. Returns id, debtor_id, due_item, due_on.
+update pre_notifications p
+set state = 'withdrawn', updated_at = %(now)s
+from unnest(%(debtor_ids)s::bigint[], %(amounts_minor)s::bigint[]) as given (debtor_id, amount_minor)
+where
+    p.debtor_id = given.debtor_id and p.due_item = %(due_item)s and p.due_item_id is null and p.state = 'made' and p.batch is null
+    and (p.due_on <> %(due_on)s or p.amount_minor <> given.amount_minor)
+returning p.id, p.debtor_id, p.due_item, p.due_on;
+
+-- withdraw_of_upload --
+-- Withdraw the pre-notifications of an upload that are not given. Returns id, debtor_id, due_item, due_on.
+update pre_notifications
+set state = 'withdrawn', updated_at = %(now)s
+where state = 'made' and upload_id = %(upload_id)s
+returning id, debtor_id, due_item, due_on;
+
 -- listed --
 -- Pre-notifications that are to be given, or were, in the order of their ids, after one. Filters that are null do not apply. Up to %(limit)s rows.
 select {notice_columns}, d.name, d.email, d.phone, d.iban

@@ -12,6 +12,7 @@ from tether_stores.billing import billing_runs
 from tether_stores.database_epoch import lost_history
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
+from tether_stores.recurring import changes
 from tether_stores.rows import fetch_one
 
 __all__ = ["Withdrawal", "Withdrawn", "by_id", "require", "withdraw"]
@@ -88,6 +89,7 @@ async def withdraw(
     if dry_run:
         await conn.execute(_SQL["forget_rows"], values)
     await conn.execute(_SQL["forget_checks"], values)
+    await changes.withdraw_notices_of_upload(conn, upload_id, now=now)
     await conn.execute(
         _SQL["withdraw"],
         {

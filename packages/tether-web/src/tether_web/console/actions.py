@@ -130,6 +130,7 @@ async def exclude_charged_back(request: Asked, key: Key) -> Template | Redirect:
 # How the fields of an order that are numbers are read.
 _READ: Final[dict[str, Callable[[str], float]]] = {
     "count_max": partial(forms.whole, field="count_max"),
+    "notice_days": partial(forms.whole, field="notice_days"),
     "amount_max_minor": partial(forms.minor, field="amount_max_minor"),
     "canary_share": lambda text: forms.whole(text, field="canary_share") / 100,
 }
@@ -172,6 +173,32 @@ async def bill(request: Asked, key: Key) -> Template | Redirect:
 
 
 _RUN_ACTIONS: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+
+
+@post("/uploads/{key:int}/pre-notifications", include_in_schema=False)
+async def announce(request: Asked, key: Key) -> Template | Redirect:
+    """Announce a debit to the debtors of an upload, or show what would be announced."""
+    form = await forms.given(request)
+    is_dry_run = form.get("what") == "dry_run"
+    try:
+        body: dict[str, Any] = {
+            name: form[name]
+            for name in ("due_item", "due_on", "language", "creditor_name", "creditor_id")
+            if form.get(name)
+        }
+        if form.get("notice_days"):
+            body["notice_days"] = forms.whole(form["notice_days"], field="notice_days")
+        body["dry_run"] = is_dry_run
+        found = await call(request, "POST", f"/api/uploads/{key}/pre-notifications", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/uploads", key, exc)
+    if not is_dry_run:
+        return Redirect(
+            f"/pre-notifications?status=made&upload={key}&done=announced", status_code=HTTP_303_SEE_OTHER
+        )
+    return rendered(
+        request, "announcement", title=f"Announce upload {key}", key=key, form=form, found=found
+    )
 
 
 @post("/runs/{key:int}/{action:str}", include_in_schema=False)
@@ -327,6 +354,7 @@ HANDLERS: Final = [
     withdraw,
     preflight,
     exclude_charged_back,
+    announce,
     bill,
     steer_run,
     inquire,

@@ -92,6 +92,7 @@ DONE: Final = {
     "due_item_changed": "The due item is changed.",
     "mandate_added": "The mandate was added.",
     "mandate_changed": "The mandate is changed.",
+    "announced": "The pre-notifications were made. Give them to the debtors: by the adapter, or download the list and state it here.",
     "notices_given": "The pre-notifications are recorded as given, with your name and the time.",
     "person_changed": "The user is changed.",
     "person_unbound": "Nobody at the identity provider is bound to the user.",

@@ -77,6 +77,7 @@ SINGLE: Final[dict[str, Permission]] = {
     "GET /api/debtors/clean-payers": "files",
     "POST /api/uploads/{upload_id}/billing": "billing",
     "POST /api/uploads/{upload_id}/billing/release": "billing",
+    "POST /api/uploads/{upload_id}/pre-notifications": "billing",
     "POST /api/uploads/{upload_id}/inquiry": "reconciliation",
     "POST /api/billing-runs/{run_id}/inquiry": "reconciliation",
     "POST /api/billing-runs/{run_id}/void": "refunds",
