@@ -345,7 +345,7 @@ _PLAIN: Final = {
         remember remembered listed forget
     """,
     "vop": """
-        claim checked deferred due scores forget request_one
+        claim checked deferred due scores forget request_one reusable calls spend spent resting bank_answers
     """,
     "notifications/webhook_events": """
         stored archived conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
@@ -378,6 +378,7 @@ _ONCE_PER_UPLOAD: Final = (
     "vop.request",
     "vop.request_again",
     "vop.counts",
+    "vop.report",
     "uploads/withdrawals.submissions",
     "uploads/withdrawals.forget_checks",
 )

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 import msgspec
@@ -12,11 +13,15 @@ from tether_core.vop import (
     RESULTS,
     TRANSITIONS,
     Answers,
+    CallLimits,
     CheckState,
     CheckStep,
+    granted,
+    granted_again_at,
     meets,
     plausible_name,
     reachable,
+    same_name,
     scored,
 )
 
@@ -150,3 +155,39 @@ def test_the_transitions_are_closed() -> None:
     assert set(TRANSITIONS) == states
     assert {after for steps in TRANSITIONS.values() for after in steps.values()} == states
     assert {step for steps in TRANSITIONS.values() for step in steps} == set(get_args(CheckStep))
+
+
+@given(
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.none() | st.integers(1, 60),
+    st.none() | st.integers(1, 60),
+)
+def test_no_budget_is_ever_exceeded_by_what_is_granted(
+    wanted: int, day: int, earlier: int, day_max: int | None, month_max: int | None
+) -> None:
+    """A service charges for each call, and nobody reviews a bill of ten thousand lines."""
+    limits = CallLimits(day_max, month_max)
+    count = granted(wanted, day_calls=day, month_calls=day + earlier, limits=limits)
+    assert 0 <= count <= wanted
+    assert count == 0 or day_max is None or day + count <= day_max
+    assert count == 0 or month_max is None or day + earlier + count <= month_max
+    if day_max is None and month_max is None:
+        assert count == wanted
+
+
+@given(st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC)))
+def test_what_is_postponed_is_tried_when_the_budget_begins_anew(now: datetime) -> None:
+    """A check that is tried too early is postponed again each second; one that is tried too late holds up a run."""
+    tomorrow = granted_again_at(now, month_calls=1, limits=CallLimits(1, 2))
+    assert now < tomorrow <= now + timedelta(days=1)
+    next_month = granted_again_at(now, month_calls=2, limits=CallLimits(1, 2))
+    assert (next_month.day, next_month.month != now.month) == (1, True)
+    assert now < next_month <= now + timedelta(days=31)
+
+
+@given(st.text(max_size=30))
+def test_a_name_is_the_same_as_itself_in_any_order(name: str) -> None:
+    """Lists write "Miller, Zoë" in one month and "Zoë Miller" in the next."""
+    assert same_name(name, ", ".join(reversed(name.split())))

@@ -23,6 +23,7 @@ from tether_sandbox.gateway import Setup, running
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.server import free_port
 from tether_sandbox.services.waiting import until
+from tether_worker.vop import ProviderSilent, over_http
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -199,3 +200,27 @@ def test_every_example_is_run_by_a_test() -> None:
     assert [
         example.name for example in examples if example.stem not in tests.replace("every_example", "")
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("iban", "name", "answer", "percent"),
+    [
+        ("DE89370400440532013000", "zoë miller", "yes", 100),
+        ("DE89370400440532013000", "Zoe Miller", "close", 90),
+        ("DE89370400440532013000", "Bob Stone", "no", None),
+        ("AT611904300234573201", "Zoë Miller", "unanswered", None),
+    ],
+)
+async def test_the_worker_understands_the_adapter_of_a_name_service(
+    monkeypatch: pytest.MonkeyPatch, iban: str, name: str, answer: str, percent: int | None
+) -> None:
+    """A copy of the example would score every debtor as a mismatch, or answer strangers who holds an account."""
+    monkeypatch.setenv("NAMES_TOKEN", "t0ken")
+    app = _loaded("check_names").app
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://names") as client:
+        answers = await over_http(client, url="http://names/check", token="t0ken")(iban, name)
+        assert answers.name == answer
+        if percent is not None:
+            assert answers.name_percent == percent
+        with pytest.raises(ProviderSilent):
+            await over_http(client, url="http://names/check", token="guess")(iban, name)

@@ -48,7 +48,7 @@ SUBJECTS = {
     payments refunds notifications database_epoch bulk_orders commands app
     """.split(),
     "tether_client": """
-    errors pages credentials connection events health uploads billing accounts payments refunds inquiry_orders notifications quarantine relays blacklist bulk_orders reconciliation preflight
+    errors pages credentials connection events health uploads vop billing accounts payments refunds inquiry_orders notifications quarantine relays blacklist bulk_orders reconciliation preflight
     operation return_policies figures debtors erasures subscribers recurring people client smoke monitoring command
     """.split(),
 }

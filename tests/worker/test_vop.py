@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 from tether_core import iban as ibans
-from tether_core.vop import Answers, Score
+from tether_core.vop import BANK_REST, BANK_UNANSWERED_MAX, Answers, CallLimits, Score
 from tether_sandbox.gateway import scripted_iban
 from tether_stores import vop as vop_store
 from tether_worker import vop
@@ -185,6 +185,108 @@ async def test_what_a_person_sees(world: World) -> None:
         for item in await vop_store.listed(world.conn, UPLOAD, after=first, result=None, limit=10)
     ] == [second]
     assert await vop_store.listed(world.conn, UPLOAD, after=0, result="rejected", limit=10) == []
+
+
+async def test_an_answer_about_the_same_account_and_name_is_paid_for_once(world: World) -> None:
+    """Members come back in each month's list; asking about all of them each time multiplies the bill by twelve."""
+    first = await world.debtor(KNOWN)
+    deps = msgspec.structs.replace(world.deps, is_metered=True, reuse_days=30)
+    await vop_store.request(world.conn, UPLOAD, now=NOON)
+    await check(deps)
+    world.now += timedelta(days=30)
+    same = await world.debtor(KNOWN, name="MILLER, Zoë")
+    other = await world.debtor(KNOWN, name="Bob Miller")
+    await vop_store.request(world.conn, UPLOAD, now=world.now)
+    assert await check(deps) == 2
+    assert world.asked == [KNOWN, KNOWN]
+    taken = await world.conn.execute("select debtor_id, reused_from, result from vop_checks order by debtor_id")
+    assert await taken.fetchall() == [
+        (first, None, "verified"),
+        (same, first, "verified"),
+        (other, None, "verified"),
+    ]
+    # A check that is asked for again is a call, and so is one after the days; what was taken over is not taken over again.
+    assert await vop_store.request_again(world.conn, UPLOAD, now=world.now) == 3
+    await check(deps)
+    assert len(world.asked) == 5
+    world.now += timedelta(days=31)
+    await world.debtor(KNOWN)
+    await vop_store.request(world.conn, UPLOAD, now=world.now)
+    await check(deps)
+    assert len(world.asked) == 6
+    report = await vop_store.report(world.conn, UPLOAD)
+    assert [(row.name_answer, row.count, row.reused) for row in report] == [("unanswered", 4, 0)]
+
+
+async def test_a_budget_is_never_exceeded_and_the_rest_waits_for_the_next_day(world: World) -> None:
+    """A list of a million uploaded by mistake would cost more than it collects. Nothing may be lost either."""
+    for number in range(7):
+        await world.debtor(scripted_iban(number))
+    limits = CallLimits(day_max=3, month_max=5)
+    deps = msgspec.structs.replace(world.deps, is_metered=True, limits=limits)
+    await vop_store.request(world.conn, UPLOAD, now=NOON, account="shop")
+    await asyncio.gather(*(check(deps, limit=3) for _ in range(3)))
+    assert len(world.asked) == 3
+    assert not await checking(deps).has_pending()
+    assert {row[1:3] + row[4:6] for row in await world.rows() if row[1] == "waiting"} == {
+        ("waiting", None, 0, NOON.replace(hour=0) + timedelta(days=1))
+    }
+    world.now += timedelta(days=1)
+    await check(deps)
+    assert len(world.asked) == 5
+    (spent,) = await vop_store.spent(world.conn, on=world.now.date())
+    assert (spent.account, spent.day_calls, spent.month_calls) == ("shop", 2, 5)
+    first_of_next = (NOON.replace(day=28, hour=0) + timedelta(days=4)).replace(day=1)
+    assert {row[5] for row in await world.rows() if row[1] == "waiting"} == {first_of_next}
+    # Another account has a budget of its own.
+    await world.debtor(scripted_iban(8))
+    await vop_store.request(world.conn, UPLOAD, now=world.now, account="default")
+    await check(deps)
+    assert len(world.asked) == 6
+    world.now = first_of_next
+    await check(deps)
+    assert len(world.asked) == 8
+
+
+async def test_a_bank_that_never_answers_is_not_asked_about_for_a_day(world: World) -> None:
+    """Half of some countries' banks take no part; each call about them is paid for and says nothing."""
+    deps = msgspec.structs.replace(world.deps, is_metered=True)
+    for _ in range(BANK_UNANSWERED_MAX + 1):
+        await world.debtor(KNOWN)
+    await world.conn.execute("update debtors set bank_bic = 'COBADEFF'")
+    await vop_store.request(world.conn, UPLOAD, now=NOON)
+    await check(deps, limit=BANK_UNANSWERED_MAX - 1)
+    assert await vop_store.resting(world.conn, now=world.now) == []
+    await check(deps, limit=1)
+    (rest,) = await vop_store.resting(world.conn, now=world.now)
+    assert (rest.bank, rest.rest_until) == ("COBADEFF", NOON + BANK_REST)
+    await check(deps)
+    assert len(world.asked) == BANK_UNANSWERED_MAX
+    assert (await world.rows())[-1][1:3] + (await world.rows())[-1][6:] == ("checked", "verified", "builtin")
+    # When it is over, one that is not answered is enough to go on resting; one that is answered ends the row.
+    world.now = NOON + BANK_REST
+    await vop_store.request_again(world.conn, UPLOAD, now=world.now)
+    await check(deps, limit=1)
+    assert len(world.asked) == BANK_UNANSWERED_MAX + 1
+    assert len(await vop_store.resting(world.conn, now=world.now)) == 1
+    world.now += BANK_REST
+
+    async def answers(_iban: str, _name: str) -> Answers:
+        return Answers(iban="yes", name="yes")
+
+    await check(msgspec.structs.replace(deps, provider=answers), limit=1)
+    assert await vop_store.resting(world.conn, now=world.now) == []
+
+
+async def test_a_sample_is_always_the_same_and_a_larger_one_includes_it(world: World) -> None:
+    """A second order of ten percent would check another ten percent, and cost as much again."""
+    for number in range(200):
+        await world.debtor(scripted_iban(number % 10))
+    some = await vop_store.request(world.conn, UPLOAD, now=NOON, share=0.25)
+    assert 20 < some < 80
+    assert await vop_store.request(world.conn, UPLOAD, now=NOON, share=0.25) == 0
+    assert await vop_store.request(world.conn, UPLOAD, now=NOON, share=0.1) == 0
+    assert await vop_store.request(world.conn, UPLOAD, now=NOON, share=1.0) == 200 - some
 
 
 @pytest.mark.parametrize(

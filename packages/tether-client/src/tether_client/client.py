@@ -23,6 +23,7 @@ from tether_client.relays import RelayRoutes
 from tether_client.return_policies import ReturnPolicyRoutes
 from tether_client.subscribers import SubscriberRoutes
 from tether_client.uploads import UploadRoutes
+from tether_client.vop import VopRoutes
 
 __all__ = ["Client"]
 
@@ -34,6 +35,7 @@ class Client(
     ReconciliationRoutes,
     EventRoutes,
     UploadRoutes,
+    VopRoutes,
     PreflightRoutes,
     BillingRoutes,
     PaymentRoutes,

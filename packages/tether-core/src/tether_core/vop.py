@@ -33,6 +33,13 @@ Score(score=100, answered=35, result='likely_verified')
 'mismatch'
 >>> plausible_name("Anna Schmidt"), plausible_name("n/a"), plausible_name("12345")
 ('unanswered', 'no', 'no')
+A provider may charge for each call. So calls have a **budget** by day and month (`granted`, `granted_again_at`), an answer about the same account and name is
+**taken over** for some days (`same_name`), and a bank that does not answer is not asked about for a day (`BANK_UNANSWERED_MAX`).
+
+>>> granted(100, day_calls=40, month_calls=480, limits=CallLimits(day_max=100, month_max=500))
+20
+>>> same_name("Zoë  Miller", "miller, zoë"), same_name("Zoë Miller", "Zoë Müller")
+(True, False)
 >>> scored(Answers(iban="yes", name="close", name_percent=101))
 Traceback (most recent call last):
     ...
@@ -41,6 +48,7 @@ tether_core.errors.InvalidRequest: name_percent is a percentage.
 
 import re
 import unicodedata
+from datetime import UTC, datetime, time, timedelta
 from typing import Final, Literal
 
 import msgspec
@@ -49,19 +57,25 @@ from tether_core import iban as ibans
 from tether_core.errors import InvalidIban, InvalidRequest
 
 __all__ = [
+    "BANK_REST",
+    "BANK_UNANSWERED_MAX",
     "CHECKS",
     "NAME_ANSWERS",
     "RESULTS",
     "TRANSITIONS",
     "Answer",
     "Answers",
+    "CallLimits",
     "CheckState",
     "CheckStep",
     "Result",
     "Score",
+    "granted",
+    "granted_again_at",
     "meets",
     "plausible_name",
     "reachable",
+    "same_name",
     "scored",
 ]
 
@@ -89,6 +103,10 @@ RESULTS: Final[tuple[tuple[int, Result], ...]] = (
 )
 # With fewer points answered, "verified" is not justified.
 _ANSWERED_MIN: Final = 60
+
+# So many names of a bank in a row that nobody could answer, and the provider is not asked about this bank for a while.
+BANK_UNANSWERED_MAX: Final = 20
+BANK_REST: Final = timedelta(days=1)
 
 # The four answers of verification of payee.
 NAME_ANSWERS: Final[dict[str, Answer]] = {"MTCH": "yes", "CMTC": "close", "NMTC": "no", "NOAP": "unanswered"}
@@ -202,6 +220,82 @@ def reachable(iban: str) -> tuple[Answer, Answer]:
     except InvalidIban:
         return "no", "unanswered"
     return "yes", "yes" if ibans.is_sepa(canonical) else "no"
+
+
+class CallLimits(msgspec.Struct, frozen=True):
+    """
+    How many calls of a provider one gateway account may cause.
+
+    Attributes:
+        day_max: On a day, UTC; `None` for no limit.
+        month_max: In a calendar month, UTC; `None` for no limit.
+    """
+
+    day_max: int | None = None
+    month_max: int | None = None
+
+
+def granted(wanted: int, *, day_calls: int, month_calls: int, limits: CallLimits) -> int:
+    """
+    How many calls may be made now.
+
+    Args:
+        wanted: How many are due.
+        day_calls: Calls of today so far.
+        month_calls: Calls of this month so far, today's included.
+
+    Returns:
+        0 to *wanted*.
+    """
+    left = [wanted]
+    if limits.day_max is not None:
+        left.append(limits.day_max - day_calls)
+    if limits.month_max is not None:
+        left.append(limits.month_max - month_calls)
+    return max(min(left), 0)
+
+
+def granted_again_at(now: datetime, *, month_calls: int, limits: CallLimits) -> datetime:
+    """
+    When calls are granted again, after a budget was used up.
+
+    Args:
+        month_calls: Calls of this month so far.
+
+    Returns:
+        The beginning of the next day, or of the next month where that one is used up; UTC.
+
+    >>> at = datetime(2026, 12, 30, 9, tzinfo=UTC)
+    >>> str(granted_again_at(at, month_calls=10, limits=CallLimits(5, 100)).date())
+    '2026-12-31'
+    >>> str(granted_again_at(at, month_calls=100, limits=CallLimits(5, 100)).date())
+    '2027-01-01'
+    """
+    today = now.astimezone(UTC).date()
+    is_month_used = limits.month_max is not None and month_calls >= limits.month_max
+    # Four days after the 28th of any month lies in the next one.
+    day = (
+        (today.replace(day=28) + timedelta(days=4)).replace(day=1)
+        if is_month_used
+        else today + timedelta(days=1)
+    )
+    return datetime.combine(day, time(), UTC)
+
+
+def same_name(one: str, other: str) -> bool:
+    """
+    Whether an answer about one name is an answer about the other: the same words in any order, whatever their case and the signs between them.
+
+    Args:
+        one: Of the holder of an account.
+        other: Of a holder of the same account.
+    """
+    return _name_words(one) == _name_words(other)
+
+
+def _name_words(name: str) -> list[str]:
+    plain = unicodedata.normalize("NFC", name).casefold()
+    return sorted(re.findall(r"[^\W_]+", plain))
 
 
 # Placeholders that people type into a required field.

@@ -43,6 +43,7 @@ from tether_core.screening import verdicts
 from tether_core.screening.verdicts import Same
 from tether_core.sepa_text import Characters
 from tether_core.subscribers.addresses import networks as subscriber_networks
+from tether_core.vop import CallLimits
 
 __all__ = ["Setting", "Settings", "described"]
 
@@ -288,6 +289,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     vop_token: Annotated[
         str, _env("TETHER_VOP_TOKEN", "Sent to that service as a bearer token.", secret=True)
     ] = ""
+    vop_day_max: Annotated[
+        int,
+        _env(
+            "TETHER_VOP_DAY_MAX",
+            "Calls of that service that one gateway account may cause on a day, UTC; the rest waits for the next one. Empty: no limit.",
+        ),
+    ] = 0
+    vop_month_max: Annotated[
+        int,
+        _env("TETHER_VOP_MONTH_MAX", "The same in a calendar month, UTC. Empty: no limit."),
+    ] = 0
+    vop_reuse_days: Annotated[
+        int,
+        _env(
+            "TETHER_VOP_REUSE_DAYS",
+            "For how many days an answer of that service about an account and name is taken over for other debtors: names and accounts change "
+            "rarely, and each call may cost money. Empty: never, so that no answer is older than its check.",
+        ),
+    ] = 0
     api_keys: Annotated[
         dict[str, str],
         _env(
@@ -681,6 +701,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             window_days=self.bank_block_window_days,
             days=self.bank_block_days,
         )
+
+    @property
+    def call_limits(self) -> CallLimits:
+        """How many calls of the service that checks accounts one gateway account may cause."""
+        return CallLimits(self.vop_day_max or None, self.vop_month_max or None)
 
     @property
     def quarantine(self) -> Bounds:

@@ -1,20 +1,27 @@
 """Verification of accounts before billing; the queries are in `vop.sql`, which describes the rows."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Final
+from datetime import date, datetime
+from typing import Any, Final
 
 import msgspec
-from tether_core.vop import Answers, Result, Score
+from tether_core.vop import BANK_REST, BANK_UNANSWERED_MAX, Answers, Result, Score
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_value
 
 __all__ = [
+    "BankAnswers",
+    "BankChecks",
     "Check",
     "Checked",
+    "EarlierAnswers",
     "ListedCheck",
+    "RestingBank",
+    "SpentCalls",
+    "add_bank_answers",
+    "calls",
     "check_anew",
     "checked",
     "claim",
@@ -22,9 +29,14 @@ __all__ = [
     "deferred",
     "due",
     "listed",
+    "report",
     "request",
     "request_again",
+    "resting",
+    "reusable",
     "scores",
+    "spend",
+    "spent",
 ]
 
 _SQL: Final = load("vop")
@@ -39,12 +51,20 @@ class Check(msgspec.Struct, frozen=True):
         iban: The account.
         name: Its holder, as the debtor's row has it.
         failures: Tries that ended without answers.
+        account: The gateway account whose budget pays for it.
+        is_fresh: Whether no earlier answer may be taken over.
+        iban_fingerprint: Of the account.
+        bank: The first eight characters of the BIC of its bank, or `None`.
     """
 
     debtor_id: int
     iban: str
     name: str
     failures: int
+    account: str = "default"
+    is_fresh: bool = False
+    iban_fingerprint: bytes = b""
+    bank: str | None = None
 
     def __repr__(self) -> str:
         """Say whose it is; the rest is personal."""
@@ -59,11 +79,96 @@ class Checked(msgspec.Struct, frozen=True):
         debtor_id: Whose account.
         answers: The provider's.
         score: Their result.
+        provider: Who answered; `None` for the provider of all.
+        reused_from: The debtor whose answers were taken over.
     """
 
     debtor_id: int
     answers: Answers
     score: Score
+    provider: str | None = None
+    reused_from: int | None = None
+
+
+class EarlierAnswers(msgspec.Struct, frozen=True):
+    """
+    Answers that another debtor's check got about the same account.
+
+    Attributes:
+        debtor_id: The other debtor.
+        name: The holder, as that debtor's row has it.
+        answers: The provider's.
+    """
+
+    debtor_id: int
+    name: str
+    answers: Answers
+
+    def __repr__(self) -> str:
+        """Say whose they are; the rest is personal."""
+        return f"EarlierAnswers({self.debtor_id})"
+
+
+class SpentCalls(msgspec.Struct, frozen=True):
+    """
+    Calls of the provider that an account has caused.
+
+    Attributes:
+        account: The gateway account.
+        day_calls: Today, UTC.
+        month_calls: This month, today included.
+    """
+
+    account: str
+    day_calls: int
+    month_calls: int
+
+
+class RestingBank(msgspec.Struct, frozen=True):
+    """
+    A bank that the provider is not asked about for a while, because it did not answer.
+
+    Attributes:
+        bank: The first eight characters of its BIC.
+        rest_until: When it is asked about again.
+    """
+
+    bank: str
+    rest_until: datetime
+
+
+class BankAnswers(msgspec.Struct, frozen=True):
+    """
+    What was answered about names at a bank.
+
+    Attributes:
+        bank: The first eight characters of its BIC.
+        is_answered: Whether any name was answered.
+        unanswered: How many were not.
+    """
+
+    bank: str
+    is_answered: bool
+    unanswered: int
+
+
+class BankChecks(msgspec.Struct, frozen=True):
+    """
+    Finished checks of an upload at one bank with one answer about the name.
+
+    Attributes:
+        bank: The first eight characters of its BIC; null where nobody knows it.
+        name_answer: "yes", "close", "no" or "unanswered".
+        count: How many.
+        reused: How many of these took an earlier answer over.
+        bank_name: For people.
+    """
+
+    bank: str | None
+    name_answer: str
+    count: int
+    reused: int
+    bank_name: str | None
 
 
 class ListedCheck(msgspec.Struct, frozen=True):
@@ -105,14 +210,25 @@ class ListedCheck(msgspec.Struct, frozen=True):
     checked_at: datetime | None
 
 
-async def request(conn: Connection, upload_id: int, *, now: datetime) -> int:
-    """Request checks for the debtors of an upload that may be billed and have none; returns how many."""
-    return await _count(conn, "request", {"upload_id": upload_id, "now": now})
+async def request(
+    conn: Connection, upload_id: int, *, now: datetime, account: str = "default", share: float = 1.0
+) -> int:
+    """
+    Request checks for the debtors of an upload that may be billed and have none; returns how many.
+
+    Args:
+        account: The gateway account whose budget pays for them.
+        share: Above 0, up to 1: of all debtors; a smaller share is part of a larger one.
+    """
+    values = {"upload_id": upload_id, "account": account, "share": share, "now": now}
+    return await _count(conn, "request", values)
 
 
-async def request_again(conn: Connection, upload_id: int, *, now: datetime) -> int:
-    """Request new checks for the debtors of an upload that are checked or parked; returns how many."""
-    return await _count(conn, "request_again", {"upload_id": upload_id, "now": now})
+async def request_again(
+    conn: Connection, upload_id: int, *, now: datetime, account: str = "default"
+) -> int:
+    """Request new checks for the debtors of an upload that are checked or parked, without earlier answers; returns how many."""
+    return await _count(conn, "request_again", {"upload_id": upload_id, "account": account, "now": now})
 
 
 async def check_anew(conn: Connection, debtor_id: int, *, now: datetime) -> None:
@@ -140,8 +256,87 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime, limi
         Up to *limit* checks.
     """
     return await fetch_all(
-        conn, _SQL["claim"], {"now": now, "leased_until": leased_until, "limit": limit}, into=Check
+        conn, _SQL["claim"], {"now": now, "leased_until": leased_until, "limit": limit}, into=_check
     )
+
+
+def _check(*, iban_fingerprint: bytes, **columns: Any) -> Check:
+    return Check(iban_fingerprint=bytes(iban_fingerprint), **columns)
+
+
+async def reusable(
+    conn: Connection, checks: Sequence[Check], *, provider: str, since: datetime
+) -> dict[int, list[EarlierAnswers]]:
+    """
+    Answers about the same accounts that other debtors' checks got, by debtor, the latest first.
+
+    Args:
+        checks: Those that may take answers over.
+        provider: Only its answers.
+        since: Only later ones.
+    """
+    values = {
+        "debtor_ids": [item.debtor_id for item in checks],
+        "fingerprints": [item.iban_fingerprint for item in checks],
+        "provider": provider,
+        "since": since,
+    }
+    found = dict[int, list[EarlierAnswers]]()
+    for row in await fetch_all(conn, _SQL["reusable"], values, into=dict[str, Any]):
+        answers = Answers(
+            iban=row["iban_answer"],
+            bank=row["bank_answer"],
+            debit=row["debit_answer"],
+            country=row["country_answer"],
+            name=row["name_answer"],
+            name_percent=row["name_percent"],
+            bank_name=row["bank_name"] or "",
+            bic=row["bic"] or "",
+        )
+        earlier = EarlierAnswers(row["debtor_id"], row["name"] or "", answers)
+        found.setdefault(row["for_debtor_id"], []).append(earlier)
+    return found
+
+
+async def calls(conn: Connection, account: str, *, on: date) -> tuple[int, int]:
+    """The calls of an account on a day and in its month; other workers wait until this transaction ends."""
+    row = await (await conn.execute(_SQL["calls"], {"account": account, "on": on})).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+async def spend(conn: Connection, account: str, *, on: date, count: int) -> None:
+    """Count calls, in the transaction that read `calls`."""
+    await conn.execute(_SQL["spend"], {"account": account, "on": on, "count": count})
+
+
+async def spent(conn: Connection, *, on: date) -> list[SpentCalls]:
+    """Calls of each account on a day and in its month; none for an account without."""
+    return await fetch_all(conn, _SQL["spent"], {"on": on}, into=SpentCalls)
+
+
+async def resting(conn: Connection, *, now: datetime) -> list[RestingBank]:
+    """The banks that the provider is not asked about now."""
+    return await fetch_all(conn, _SQL["resting"], {"now": now}, into=RestingBank)
+
+
+async def add_bank_answers(conn: Connection, rows: Sequence[BankAnswers], *, now: datetime) -> None:
+    """Add the answers about names by bank; a bank that did not answer for too long rests from now on."""
+    if rows:
+        values = {
+            "banks": [row.bank for row in rows],
+            "are_answered": [row.is_answered for row in rows],
+            "unanswered": [row.unanswered for row in rows],
+            "unanswered_max": BANK_UNANSWERED_MAX,
+            "rest_until": now + BANK_REST,
+            "now": now,
+        }
+        await conn.execute(_SQL["bank_answers"], values)
+
+
+async def report(conn: Connection, upload_id: int) -> list[BankChecks]:
+    """The finished checks of an upload by bank and answer, the most first."""
+    return await fetch_all(conn, _SQL["report"], {"upload_id": upload_id}, into=BankChecks)
 
 
 async def checked(
@@ -172,7 +367,8 @@ async def checked(
             "scores": [row.score.score for row in rows],
             "answereds": [row.score.answered for row in rows],
             "results": [row.score.result for row in rows],
-            "provider": provider,
+            "providers": [row.provider or provider for row in rows],
+            "reused_from": [row.reused_from for row in rows],
             "leased_until": leased_until,
             "now": now,
         },

@@ -265,7 +265,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             mandates.ROUTER,
             *pre_notifications.ROUTERS,
             announcements.ROUTER,
-            vop.ROUTER,
+            *vop.ROUTERS,
             debtors.ROUTER,
             dossier.ROUTER,
             erasures.ROUTER,

@@ -1,6 +1,16 @@
-"""`/api/uploads/{id}/vop`: verification of payee: request checks of an upload's accounts, and list the results."""
+"""
+Verification of payee: request checks of an upload's accounts, list the results, and see what the provider's calls cost.
 
-from typing import Annotated
+```text
+POST /api/uploads/{id}/vop          request checks of all debtors, or of a share
+GET  /api/uploads/{id}/vop          the checks and their results
+GET  /api/uploads/{id}/vop/report   how many names matched, nearly matched, did not match or were not available, by bank
+GET  /api/vop/budget                calls of this day and month by gateway account, and the banks that are not asked about now
+```
+"""
+
+from datetime import UTC
+from typing import Annotated, Final
 
 import msgspec
 from litestar import Router, get, post
@@ -8,18 +18,21 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
 from tether_core.audit import facts
-from tether_core.errors import IllegalStep
+from tether_core.errors import IllegalStep, InvalidRequest
 from tether_core.vop import Result
 from tether_stores import audit, vop
+from tether_stores.accounts import gateway_accounts
 from tether_stores.billing import billing_runs
 from tether_stores.postgres import reading, transaction
-from tether_stores.vop import ListedCheck
+from tether_stores.vop import ListedCheck, RestingBank, SpentCalls
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id
 
-__all__ = ["ROUTER", "VopChecks", "VopRequested"]
+__all__ = ["ROUTERS", "VopBudget", "VopChecks", "VopReport", "VopRequested"]
+
+_BANKS_MAX: Final = 100
 
 
 class VopRequested(msgspec.Struct, frozen=True):
@@ -52,6 +65,77 @@ class VopChecks(msgspec.Struct, frozen=True):
     checks: Page[ListedCheck]
 
 
+class NameCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Finished checks by what was answered about the name.
+
+    Attributes:
+        match: The name fits (MTCH).
+        near: It nearly fits (CMTC).
+        none: It does not fit (NMTC).
+        not_available: Nobody could answer (NOAP).
+    """
+
+    match: int = 0
+    near: int = 0
+    none: int = 0
+    not_available: int = 0
+
+
+class BankReport(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The finished checks at one bank.
+
+    Attributes:
+        bank: The first eight characters of its BIC; null for all whose bank nobody knows.
+        bank_name: For people, or null.
+        names: What was answered about the names.
+    """
+
+    bank: str | None
+    bank_name: str | None
+    names: NameCounts
+
+
+class VopReport(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The finished checks of an upload.
+
+    Attributes:
+        names: What was answered about the names.
+        reused: Of these, how many took over an earlier answer about the same account and name.
+        banks: The hundred banks with the most checks.
+    """
+
+    names: NameCounts
+    reused: int
+    banks: list[BankReport]
+
+
+class VopBudget(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Calls of the provider, and their limits.
+
+    Attributes:
+        is_metered: Whether a service is called (`TETHER_VOP_URL`); the built-in provider makes no calls.
+        day_max: Calls that one gateway account may cause on a day, UTC; null for no limit.
+        month_max: The same in a calendar month; null for no limit.
+        reuse_days: For how many days an answer is taken over; 0 for never.
+        calls: Calls of this day and month by gateway account; none for an account without. Where there is no limit, calls are not counted.
+        resting: Banks that did not answer lately, so that the service is not asked about them for a day.
+    """
+
+    is_metered: bool
+    day_max: int | None
+    month_max: int | None
+    reuse_days: int
+    calls: list[SpentCalls]
+    resting: list[RestingBank]
+
+
+_ANSWERS: Final = {"yes": "match", "close": "near", "no": "none", "unanswered": "not_available"}
+
+
 @post("/", status_code=202, summary="Request verification of payee for an upload")
 async def request(
     request: ApiRequest,
@@ -64,24 +148,41 @@ async def request(
             description="Also accounts that were checked before; the provider may charge for each check."
         ),
     ] = False,
+    share: Annotated[
+        float,
+        Parameter(
+            gt=0,
+            le=1,
+            description="The share of the debtors that is checked, e.g. 0.1 for a sample. Always the same ones; a larger share includes a smaller one.",
+        ),
+    ] = 1.0,
+    account: Annotated[
+        str, Parameter(max_length=32, description="The gateway account whose budget pays for the calls.")
+    ] = gateway_accounts.DEFAULT,
 ) -> VopRequested:
     """The worker makes the checks; `GET` of this route has the progress."""
+    own = request.auth.accounts
+    if again and share < 1:
+        raise InvalidRequest("leave it out with again, which repeats the checks that were made", field="share")
     now = state.clock()
     async with transaction(state.pool) as conn:
+        names = await gateway_accounts.all_accounts(conn, settings=state.settings)
+        if account not in ({gateway_accounts.DEFAULT, *names} if own is None else own):
+            raise InvalidRequest("no gateway account has this name", field="account")
         found = await billing_runs.hold_upload(conn, upload_id)
         if found is None:
             raise NotFoundException("There is no such upload")
         if found[0] == "withdrawn":
             raise IllegalStep("upload", state="withdrawn", step="checked")
-        once_more = await vop.request_again(conn, upload_id, now=now) if again else 0
-        requested = once_more + await vop.request(conn, upload_id, now=now)
+        once_more = await vop.request_again(conn, upload_id, now=now, account=account) if again else 0
+        requested = once_more + await vop.request(conn, upload_id, now=now, account=account, share=share)
         await audit.record(
             conn,
             request.auth.actor,
             "checks.requested",
             subject="upload",
             subject_id=upload_id,
-            after=facts(checks=requested, again=again),
+            after=facts(checks=requested, again=again, share=share, account=account),
             now=now,
         )
     return VopRequested(requested)
@@ -120,4 +221,53 @@ def _of(counts: dict[tuple[str | None, Result | None], int], state: str | None) 
     return sum(count for (check_state, _), count in counts.items() if check_state == state)
 
 
-ROUTER = Router("/api/uploads/{upload_id:int}/vop", route_handlers=[request, listed], tags=["uploads"])
+@get("/report", summary="What was answered about the names of an upload, by bank")
+async def report(state: State, upload_id: Id) -> VopReport:
+    """Finished checks only."""
+    async with reading(state.pool) as conn:
+        if await billing_runs.upload_state(conn, upload_id) is None:
+            raise NotFoundException("There is no such upload")
+        rows = await vop.report(conn, upload_id)
+    names = dict[str, int]()
+    banks = dict[str | None, dict[str, int]]()
+    titles = dict[str | None, str]()
+    for row in rows:
+        answer = _ANSWERS[row.name_answer]
+        names[answer] = names.get(answer, 0) + row.count
+        bank = banks.setdefault(row.bank, {})
+        bank[answer] = bank.get(answer, 0) + row.count
+        if row.bank is not None and row.bank_name:
+            titles[row.bank] = row.bank_name
+    most = sorted(banks.items(), key=lambda item: (-sum(item[1].values()), item[0] or ""))
+    return VopReport(
+        names=NameCounts(**names),
+        reused=sum(row.reused for row in rows),
+        banks=[
+            BankReport(bank=bank, bank_name=titles.get(bank), names=NameCounts(**counts))
+            for bank, counts in most[:_BANKS_MAX]
+        ],
+    )
+
+
+@get("/budget", summary="Calls of the provider of checks, and their limits")
+async def budget(state: State) -> VopBudget:
+    """Days and months are those of UTC."""
+    settings, now = state.settings, state.clock()
+    async with reading(state.pool) as conn:
+        spent = await vop.spent(conn, on=now.astimezone(UTC).date())
+        resting = await vop.resting(conn, now=now)
+    limits = settings.call_limits
+    return VopBudget(
+        is_metered=bool(settings.vop_url),
+        day_max=limits.day_max,
+        month_max=limits.month_max,
+        reuse_days=settings.vop_reuse_days,
+        calls=spent,
+        resting=resting,
+    )
+
+
+ROUTERS: Final = (
+    Router("/api/uploads/{upload_id:int}/vop", route_handlers=[request, listed, report], tags=["uploads"]),
+    Router("/api/vop", route_handlers=[budget], tags=["uploads"]),
+)

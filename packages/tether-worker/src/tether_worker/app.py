@@ -439,7 +439,18 @@ async def _checking(stack: AsyncExitStack, settings: Settings, pool: Pool, *, cl
     if settings.vop_url:
         client = await stack.enter_async_context(vop.client())
         provider, name = vop.over_http(client, url=settings.vop_url, token=settings.vop_token), "http"
-    return vop.checking(vop.Checking(pool, provider, name, clock, random.random))
+    return vop.checking(
+        vop.Checking(
+            pool,
+            provider,
+            name,
+            clock,
+            random.random,
+            is_metered=bool(settings.vop_url),
+            limits=settings.call_limits,
+            reuse_days=settings.vop_reuse_days,
+        )
+    )
 
 
 async def _billing(

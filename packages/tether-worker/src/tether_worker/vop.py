@@ -7,11 +7,15 @@ banks, and the form of the name. The other also calls a service over HTTP (docs/
 
 A directory of banks is never complete, so a bank it lacks is "unanswered" and not "no". A provider that is away leaves
 its checks waiting; what nobody answered is never stored.
+
+A service may charge for each call. So before it is called, an earlier answer about the same account and name is taken over, a bank that does not answer gets
+the built-in answers alone, and what the budget of the gateway account does not cover waits for the next day or month.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
 import httpx
@@ -21,11 +25,22 @@ from schwifty.exceptions import SchwiftyException
 from tether_core import retry
 from tether_core.errors import Unavailable
 from tether_core.jobs import CHECK
-from tether_core.vop import NAME_ANSWERS, Answer, Answers, plausible_name, reachable, scored
+from tether_core.vop import (
+    NAME_ANSWERS,
+    Answer,
+    Answers,
+    CallLimits,
+    granted,
+    granted_again_at,
+    plausible_name,
+    reachable,
+    same_name,
+    scored,
+)
 from tether_stores import vop
 from tether_stores.postgres import Pool, connection, transaction
 from tether_stores.telemetry import logger
-from tether_stores.vop import Check, Checked
+from tether_stores.vop import BankAnswers, Check, Checked
 
 from tether_worker.jobs.run import Work
 
@@ -35,6 +50,7 @@ Provider = Callable[[str, str], Awaitable[Answers]]
 
 BATCH_MAX: Final = 100
 _LEASE: Final = timedelta(seconds=180)
+_BUILTIN: Final = "builtin"
 # Services of this kind count in calls a second; this many at once use the provider without overloading it.
 _AT_ONCE: Final = 8
 
@@ -70,6 +86,9 @@ class Checking(msgspec.Struct, frozen=True):
         provider: Who answers.
         name: The provider's, kept beside its answers.
         jitter: Gives a number of [0, 1), for the spread of waits.
+        is_metered: Whether the provider is a service, whose calls have a budget.
+        limits: The budget of each gateway account.
+        reuse_days: For how many days an answer is taken over; 0 for never.
     """
 
     pool: Pool
@@ -77,6 +96,9 @@ class Checking(msgspec.Struct, frozen=True):
     name: str
     clock: Callable[[], datetime]
     jitter: Callable[[], float]
+    is_metered: bool = False
+    limits: CallLimits = CallLimits()
+    reuse_days: int = 0
 
 
 def checking(deps: Checking) -> Work:
@@ -108,11 +130,18 @@ async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
         checks = await vop.claim(conn, now=now, leased_until=leased_until, limit=limit)
     if not checks:
         return 0
+    made = await _without_call(checks, deps=deps, now=now) if deps.is_metered else []
+    done = {item.debtor_id for item in made}
+    left = [item for item in checks if item.debtor_id not in done]
+    postponed = list[tuple[int, int, datetime | None]]()
+    if deps.is_metered and (deps.limits.day_max is not None or deps.limits.month_max is not None):
+        left, postponed = await _within_budget(left, deps=deps, now=now)
     room = asyncio.Semaphore(_AT_ONCE)
-    found = await asyncio.gather(*(_answered(item, deps=deps, room=room) for item in checks))
-    made = [item for item in found if isinstance(item, Checked)]
+    found = await asyncio.gather(*(_answered(item, deps=deps, room=room) for item in left))
+    answered = [item for item in found if isinstance(item, Checked)]
+    made += answered
     now = deps.clock()
-    waiting = [
+    waiting = postponed + [
         (
             item.debtor_id,
             item.failures + 1,
@@ -124,7 +153,66 @@ async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
     async with transaction(deps.pool) as conn:
         await vop.checked(conn, made, provider=deps.name, leased_until=leased_until, now=now)
         await vop.deferred(conn, waiting, leased_until=leased_until)
+        if deps.is_metered:
+            await vop.add_bank_answers(conn, _by_bank(checks, answered), now=now)
     return len(checks)
+
+
+async def _without_call(checks: Sequence[Check], *, deps: Checking, now: datetime) -> list[Checked]:
+    """The checks that need no call: an answer is taken over, their bank rests, or there is no IBAN to ask about."""
+    reusing = [item for item in checks if not item.is_fresh] if deps.reuse_days else []
+    async with connection(deps.pool) as conn:
+        since = now - timedelta(days=deps.reuse_days)
+        earlier = await vop.reusable(conn, reusing, provider=deps.name, since=since) if reusing else {}
+        resting = {row.bank for row in await vop.resting(conn, now=now)}
+    made = list[Checked]()
+    for item in checks:
+        same = next(
+            (row for row in earlier.get(item.debtor_id, ()) if same_name(row.name, item.name)), None
+        )
+        if same is not None:
+            made.append(
+                Checked(item.debtor_id, same.answers, scored(same.answers), reused_from=same.debtor_id)
+            )
+        elif item.bank in resting or reachable(item.iban)[0] == "no":
+            own = await builtin(item.iban, item.name)
+            made.append(Checked(item.debtor_id, own, scored(own), provider=_BUILTIN))
+    return made
+
+
+async def _within_budget(
+    checks: Sequence[Check], *, deps: Checking, now: datetime
+) -> tuple[list[Check], list[tuple[int, int, datetime | None]]]:
+    """Those that the budgets of their accounts cover, whose calls are counted; and the others, each with its failures so far and when to try again."""
+    by_account = defaultdict[str, list[Check]](list)
+    for item in checks:
+        by_account[item.account].append(item)
+    covered, postponed = list[Check](), list[tuple[int, int, datetime | None]]()
+    on = now.astimezone(UTC).date()
+    for account, wanted in sorted(by_account.items()):
+        async with transaction(deps.pool) as conn:
+            day_calls, month_calls = await vop.calls(conn, account, on=on)
+            count = granted(
+                len(wanted), day_calls=day_calls, month_calls=month_calls, limits=deps.limits
+            )
+            await vop.spend(conn, account, on=on, count=count)
+        covered += wanted[:count]
+        if count < len(wanted):
+            again_at = granted_again_at(now, month_calls=month_calls + count, limits=deps.limits)
+            postponed += [(item.debtor_id, item.failures, again_at) for item in wanted[count:]]
+            _log.info("account checks postponed", account=account, checks=len(wanted) - count)
+    return covered, postponed
+
+
+def _by_bank(checks: Sequence[Check], answered: Sequence[Checked]) -> list[BankAnswers]:
+    """What the provider answered about names, by bank; banks that nobody knows are not counted."""
+    banks = {item.debtor_id: item.bank for item in checks}
+    names = defaultdict[str, Counter[bool]](Counter)
+    for item in answered:
+        bank = banks[item.debtor_id]
+        if bank is not None and item.answers.iban != "no":
+            names[bank][item.answers.name != "unanswered"] += 1
+    return [BankAnswers(bank, count[True] > 0, count[False]) for bank, count in sorted(names.items())]
 
 
 async def _answered(item: Check, *, deps: Checking, room: asyncio.Semaphore) -> Checked | Check:

@@ -925,6 +925,12 @@ create table vop_checks (
     result text,
     requested_at timestamptz not null,
     checked_at timestamptz,
+    -- The gateway account whose budget pays for it.
+    account text not null default 'default',
+    -- Whether no earlier answer may be taken over.
+    is_fresh boolean not null default false,
+    -- The debtor whose answers were taken over.
+    reused_from bigint,
     constraint vop_checks_state_known check (state in ('waiting', 'checked', 'parked')),
     constraint vop_checks_waiting_has_timestamp check ((state = 'waiting') = (next_at is not null)),
     constraint vop_checks_checked_has_result check ((state = 'checked') <= (result is not null and score is not null)),
@@ -934,6 +940,24 @@ create table vop_checks (
     constraint vop_checks_score_in_percent check (score between 0 and 100 and answered between 0 and 100)
 );
 create index vop_checks_due on vop_checks (next_at) where state = 'waiting';
+
+-- Calls of the provider, by gateway account and day.
+create table vop_uses (
+    account text not null,
+    used_on date not null,
+    calls integer not null,
+    primary key (account, used_on),
+    constraint vop_uses_calls_whole check (calls >= 0)
+);
+
+-- Banks whose names the provider was asked about, and until when it is not asked about a bank that does not answer.
+create table vop_banks (
+    bank text primary key,
+    unanswered_in_row integer not null,
+    asked_at timestamptz not null,
+    rest_until timestamptz,
+    constraint vop_banks_unanswered_whole check (unanswered_in_row >= 0)
+);
 
 -- Gateway accounts beside the one of the environment; what is secret is encrypted (tether_stores.accounts.gateway_accounts).
 create table gateway_accounts (

@@ -59,6 +59,7 @@ SUBJECTS: Final[dict[str, tuple[Permission, Permission]]] = {
     "schedules": ("view", "billing"),
     "uploads": ("view", "uploads"),
     "users": ("people", "people"),
+    "vop": ("view", "uploads"),
     "webhook-events": ("view", "notifications"),
     "workers": ("view", "queues"),
 }

@@ -1,0 +1,151 @@
+"""`tether checks`: checks of an upload's accounts before it is billed."""
+
+import argparse
+from typing import Final
+
+from tether_client.command.arguments import Commands, add, add_yes, whole
+from tether_client.command.context import Context
+from tether_client.command.output import shown, table
+from tether_client.vop import NameCounts, VopBudget, VopChecks, VopReport
+
+__all__ = ["add_commands"]
+
+_COLUMNS: Final = (
+    ("debtor", "debtor_id"),
+    ("state", "state"),
+    ("result", "result"),
+    ("score", "score"),
+    ("name", "name"),
+    ("bank", "bank_name"),
+    ("provider", "provider"),
+    ("checked", "checked_at"),
+)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add the commands of this module."""
+    parser = commands.add_parser(
+        "checks", help="checks of accounts before billing: order, list, report, budget"
+    )
+    group = parser.add_subparsers(required=True, metavar="COMMAND")
+    item = add(
+        group,
+        "order",
+        _order,
+        text="check the accounts and names of an upload, or of a sample of its debtors",
+        example="tether checks order 12 --share 0.1",
+    )
+    _add_id(item)
+    item.add_argument(
+        "--share",
+        type=_share,
+        default=1.0,
+        metavar="PART",
+        help="the part of the debtors that is checked, above 0, up to 1 (default: all)",
+    )
+    item.add_argument(
+        "--account",
+        default="default",
+        metavar="ACCOUNT",
+        help="the gateway account whose budget pays for the calls (default: %(default)s)",
+    )
+    item.add_argument("--again", action="store_true", help="also those that were checked before")
+    add_yes(item)
+    item = add(
+        group, "list", _list, text="list the checks of an upload", example="tether checks list 12 --result mismatch"
+    )
+    _add_id(item)
+    item.add_argument(
+        "--result",
+        metavar="RESULT",
+        help="only verified, likely_verified, inconclusive, mismatch or rejected",
+    )
+    item.add_argument(
+        "--limit", type=whole(1, 500), default=50, metavar="ROWS", help="at most this many rows (default: 50)"
+    )
+    item = add(
+        group,
+        "report",
+        _report,
+        text="show how many names of an upload matched, by bank",
+        example="tether checks report 12",
+    )
+    _add_id(item)
+    add(
+        group,
+        "budget",
+        _budget,
+        text="show the calls of the provider, their limits, and the banks that are not asked about now",
+        example="tether checks budget",
+    )
+
+
+def _add_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("upload_id", type=whole(1), metavar="UPLOAD", help="the id of the upload")
+
+
+def _share(text: str) -> float:
+    try:
+        part = float(text)
+    except ValueError:
+        part = 0.0
+    if not 0.0 < part <= 1.0:
+        raise argparse.ArgumentTypeError("must be above 0, and at most 1")
+    return part
+
+
+def _order(context: Context) -> int:
+    args = context.args
+    what = "the accounts" if args.share == 1 else f"{args.share:.1%} of the accounts"
+    context.confirm(f"Check {what} of upload {args.upload_id}? The provider may charge for each.")
+    done = context.client.request_checks(
+        args.upload_id, again=args.again, share=args.share, account=args.account
+    )
+    context.output.result(done, lambda: f"{done.requested:,} accounts will be checked\n")
+    return 0
+
+
+def _list(context: Context) -> int:
+    args = context.args
+    found = context.client.checks(args.upload_id, result=args.result, limit=args.limit)
+    context.output.result(found, lambda: _checks_text(found))
+    return 0
+
+
+def _checks_text(found: VopChecks) -> str:
+    results = ", ".join(f"{result} {count:,}" for result, count in found.results.items())
+    head = f"{found.unrequested:,} not requested, {found.waiting:,} waiting, {found.parked:,} parked"
+    rows = [[shown(getattr(row, field)) for _, field in _COLUMNS] for row in found.checks.items]
+    return f"{head}{'; ' if results else ''}{results}\n" + table([title for title, _ in _COLUMNS], rows)
+
+
+def _report(context: Context) -> int:
+    found = context.client.checks_report(context.args.upload_id)
+    context.output.result(found, lambda: _report_text(found))
+    return 0
+
+
+def _counts(names: NameCounts) -> list[int]:
+    return [names.match, names.near, names.none, names.not_available]
+
+
+def _report_text(found: VopReport) -> str:
+    rows: list[list[str | int]] = [["all banks", *_counts(found.names)]]
+    rows += [[bank.bank_name or bank.bank or "unknown", *_counts(bank.names)] for bank in found.banks]
+    titles = ["bank", "match", "near", "none", "not available"]
+    return table(titles, rows) + f"{found.reused:,} took over an earlier answer\n"
+
+
+def _budget(context: Context) -> int:
+    found = context.client.checks_budget()
+    context.output.result(found, lambda: _budget_text(found))
+    return 0
+
+
+def _budget_text(found: VopBudget) -> str:
+    if not found.is_metered:
+        return "No service is called: TETHER_VOP_URL is not set\n"
+    lines = [f"at most {shown(found.day_max or 'any')} calls a day, {shown(found.month_max or 'any')} a month"]
+    lines += [f"{row.account}: {row.day_calls:,} today, {row.month_calls:,} this month" for row in found.calls]
+    lines += [f"bank {row.bank} is not asked about until {shown(row.rest_until)}" for row in found.resting]
+    return "\n".join(lines) + "\n"
