@@ -943,7 +943,9 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "sizes_bytes": [1] * 100,
         }
     },
-    "notifications/relays.add": {"": {"name": "x", "account": "default", "digest": bytes(32), "relays_max": 10}},
+    "notifications/relays.add": {
+        "": {"name": "x", "account": "default", "digest": bytes(32), "relays_max": 10}
+    },
     "notifications/password_uses.add": {
         "": {"accounts": ["default"] * 100, "tags": [f"{n:08x}" for n in range(100)], "used_on": _day_ago(0)}
     },

@@ -199,7 +199,9 @@ async def test_an_answer_about_the_same_account_and_name_is_paid_for_once(world:
     await vop_store.request(world.conn, UPLOAD, now=world.now)
     assert await check(deps) == 2
     assert world.asked == [KNOWN, KNOWN]
-    taken = await world.conn.execute("select debtor_id, reused_from, result from vop_checks order by debtor_id")
+    taken = await world.conn.execute(
+        "select debtor_id, reused_from, result from vop_checks order by debtor_id"
+    )
     assert await taken.fetchall() == [
         (first, None, "verified"),
         (same, first, "verified"),

@@ -173,7 +173,8 @@ async def test_an_unknown_or_revoked_token_gets_404_without_a_query(
     inbox = _query(database_url, "select notification_id from webhook_events order by id")
     assert inbox == [("n1",), ("n2",)]
     audited = _query(
-        database_url, "select action, reason from audit where subject = 'relay' and subject_id = '1' order by id"
+        database_url,
+        "select action, reason from audit where subject = 'relay' and subject_id = '1' order by id",
     )
     assert audited == [("relay.created", None), ("relay.revoked", "it leaked")]
 

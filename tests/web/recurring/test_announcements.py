@@ -98,7 +98,10 @@ async def test_a_run_bills_only_who_was_told_in_time(
 
     query = {"status": "made", "upload": upload_id}
     listed = (await api.get("/api/pre-notifications", params=query)).json()["items"]
-    assert [(row["amount_minor"], row["due_on"]) for row in listed] == [(1_000, str(later)), (1_001, str(later))]
+    assert [(row["amount_minor"], row["due_on"]) for row in listed] == [
+        (1_000, str(later)),
+        (1_001, str(later)),
+    ]
     assert "Zoë Miller" in listed[0]["text"]
     as_csv = (await api.get("/api/pre-notifications", params=query | {"format": "csv"})).text
     assert as_csv.count("Zoë Miller") >= 2
@@ -108,7 +111,10 @@ async def test_a_run_bills_only_who_was_told_in_time(
     assert [(row["status"], row["given_by"]) for row in proof] == [("given", "tests"), ("withdrawn", None)]
 
     assert await _skipped(api, upload_id) == (0, {"blocked": 1, "not_notified": 2})
-    _change(database_url, "update pre_notifications set given_at = now() - interval '14 days' where state = 'given'")
+    _change(
+        database_url,
+        "update pre_notifications set given_at = now() - interval '14 days' where state = 'given'",
+    )
     # The days have passed, but the debtors were told of a later day.
     assert await _skipped(api, upload_id) == (0, {"blocked": 1, "not_notified": 2})
     _change(database_url, "update pre_notifications set due_on = %s where state = 'given'", TODAY)

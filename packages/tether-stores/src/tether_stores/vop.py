@@ -224,9 +224,7 @@ async def request(
     return await _count(conn, "request", values)
 
 
-async def request_again(
-    conn: Connection, upload_id: int, *, now: datetime, account: str = "default"
-) -> int:
+async def request_again(conn: Connection, upload_id: int, *, now: datetime, account: str = "default") -> int:
     """Request new checks for the debtors of an upload that are checked or parked, without earlier answers; returns how many."""
     return await _count(conn, "request_again", {"upload_id": upload_id, "account": account, "now": now})
 

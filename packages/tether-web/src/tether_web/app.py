@@ -184,8 +184,6 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             stack.push_async_callback(refused.close)
             password_counts = PasswordCounts()
             await stack.enter_async_context(password_counts.flushed(pool, clock=now))
-            known_relays = KnownRelays()
-            await stack.enter_async_context(known_relays.kept(pool))
             pools = {"main": pool, "inbox": inbox_pool, "history": history_pool, "probe": probe_pool}
             await stack.enter_async_context(monitoring.measured(pools))
             feed = Feed(pool)
@@ -208,7 +206,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     "inbox": inbox,
                     "refused_notifications": refused,
                     "password_counts": password_counts,
-                    "known_relays": known_relays,
+                    "known_relays": await stack.enter_async_context(KnownRelays.kept(pool)),
                     "recording_probe": health.RecordingProbe(probe_pool),
                     "feed": feed,
                     "clock": now,

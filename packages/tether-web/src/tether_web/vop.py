@@ -163,7 +163,9 @@ async def request(
     """The worker makes the checks; `GET` of this route has the progress."""
     own = request.auth.accounts
     if again and share < 1:
-        raise InvalidRequest("leave it out with again, which repeats the checks that were made", field="share")
+        raise InvalidRequest(
+            "leave it out with again, which repeats the checks that were made", field="share"
+        )
     now = state.clock()
     async with transaction(state.pool) as conn:
         names = await gateway_accounts.all_accounts(conn, settings=state.settings)

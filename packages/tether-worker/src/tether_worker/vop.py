@@ -167,9 +167,7 @@ async def _without_call(checks: Sequence[Check], *, deps: Checking, now: datetim
         resting = {row.bank for row in await vop.resting(conn, now=now)}
     made = list[Checked]()
     for item in checks:
-        same = next(
-            (row for row in earlier.get(item.debtor_id, ()) if same_name(row.name, item.name)), None
-        )
+        same = next((row for row in earlier.get(item.debtor_id, ()) if same_name(row.name, item.name)), None)
         if same is not None:
             made.append(
                 Checked(item.debtor_id, same.answers, scored(same.answers), reused_from=same.debtor_id)
@@ -192,9 +190,7 @@ async def _within_budget(
     for account, wanted in sorted(by_account.items()):
         async with transaction(deps.pool) as conn:
             day_calls, month_calls = await vop.calls(conn, account, on=on)
-            count = granted(
-                len(wanted), day_calls=day_calls, month_calls=month_calls, limits=deps.limits
-            )
+            count = granted(len(wanted), day_calls=day_calls, month_calls=month_calls, limits=deps.limits)
             await vop.spend(conn, account, on=on, count=count)
         covered += wanted[:count]
         if count < len(wanted):

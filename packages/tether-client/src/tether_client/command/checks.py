@@ -52,7 +52,11 @@ def add_commands(commands: Commands) -> None:
     item.add_argument("--again", action="store_true", help="also those that were checked before")
     add_yes(item)
     item = add(
-        group, "list", _list, text="list the checks of an upload", example="tether checks list 12 --result mismatch"
+        group,
+        "list",
+        _list,
+        text="list the checks of an upload",
+        example="tether checks list 12 --result mismatch",
     )
     _add_id(item)
     item.add_argument(
@@ -145,7 +149,11 @@ def _budget(context: Context) -> int:
 def _budget_text(found: VopBudget) -> str:
     if not found.is_metered:
         return "No service is called: TETHER_VOP_URL is not set\n"
-    lines = [f"at most {shown(found.day_max or 'any')} calls a day, {shown(found.month_max or 'any')} a month"]
-    lines += [f"{row.account}: {row.day_calls:,} today, {row.month_calls:,} this month" for row in found.calls]
+    lines = [
+        f"at most {shown(found.day_max or 'any')} calls a day, {shown(found.month_max or 'any')} a month"
+    ]
+    lines += [
+        f"{row.account}: {row.day_calls:,} today, {row.month_calls:,} this month" for row in found.calls
+    ]
     lines += [f"bank {row.bank} is not asked about until {shown(row.rest_until)}" for row in found.resting]
     return "\n".join(lines) + "\n"

@@ -70,7 +70,9 @@ async def add(
     return None if row is None else int(row[0])
 
 
-async def revoke(conn: Connection, relay_id: int, *, revoked_by: str, now: datetime) -> tuple[str, str] | None:
+async def revoke(
+    conn: Connection, relay_id: int, *, revoked_by: str, now: datetime
+) -> tuple[str, str] | None:
     """Revoke a relay; its name and account, or `None` where there is none that is not revoked."""
     values = {"id": relay_id, "revoked_by": revoked_by, "now": now}
     row = await (await conn.execute(_SQL["revoke"], values)).fetchone()

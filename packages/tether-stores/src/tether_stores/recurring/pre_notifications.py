@@ -260,9 +260,7 @@ async def supersede(
 
 async def withdraw_of_upload(conn: Connection, upload_id: int, *, now: datetime) -> list[Moved]:
     """Withdraw the pre-notifications of an upload; those given stay as they are."""
-    return await fetch_all(
-        conn, _SQL["withdraw_of_upload"], {"upload_id": upload_id, "now": now}, into=Moved
-    )
+    return await fetch_all(conn, _SQL["withdraw_of_upload"], {"upload_id": upload_id, "now": now}, into=Moved)
 
 
 async def listed(

@@ -196,9 +196,7 @@ async def announce(request: Asked, key: Key) -> Template | Redirect:
         return Redirect(
             f"/pre-notifications?status=made&upload={key}&done=announced", status_code=HTTP_303_SEE_OTHER
         )
-    return rendered(
-        request, "announcement", title=f"Announce upload {key}", key=key, form=form, found=found
-    )
+    return rendered(request, "announcement", title=f"Announce upload {key}", key=key, form=form, found=found)
 
 
 @post("/runs/{key:int}/{action:str}", include_in_schema=False)

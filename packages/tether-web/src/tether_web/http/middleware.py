@@ -141,11 +141,8 @@ def wrapped(
             await send(message)
 
         try:
-            handler = direct.get(path)
-            if handler is not None:
-                scope["path_template"] = path
-                response = await handler(scope, receive)
-            elif (found := below.get(path.rpartition("/")[0])) is not None:
+            found = _handler(path, direct, below)
+            if found is not None:
                 scope["path_template"], handler = found
                 response = await handler(scope, receive)
             elif encoded:
@@ -163,6 +160,14 @@ def wrapped(
         return status
 
     return middleware
+
+
+def _handler(
+    path: str, direct: Mapping[str, Direct], below: Mapping[str, tuple[str, Direct]]
+) -> tuple[str, Direct] | None:
+    """The handler that bypasses the framework for a path, with its template; `None` for all other paths."""
+    handler = direct.get(path)
+    return below.get(path.rpartition("/")[0]) if handler is None else (path, handler)
 
 
 async def _respond(send: Send, response: DirectResponse, request_id: bytes, *, closing: bool) -> None:

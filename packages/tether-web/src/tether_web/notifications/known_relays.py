@@ -54,15 +54,16 @@ class KnownRelays:
         async with self._refreshing, connection(pool) as conn:
             self._relays = await relays.live(conn)
 
+    @classmethod
     @asynccontextmanager
-    async def kept(self, pool: Pool, *, every_s: float = REFRESH_S) -> AsyncIterator[None]:
-        """Read them every *every_s* seconds until the block ends."""
-        stopping = asyncio.Event()
+    async def kept(cls, pool: Pool, *, every_s: float = REFRESH_S) -> AsyncIterator["KnownRelays"]:
+        """Relays that are read every *every_s* seconds until the block ends."""
+        known, stopping = cls(), asyncio.Event()
 
         async def run() -> None:
             while not stopping.is_set():
                 try:
-                    await self.refresh(pool)
+                    await known.refresh(pool)
                 except TetherError as exc:
                     _log.warning("relays not read", why=str(exc))
                 except Exception as exc:  # noqa: BLE001 - the next reading may succeed; this task must go on
@@ -72,7 +73,7 @@ class KnownRelays:
 
         task = asyncio.create_task(run())
         try:
-            yield
+            yield known
         finally:
             stopping.set()
             await asyncio.wait([task], timeout=_STOP_MAX_S)
