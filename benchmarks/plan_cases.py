@@ -214,6 +214,7 @@ _PLAIN: Final = {
     "preflight": "upload by_id",
     "uploads/totals": "runs",
     "statement_texts": "listed",
+    "check_files": "listed by_id rows remove prune due claim checked deferred",
     "reconciliation/completeness": """
         contradicted
     """,
@@ -236,7 +237,7 @@ _PLAIN: Final = {
     "erasures/orders": "debits still_open amounts all_erased by_id open_of latest_of listed",
     "erasures/rows": """
         open hold list_entry erased finished refused listed_keys stored_at_these_times hold_uploads hold_debtors former_accounts erase_debtors
-        erase_edits erase_previews erase_checks erase_dry_run_rows erase_mandates erase_pre_notifications withdraw_pre_notifications erase_refunds
+        erase_edits erase_previews erase_checks erase_check_file_rows erase_dry_run_rows erase_mandates erase_pre_notifications withdraw_pre_notifications erase_refunds
         erase_notes erase_statements erase_forgiveness erase_acknowledgements erase_inquiry_orders erase_quarantined gateway_ids bodies write_bodies files archives_of
         replace_archive former_objects former_deleted late_debtors
     """,
@@ -975,6 +976,10 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "reads_max": 20_000,
             "buffers_max": 50_000,
         }
+    },
+    "check_files.add": {"": {"account": "default", "row_count": 1}},
+    "check_files.add_rows": {
+        "": {"file_id": 1, "row_numbers": [1], "ibans": ["x"], "names": ["x"], "banks": [None]}
     },
     "statement_texts.put": {"": {"account": "", "month": "2026-12", "text": "x", "written_by": "ops"}},
     "statement_texts.remove": {"": {"account": "", "month": "2026-12"}},

@@ -58,6 +58,15 @@ CASES: Final[dict[str, Call]] = {
     "POST /api/uploads/{upload_id:int}/billing/release": Call(
         "/api/uploads/1/billing/release", "refusals.released", ("upload", "1"), {"json": WHY}
     ),
+    "POST /api/vop/files": Call(
+        "/api/vop/files",
+        "check_file.received",
+        ("check_file", "1"),
+        {"content": b"iban,name\nDE89370400440532013000,Zoe Miller\n"},
+    ),
+    "DELETE /api/vop/files/{file_id:int}": Call(
+        "/api/vop/files/1", "check_file.removed", ("check_file", "1"), after="POST /api/vop/files"
+    ),
     "POST /api/uploads/{upload_id:int}/vop": Call("/api/uploads/1/vop", "checks.requested", ("upload", "1")),
     "POST /api/uploads/{upload_id:int}/inquiry": Call(
         "/api/uploads/1/inquiry", "inquiry.ordered", ("upload", "1"), {"json": WHY}

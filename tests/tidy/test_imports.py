@@ -31,20 +31,20 @@ MAY_IMPORT = {
 SUBJECTS = {
     "tether_core": """
     step_sentences errors traces retention jobs scaling retry sepa_text target_calendar iban order_keys odds blacklist return_policies banks events limits fingerprint_key redaction audit people vop money emp
-    payments/stages clock_steps database_epoch notifications spreadsheet payments holds mandate_conflicts screening debtor_edits billing recurring figures preflight uploads refunds subscribers
+    payments/stages clock_steps database_epoch notifications spreadsheet payments holds mandate_conflicts screening debtor_edits check_files billing recurring figures preflight uploads refunds subscribers
     stated_outcomes reconciliation replays inquiry_orders bulk_orders data_subjects erasures dossier testing
     """.split(),
     "tether_stores": """
     boot_clock pool queries rows settings traces/spans telemetry command_line migrate privileges objects postgres traces redis clock audit events jobs limits return_policies
-    order_keys accounts subscribers people preflight gateway_calls row_counts figures sessions banks blacklist mandate_conflicts recurring clean_payers debtors notifications payments vop database_epoch fingerprint_key
+    order_keys accounts subscribers people preflight gateway_calls row_counts figures sessions banks blacklist mandate_conflicts recurring clean_payers debtors notifications payments vop check_files database_epoch fingerprint_key
     refunds stated_outcomes reconciliation holds billing statement_texts inquiry_orders screening uploads debtor_edits retention data_subjects erasures dossier workers queues store_status bulk_orders monitoring
     """.split(),
     "tether_web": """
-    http accounts limits audit people queues events subscribers order_keys return_policies stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors clean_payers preflight dossier erasures uploads vop statement_texts billing recurring refunds figures bulk_orders
+    http accounts limits audit people queues events subscribers order_keys return_policies stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors clean_payers preflight dossier erasures uploads vop check_files statement_texts billing recurring refunds figures bulk_orders
     monitoring health openapi console app
     """.split(),
     "tether_worker": """
-    jobs workers traces scaling row_counts blacklist retention erasures figures queues subscribers accounts people fingerprint_key status stated_outcomes order_keys mandate_conflicts gateway doctor vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
+    jobs workers traces scaling row_counts blacklist retention erasures figures queues subscribers accounts people fingerprint_key status stated_outcomes order_keys mandate_conflicts gateway doctor check_files vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
     payments refunds notifications database_epoch bulk_orders commands app
     """.split(),
     "tether_client": """

@@ -35,6 +35,7 @@ LIFE_CYCLES: Final[dict[str, tuple[Mapping[Any, Mapping[Any, Any]], set[str]]]] 
     "subscribers": (subscriber.TRANSITIONS, {"active"}),
     "uploads": (upload.TRANSITIONS, {"received"}),
     "vop_checks": (vop.TRANSITIONS, {"waiting"}),
+    "check_file_rows": (vop.TRANSITIONS, {"waiting"}),
     "webhook_events": (inbox.TRANSITIONS, {"waiting", "conflicting"}),
 }
 # Tables whose state follows from stages or from the gateway's words; SQL may write only known words.

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import msgspec
 import psycopg
 import pytest
+from tether_core.vop import Answers, CallLimits
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores.postgres import open_pool
+from tether_worker.check_files import prune_check_files
+from tether_worker.vop import Checking, check, checking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import httpx
+    from tether_stores.postgres import Pool
 
     from tests.web.conftest import Serve
 
 NOW = datetime.now(UTC)
+KNOWN = "DE89370400440532013000"
 
 
 @pytest.fixture
@@ -74,3 +81,59 @@ async def test_what_cannot_be_checked_is_refused(api: httpx.AsyncClient, databas
     for query in ({"share": 10}, {"share": 0}, {"account": "none"}, {"share": 0.5, "again": True}):
         assert (await api.post(path, params=query)).status_code in {400, 422}, query
     assert (await api.get("/api/uploads/99/vop/report")).status_code == 404
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool, as a worker has one."""
+    async with open_pool(database_url, name="tests", max_size=4) as opened:
+        yield opened
+
+
+async def test_a_file_is_checked_without_debtors(
+    api: httpx.AsyncClient, database_url: str, pool: Pool
+) -> None:
+    """A customer service that asks about one account must not put it into a list that is billed."""
+    body = f"iban;name\n{KNOWN};=Zoë Miller\nDE00;Bob\n{scripted_iban(1)};Zoe\n".encode()
+    sent = (await api.post("/api/vop/files", content=body)).json()
+    assert (sent["row_count"], sent["checked"]) == (3, 0)
+    asked = list[str]()
+
+    async def provider(iban: str, name: str) -> Answers:
+        asked.append(iban)
+        return Answers(
+            iban="yes", bank="yes", debit="yes", country="yes", name="close" if name == "Zoe" else "yes"
+        )
+
+    _, debtors = seed_upload(database_url, [Owed(scripted_iban(1), 1_000, name="zoe")], now=NOW)
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into vop_checks (debtor_id, state, requested_at, provider, checked_at, iban_answer, bank_answer, debit_answer,"
+            " country_answer, name_answer, name_percent, score, answered, result) values (%s, 'checked', %s, 'tests', %s, 'yes', 'yes', 'yes', 'yes',"
+            " 'close', 80, 97, 100, 'verified')",
+            [debtors[0], NOW, NOW],
+        )
+    deps = Checking(pool, provider, "tests", lambda: NOW, lambda: 0.5, is_metered=True, reuse_days=10)
+    deps = msgspec.structs.replace(deps, limits=CallLimits(day_max=1))
+    assert await checking(deps).has_pending()
+    assert await check(deps) == 3
+    # One was taken over from a debtor, one is no IBAN; so one call was enough.
+    assert asked == [KNOWN]
+    path = f"/api/vop/files/{sent['id']}"
+    assert (await api.get(path)).json()["checked"] == 3
+    lines = (await api.get(f"{path}/result")).text.removeprefix("\ufeff").splitlines()
+    rows = [line.split(";") for line in lines[1:]]
+    assert [(row[1], row[3], row[4], row[6], row[11]) for row in rows] == [
+        (KNOWN, "checked", "verified", "match", ""),
+        ("DE00", "checked", "rejected", "not available", ""),
+        (scripted_iban(1), "checked", "verified", "near", "yes"),
+    ]
+    assert rows[0][2] == "'=Zoë Miller"
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("select count(*) from debtors").fetchone() == (1,)
+    assert (await api.post("/api/vop/files", content=b"x")).status_code == 422
+    assert (await api.delete(path)).json()["row_count"] == 3
+    assert (await api.get(f"{path}/result")).status_code == 404
+    assert (await api.post("/api/vop/files", content=body)).status_code == 202
+    await prune_check_files(pool, clock=lambda: NOW + timedelta(days=31)).do()
+    assert (await api.get("/api/vop/files")).json() == []

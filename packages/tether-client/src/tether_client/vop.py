@@ -1,5 +1,6 @@
 """Verification of payee: checks of accounts before they are billed, and what the provider's calls cost."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
@@ -9,6 +10,7 @@ from tether_client.pages import Page
 
 __all__ = [
     "BankReport",
+    "CheckFile",
     "ListedCheck",
     "NameCounts",
     "RestingBank",
@@ -186,8 +188,54 @@ class VopBudget(msgspec.Struct, frozen=True, kw_only=True):
     resting: list[RestingBank]
 
 
+class CheckFile(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A file of accounts and names that are checked without becoming debtors.
+
+    Attributes:
+        id: Its row.
+        account: The gateway account whose budget pays for the calls.
+        row_count: Its rows.
+        created_by: Who sent it.
+        created_at: When it came; it is removed 30 days later.
+        checked: Rows with a result.
+        parked: Rows that the provider did not answer for a day.
+    """
+
+    id: int
+    account: str
+    row_count: int
+    created_by: str
+    created_at: datetime
+    checked: int
+    parked: int
+
+
 class VopRoutes(Connection):
     """Routes of checks."""
+
+    def check_files(self) -> list[CheckFile]:
+        """Check files, newest first."""
+        return self._get("/api/vop/files", list[CheckFile])
+
+    def check_file(self, file_id: int) -> CheckFile:
+        """One check file and its progress."""
+        return self._get(f"/api/vop/files/{file_id}", CheckFile)
+
+    def send_check_file(self, content: bytes, *, account: str = "default") -> CheckFile:
+        """Send CSV of IBANs and names, which are checked without becoming debtors."""
+        headers = {"Content-Type": "text/csv"}
+        return self._post(
+            "/api/vop/files", None, CheckFile, content=content, headers=headers, params={"account": account}
+        )
+
+    def check_file_result(self, file_id: int) -> Iterator[bytes]:
+        """The rows of a check file with their results as CSV, in pieces as they come."""
+        return self._pieces(f"/api/vop/files/{file_id}/result")
+
+    def remove_check_file(self, file_id: int) -> CheckFile:
+        """Remove a check file with its results; returns it as it was."""
+        return self._delete(f"/api/vop/files/{file_id}", CheckFile)
 
     def request_checks(
         self, upload_id: int, *, again: bool = False, share: float = 1.0, account: str = "default"

@@ -47,6 +47,8 @@ Action: TypeAlias = Literal[
     "bulk.ordered",
     "bulk.stopped",
     "chargeback.forgiven",
+    "check_file.received",
+    "check_file.removed",
     "checks.requested",
     "collection_plan.added",
     "collection_plan.ended",

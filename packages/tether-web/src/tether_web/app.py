@@ -33,6 +33,7 @@ from tether_stores.traces import spans
 from tether_web import (
     audit,
     bulk_orders,
+    check_files,
     clean_payers,
     debtors,
     dossier,
@@ -264,6 +265,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             *pre_notifications.ROUTERS,
             announcements.ROUTER,
             *vop.ROUTERS,
+            check_files.ROUTER,
             debtors.ROUTER,
             dossier.ROUTER,
             erasures.ROUTER,

@@ -41,6 +41,7 @@ from tether_stores.workers import Worker as WorkerRow
 from tether_worker.billing.runs import auto_pause_runs, expire_leases, planning, try_again
 from tether_worker.blacklist import block_banks
 from tether_worker.bulk_orders import BulkDeps, working_bulk_orders
+from tether_worker.check_files import prune_check_files
 from tether_worker.database_epoch import review_submissions, want_lost_days
 from tether_worker.erasures.erase import ErasureDeps, erasing, reviewing_erasures
 from tether_worker.figures import add_figures
@@ -376,6 +377,8 @@ def _applying(
             add_row_counts(pool),
             add_figures(pool),
         ]
+    if "vop" in queues:
+        periodic_tasks.append(prune_check_files(pool, clock=clock))
     return works, periodic_tasks
 
 
@@ -449,6 +452,7 @@ async def _checking(stack: AsyncExitStack, settings: Settings, pool: Pool, *, cl
             is_metered=bool(settings.vop_url),
             limits=settings.call_limits,
             reuse_days=settings.vop_reuse_days,
+            fingerprint_key=settings.fingerprint_key.encode(),
         )
     )
 

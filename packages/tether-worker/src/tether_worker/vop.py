@@ -16,12 +16,13 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol
 
 import httpx
 import msgspec
 from schwifty import IBAN
 from schwifty.exceptions import SchwiftyException
+from tether_core import iban as ibans
 from tether_core import retry
 from tether_core.errors import Unavailable
 from tether_core.jobs import CHECK
@@ -37,8 +38,8 @@ from tether_core.vop import (
     same_name,
     scored,
 )
-from tether_stores import vop
-from tether_stores.postgres import Pool, connection, transaction
+from tether_stores import check_files, vop
+from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.telemetry import logger
 from tether_stores.vop import BankAnswers, Check, Checked
 
@@ -89,6 +90,7 @@ class Checking(msgspec.Struct, frozen=True):
         is_metered: Whether the provider is a service, whose calls have a budget.
         limits: The budget of each gateway account.
         reuse_days: For how many days an answer is taken over; 0 for never.
+        fingerprint_key: `TETHER_FINGERPRINT_KEY`, by which accounts of check files are found among those of debtors.
     """
 
     pool: Pool
@@ -99,6 +101,39 @@ class Checking(msgspec.Struct, frozen=True):
     is_metered: bool = False
     limits: CallLimits = CallLimits()
     reuse_days: int = 0
+    fingerprint_key: bytes = b""
+
+
+class _Rows(Protocol):
+    """Where checks come from and go to: `tether_stores.vop` for debtors, `tether_stores.check_files` for files."""
+
+    async def claim(
+        self, conn: Connection, *, now: datetime, leased_until: datetime, limit: int
+    ) -> list[Check]:
+        """Take a lease on checks that are due."""
+        ...
+
+    async def checked(
+        self,
+        conn: Connection,
+        rows: Sequence[Checked],
+        *,
+        provider: str,
+        leased_until: datetime,
+        now: datetime,
+    ) -> None:
+        """Write checks that were made."""
+        ...
+
+    async def deferred(
+        self,
+        conn: Connection,
+        rows: Sequence[tuple[int, int, datetime | None]],
+        *,
+        leased_until: datetime,
+    ) -> None:
+        """Let checks wait on, or park them."""
+        ...
 
 
 def checking(deps: Checking) -> Work:
@@ -108,15 +143,16 @@ def checking(deps: Checking) -> Work:
         return await check(deps)
 
     async def has_pending() -> bool:
+        now = deps.clock()
         async with connection(deps.pool) as conn:
-            return await vop.due(conn, now=deps.clock())
+            return await vop.due(conn, now=now) or await check_files.due(conn, now=now)
 
     return Work(CHECK, batch, has_pending)
 
 
 async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
     """
-    Make checks that are due, at most *limit* of them.
+    Make checks that are due, at most *limit* of them: those of debtors first, then those of files.
 
     Returns:
         How many were tried.
@@ -124,10 +160,14 @@ async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
     Raises:
         Unavailable: when Postgres is away; the checks wait on.
     """
+    return await _check(vop, deps=deps, limit=limit) or await _check(check_files, deps=deps, limit=limit)
+
+
+async def _check(rows: _Rows, *, deps: Checking, limit: int) -> int:
     now = deps.clock()
     leased_until = now + _LEASE
     async with connection(deps.pool) as conn:
-        checks = await vop.claim(conn, now=now, leased_until=leased_until, limit=limit)
+        checks = await rows.claim(conn, now=now, leased_until=leased_until, limit=limit)
     if not checks:
         return 0
     made = await _without_call(checks, deps=deps, now=now) if deps.is_metered else []
@@ -151,8 +191,8 @@ async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
         if isinstance(item, Check)
     ]
     async with transaction(deps.pool) as conn:
-        await vop.checked(conn, made, provider=deps.name, leased_until=leased_until, now=now)
-        await vop.deferred(conn, waiting, leased_until=leased_until)
+        await rows.checked(conn, made, provider=deps.name, leased_until=leased_until, now=now)
+        await rows.deferred(conn, waiting, leased_until=leased_until)
         if deps.is_metered:
             await vop.add_bank_answers(conn, _by_bank(checks, answered), now=now)
     return len(checks)
@@ -160,7 +200,7 @@ async def check(deps: Checking, *, limit: int = BATCH_MAX) -> int:
 
 async def _without_call(checks: Sequence[Check], *, deps: Checking, now: datetime) -> list[Checked]:
     """The checks that need no call: an answer is taken over, their bank rests, or there is no IBAN to ask about."""
-    reusing = [item for item in checks if not item.is_fresh] if deps.reuse_days else []
+    reusing = [_with_fingerprint(item, deps) for item in checks if not item.is_fresh and deps.reuse_days]
     async with connection(deps.pool) as conn:
         since = now - timedelta(days=deps.reuse_days)
         earlier = await vop.reusable(conn, reusing, provider=deps.name, since=since) if reusing else {}
@@ -198,6 +238,15 @@ async def _within_budget(
             postponed += [(item.debtor_id, item.failures, again_at) for item in wanted[count:]]
             _log.info("account checks postponed", account=account, checks=len(wanted) - count)
     return covered, postponed
+
+
+def _with_fingerprint(item: Check, deps: Checking) -> Check:
+    """The check with its fingerprint; a row of a file has none stored."""
+    if item.iban_fingerprint:
+        return item
+    return msgspec.structs.replace(
+        item, iban_fingerprint=ibans.fingerprint(item.iban, key=deps.fingerprint_key)
+    )
 
 
 def _by_bank(checks: Sequence[Check], answered: Sequence[Checked]) -> list[BankAnswers]:

@@ -1,12 +1,14 @@
 """`tether checks`: checks of an upload's accounts before it is billed."""
 
 import argparse
+from pathlib import Path
 from typing import Final
 
 from tether_client.command.arguments import Commands, add, add_yes, whole
-from tether_client.command.context import Context
+from tether_client.command.context import Context, rows_text
 from tether_client.command.output import shown, table
-from tether_client.vop import NameCounts, VopBudget, VopChecks, VopReport
+from tether_client.errors import Refused
+from tether_client.vop import CheckFile, NameCounts, VopBudget, VopChecks, VopReport
 
 __all__ = ["add_commands"]
 
@@ -21,11 +23,21 @@ _COLUMNS: Final = (
     ("checked", "checked_at"),
 )
 
+_FILES: Final = (
+    ("id", "id"),
+    ("account", "account"),
+    ("rows", "row_count"),
+    ("checked", "checked"),
+    ("parked", "parked"),
+    ("by", "created_by"),
+    ("sent", "created_at"),
+)
+
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     parser = commands.add_parser(
-        "checks", help="checks of accounts before billing: order, list, report, budget"
+        "checks", help="checks of accounts before billing: order, list, report, budget, and of files"
     )
     group = parser.add_subparsers(required=True, metavar="COMMAND")
     item = add(
@@ -82,6 +94,47 @@ def add_commands(commands: Commands) -> None:
         text="show the calls of the provider, their limits, and the banks that are not asked about now",
         example="tether checks budget",
     )
+    _add_files(group)
+
+
+def _add_files(group: Commands) -> None:
+    """Add the commands about accounts and names that do not become debtors."""
+    item = add(
+        group,
+        "send",
+        _send,
+        text="check accounts and names of a CSV file, without making debtors of them",
+        example="tether checks send names.csv",
+    )
+    item.add_argument("file", type=Path, metavar="FILE", help="CSV with a column iban and a column name")
+    item.add_argument(
+        "--account",
+        default="default",
+        metavar="ACCOUNT",
+        help="the gateway account whose budget pays for the calls (default: %(default)s)",
+    )
+    add(group, "files", _files, text="list check files and their progress", example="tether checks files")
+    item = add(
+        group,
+        "result",
+        _result,
+        text="write the rows of a check file with their results into a CSV file",
+        example="tether checks result 3 result.csv",
+    )
+    _add_file_id(item)
+    item.add_argument("file", type=Path, metavar="FILE", help="the file to write; it must not exist")
+    item = add(
+        group,
+        "remove",
+        _remove,
+        text="remove a check file with its results",
+        example="tether checks remove 3",
+    )
+    _add_file_id(item)
+
+
+def _add_file_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file_id", type=whole(1), metavar="CHECK_FILE", help="the id of the check file")
 
 
 def _add_id(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +149,43 @@ def _share(text: str) -> float:
     if not 0.0 < part <= 1.0:
         raise argparse.ArgumentTypeError("must be above 0, and at most 1")
     return part
+
+
+def _send(context: Context) -> int:
+    args = context.args
+    try:
+        content = args.file.read_bytes()
+    except OSError as exc:
+        raise Refused(f"{args.file} cannot be read: {exc.strerror}") from None
+    return _files_shown(context, context.client.send_check_file(content, account=args.account))
+
+
+def _files(context: Context) -> int:
+    found = context.client.check_files()
+    context.output.result(found, lambda: rows_text(found, _FILES))
+    return 0
+
+
+def _result(context: Context) -> int:
+    args = context.args
+    try:
+        with args.file.open("xb") as file:
+            for piece in context.client.check_file_result(args.file_id):
+                file.write(piece)
+    except FileExistsError:
+        raise Refused(f"{args.file} exists; name another file") from None
+    except OSError as exc:
+        raise Refused(f"{args.file} cannot be written: {exc.strerror}") from None
+    return _files_shown(context, context.client.check_file(args.file_id))
+
+
+def _remove(context: Context) -> int:
+    return _files_shown(context, context.client.remove_check_file(context.args.file_id))
+
+
+def _files_shown(context: Context, found: CheckFile) -> int:
+    context.output.result(found, lambda: rows_text([found], _FILES))
+    return 0
 
 
 def _order(context: Context) -> int:

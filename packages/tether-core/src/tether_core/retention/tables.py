@@ -70,6 +70,10 @@ TABLES: Final[dict[str, Retention]] = {
     "blacklist_disputes": _with("blacklist"),
     "bulk_order_items": _with("bulk_orders"),
     "bulk_orders": _removed("prune_old_orders", "What was ordered is in the audit."),
+    "check_file_rows": _with("check_files"),
+    "check_files": _removed(
+        "prune_check_files", "A result is fetched within days; the accounts are of people who are no debtors."
+    ),
     "collection_plans": _stays(_FEW),
     "collection_schedules": _stays("A row for each debtor under a plan; it explains debits."),
     "database_epochs": _stays("A row for each restore."),

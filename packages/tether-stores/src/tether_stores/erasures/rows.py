@@ -47,6 +47,7 @@ _ERASED: Final = (
     _SQL["erase_previews"],
     _SQL["erase_problems"],
     _SQL["erase_checks"],
+    _SQL["erase_check_file_rows"],
     _SQL["erase_dry_run_rows"],
     _SQL["erase_mandates"],
     _SQL["erase_pre_notifications"],

@@ -137,6 +137,10 @@ where
 -- Delete the checks of some debtors.
 delete from vop_checks where debtor_id = any(%(debtor_ids)s::bigint[]);
 
+-- erase_check_file_rows --
+-- Delete the rows of check files with the accounts of some debtors; before these are erased.
+delete from check_file_rows r using debtors d where d.id = any(%(debtor_ids)s::bigint[]) and d.iban <> '' and r.iban = d.iban;
+
 -- erase_dry_run_rows --
 -- Delete the rows of dry runs with some accounts.
 delete from dry_run_rows where iban_fingerprint = any(%(fingerprints)s::bytea[]);

@@ -69,6 +69,7 @@ SINGLE: Final[dict[str, Permission]] = {
     "GET /api/uploads/{upload_id}/preview": "files",
     "GET /api/uploads/{upload_id}/problems": "files",
     "GET /api/blacklist/export": "files",
+    "GET /api/vop/files/{file_id}/result": "files",
     "GET /api/webhook-events/{event_id}/replay-preview": "notifications",
     "GET /api/quarantine/preview": "notifications",
     "GET /api/debtors/{debtor_id}/pre-notifications": "files",
