@@ -358,7 +358,7 @@ def _structs() -> list[tuple[str, type[msgspec.Struct]]]:
 
     subjects = (
         "uploads billing payments refunds inquiry_orders notifications blacklist reconciliation health "
-        "operation accounts figures people debtors return_policies preflight"
+        "operation accounts figures people debtors return_policies preflight relays vop"
     ).split()
     modules = [importlib.import_module(f"tether_client.{name}") for name in subjects]
     found = [(name, getattr(module, name)) for module in modules for name in module.__all__]

@@ -51,7 +51,7 @@ _OPERATOR: Final = _VIEWER | frozenset[Permission](
     }
 )
 # "erasure" removes evidence and cannot be undone.
-# "subscribers" decides where events go, which leaves the installation, so only an administrator has it.
+# "subscribers" decides where events go, which leaves the installation, and which relays are heard, so only an administrator has it.
 # "return_policies" decides which debtors are debited again in all accounts, so only an administrator has it.
 # "files" is the download of original files and reports with whole account numbers, so a viewer does not have it.
 TABLE: Final[dict[Role, frozenset[Permission]]] = {

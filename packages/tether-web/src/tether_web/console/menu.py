@@ -39,6 +39,7 @@ _UNDER: Final = {
     "/mandates": "/collection-plans",
     "/pre-notifications": "/collection-plans",
     "/deliveries": "/subscribers",
+    "/relays": "/gateway-accounts",
     "/differences": "/reconciliation",
 }
 
