@@ -149,6 +149,7 @@ KNOWN: dict[str, set[Any]] = {
     "supervisors_state_known": set(get_args(scaling.ProcessState)),
     "uploads_state_known": set(get_args(upload.UploadState)),
     "vop_checks_state_known": set(vop.TRANSITIONS),
+    "check_file_rows_state_known": set(vop.TRANSITIONS),
     "vop_checks_result_known": set(get_args(vop.Result)),
     "webhook_events_kind_known": set(get_args(notification.Kind)),
     "webhook_events_source_known": {"webhook", "report"},

@@ -22,6 +22,9 @@ fit is a mismatch, even if all other answers are good.
 
 Name answers use the terms of verification of payee: "yes" (MTCH), "close" (CMTC), "no" (NMTC), "unanswered" (NOAP).
 
+A provider may charge for each call. So calls have a **budget** by day and month (`granted`, `granted_again_at`), an answer about the same account and name is
+**taken over** for some days (`same_name`), and a bank that does not answer is not asked about for a day (`BANK_UNANSWERED_MAX`).
+
 Source: European Payments Council, EPC218-23, "Verification Of Payee Scheme Rulebook" (answers); the worths and
 thresholds are Tether's, version 1.
 
@@ -33,9 +36,6 @@ Score(score=100, answered=35, result='likely_verified')
 'mismatch'
 >>> plausible_name("Anna Schmidt"), plausible_name("n/a"), plausible_name("12345")
 ('unanswered', 'no', 'no')
-A provider may charge for each call. So calls have a **budget** by day and month (`granted`, `granted_again_at`), an answer about the same account and name is
-**taken over** for some days (`same_name`), and a bank that does not answer is not asked about for a day (`BANK_UNANSWERED_MAX`).
-
 >>> granted(100, day_calls=40, month_calls=480, limits=CallLimits(day_max=100, month_max=500))
 20
 >>> same_name("Zoë  Miller", "miller, zoë"), same_name("Zoë Miller", "Zoë Müller")

@@ -13,7 +13,7 @@ what is stored.
 'relay_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'
 >>> digest(token) is not None, digest(token[:-1]), digest("relay_")
 (True, None, None)
->>> credentials_of(Relay(1, "partner", ("shop",)), [Credential("default", passwords=("a",)), Credential("shop", passwords=("b",))])
+>>> credentials_of(Relay(1, "partner", "shop"), [Credential("default", passwords=("a",)), Credential("shop", passwords=("b",))])
 (Credential(account='shop', passwords=<1>),)
 >>> require_name("A partner")
 Traceback (most recent call last):
@@ -48,12 +48,12 @@ class Relay(msgspec.Struct, frozen=True):
     Attributes:
         id: Its row.
         name: By which people know it.
-        accounts: Its gateway account, then that account's former logins.
+        account: Its gateway account; credentials of former logins have the same.
     """
 
     id: int
     name: str
-    accounts: tuple[str, ...]
+    account: str
 
 
 def written(random: bytes) -> str:
@@ -89,7 +89,7 @@ def credentials_of(relay: Relay, credentials: Iterable[Credential]) -> tuple[Cre
     Returns:
         Those of the relay's account; none if the account is no longer configured, so that nothing is genuine.
     """
-    return tuple(credential for credential in credentials if credential.account in relay.accounts)
+    return tuple(credential for credential in credentials if credential.account == relay.account)
 
 
 def require_name(name: str) -> str:

@@ -109,7 +109,7 @@ class KeptRow(msgspec.Struct, frozen=True):
         received_at: When it first came.
         sender: The address of its first sender, or `None`.
         relay_id: The relay by which it came; `None` for the plain route.
-        relay_accounts: The accounts whose passwords verify what came by that relay.
+        relay_account: The account whose passwords verify what came by that relay.
     """
 
     id: int
@@ -119,7 +119,7 @@ class KeptRow(msgspec.Struct, frozen=True):
     received_at: datetime
     sender: str | None = None
     relay_id: int | None = None
-    relay_accounts: tuple[str, ...] | None = None
+    relay_account: str | None = None
 
 
 class QuarantinedNotification(msgspec.Struct, frozen=True):
@@ -286,9 +286,8 @@ async def page(conn: Connection, *, after_at: datetime, after_id: int, limit: in
     return await fetch_all(conn, _SQL["page"], values, into=_kept, binary=True)
 
 
-def _kept(*, digest: bytes, sealed: bytes, relay_accounts: list[str] | None, **columns: Any) -> KeptRow:
-    accounts = None if relay_accounts is None else tuple(relay_accounts)
-    return KeptRow(digest=bytes(digest), sealed=bytes(sealed), relay_accounts=accounts, **columns)
+def _kept(*, digest: bytes, sealed: bytes, **columns: Any) -> KeptRow:
+    return KeptRow(digest=bytes(digest), sealed=bytes(sealed), **columns)
 
 
 async def take(conn: Connection, row_id: int) -> bool:

@@ -71,13 +71,8 @@ where q.digest = given.digest;
 
 -- page --
 -- The next %(limit)s rows in the order of their receipt, after a row: id, account, digest, sealed, received_at, sender, relay_id, and the
--- accounts whose passwords verify what came by that relay, revoked or not; null for the plain route.
-select
-    q.id, q.account, q.digest, q.sealed, q.received_at, q.sender, q.relay_id,
-    case
-        when q.relay_id is not null
-        then r.account || array(select g.name from gateway_accounts g where g.former_of = r.account order by g.name)
-    end as relay_accounts
+-- account whose passwords verify what came by that relay, revoked or not; null for the plain route.
+select q.id, q.account, q.digest, q.sealed, q.received_at, q.sender, q.relay_id, r.account as relay_account
 from quarantined_notifications q
 left join relays r on r.id = q.relay_id
 where (q.received_at, q.id) > (%(after_at)s, %(after_id)s)

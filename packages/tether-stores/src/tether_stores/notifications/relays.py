@@ -44,8 +44,8 @@ async def live(conn: Connection) -> dict[bytes, Relay]:
     """The relays that are not revoked, by the digests of their tokens."""
     cursor = await conn.execute(_SQL["live"], {"limit": RELAYS_MAX * 2})
     return {
-        bytes(digest): Relay(row_id, name, tuple(accounts))
-        for row_id, name, digest, accounts in await cursor.fetchall()
+        bytes(digest): Relay(row_id, name, account)
+        for row_id, name, account, digest in await cursor.fetchall()
     }
 
 

@@ -4,14 +4,8 @@
 -- few seconds, so that no request reads one.
 
 -- live --
--- The relays that are not revoked, each with its account and that account's former logins. Up to %(limit)s rows: id, name, digest, accounts.
-select
-    r.id, r.name, r.digest,
-    r.account || array(select g.name from gateway_accounts g where g.former_of = r.account order by g.name) as accounts
-from relays r
-where r.revoked_at is null
-order by r.id
-limit %(limit)s;
+-- The relays that are not revoked. Up to %(limit)s rows.
+select id, name, account, digest from relays where revoked_at is null order by id limit %(limit)s;
 
 -- listed --
 -- All relays, newest first, each with the latest notification that it brought. Up to %(limit)s rows.

@@ -339,8 +339,8 @@ def _judge(row: KeptRow, *, keys: MultiFernet, credentials: Sequence[Credential]
     kept = quarantine.opened(row, keys=keys)
     if kept is None:
         return _Judged(row)
-    if (accounts := row.relay_accounts) is not None:
-        credentials = [credential for credential in credentials if credential.account in accounts]
+    if row.relay_id is not None:
+        credentials = [each for each in credentials if each.account == row.relay_account]
     try:
         notification = decode(kept.body, content_type=kept.content_type)
         verified = verified_by(
