@@ -37,7 +37,7 @@ async def test_a_relay_is_created_and_revoked_with_forms(browser: httpx.AsyncCli
     form = {"name": "partner", "account": "default", "reason": "their proxy"}
     made = await browser.post("/relays", data=form)
     assert (made.status_code, flaws(made.text)) == (200, [])
-    assert "/api/webhooks/emp/relay_" in made.text
+    assert "/api/webhooks/emp/relay_" in unescape(made.text)
     page = await _page(browser, "/gateway-accounts")
     assert "relay_" not in page.replace("relay_revoked", "")
     assert "<td>partner</td>" in page
