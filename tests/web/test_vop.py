@@ -47,7 +47,7 @@ async def test_a_sample_is_ordered_and_reported_by_bank(api: httpx.AsyncClient, 
     assert (await api.post(path)).json() == {"requested": 40 - some}
     with psycopg.connect(database_url) as conn:
         conn.execute(
-            "update debtors set bank_bic = case when id % 2 = 0 then 'COBADEFF' end where upload_id = %s",
+            "update debtors set bank_bic = case when mod(id, 2) = 0 then 'COBADEFF' end where upload_id = %s",
             [upload_id],
         )
         conn.execute(
@@ -113,7 +113,8 @@ async def test_a_file_is_checked_without_debtors(
             " 'close', 80, 97, 100, 'verified')",
             [debtors[0], NOW, NOW],
         )
-    deps = Checking(pool, provider, "tests", lambda: NOW, lambda: 0.5, is_metered=True, reuse_days=10)
+    later = NOW + timedelta(hours=1)
+    deps = Checking(pool, provider, "tests", lambda: later, lambda: 0.5, is_metered=True, reuse_days=10)
     deps = msgspec.structs.replace(deps, limits=CallLimits(day_max=1))
     assert await checking(deps).has_pending()
     assert await check(deps) == 3
