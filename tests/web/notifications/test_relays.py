@@ -117,7 +117,7 @@ async def test_only_the_account_of_a_relay_is_heard_there(
     kept = "select notification_id, relay_id, sender from quarantined_notifications where notification_id <> 'n0'"
     assert _query(database_url, kept) == [("n3", relay_id, "203.0.113.7")]
     async with serving(accounts) as client:
-        order = {"json": {"reason": "its password was missing"}, "headers": API}
+        order: dict[str, Any] = {"json": {"reason": "its password was missing"}, "headers": API}
         assert (await client.post("/api/quarantine/reverify", **order)).json()["recorded"] == 0
         assert _query(database_url, kept) == [("n3", relay_id, "203.0.113.7")]
         async with open_pool(database_url, name="tests", max_size=1) as pool, pool.connection() as conn:

@@ -96,7 +96,7 @@ async def test_a_run_bills_only_who_was_told_in_time(
     assert len(names) == 6
     assert not any("Zo" in payload for (payload,) in names)
 
-    query = {"status": "made", "upload": upload_id}
+    query: dict[str, str | int] = {"status": "made", "upload": upload_id}
     listed = (await api.get("/api/pre-notifications", params=query)).json()["items"]
     assert [(row["amount_minor"], row["due_on"]) for row in listed] == [
         (1_000, str(later)),
