@@ -51,7 +51,7 @@ def test_what_cannot_be_read_says_why(body: bytes, says: str) -> None:
 
 
 def test_a_row_that_is_no_iban_is_kept() -> None:
-    """Its result says so; a row that is dropped is missing from the answer to whoever sent it."""
+    """Its result says so; a row that is dropped is missing from the answer to its sender."""
     rows = read(b"iban,name\nnonsense,A\n,\n\nDE00,\n")
     assert [(row.row_number, row.iban, row.name) for row in rows] == [(2, "NONSENSE", "A"), (5, "DE00", "")]
 

@@ -11,10 +11,10 @@ from tether_core.notifications.relays import Relay, credentials_of, digest, requ
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
-def test_each_token_has_a_digest_of_its_own(one: bytes, other: bytes) -> None:
+def test_each_token_has_a_digest_of_its_own(first: bytes, other: bytes) -> None:
     """A token that is not recognised, or that is taken for another one, sends a partner's notifications to nowhere."""
-    assert digest(written(one)) is not None
-    assert (digest(written(one)) == digest(written(other))) is (one == other)
+    assert digest(written(first)) is not None
+    assert (digest(written(first)) == digest(written(other))) is (first == other)
 
 
 @given(st.text(max_size=60) | st.from_regex(r"relay_[\w-]{40,46}"))

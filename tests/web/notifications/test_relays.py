@@ -38,7 +38,7 @@ def _account(name: str, password: str, **more: Any) -> GatewayAccount:
 
 @pytest.fixture
 async def accounts(environment: dict[str, str], database_url: str) -> dict[str, str]:
-    """An environment with the account "default", a second one, and a former login of the second."""
+    """An environment with the account "default", a second node, and a former login of the second."""
     async with open_pool(database_url, name="tests", max_size=1) as pool, pool.connection() as conn:
         now = datetime.now(UTC)
         await put(conn, _account("second", SECOND), keys=[KEY], now=now)
@@ -145,8 +145,8 @@ async def test_an_unknown_or_revoked_token_gets_404_without_a_query(
     serving: Serve, accounts: dict[str, str], database_url: str, eventually: Callable[..., Any]
 ) -> None:
     """Anybody may try tokens at any rate: that must not reach Postgres. A token that leaked must end on every node."""
-    async with serving(accounts) as one:
-        made = await _create(one, "partner")
+    async with serving(accounts) as node:
+        made = await _create(node, "partner")
         relay_id, path = made["relay"]["id"], made["path"]
         async with serving(accounts) as other:
 
@@ -157,20 +157,20 @@ async def test_an_unknown_or_revoked_token_gets_404_without_a_query(
             with psycopg.connect(database_url) as conn:
                 conn.execute("lock table relays, gateway_accounts in access exclusive mode")
                 for wrong in ("x", "relay_" + "A" * 43, made["token"][:-1], made["token"] + "/x"):
-                    answer = await _post(one, f"{PATH}/{wrong}", _body("n2", DEFAULT))
+                    answer = await _post(node, f"{PATH}/{wrong}", _body("n2", DEFAULT))
                     assert answer.status_code == 404, wrong
-                assert (await _post(one, path, _body("n2", DEFAULT))).status_code == 200
+                assert (await _post(node, path, _body("n2", DEFAULT))).status_code == 200
             address = f"/api/relays/{relay_id}"
-            gone = await one.delete(address, headers=API, params={"reason": "it leaked"})
+            gone = await node.delete(address, headers=API, params={"reason": "it leaked"})
             assert gone.json()[0]["revoked_by"] == "tests"
-            assert (await _post(one, path, _body("n3", DEFAULT))).status_code == 404
+            assert (await _post(node, path, _body("n3", DEFAULT))).status_code == 404
 
             async def refused() -> bool:
                 return (await _post(other, path, _body("n1", DEFAULT))).status_code == 404
 
             await eventually(refused, what="the revocation on the other node")
-            assert (await one.delete(address, headers=API)).status_code == 404
-            again = await _create(one, "partner")
+            assert (await node.delete(address, headers=API)).status_code == 404
+            again = await _create(node, "partner")
             assert again["token"] != made["token"]
     inbox = _query(database_url, "select notification_id from webhook_events order by id")
     assert inbox == [("n1",), ("n2",)]

@@ -282,15 +282,15 @@ def granted_again_at(now: datetime, *, month_calls: int, limits: CallLimits) -> 
     return datetime.combine(day, time(), UTC)
 
 
-def same_name(one: str, other: str) -> bool:
+def same_name(name: str, other: str) -> bool:
     """
-    Whether an answer about one name is an answer about the other: the same words in any order, whatever their case and the signs between them.
+    Whether an answer about a name is an answer about the other: the same words in any order, whatever their case and the signs between them.
 
     Args:
-        one: Of the holder of an account.
+        name: Of the holder of an account.
         other: Of a holder of the same account.
     """
-    return _name_words(one) == _name_words(other)
+    return _name_words(name) == _name_words(other)
 
 
 def _name_words(name: str) -> list[str]:
