@@ -241,7 +241,7 @@ async def withdraw(
 
 async def supersede(
     conn: Connection, owed: Sequence[tuple[int, int]], *, due_item: str, due_on: date, now: datetime
-) -> list[Moved]:
+) -> list[ChangedPreNotification]:
     """
     Withdraw pre-notifications of an upload's debtors that state another day or amount than these debtors are to be told now.
 
@@ -255,12 +255,16 @@ async def supersede(
         "due_on": due_on,
         "now": now,
     }
-    return await fetch_all(conn, _SQL["supersede"], values, into=Moved)
+    return await fetch_all(conn, _SQL["supersede"], values, into=ChangedPreNotification)
 
 
-async def withdraw_of_upload(conn: Connection, upload_id: int, *, now: datetime) -> list[Moved]:
+async def withdraw_of_upload(
+    conn: Connection, upload_id: int, *, now: datetime
+) -> list[ChangedPreNotification]:
     """Withdraw the pre-notifications of an upload; those given stay as they are."""
-    return await fetch_all(conn, _SQL["withdraw_of_upload"], {"upload_id": upload_id, "now": now}, into=Moved)
+    return await fetch_all(
+        conn, _SQL["withdraw_of_upload"], {"upload_id": upload_id, "now": now}, into=ChangedPreNotification
+    )
 
 
 async def listed(
