@@ -243,6 +243,7 @@ def granted(wanted: int, *, day_calls: int, month_calls: int, limits: CallLimits
         wanted: How many are due.
         day_calls: Calls of today so far.
         month_calls: Calls of this month so far, today's included.
+        limits: Of the gateway account.
 
     Returns:
         0 to *wanted*.
@@ -261,6 +262,7 @@ def granted_again_at(now: datetime, *, month_calls: int, limits: CallLimits) -> 
 
     Args:
         month_calls: Calls of this month so far.
+        limits: Of the gateway account.
 
     Returns:
         The beginning of the next day, or of the next month where that one is used up; UTC.

@@ -84,6 +84,7 @@ def credentials_of(relay: Relay, credentials: Iterable[Credential]) -> tuple[Cre
     The credentials that verify a notification of a relay.
 
     Args:
+        relay: Where it came.
         credentials: Of all accounts.
 
     Returns:
