@@ -15,7 +15,7 @@ A folder is one subject, and the subject has this name in every package:
 | `uploads` | the life cycle of an upload; withdrawal | in the modules |
 | `screening` | which debtors of an upload are excluded, and the questions to a person | in the modules |
 | `debtor_edits` | what a person may change of a stored debtor, and when | in the module |
-| `vop`, `fingerprint_key` | account checks; the key of the fingerprints | in the modules |
+| `vop`, `check_files`, `fingerprint_key` | account checks, of debtors and of files; the key of the fingerprints | in the modules |
 | `billing` | billing runs: eligibility, the debit request, auto-pause | in the modules |
 | `limits` | rate limit, throttle and circuit breaker of the gateway | `Breaker`, `Bucket` |
 | `payments` | billing attempts: stages, submission, returns, imported debits | `Attempt`, `AttemptState`, `Confirmation` |
