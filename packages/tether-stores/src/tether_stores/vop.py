@@ -298,9 +298,8 @@ async def reusable(
 
 async def calls(conn: Connection, account: str, *, on: date) -> tuple[int, int]:
     """The calls of an account on a day and in its month; other workers wait until this transaction ends."""
-    row = await (await conn.execute(_SQL["calls"], {"account": account, "on": on})).fetchone()
-    assert row is not None
-    return int(row[0]), int(row[1])
+    spent = await fetch_all(conn, _SQL["calls"], {"account": account, "on": on}, into=SpentCalls)
+    return spent[0].day_calls, spent[0].month_calls
 
 
 async def spend(conn: Connection, account: str, *, on: date, count: int) -> None:

@@ -99,7 +99,7 @@ cross join lateral (
 order by given.debtor_id, found.checked_at desc;
 
 -- calls --
--- Lock the day of an account, so that two workers cannot grant the same calls. Returns the calls of the day and of the month. One row.
+-- Lock the day of an account, so that two workers cannot grant the same calls. One row: account, day_calls, month_calls.
 with day as (
     insert into vop_uses (account, used_on, calls)
     values (%(account)s, %(on)s, 0)
@@ -107,7 +107,7 @@ with day as (
     returning calls
 )
 select
-    day.calls,
+    %(account)s::text as account, day.calls as day_calls,
     day.calls + coalesce(
         (
             select sum(u.calls)
@@ -115,7 +115,7 @@ select
             where u.account = %(account)s and u.used_on >= date_trunc('month', %(on)s::date) and u.used_on < %(on)s
         ),
         0
-    )::bigint
+    )::bigint as month_calls
 from day;
 
 -- spend --

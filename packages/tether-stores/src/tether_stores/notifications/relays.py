@@ -8,7 +8,7 @@ from tether_core.notifications.relays import RELAYS_MAX, Relay
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all
+from tether_stores.rows import fetch_all, fetch_one
 
 __all__ = ["ListedRelay", "add", "listed", "live", "revoke"]
 
@@ -75,5 +75,5 @@ async def revoke(
 ) -> tuple[str, str] | None:
     """Revoke a relay; its name and account, or `None` where there is none that is not revoked."""
     values = {"id": relay_id, "revoked_by": revoked_by, "now": now}
-    row = await (await conn.execute(_SQL["revoke"], values)).fetchone()
-    return None if row is None else (str(row[0]), str(row[1]))
+    row = await fetch_one(conn, _SQL["revoke"], values, into=dict[str, str])
+    return None if row is None else (row["name"], row["account"])
