@@ -9,6 +9,7 @@ GET  /api/vop/budget                calls of this day and month by gateway accou
 ```
 """
 
+from collections.abc import Mapping
 from datetime import UTC
 from typing import Annotated, Final
 
@@ -76,10 +77,10 @@ class NameCounts(msgspec.Struct, frozen=True, kw_only=True):
         not_available: Nobody could answer (NOAP).
     """
 
-    match: int = 0
-    near: int = 0
-    none: int = 0
-    not_available: int = 0
+    match: int
+    near: int
+    none: int
+    not_available: int
 
 
 class BankReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,6 +220,10 @@ async def listed(
     )
 
 
+def _counts(names: Mapping[str, int]) -> NameCounts:
+    return NameCounts(**{answer: names.get(answer, 0) for answer in _ANSWERS.values()})
+
+
 def _of(counts: dict[tuple[str | None, Result | None], int], state: str | None) -> int:
     return sum(count for (check_state, _), count in counts.items() if check_state == state)
 
@@ -242,10 +247,10 @@ async def report(state: State, upload_id: Id) -> VopReport:
             titles[row.bank] = row.bank_name
     most = sorted(banks.items(), key=lambda item: (-sum(item[1].values()), item[0] or ""))
     return VopReport(
-        names=NameCounts(**names),
+        names=_counts(names),
         reused=sum(row.reused for row in rows),
         banks=[
-            BankReport(bank=bank, bank_name=titles.get(bank), names=NameCounts(**counts))
+            BankReport(bank=bank, bank_name=titles.get(bank), names=_counts(counts))
             for bank, counts in most[:_BANKS_MAX]
         ],
     )
