@@ -346,7 +346,7 @@ _PLAIN: Final = {
         remember remembered listed forget
     """,
     "vop": """
-        claim checked deferred due scores forget request_one reusable calls spend spent resting bank_answers
+        claim checked deferred due scores forget request_one reusable resting
     """,
     "notifications/webhook_events": """
         stored archived conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
@@ -919,6 +919,18 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "rare": _AUDIT | {"action": "run.voided"},
     },
     "audit.by_subject": {"": _AUDIT | {"subject": "attempt", "subject_id": "777"}},
+    "vop.calls": {"": {"account": "default", "on": _day_ago(0)}},
+    "vop.spend": {"": {"account": "default", "on": _day_ago(0), "count": 1}},
+    "vop.spent": {"": {"on": _day_ago(0)}},
+    "vop.bank_answers": {
+        "": {
+            "banks": ["COBADEFF", "DEUTDEFF"],
+            "are_answered": [True, False],
+            "unanswered": [0, 1],
+            "unanswered_max": 20,
+            "rest_until": _ago(0),
+        }
+    },
     "vop.listed": {
         "all": {"after": 0},
         "no such result": {"upload_id": 5, "after": 0, "result": "rejected"},
