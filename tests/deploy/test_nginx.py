@@ -292,6 +292,18 @@ def test_only_a_trusted_proxy_says_who_the_client_is(site: Site) -> None:
         assert inside.get("/metrics", headers=claim).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["pay.example:8443", "pay.example", "[::1]:8443"])
+def test_the_console_works_behind_any_port(site: Site, host: str) -> None:
+    """A form comes from the origin that the browser shows; where the node sees another one, nobody can sign in or order anything."""
+    with site.client() as client:
+        headers = {"host": host, "origin": f"http://{host}"}  # an older browser: no Sec-Fetch-Site
+        data = {"key": "test-key", "next": "/payments"}
+        answer = client.post("/sign-in", data=data, headers=headers)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/payments")
+        evil = client.post("/sign-in", data=data, headers={**headers, "origin": "http://pay.example:9"})
+        assert evil.status_code == 401
+
+
 def _started_with_certificate(
     process: Launch, folder: Path, names: Names, *, node_port: int
 ) -> tuple[int, int]:

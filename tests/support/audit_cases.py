@@ -449,6 +449,8 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /return-policies",
             "POST /return-policies/{version:int}/dry-run",
             "POST /return-policies/{version:int}/switch",
+            "POST /statement-texts",
+            "POST /statement-texts/remove",
             "POST /uploads/{key:int}/preflight",
             "POST /uploads/{key:int}/exclude-charged-back",
             "POST /queues/{name:str}/pause",

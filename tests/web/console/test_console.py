@@ -29,6 +29,7 @@ PAGES = [
     "/quarantine",
     "/return-policies",
     "/return-policies/0",
+    "/statement-texts",
     "/events",
     "/figures",
     "/gateway-accounts",
@@ -267,6 +268,40 @@ async def test_a_debtor_is_corrected_by_its_form(browser: httpx.AsyncClient, dat
     stale = await browser.post(f"{page}/edit", data={**form, "name": "Ada Eiche"})
     assert stale.status_code == 409
     assert "has version 1 by now" in unescape(stale.text)
+
+
+async def test_statement_texts_are_stored_and_removed_with_forms(browser: httpx.AsyncClient) -> None:
+    """What debtors read decides whether they recognise the debit; who answers their calls changes it without a command line."""
+    assert "No text is stored" in (await browser.get("/statement-texts")).text
+    for form, field in (
+        ({"text": "Club", "month": "december"}, "month"),
+        ({"text": "Club", "account": "gone"}, "account"),
+        ({"text": ""}, "text"),
+    ):
+        refused = await browser.post("/statement-texts", data=form)
+        assert refused.status_code == 422, form
+        assert flaws(refused.text) == []
+        assert 'aria-invalid="true"' in refused.text.partition(f'name="{field}"')[2].partition("</div>")[0]
+        assert (await browser.get("/api/statement-texts")).json() == []
+    for form in (
+        {"text": "Club <e.V.>"},
+        {"text": "Club, advent", "account": "default", "month": "2026-12"},
+        {"text": "Club e.V."},
+    ):
+        stored = await browser.post("/statement-texts", data=form)
+        assert (stored.status_code, stored.headers["location"]) == (303, "/statement-texts?done=text_stored")
+        page = (await browser.get(stored.headers["location"])).text
+        assert flaws(page) == []
+    assert "Club e.V." in page
+    assert "Club &lt;e.V.&gt;" not in page
+    assert [row["text"] for row in (await browser.get("/api/statement-texts")).json()] == [
+        "Club e.V.",
+        "Club, advent",
+    ]
+    of_december = {"account": "default", "month": "2026-12"}
+    for status in (303, 404):
+        assert (await browser.post("/statement-texts/remove", data=of_december)).status_code == status
+    assert "Club, advent" not in (await browser.get("/statement-texts")).text
 
 
 async def test_a_queue_is_paused_and_resumed_with_forms(browser: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("/debtors", "Debtors"),
         ("/blacklist", "Blacklist"),
         ("/return-policies", "Return policy"),
+        ("/statement-texts", "Statement texts"),
     ),
     "Check": (
         ("/notifications", "Notifications"),

@@ -71,6 +71,8 @@ DONE: Final = {
     "policy_added": "The version was made. It decides nothing before it is switched on.",
     "policy_tried": "The dry run was made.",
     "policy_switched": "The version is switched on: all nodes decide by it.",
+    "text_stored": "The text is stored. Runs that are ordered from now on take it.",
+    "text_removed": "The text is removed.",
     "replayed": "The notification will be processed again.",
     "added": "The entry was added.",
     "lifted": "The entry was lifted.",

@@ -27,6 +27,7 @@ from tether_web.console import (
     queues,
     recurring,
     return_policies,
+    statement_texts,
     subscribers,
 )
 from tether_web.http import sessions
@@ -138,6 +139,7 @@ ROUTERS: Final = [
             *gateway_accounts.HANDLERS,
             *recurring.HANDLERS,
             *return_policies.HANDLERS,
+            *statement_texts.HANDLERS,
             *subscribers.HANDLERS,
             *account.PEOPLE,
         ],
