@@ -66,6 +66,46 @@ def subscribed(stage: Stage) -> str:
     return f"/subscribers/{added['id']}"
 
 
+@pytest.fixture(scope="session")
+def configured(stage: Stage, billed: int) -> list[str]:
+    """Pages of what is seldom there: a version of the return policy with its dry run, a pre-flight report, a refused notification, ..."""
+    why = {"reason": "fewer returns"}
+    rules = {"AM04": {"action": "none", "retries": 1}}
+    upload = stage.api.get(f"/api/billing-runs/{billed}").json()["run"]["upload_id"]
+    debtor = stage.api.get("/api/debtors", params={"upload": upload, "limit": 1}).json()["items"][0]["id"]
+    for method, path, body in (
+        ("POST", "/api/return-policies", {"based_on": 0, "rules": rules, **why}),
+        ("POST", "/api/return-policies/1/dry-run", {}),
+        ("POST", f"/api/uploads/{upload}/preflight", {}),
+        (
+            "PUT",
+            "/api/statement-texts",
+            {"text": "Example club, advent", "account": "default", "month": "2026-12"},
+        ),
+        ("POST", "/api/users", {"name": "bea", "role": "viewer"}),
+    ):
+        stage.api.request(method, path, json=body).raise_for_status()
+    user = next(user for user in stage.api.get("/api/users").json() if user["name"] == "bea")
+    payment = stage.api.get("/api/billing-attempts", params={"run": billed, "limit": 1}).json()["items"][0]
+    wrong = form_body({"unique_id": payment["unique_id"], "status": "approved"}, secret="not-the-password")
+    assert (
+        stage.api.post("/api/webhooks/emp", content=wrong, headers={"content-type": FORM}).status_code == 401
+    )
+    until(
+        lambda: stage.api.get("/api/quarantine").json()["items"],
+        what="the refused notification",
+        timeout_s=60,
+    )
+    return [
+        "/return-policies/0",
+        "/return-policies/1",
+        f"/uploads/{upload}",
+        "/quarantine",
+        f"/people/{user['id']}",
+        f"/debtors/{debtor}/erasure",
+    ]
+
+
 def _paths(stage: Stage, run: int, parked: int) -> list[str]:
     """Each page of the menu, each list, and one page of each kind of thing that exists."""
     payment = stage.api.get("/api/billing-attempts", params={"run": run, "limit": 1}).json()["items"][0]
@@ -101,7 +141,14 @@ def _delivery(stage: Stage, subscriber: str) -> int:
 
 
 def test_every_page_fits_two_widths_and_has_no_barrier(
-    page: Page, chromium: Browser, stage: Stage, billed: int, parked: int, enrolled: str, subscribed: str
+    page: Page,
+    chromium: Browser,
+    stage: Stage,
+    billed: int,
+    parked: int,
+    enrolled: str,
+    subscribed: str,
+    configured: list[str],
 ) -> None:
     """A table that pushes the page wide cannot be read on a phone; a field without a label is nothing to a screen reader."""
     wrong = []
@@ -118,7 +165,7 @@ def test_every_page_fits_two_widths_and_has_no_barrier(
         base_url=stage.url, bypass_csp=True, storage_state=page.context.storage_state()
     )
     copy = context.new_page()
-    for path in dict.fromkeys([*_paths(stage, billed, parked), *recurring, *outgoing]):
+    for path in dict.fromkeys([*_paths(stage, billed, parked), *recurring, *outgoing, *configured]):
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})
             response = page.goto(path)
@@ -129,7 +176,43 @@ def test_every_page_fits_two_widths_and_has_no_barrier(
         copy.goto(path)
         wrong += [f"{path}: {found['id']}" for found in Axe().run(copy).response["violations"]]
     context.close()
+    # Who is not signed in sees one page, and must be able to use it.
+    context = chromium.new_context(
+        base_url=stage.url, bypass_csp=True, viewport={"width": 390, "height": 900}
+    )
+    stranger = context.new_page()
+    stranger.goto("/payments?status=unknown")
+    assert stranger.url.endswith("/sign-in?next=%2Fpayments%3Fstatus%3Dunknown")
+    assert not stranger.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1")
+    wrong += [f"/sign-in: {found['id']}" for found in Axe().run(stranger).response["violations"]]
+    context.close()
     assert wrong == []
+
+
+def test_a_version_of_the_return_policy_is_tried_and_switched_on(page: Page, configured: list[str]) -> None:
+    """What a return leads to decides about next month's money; a person sees what it would have changed before it is switched on."""
+    assert configured
+    page.goto("/return-policies")
+    page.get_by_role("link", name="1", exact=True).first.click()
+    page.wait_for_url("**/return-policies/1")
+    expect(page.get_by_text("AM04").first).to_be_visible()
+    page.get_by_role("button", name="Make a dry run").click()
+    expect(page.get_by_role("status")).to_contain_text("The dry run was made.")
+    page.get_by_label("Why is version 1 switched on?").fill("fewer returns")
+    page.get_by_role("button", name="Switch version 1 on").click()
+    expect(page.get_by_role("status")).to_contain_text("switched on")
+    page.goto("/return-policies")
+    expect(page.get_by_text("fewer returns").first).to_be_visible()
+
+
+def test_what_a_wrong_password_refused_is_looked_at(page: Page, configured: list[str]) -> None:
+    """After a change of a password somebody must see what was refused, and whether it verifies by now."""
+    assert configured
+    page.goto("/notifications")
+    page.get_by_role("link", name="Refused notifications").click()
+    expect(page.get_by_role("heading", name="Refused notifications").first).to_be_visible()
+    page.get_by_role("button", name="Show what verifies now").click()
+    expect(page.get_by_text("verify now.").first).to_be_visible()
 
 
 def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, tmp_path: Path) -> None:

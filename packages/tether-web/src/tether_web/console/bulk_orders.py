@@ -8,7 +8,7 @@ from litestar import get, post
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
-from tether_web.console import formats
+from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
 from tether_web.console.pages import Asked, Key, action_title, facts, rendered
 
@@ -45,7 +45,7 @@ def _list_of(action: str, filters: Mapping[str, str]) -> str:
 @post("/bulk-orders", include_in_schema=False)
 async def place(request: Asked) -> Template | Redirect:
     """Show what an order would do; with a reason, place it."""
-    form = {name: value for name, value in (await request.form()).multi_items() if isinstance(value, str)}
+    form = await forms.given(request)
     action, query = form.get("action", ""), form.get("filters", "")
     filters = dict(parse_qsl(query))
     body = {"action": action, "filters": filters}

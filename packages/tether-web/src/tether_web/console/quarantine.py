@@ -7,7 +7,7 @@ from typing import Any, Final
 from litestar import get, post
 from litestar.response import Template
 
-from tether_web.console import formats
+from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
 from tether_web.console.listings import Column, Listing
 from tether_web.console.pages import Asked, rendered, table
@@ -53,9 +53,9 @@ async def preview(request: Asked) -> Template:
 @post("/quarantine/reverify", include_in_schema=False)
 async def reverify(request: Asked) -> Template:
     """Take in what verifies now."""
-    form = await request.form()
+    form = await forms.given(request)
     try:
-        body = {"reason": str(form.get("reason", ""))}
+        body = {"reason": form.get("reason", "")}
         done = await call(request, "POST", "/api/quarantine/reverify", body=body)
     except Failed as exc:
         return await _page(request, failed=exc)

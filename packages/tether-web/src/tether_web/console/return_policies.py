@@ -9,7 +9,7 @@ from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
-from tether_web.console import formats
+from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
 from tether_web.console.pages import Asked, rendered
 
@@ -33,7 +33,7 @@ async def shown(request: Asked, version: Version) -> Template:
 @post("/return-policies", include_in_schema=False)
 async def add(request: Asked) -> Template | Redirect:
     """Make a version that differs in one rule; further rules by a further version."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await forms.given(request)
     rule = {"action": form.get("action", ""), "retries": _whole(form.get("retries", "0"))}
     body = {
         "based_on": _whole(form.get("based_on", "0")),
@@ -60,7 +60,7 @@ async def dry_run(request: Asked, version: Version) -> Template | Redirect:
 @post("/return-policies/{version:int}/switch", include_in_schema=False)
 async def switch(request: Asked, version: Version) -> Template | Redirect:
     """Switch a version on."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await forms.given(request)
     body = {"active": _whole(form.get("active", "")), "reason": form.get("reason", "")}
     try:
         await call(request, "POST", f"/api/return-policies/{version}/switch", body=body)
