@@ -110,6 +110,12 @@ async def test_people_and_keys_are_managed_on_a_page(browser: httpx.AsyncClient)
         "/people/keys", data={"name": "ci", "role": "viewer", "expires_on": "2090-01-01"}
     )
     assert re.search(r"tether_[A-Za-z0-9_-]{49}", page.text)
+    # Something that names no account must not mean all of them.
+    for form in ("users", "keys"):
+        refused = await browser.post(
+            f"/people/{form}", data={"name": "bea", "role": "viewer", "accounts": " , "}
+        )
+        assert (refused.status_code, "leave the field empty for all" in refused.text) == (422, True)
     page = await browser.get("/people")
     assert not re.search(r"tether_[A-Za-z0-9_-]{49}", page.text)
     assert (await browser.post("/people/keys/revoke", data={"key": "1", "reason": "x"})).status_code == 303

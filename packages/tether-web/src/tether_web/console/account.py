@@ -359,14 +359,14 @@ async def people(request: Asked) -> Template:
 async def add_user(request: Asked) -> Template:
     """Create a user, and show the temporary password once."""
     form = await forms.given(request)
-    body = {
-        "name": form.get("name", ""),
-        "role": form.get("role", ""),
-        "accounts": forms.names(form.get("accounts", "")),
-        "has_password": form.get("no_password") != "on",
-        "reason": form.get("reason", ""),
-    }
     try:
+        body = {
+            "name": form.get("name", ""),
+            "role": form.get("role", ""),
+            "accounts": forms.names(form.get("accounts", ""), field="accounts"),
+            "has_password": form.get("no_password") != "on",
+            "reason": form.get("reason", ""),
+        }
         made = await call(request, "POST", "/api/users", body=body)
     except Failed as exc:
         return await _people(request, status=exc.status, problem={"detail": exc.detail, "errors": exc.errors})
@@ -383,14 +383,14 @@ async def add_key(request: Asked) -> Template:
     """Create a key, and show it once."""
     form = await forms.given(request)
     expires_on = form.get("expires_on", "")
-    body = {
-        "name": form.get("name", ""),
-        "role": form.get("role", ""),
-        "accounts": forms.names(form.get("accounts", "")),
-        "expires_at": f"{expires_on}T00:00:00Z" if expires_on else None,
-        "reason": form.get("reason", ""),
-    }
     try:
+        body = {
+            "name": form.get("name", ""),
+            "role": form.get("role", ""),
+            "accounts": forms.names(form.get("accounts", ""), field="accounts"),
+            "expires_at": f"{expires_on}T00:00:00Z" if expires_on else None,
+            "reason": form.get("reason", ""),
+        }
         made = await call(request, "POST", "/api/api-keys", body=body)
     except Failed as exc:
         return await _people(request, status=exc.status, problem={"detail": exc.detail, "errors": exc.errors})
@@ -449,13 +449,13 @@ async def _person(request: Asked, key: int, *, status: int = 200, **context: Any
 async def change_person(request: Asked, key: Key) -> Template | Redirect:
     """Change role and accounts, disable or enable."""
     form = await forms.given(request)
-    body = {
-        "role": form.get("role", ""),
-        "accounts": forms.names(form.get("accounts", "")),
-        "enabled": form.get("enabled") == "on",
-        "reason": form.get("reason", ""),
-    }
     try:
+        body = {
+            "role": form.get("role", ""),
+            "accounts": forms.names(form.get("accounts", ""), field="accounts"),
+            "enabled": form.get("enabled") == "on",
+            "reason": form.get("reason", ""),
+        }
         await call(request, "PATCH", f"/api/users/{key}", body=body)
     except Failed as exc:
         return await _person(

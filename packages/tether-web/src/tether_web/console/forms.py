@@ -93,9 +93,17 @@ def why(form: Mapping[str, str]) -> str:
     return reason
 
 
-def names(text: str) -> list[str] | None:
-    """Names with commas between them, such as gateway accounts; `None` for none."""
-    return [name.strip() for name in text.split(",") if name.strip()] or None
+def names(text: str, *, field: str) -> list[str] | None:
+    """
+    Names with commas between them, such as gateway accounts; `None` for an empty field, which means all.
+
+    Raises:
+        Failed: when something was typed and there is no name in it; it must not mean all.
+    """
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if text.strip() and not found:
+        raise _failed(field, "Write names with commas between them, or leave the field empty for all.")
+    return found or None
 
 
 def _failed(field: str, text: str) -> Failed:

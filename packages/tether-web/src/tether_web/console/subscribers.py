@@ -124,15 +124,15 @@ async def add(request: Asked) -> Template:
     """Add a subscriber, and show its secret once."""
     pairs = await forms.pairs(request)
     form = dict(pairs)
-    body = {
-        "name": form.get("name", ""),
-        "url": form.get("url", ""),
-        "types": _types(pairs),
-        "accounts": forms.names(form.get("accounts", "")),
-        "after": 0 if form.get("begin") == "all stored events" else None,
-        "reason": form.get("reason", ""),
-    }
     try:
+        body = {
+            "name": form.get("name", ""),
+            "url": form.get("url", ""),
+            "types": _types(pairs),
+            "accounts": forms.names(form.get("accounts", ""), field="accounts"),
+            "after": 0 if form.get("begin") == "all stored events" else None,
+            "reason": form.get("reason", ""),
+        }
         made = await call(request, "POST", "/api/subscribers", body=body)
     except Failed as exc:
         return await _list(request, failed=exc)
@@ -205,13 +205,16 @@ async def change(request: Asked, key: Key) -> Template | Redirect:
     """Change name, address and filters."""
     pairs = await forms.pairs(request)
     form = dict(pairs)
-    body = {
-        "name": form.get("name", ""),
-        "url": form.get("url", ""),
-        "types": _types(pairs),
-        "accounts": forms.names(form.get("accounts", "")),
-        "reason": form.get("reason", ""),
-    }
+    try:
+        body = {
+            "name": form.get("name", ""),
+            "url": form.get("url", ""),
+            "types": _types(pairs),
+            "accounts": forms.names(form.get("accounts", ""), field="accounts"),
+            "reason": form.get("reason", ""),
+        }
+    except Failed as exc:
+        return await _page(request, key, failed=exc)
     path = f"/api/subscribers/{key}"
     return await _ordered(request, key, path, body, done="subscriber_changed", method="PATCH")
 
