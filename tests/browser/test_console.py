@@ -235,6 +235,7 @@ def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, 
     expect(page.locator("#live .cards")).to_contain_text("approved", timeout=30_000)
     page.locator("#live table a[href^='/payments/']").first.click()
     expect(page.get_by_role("heading", name="Payment")).to_be_visible()
+    page.locator("form[action$='/void']").get_by_label("Why?").fill("a mistake")
     page.get_by_role("button", name="Void").click()
     expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
 
@@ -262,6 +263,8 @@ def test_a_notification_is_found_and_replayed_by_keyboard(page: Page, parked: in
     page.keyboard.press("Enter")
     page.wait_for_url("**/notifications/*")
     expect(page.get_by_text("Nothing was changed yet.")).to_be_visible()
+    page.get_by_label("Why?").focus()
+    page.keyboard.type("the status is known by now")
     page.get_by_role("button", name="Process it again").focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()

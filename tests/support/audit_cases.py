@@ -81,22 +81,24 @@ CASES: Final[dict[str, Call]] = {
         "/api/billing-runs/1/resume",
         "run.resumed",
         ("run", "1"),
+        {"params": WHY},
         after="POST /api/billing-runs/{run_id:int}/pause",
     ),
     "POST /api/billing-runs/{run_id:int}/cancel": Call(
         "/api/billing-runs/1/cancel",
         "run.cancelled",
         ("run", "1"),
+        {"params": WHY},
         after="POST /api/billing-runs/{run_id:int}/resume",
     ),
     "POST /api/billing-runs/{run_id:int}/void": Call(
         "/api/billing-runs/2/void", "run.voided", ("run", "2"), {"json": WHY}
     ),
     "POST /api/billing-attempts/{attempt_id:int}/refund": Call(
-        "/api/billing-attempts/1/refund", "refund.ordered", ("attempt", "1"), {"json": {}}
+        "/api/billing-attempts/1/refund", "refund.ordered", ("attempt", "1"), {"json": WHY}
     ),
     "POST /api/billing-attempts/{attempt_id:int}/void": Call(
-        "/api/billing-attempts/2/void", "void.ordered", ("attempt", "2"), {"json": {}}
+        "/api/billing-attempts/2/void", "void.ordered", ("attempt", "2"), {"json": WHY}
     ),
     "POST /api/billing-attempts/{attempt_id:int}/inquiry": Call(
         "/api/billing-attempts/3/inquiry", "inquiry.ordered", ("attempt", "3"), {"json": WHY}
@@ -118,7 +120,7 @@ CASES: Final[dict[str, Call]] = {
         after="POST /api/billing-attempts/{attempt_id:int}/refund",
     ),
     "POST /api/webhook-events/{event_id:int}/replay": Call(
-        "/api/webhook-events/1/replay", "notification.replayed", ("notification", "1")
+        "/api/webhook-events/1/replay", "notification.replayed", ("notification", "1"), {"params": WHY}
     ),
     "POST /api/quarantine/reverify": Call(
         "/api/quarantine/reverify", "quarantine.reverified", ("quarantine", None), {"json": WHY}

@@ -99,10 +99,16 @@ async def test_a_payment_is_shown_from_row_to_money(browser: httpx.AsyncClient, 
 async def test_what_is_refused_is_said_on_the_page(browser: httpx.AsyncClient, database_url: str) -> None:
     """A refund that cannot be ordered says why where it was ordered, with the status of the API."""
     (made,) = list(seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC)))
-    answer = await browser.post(f"/payments/{made.id}/refund", data={"order_key": "k" * 20})
+    answer = await browser.post(
+        f"/payments/{made.id}/refund", data={"order_key": "k" * 20, "reason": "paid twice"}
+    )
     assert answer.status_code == 409
     assert 'role="alert"' in answer.text
     assert made.transaction_id in answer.text
+    for form in (f"/payments/{made.id}/refund", f"/payments/{made.id}/void"):
+        unexplained = await browser.post(form, data={"order_key": "j" * 20, "usage": "Sorry"})
+        assert (unexplained.status_code, "Say why" in unexplained.text) == (422, True)
+        assert 'value="Sorry"' in unexplained.text
 
 
 @pytest.mark.parametrize(

@@ -399,13 +399,15 @@ class BillingRoutes(Connection):
         """Pause a run: after the response no further submission begins."""
         return self._post(f"/api/billing-runs/{run_id}/pause", {"reason": reason}, RunResponse)
 
-    def resume_run(self, run_id: int) -> RunResponse:
-        """Go on with a paused run."""
-        return self._post(f"/api/billing-runs/{run_id}/resume", None, RunResponse)
+    def resume_run(self, run_id: int, *, reason: str = "") -> RunResponse:
+        """Let a paused run go on, or release one as the second person."""
+        path = f"/api/billing-runs/{run_id}/resume"
+        return self._post(path, None, RunResponse, params={"reason": reason})
 
-    def cancel_run(self, run_id: int) -> RunResponse:
+    def cancel_run(self, run_id: int, *, reason: str = "") -> RunResponse:
         """End a run: what was not submitted stays so."""
-        return self._post(f"/api/billing-runs/{run_id}/cancel", None, RunResponse)
+        path = f"/api/billing-runs/{run_id}/cancel"
+        return self._post(path, None, RunResponse, params={"reason": reason})
 
     def await_run(
         self,

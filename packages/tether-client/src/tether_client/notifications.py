@@ -190,6 +190,7 @@ class NotificationRoutes(Connection):
         """What a replay of a notification would change; nothing is changed."""
         return self._get(f"/api/webhook-events/{event_id}/replay-preview", ReplayPreview)
 
-    def replay_notification(self, event_id: int) -> dict[str, Any]:
+    def replay_notification(self, event_id: int, *, reason: str = "") -> dict[str, Any]:
         """Process a notification again."""
-        return self._post(f"/api/webhook-events/{event_id}/replay", None, dict[str, Any])
+        path = f"/api/webhook-events/{event_id}/replay"
+        return self._post(path, None, dict[str, Any], params={"reason": reason})

@@ -148,17 +148,27 @@ class RefundRoutes(Connection):
         return self._get(f"/api/billing-attempts/{attempt_id}/refunds", list[ListedRefund])
 
     def refund(
-        self, attempt_id: int, *, usage: str | None = None, idempotency_key: str | None = None
+        self,
+        attempt_id: int,
+        *,
+        reason: str = "",
+        usage: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ListedRefund:
         """Order the refund of a payment; *usage* is the text on the debtor's bank statement."""
-        body = {} if usage is None else {"usage": usage}
+        body = {"reason": reason} | ({} if usage is None else {"usage": usage})
         return self._order(f"/api/billing-attempts/{attempt_id}/refund", body, ListedRefund, idempotency_key)
 
     def void(
-        self, attempt_id: int, *, usage: str | None = None, idempotency_key: str | None = None
+        self,
+        attempt_id: int,
+        *,
+        reason: str = "",
+        usage: str | None = None,
+        idempotency_key: str | None = None,
     ) -> ListedRefund:
         """Order the void of a payment that was submitted today."""
-        body = {} if usage is None else {"usage": usage}
+        body = {"reason": reason} | ({} if usage is None else {"usage": usage})
         return self._order(f"/api/billing-attempts/{attempt_id}/void", body, ListedRefund, idempotency_key)
 
     def preview_run_void(self, run_id: int, *, reason: str) -> RunVoidPreview:

@@ -4,7 +4,7 @@ import argparse
 from typing import Final
 
 from tether_client.command import quarantine
-from tether_client.command.arguments import Commands, add, add_filters, add_paging, whole
+from tether_client.command.arguments import Commands, add, add_filters, add_paging, add_reason, whole
 from tether_client.command.context import Context
 from tether_client.command.output import shown
 from tether_client.notifications import EventDetail, ReplayEffect, ReplayPreview
@@ -57,6 +57,7 @@ def add_commands(commands: Commands) -> None:
     )
     _add_id(item)
     item.add_argument("--dry-run", action="store_true", help="only show what it would change")
+    add_reason(item, is_required=False)
 
     quarantine.add_to(group)
 
@@ -84,7 +85,7 @@ def _replay(context: Context) -> int:
         preview = context.client.preview_replay(event_id)
         context.output.result(preview, lambda: _preview_text(preview))
         return 0
-    answer = context.client.replay_notification(event_id)
+    answer = context.client.replay_notification(event_id, reason=context.args.reason)
     context.output.result(answer, lambda: f"notification {event_id} will be processed again\n")
     return 0
 

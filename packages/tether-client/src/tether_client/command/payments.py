@@ -76,8 +76,9 @@ def add_commands(commands: Commands) -> None:
         ("refund", _refund, "refund a collected payment"),
         ("void", _void, "void a payment that was submitted today"),
     ):
-        item = add(commands, name, do, text=text, example=f"tether {name} 17")
+        item = add(commands, name, do, text=text, example=f'tether {name} 17 --reason "paid twice"')
         _add_id(item)
+        add_reason(item, is_required=False)
         item.add_argument("--usage", metavar="TEXT", help="the text on the debtor's bank statement")
         add_key(item)
         add_yes(item)
@@ -132,7 +133,7 @@ def _give_back(context: Context, kind: str) -> int:
             f"Order the {kind} of payment {attempt.id}, {money(attempt.amount_minor)} {attempt.currency}, {attempt.status}?"
         )
     order = context.client.refund if kind == "refund" else context.client.void
-    made = order(args.attempt_id, usage=args.usage, idempotency_key=args.idempotency_key)
+    made = order(args.attempt_id, reason=args.reason, usage=args.usage, idempotency_key=args.idempotency_key)
     context.output.result(made, lambda: _refund_line(made) + "\n")
     return 0
 

@@ -70,15 +70,17 @@ def add_commands(commands: Commands) -> None:
         example="tether runs resume 3",
     )
     _add_id(item)
+    add_reason(item, is_required=False)
 
     item = add(
         group,
         "cancel",
         _cancel,
         text="end a run; what was not submitted stays so",
-        example="tether runs cancel 3",
+        example='tether runs cancel 3 --reason "wrong file"',
     )
     _add_id(item)
+    add_reason(item, is_required=False)
     add_yes(item)
 
     item = add(
@@ -128,7 +130,7 @@ def _pause(context: Context) -> int:
 
 
 def _resume(context: Context) -> int:
-    return _changed(context, context.client.resume_run(context.args.run_id))
+    return _changed(context, context.client.resume_run(context.args.run_id, reason=context.args.reason))
 
 
 def _cancel(context: Context) -> int:
@@ -140,7 +142,7 @@ def _cancel(context: Context) -> int:
         else "no debit is left"
     )
     context.confirm(f"Cancel run {detail.run.id}: {left}?")
-    return _changed(context, context.client.cancel_run(detail.run.id))
+    return _changed(context, context.client.cancel_run(detail.run.id, reason=context.args.reason))
 
 
 def _changed(context: Context, run: RunResponse) -> int:

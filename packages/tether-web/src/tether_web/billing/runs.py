@@ -35,7 +35,7 @@ from tether_web.billing.refusals import Refusals, refusals
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
-from tether_web.http.parameters import BIGINT_MAX, Id, reason_of
+from tether_web.http.parameters import BIGINT_MAX, Id, OptionalReason, reason_of
 
 __all__ = ["ROUTERS", "DebitTotal", "RunDetail", "RunResponse", "response", "wake_worker"]
 
@@ -198,7 +198,7 @@ async def pause(request: ApiRequest, state: State, run_id: Id, data: JSONBody[Pa
 
 
 @post("/{run_id:int}/resume", status_code=200, summary="Resume a paused run")
-async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
+async def resume(request: ApiRequest, state: State, run_id: Id, reason: OptionalReason = "") -> RunResponse:
     """A run that waits for a second person is released, by another person than who ordered it. The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and other shares pause the run again only if they grow."""
     async with connection(state.pool) as conn:
         run = await billing_runs.by_id(conn, run_id)
@@ -217,7 +217,7 @@ async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
         dual_control.require_second_person(run.id, ordered_by=ordered_by, released_by=request.auth.owner)
         return {**fields, "awaits_release": False, "released_by": request.user}
 
-    changed = await _change(request, state, run_id, "resumed", resumed, releases=True)
+    changed = await _change(request, state, run_id, "resumed", resumed, reason=reason, releases=True)
     await wake_worker(state, PLAN if changed.state == "planning" else SUBMIT)
     return changed
 
@@ -227,13 +227,13 @@ async def resume(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
     status_code=200,
     summary="Cancel a run; debits that were not submitted stay unsubmitted",
 )
-async def cancel(request: ApiRequest, state: State, run_id: Id) -> RunResponse:
+async def cancel(request: ApiRequest, state: State, run_id: Id, reason: OptionalReason = "") -> RunResponse:
     """A cancelled run cannot be resumed; its debtors can be billed by another run."""
 
     def cancelled(_: Run) -> dict[str, Any]:
         return {"pause_reason": None, "paused_from": None, "finished_at": state.clock()}
 
-    return await _change(request, state, run_id, "cancelled", cancelled)
+    return await _change(request, state, run_id, "cancelled", cancelled, reason=reason)
 
 
 _ACTIONS: Final[dict[RunCause, Action]] = {

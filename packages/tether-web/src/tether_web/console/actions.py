@@ -208,8 +208,10 @@ async def steer_run(request: Asked, key: Key, action: Annotated[str, Parameter()
         )
     form = await forms.given(request)
     try:
-        body = {"reason": forms.why(form)} if action == "pause" else None
-        await call(request, "POST", f"/api/billing-runs/{key}/{action}", body=body)
+        # To resume takes nothing away, so it may go without a reason.
+        reason = form.get("reason", "") if action == "resume" else forms.why(form)
+        body, query = ({"reason": reason}, None) if action == "pause" else (None, {"reason": reason})
+        await call(request, "POST", f"/api/billing-runs/{key}/{action}", query=query, body=body)
     except Failed as exc:
         return await shown_again(request, "/runs", key, exc)
     return _gone_on(f"/runs/{key}", _RUN_ACTIONS[action])
@@ -236,11 +238,14 @@ async def return_money(request: Asked, key: Key, action: Annotated[str, Paramete
         )
     form = await forms.given(request)
     try:
+        body = {"reason": forms.why(form)}
+        if form.get("usage"):
+            body["usage"] = form["usage"]
         await call(
             request,
             "POST",
             f"/api/billing-attempts/{key}/{action}",
-            body={"usage": form["usage"]} if form.get("usage") else {},
+            body=body,
             headers={"Idempotency-Key": form.get("order_key", "")},
         )
     except Failed as exc:
@@ -304,8 +309,10 @@ async def erase_debtor(request: Asked, key: Key) -> Template | Redirect:
 @post("/notifications/{key:int}/replay", include_in_schema=False)
 async def replay(request: Asked, key: Key) -> Template | Redirect:
     """Process a notification again."""
+    form = await forms.given(request)
     try:
-        await call(request, "POST", f"/api/webhook-events/{key}/replay")
+        query = {"reason": forms.why(form)}
+        await call(request, "POST", f"/api/webhook-events/{key}/replay", query=query)
     except Failed as exc:
         return await shown_again(request, "/notifications", key, exc)
     return _gone_on(f"/notifications/{key}", "replayed")

@@ -37,6 +37,7 @@ __all__ = [
     "ZERO_BYTE",
     "BodyId",
     "Id",
+    "OptionalReason",
     "aware",
     "check_query",
     "choices_of",
@@ -51,6 +52,8 @@ BIGINT_MAX: Final = 2**63 - 1
 # The id of a row: in a path or a query, and in a body.
 Id = Annotated[int, Parameter(ge=1, le=BIGINT_MAX)]
 BodyId = Annotated[int, msgspec.Meta(ge=1, le=BIGINT_MAX)]
+# Why something is ordered by a route without a body.
+OptionalReason = Annotated[str, Parameter(description="Why; stored in the audit.", max_length=500)]
 
 _NUMBERS: Final = {"int": "a whole number", "float": "a number"}
 _KINDS: Final = _NUMBERS | {

@@ -22,7 +22,7 @@ from tether_stores.retention import archives
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
-from tether_web.http.parameters import Id
+from tether_web.http.parameters import Id, OptionalReason
 
 __all__ = ["ROUTER", "EventDetail", "ReportedStatus"]
 
@@ -135,7 +135,9 @@ async def detail(state: State, event_id: Id) -> EventDetail:
     status_code=202,
     summary="Replay a parked or contradicted notification",
 )
-async def replay(request: ApiRequest, state: State, event_id: Id) -> dict[str, Any]:
+async def replay(
+    request: ApiRequest, state: State, event_id: Id, reason: OptionalReason = ""
+) -> dict[str, Any]:
     """A parked notification restarts its retry schedule; a contradicted one is inquired again."""
     now = state.clock()
     async with transaction(state.pool) as conn:
@@ -151,6 +153,7 @@ async def replay(request: ApiRequest, state: State, event_id: Id) -> dict[str, A
             "notification.replayed",
             subject="notification",
             subject_id=event_id,
+            reason=reason,
             before=facts(state=before[0].state, outcome=before[0].outcome, failures=before[0].failures),
             after=facts(state="waiting"),
             now=now,

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody, Parameter
+from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.people import key_format
@@ -20,7 +20,7 @@ from tether_stores.postgres import reading, transaction
 from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
-from tether_web.http.parameters import Id, aware
+from tether_web.http.parameters import Id, OptionalReason, aware
 from tether_web.people.users import Accounts, limited_to
 
 __all__ = ["ROUTER", "KeyWithSecret", "NewKey"]
@@ -125,7 +125,7 @@ async def revoke(
     request: ApiRequest,
     state: State,
     key_id: Id,
-    reason: Annotated[str, Parameter(description="Why; stored in the audit.", max_length=500)] = "",
+    reason: OptionalReason = "",
 ) -> ApiKey:
     """The key and its sessions end at once. A second revocation changes nothing."""
     now = state.clock()

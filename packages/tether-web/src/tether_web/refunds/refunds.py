@@ -54,9 +54,11 @@ class RefundOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         usage: The text on the debtor's bank statement.
+        reason: Why; stored in the audit.
     """
 
     usage: Annotated[str, msgspec.Meta(min_length=1, max_length=140)] = "Refund"
+    reason: Annotated[str, msgspec.Meta(max_length=500)] = ""
 
 
 @post("/refund", status_code=202, summary="Refund a collected debit")
@@ -68,7 +70,7 @@ async def refund(
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[ListedRefund]:
     """Refused while the bank may still return the debit, and for good after a chargeback or return."""
-    return await _order(request, state, attempt_id, kind="refund", usage=data.usage)
+    return await _order(request, state, attempt_id, kind="refund", data=data)
 
 
 @post("/void", status_code=202, summary="Void a debit of today, before it goes to the banks")
@@ -80,7 +82,7 @@ async def void(
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[ListedRefund]:
     """Possible on the day the debit was submitted; the gateway decides."""
-    return await _order(request, state, attempt_id, kind="void", usage=data.usage)
+    return await _order(request, state, attempt_id, kind="void", data=data)
 
 
 @get("/refunds", summary="Refunds and voids of a debit, newest first")
@@ -124,9 +126,9 @@ async def listed(
 
 
 async def _order(
-    request: ApiRequest, state: State, attempt_id: int, *, kind: RefundKind, usage: str
+    request: ApiRequest, state: State, attempt_id: int, *, kind: RefundKind, data: RefundOrder
 ) -> Response[ListedRefund]:
-    printable(usage, field="usage")
+    usage = printable(data.usage, field="usage")
     now = state.clock()
     key = await order_keys.read(request)
     location = f"/api/billing-attempts/{attempt_id}/refunds"
@@ -158,6 +160,7 @@ async def _order(
             "refund.ordered" if kind == "refund" else "void.ordered",
             subject="attempt",
             subject_id=attempt_id,
+            reason=data.reason,
             before=facts(status=held.debit.state),
             after=facts(refund_id=made, amount_minor=held.debit.amount_minor, currency=held.debit.currency),
             now=now,
