@@ -267,7 +267,7 @@ _PLAIN: Final = {
         left_some submitted by_id listed give_up inquiry_due lease_for_inquiry renew reschedule
     """,
     "recurring/collection_plans": "by_id hold share lock listed active counts groups waiting people",
-    "recurring/mandates": "active_by_key any_ended ended_of by_id hold of_debtor listed use of_attempts lock_active",
+    "recurring/mandates": "active_by_key any_ended ended_of by_id hold of_debtor listed listed_of_debtor use of_attempts lock_active",
     "recurring/schedules": """
         candidates lock_due for_notice advance by_id hold listed of_debtors of_mandates of_plan completed
     """,

@@ -182,6 +182,9 @@ async def test_a_mandate_is_added_amended_and_cancelled(
     assert again.status_code == 422
     assert 'aria-invalid="true"' in again.text.partition('name="reference"')[2].partition("</div>")[0]
     assert "M-9" in await _page(browser, "/mandates")
+    for debtor, is_hers in ((1, True), (2, False)):
+        assert ("M-9" in await _page(browser, f"/mandates?debtor={debtor}")) is is_hers
+        assert ("M-9" in await _page(browser, f"/debtors/{debtor}")) is is_hers
     with psycopg.connect(database_url) as conn:
         conn.execute("update debtors set iban_fingerprint = '\\x09' where id = 1")
     await _posted(browser, "/mandates/1/amend", signed_on="2026-04-01", reason="new account")

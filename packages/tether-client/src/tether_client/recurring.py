@@ -354,7 +354,12 @@ class RecurringRoutes(Connection):
     """Routes of recurring collection."""
 
     def mandates(
-        self, *, account: str | None = None, cursor: str | None = None, limit: int = 50
+        self,
+        *,
+        account: str | None = None,
+        debtor: int | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[MandateRow]:
         """Mandates, newest first."""
         return self._get("/api/mandates", Page[MandateRow], **given(locals()))

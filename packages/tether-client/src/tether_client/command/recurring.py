@@ -132,7 +132,7 @@ def _add_mandates(commands: Commands) -> None:
     item = add(
         group, "list", _mandates, text="list mandates, newest first", example="tether mandates list --json"
     )
-    add_filters(item, account="only of this gateway account")
+    add_filters(item, account="only of this gateway account", debtor="only of this debtor")
     add_paging(item)
     _add_one(group, "show", _mandate, text="show a mandate", example="tether mandates show 5", of="mandate")
     item = _add_one(
@@ -383,7 +383,8 @@ def _add_notices(commands: Commands) -> None:
 
 
 def _mandates(context: Context) -> int:
-    return context.listed(context.client.mandates, _MANDATES, account=context.args.account)
+    args = context.args
+    return context.listed(context.client.mandates, _MANDATES, account=args.account, debtor=args.debtor)
 
 
 def _mandate(context: Context) -> int:

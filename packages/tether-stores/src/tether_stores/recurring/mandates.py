@@ -187,11 +187,19 @@ async def of_debtor(conn: Connection, debtor_id: int) -> list[MandateRow]:
 
 
 async def listed(
-    conn: Connection, *, account: str | None, before_id: int | None, limit: int
+    conn: Connection,
+    *,
+    account: str | None,
+    before_id: int | None,
+    limit: int,
+    debtor_id: int | None = None,
 ) -> list[MandateRow]:
-    """Mandates, newest first, up to *limit*; `is_of_other_account` is not looked up."""
+    """Mandates of all debtors or of one, newest first, up to *limit*; `is_of_other_account` is not looked up."""
     values = {"account": account, "before_id": before_id, "limit": limit}
-    return await fetch_all(conn, _SQL["listed"], values, into=MandateRow)
+    if debtor_id is None:
+        return await fetch_all(conn, _SQL["listed"], values, into=MandateRow)
+    values |= {"debtor_id": debtor_id}
+    return await fetch_all(conn, _SQL["listed_of_debtor"], values, into=MandateRow)
 
 
 async def set_ended(

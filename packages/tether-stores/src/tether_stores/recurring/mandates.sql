@@ -98,6 +98,16 @@ where
 order by m.id desc
 limit %(limit)s;
 
+-- listed_of_debtor --
+-- Mandates of a debtor, newest first, before %(before_id)s, of %(account)s where it is not null. Up to %(limit)s rows.
+select {mandate_columns}, false as is_of_other_account
+from mandates m
+where
+    m.debtor_id = %(debtor_id)s and (%(before_id)s::bigint is null or m.id < %(before_id)s)
+    and (%(account)s::text is null or m.account = %(account)s)
+order by m.id desc
+limit %(limit)s;
+
 -- change --
 -- Write the end of n mandates.
 update mandates

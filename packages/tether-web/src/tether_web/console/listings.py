@@ -330,7 +330,7 @@ LISTINGS: Final = (
             Column("uses", "Debits", "number"),
             Column("account", "Gateway account"),
         ),
-        (Filter("account", "Gateway account"),),
+        (Filter("account", "Gateway account"), Filter("debtor", "Debtor", kind="number")),
         empty="There is no mandate yet. Enrolling debtors in a collection plan makes them.",
         has_forms=True,
         above="_mandate_form.html",

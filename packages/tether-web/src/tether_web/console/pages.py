@@ -525,6 +525,8 @@ def _editable(debtor: dict[str, Any], name: str) -> str:
 async def _debtor(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/debtors/{key}")
     payments = await rows_of(request, "/api/billing-attempts", {"debtor": key})
+    signed = await rows_of(request, "/api/mandates", {"debtor": key})
+    actions = await rows_of(request, "/api/audit", {"subject": "debtor", "subject_id": key})
     listed = detail["debtor"]["debtor"]
     return {
         "title": f"Debtor {key}",
@@ -550,6 +552,8 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
             for name, title, kind in _EDITED
         ],
         "payments": table(payments, BY_PAGE["/payments"]),
+        "mandates": signed and table(signed, BY_PAGE["/mandates"]),
+        "actions": actions and table(actions, BY_PAGE["/audit"]),
     }
 
 

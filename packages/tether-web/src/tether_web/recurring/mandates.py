@@ -35,7 +35,7 @@ from tether_stores.telemetry import logger
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
-from tether_web.http.parameters import BodyId, Id, printable, reason_of
+from tether_web.http.parameters import BIGINT_MAX, BodyId, Id, printable, reason_of
 from tether_web.recurring.collection_plans import WhyRequest
 
 __all__ = ["ROUTER", "AmendRequest", "MandateOrder"]
@@ -121,6 +121,7 @@ async def add(request: ApiRequest, state: State, data: JSONBody[MandateOrder]) -
 async def listed(
     state: State,
     account: Annotated[str | None, Parameter(max_length=32, description="Only of this account.")] = None,
+    debtor: Annotated[int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only of this debtor.")] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
@@ -130,7 +131,11 @@ async def listed(
     async def load(cursor: str | None, limit: int) -> Page[MandateRow]:
         async with reading(state.pool) as conn:
             rows = await mandates.listed(
-                conn, account=account, before_id=decode_cursor(cursor), limit=limit + 1
+                conn,
+                account=account,
+                before_id=decode_cursor(cursor),
+                limit=limit + 1,
+                debtor_id=debtor,
             )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 
