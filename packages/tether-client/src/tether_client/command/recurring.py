@@ -127,6 +127,21 @@ def _add_one(
     return item
 
 
+def _add_life(group: Commands, of: str, do: tuple[Do, Do, Do], *, resume: str, end: str) -> None:
+    """The commands pause, resume and end of a thing with a life, such as a plan."""
+    pause = f"pause a {of}: nothing of it is made, ordered or submitted"
+    item = _add_one(
+        group, "pause", do[0], text=pause, example=f'tether {of}s pause 4 --reason "wrong amounts"', of=of
+    )
+    add_reason(item)
+    _add_one(group, "resume", do[1], text=resume, example=f"tether {of}s resume 4", of=of)
+    item = _add_one(
+        group, "end", do[2], text=end, example=f'tether {of}s end 4 --reason "the contract ended"', of=of
+    )
+    add_reason(item)
+    add_yes(item)
+
+
 def _add_mandates(commands: Commands) -> None:
     group = _group(commands, "mandates", "mandates of debtors: list, show, add, amend, cancel")
     item = add(
@@ -198,33 +213,13 @@ def _add_plans(commands: Commands) -> None:
         example="tether plans show 4",
         of="plan",
     )
-    item = _add_one(
+    _add_life(
         group,
-        "pause",
-        _pause_plan,
-        text="pause a collection plan: nothing of it is made, ordered or submitted",
-        example='tether plans pause 4 --reason "wrong amounts"',
-        of="plan",
+        "plan",
+        (_pause_plan, _resume_plan, _end_plan),
+        resume="go on with a paused collection plan; due dates that passed meanwhile are missed",
+        end="end a collection plan with all its schedules; open due items are waived",
     )
-    add_reason(item)
-    _add_one(
-        group,
-        "resume",
-        _resume_plan,
-        text="go on with a paused collection plan; due dates that passed meanwhile are missed",
-        example="tether plans resume 4",
-        of="plan",
-    )
-    item = _add_one(
-        group,
-        "end",
-        _end_plan,
-        text="end a collection plan with all its schedules; open due items are waived",
-        example='tether plans end 4 --reason "the contract ended"',
-        of="plan",
-    )
-    add_reason(item)
-    add_yes(item)
     item = _add_one(
         group,
         "forecast",
@@ -262,33 +257,13 @@ def _add_schedules(commands: Commands) -> None:
         example="tether schedules show 8",
         of="schedule",
     )
-    item = _add_one(
+    _add_life(
         group,
-        "pause",
-        _pause_schedule,
-        text="pause a schedule: nothing of it is made, ordered or submitted",
-        example='tether schedules pause 8 --reason "asked by phone"',
-        of="schedule",
+        "schedule",
+        (_pause_schedule, _resume_schedule, _end_schedule),
+        resume="go on with a paused schedule; due dates that passed meanwhile are left out",
+        end="end a schedule; open due items are waived",
     )
-    add_reason(item)
-    _add_one(
-        group,
-        "resume",
-        _resume_schedule,
-        text="go on with a paused schedule; due dates that passed meanwhile are left out",
-        example="tether schedules resume 8",
-        of="schedule",
-    )
-    item = _add_one(
-        group,
-        "end",
-        _end_schedule,
-        text="end a schedule; open due items are waived",
-        example='tether schedules end 8 --reason "the contract ended"',
-        of="schedule",
-    )
-    add_reason(item)
-    add_yes(item)
 
 
 def _add_due_items(commands: Commands) -> None:

@@ -1,10 +1,11 @@
 """The console's pages of recurring collection: plans, schedules, due items, mandates and pre-notifications."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, timedelta
 from typing import Annotated, Any, Final, get_args
 
+import msgspec
 from litestar import get, post
 from litestar.params import PathParameter
 from litestar.response import Redirect, Template
@@ -35,9 +36,6 @@ Step = Annotated[str, PathParameter(description="What is done.")]
 _CURRENCY: Final = "EUR"
 _FORECAST_DAYS: Final = 90
 _SHOWN: Final = 10
-_PLAN_STEPS: Final = frozenset({"pause", "resume", "end"})
-_ITEM_STEPS: Final = frozenset({"recover", "waive"})
-_MANDATE_STEPS: Final = frozenset({"amend", "cancel"})
 _SCHEDULE_COLUMNS: Final = (
     Column("id", "Schedule", "link", "/schedules"),
     Column("debtor_id", "Debtor", "link", "/debtors"),
@@ -293,12 +291,7 @@ async def enrol(request: Asked, key: Key) -> Template | Redirect:
 @post("/collection-plans/{key:int}/{step:str}", include_in_schema=False)
 async def steer_plan(request: Asked, key: Key, step: Step) -> Template | Redirect:
     """Pause, resume or end a plan."""
-    form = await forms.given(request)
-    try:
-        await _take(request, "/api/collection-plans", key, step, steps=_PLAN_STEPS, form=form)
-    except Failed as exc:
-        return await _plan(request, key, failed=exc)
-    return _to(f"/collection-plans/{key}", "plan_changed")
+    return await _steer(request, _STEERED["plan"], key, step)
 
 
 @get("/collection-plans/{key:int}/schedules", include_in_schema=False)
@@ -361,23 +354,13 @@ async def _schedule(request: Asked, key: int, *, failed: Failed | None = None) -
 @post("/schedules/{key:int}/due-items/{item:int}/{step:str}", include_in_schema=False)
 async def decide_item(request: Asked, key: Key, item: Key, step: Step) -> Template | Redirect:
     """Collect a missed due item after all, or give up an open one."""
-    form = await forms.given(request)
-    try:
-        await _take(request, "/api/due-items", item, step, steps=_ITEM_STEPS, form=form)
-    except Failed as exc:
-        return await _schedule(request, key, failed=exc)
-    return _to(f"/schedules/{key}", "due_item_changed")
+    return await _steer(request, _STEERED["due item"], item, step, shown=key)
 
 
 @post("/schedules/{key:int}/{step:str}", include_in_schema=False)
 async def steer_schedule(request: Asked, key: Key, step: Step) -> Template | Redirect:
     """Pause, resume or end a schedule."""
-    form = await forms.given(request)
-    try:
-        await _take(request, "/api/schedules", key, step, steps=_PLAN_STEPS, form=form)
-    except Failed as exc:
-        return await _schedule(request, key, failed=exc)
-    return _to(f"/schedules/{key}", "schedule_changed")
+    return await _steer(request, _STEERED["schedule"], key, step)
 
 
 # Mandates and pre-notifications
@@ -428,13 +411,7 @@ async def _mandate(request: Asked, key: int, *, failed: Failed | None = None) ->
 @post("/mandates/{key:int}/{step:str}", include_in_schema=False)
 async def change_mandate(request: Asked, key: Key, step: Step) -> Template | Redirect:
     """Amend a mandate for the debtor's present account, or cancel it."""
-    form = await forms.given(request)
-    more = {"signed_on": form.get("signed_on", "")} if step == "amend" else {}
-    try:
-        await _take(request, "/api/mandates", key, step, steps=_MANDATE_STEPS, form=form, more=more)
-    except Failed as exc:
-        return await _mandate(request, key, failed=exc)
-    return _to(f"/mandates/{key}", "mandate_changed")
+    return await _steer(request, _STEERED["mandate"], key, step)
 
 
 @post("/pre-notifications/give", include_in_schema=False)
@@ -449,21 +426,60 @@ async def give_notices(request: Asked) -> Template | Redirect:
     return _to("/pre-notifications", "notices_given")
 
 
-async def _take(
-    request: Asked,
-    api: str,
-    key: int,
-    step: str,
-    *,
-    steps: frozenset[str],
-    form: Mapping[str, str],
-    more: Mapping[str, str] | None = None,
-) -> None:
-    """Order a step of a thing, with the reason of its form; `Failed` for a step that it does not have."""
-    if step not in steps:
-        raise Failed(404, f"There are these steps: {', '.join(sorted(steps))}.")
-    body = None if step == "resume" else {"reason": forms.why(form), **(more or {})}
-    await call(request, "POST", f"{api}/{key}/{step}", body=body)
+# Steps of a person
+
+
+class _Steered(msgspec.Struct, frozen=True):
+    """
+    A kind of thing whose life a person steers with forms.
+
+    Attributes:
+        api: Where the API takes its steps.
+        steps: The steps.
+        page: The path of the page with the forms.
+        show: Shows that page again where a form was refused.
+        done: The notice after a step.
+    """
+
+    api: str
+    steps: tuple[str, ...]
+    page: str
+    show: Callable[..., Awaitable[Template]]
+    done: str
+
+
+_LIFE: Final = ("pause", "resume", "end")
+_STEERED: Final = {
+    "plan": _Steered("/api/collection-plans", _LIFE, "/collection-plans", _plan, "plan_changed"),
+    "schedule": _Steered("/api/schedules", _LIFE, "/schedules", _schedule, "schedule_changed"),
+    "due item": _Steered("/api/due-items", ("recover", "waive"), "/schedules", _schedule, "due_item_changed"),
+    "mandate": _Steered("/api/mandates", ("amend", "cancel"), "/mandates", _mandate, "mandate_changed"),
+}
+
+
+async def _steer(
+    request: Asked, what: _Steered, key: int, step: str, *, shown: int | None = None
+) -> Template | Redirect:
+    """
+    Order a step with the reason of its form, and go on to the page of the thing.
+
+    Args:
+        key: The thing.
+        shown: What the page shows, where that is something else.
+    """
+    on_page = key if shown is None else shown
+    form = await forms.given(request)
+    if step not in what.steps:
+        unknown = Failed(404, f"There are these steps: {', '.join(what.steps)}.")
+        return await what.show(request, on_page, failed=unknown)
+    try:
+        body = None if step == "resume" else {"reason": forms.why(form)}
+        if body is not None and step == "amend":
+            body["signed_on"] = form.get("signed_on", "")
+        await call(request, "POST", f"{what.api}/{key}/{step}", body=body)
+    except Failed as exc:
+        return await what.show(request, on_page, failed=exc)
+    return _to(f"{what.page}/{on_page}", what.done)
 
 
 def _to(path: str, done: str) -> Redirect:
