@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -150,6 +151,12 @@ async def test_a_limited_operator_reaches_nothing_of_another_account_in_the_cons
     assert own > 10
     mine = await browser.get("/payments/1")
     assert mine.status_code == 200
+    # The list begins with the own account, so that it is of use without knowing its name.
+    listed = unescape((await browser.get("/payments")).text)
+    assert 'href="/payments/1"' in listed
+    assert 'name="account" value="default"' in listed
+    assert (await browser.get("/mandates")).status_code == 200
+    assert (await browser.get("/mandates?account=second")).status_code == 403
     for query in ("account=default&run=2", "account=default&debtor=2", "account=default&upload=2"):
         for form in ("json", "csv", "count"):
             found = await browser.get(f"/api/billing-attempts?{query}&format={form}")

@@ -253,6 +253,10 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         for entry in listing.filters
         if (value := request.query_params.get(entry.name, "").strip())
     }
+    # Who is limited to gateway accounts gets lists of one of them; another one is chosen in the form.
+    own: tuple[str, ...] | None = request.auth.accounts
+    if own and "account" not in chosen and any(entry.name == "account" for entry in listing.filters):
+        chosen["account"] = own[0]
     cursor = request.query_params.get("cursor")
     try:
         page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})

@@ -2,8 +2,8 @@
 Callers who are limited to some gateway accounts: which routes they may call, and about what.
 
 A run, a payment, a refund, a notification, a collection plan and a mandate belong to one gateway account. An upload and its debtors belong to the accounts of the upload's
-runs, and a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as an id that does not exist. The list of payments needs the
-filter `account`. Routes that are not in the table, such as lists and figures over all accounts, uploading and the event stream, are refused for limited callers.
+runs, and a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as an id that does not exist. The lists of payments and of mandates
+need the filter `account`. Routes that are not in the table, such as lists and figures over all accounts, uploading and the event stream, are refused for limited callers.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from litestar.handlers import BaseRouteHandler
 from tether_stores.people.scopes import Scoped, accounts_of
 from tether_stores.postgres import connection as connected
 
-__all__ = ["BY_ID", "JUDGED", "OPEN", "require_account", "require_scope"]
+__all__ = ["BY_ID", "FILTERED", "JUDGED", "OPEN", "require_account", "require_scope"]
 
 # Parameter of the path -> the kind of thing that it names, and what a handler says where there is none.
 BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
@@ -36,7 +36,8 @@ BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
 OPEN: Final = frozenset({"GET /api/me"})
 # Routes whose handlers look at the account of an order themselves, by `require_account`.
 JUDGED: Final = frozenset({"POST /api/bulk-orders"})
-_FILTERED: Final = "GET /api/billing-attempts"
+# Lists that show one account, by their filter `account`.
+FILTERED: Final = frozenset({"GET /api/billing-attempts", "GET /api/mandates"})
 
 
 async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
@@ -55,7 +56,7 @@ async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) 
                 if not found or not found <= set(accounts):
                     raise NotFoundException(missing)
         return
-    if route == _FILTERED:
+    if route in FILTERED:
         for account in connection.query_params.getall("account", [""]):
             require_account(accounts, account)
         return
