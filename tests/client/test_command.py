@@ -246,6 +246,10 @@ def _operates(tether: _Tether) -> None:
     assert made["password"]
     assert "disabled" in tether("users", "change", "ada", "--disable", "--reason", "has left")
     tether("users", "change", "ada", code=2)
+    bound = tether.json("users", "add", "bea@example.com", "--role", "viewer", "--no-password")
+    assert bound["password"] is None
+    assert "no password" in tether("users", "add", "cy@example.com", "--role", "viewer", "--no-password")
+    assert tether.json("users", "unbind", "bea@example.com", "--reason", "another Bea")["oidc_issuer"] is None
     tether("users", "reset", "nobody", "--yes", code=2)
     assert "There is no user nobody" in tether.errors
     actions = {row["action"] for row in tether.json("audit", "--limit", "100")["items"]}

@@ -43,6 +43,23 @@ def test_people_and_keys_from_a_machine_of_tether(
     assert run("users", "disable", "nobody")[0] == 2
     (user,) = json.loads(run("users", "list", "--json")[1])
     assert (user["name"], user["role"], user["disabled"]) == ("ada", "admin", True)
+    code, out = run("users", "add", "bea@example.com", "--role", "operator", "--no-password")
+    assert (code, "password of" in out) == (0, False)
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update users set oidc_issuer = 'https://login.example', oidc_subject = 'b' where name like 'bea@%'"
+        )
+        conn.execute(
+            "insert into sessions (token_digest, holder, user_id, created_at, last_used_at)"
+            " select sha256('x'), 'user', id, now(), now() from users where name like 'bea@%'"
+        )
+    assert run("users", "unbind", "bea@example.com", "--reason", "another Bea")[0] == 0
+    assert run("users", "unbind", "nobody")[0] == 2
+    with psycopg.connect(database_url) as conn:
+        left = conn.execute(
+            "select oidc_subject, password_hash, (select count(*) from sessions) from users where name like 'bea@%'"
+        ).fetchall()
+    assert left == [(None, None, 0)]
     code, out = run("keys", "add", "ci", "--role", "viewer", "--days", "90")
     assert (code, out.startswith("tether_")) == (0, True)
     assert "ci" in run("keys", "list")[1]
@@ -54,6 +71,8 @@ def test_people_and_keys_from_a_machine_of_tether(
         "user.created",
         "user.password_reset",
         "user.disabled",
+        "user.created",
+        "user.unbound",
         "api_key.created",
         "api_key.revoked",
     ]
