@@ -330,7 +330,9 @@ def test_a_figure_is_drawn_and_leads_to_its_rows(page: Page, billed: int) -> Non
     expect(page.locator("#live table tbody tr").first).to_be_visible()
 
 
-def test_everything_that_matches_is_previewed_and_inquired(page: Page, billed: int) -> None:
+def test_everything_that_matches_is_previewed_and_inquired(
+    page: Page, stage: Stage, billed: int, subscribed: str
+) -> None:
     """A person sees how many payments and how much money an action is about, and afterwards what became of each."""
     page.goto(f"/payments?run={billed}")
     expect(page.get_by_text("match:")).to_be_visible()
@@ -342,6 +344,17 @@ def test_everything_that_matches_is_previewed_and_inquired(page: Page, billed: i
     expect(page.get_by_role("heading", name="Bulk order")).to_be_visible()
     expect(page.locator("#live")).to_contain_text("finished", timeout=30_000)
     expect(page.get_by_role("region", name="Results")).to_contain_text("done")
+
+    # The same below the deliveries of a subscriber, which is no filter but the page itself.
+    assert _delivery(stage, subscribed)
+    page.goto(f"{subscribed}/deliveries")
+    page.get_by_role("button", name="Redeliver all that match").click()
+    expect(page.get_by_text("Nothing was done yet.")).to_be_visible()
+    page.get_by_label("Why?").fill("the receiver is up again")
+    page.get_by_role("button", name="Redeliver all that match").click()
+    expect(page.locator("#live")).to_contain_text("finished", timeout=30_000)
+    page.get_by_role("link", name="What matches now").click()
+    page.wait_for_url(f"**{subscribed}/deliveries")
 
 
 def test_a_second_person_on_another_node_sees_a_change(
