@@ -322,4 +322,34 @@ async def test_a_queue_is_paused_and_resumed_with_forms(browser: httpx.AsyncClie
     assert flaws(page) == []
     assert (await browser.post("/queues/billing/resume")).status_code == 303
     assert (await browser.post("/queues/billing/resume")).status_code == 409
-    assert "/queues/billing/pause" in unescape((await browser.get("/queues")).text)
+    page = unescape((await browser.get("/queues")).text)
+    assert "/queues/billing/pause" in page
+    assert " connections, " in page.partition("<h2>Stores</h2>")[2].partition("<h2>Pools</h2>")[0]
+
+
+async def test_the_orders_for_an_emergency_are_given_in_the_browser(
+    browser: httpx.AsyncClient, database_url: str
+) -> None:
+    """Who is called at night and has only a browser tries again, empties a queue and restarts workers, each with a reason."""
+    for path, done in (
+        ("/queues/retry", "queue_retried"),
+        ("/queues/clear", "queue_cleared"),
+        ("/workers/restart", "workers_restarted"),
+    ):
+        refused = await browser.post(path, data={"queue": "webhooks", "reason": ""})
+        assert (refused.status_code, "Say why" in refused.text) == (422, True)
+        assert flaws(refused.text) == []
+        assert 'aria-invalid="true"' in refused.text
+        given = await browser.post(path, data={"queue": "webhooks", "reason": "the defect is gone"})
+        assert (given.status_code, given.headers["location"]) == (303, f"/queues?done={done}")
+        assert 'role="status"' in (await browser.get(given.headers["location"])).text
+    for queue in ("gone", "../workers", ""):
+        wrong = await browser.post("/queues/clear", data={"queue": queue, "reason": "x"})
+        assert wrong.status_code in {404, 422}, queue
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute(
+            "select action, reason from audit where action not like 'session.%' order by id"
+        ).fetchall()
+    assert rows == [
+        (action, "the defect is gone") for action in ("queue.retried", "queue.cleared", "workers.restarted")
+    ]

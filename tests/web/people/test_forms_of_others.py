@@ -45,6 +45,7 @@ FORM = {
     "based_on": "0",
     "active": "0",
     "text": "Club",
+    "queue": "webhooks",
     "iban": "DE89370400440532013000",
     "action": "void",
     "filters": "run=1",

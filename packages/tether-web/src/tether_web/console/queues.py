@@ -1,8 +1,9 @@
-"""The console's page of queues and workers, and its forms that pause and resume a queue."""
+"""The console's page of queues, workers and stores, and its forms: pause and resume a queue, and the orders for an emergency."""
 
 import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from litestar import get, post
 from litestar.params import PathParameter
@@ -10,7 +11,7 @@ from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console import formats, forms
-from tether_web.console.api import Failed, call
+from tether_web.console.api import Failed, call, part
 from tether_web.console.pages import Asked, rendered
 
 __all__ = ["HANDLERS"]
@@ -40,19 +41,55 @@ async def resume(request: Asked, name: Name) -> Template | Redirect:
     return await _done(request, f"/api/queues/{name}/resume", None)
 
 
-async def _done(request: Asked, path: str, body: Mapping[str, str] | None) -> Template | Redirect:
+@post("/queues/retry", include_in_schema=False)
+async def retry(request: Asked) -> Template | Redirect:
+    """Try again now what waits on a queue for its next try."""
+    return await _emergency(request, "retry", done="queue_retried")
+
+
+@post("/queues/clear", include_in_schema=False)
+async def clear(request: Asked) -> Template | Redirect:
+    """Remove the wake-ups of a queue."""
+    return await _emergency(request, "clear", done="queue_cleared")
+
+
+@post("/workers/restart", include_in_schema=False)
+async def restart(request: Asked) -> Template | Redirect:
+    """Restart all workers."""
+    try:
+        body = {"reason": forms.why(await forms.given(request))}
+    except Failed as exc:
+        return await _page(request, failed=exc)
+    return await _done(request, "/api/workers/restart", body, done="workers_restarted")
+
+
+async def _emergency(request: Asked, step: str, *, done: str) -> Template | Redirect:
+    form = await forms.given(request)
+    try:
+        body = {"reason": forms.why(form)}
+    except Failed as exc:
+        return await _page(request, failed=exc)
+    name = quote(form.get("queue", "") or "none", safe="")
+    return await _done(request, f"/api/queues/{name}/{step}", body, done=done)
+
+
+async def _done(
+    request: Asked, path: str, body: Mapping[str, str] | None, *, done: str = ""
+) -> Template | Redirect:
     try:
         await call(request, "POST", path, body=body)
     except Failed as exc:
         return await _page(request, failed=exc)
-    word = "queue_paused" if body is not None else "queue_resumed"
+    word = done or ("queue_paused" if body is not None else "queue_resumed")
     return Redirect(f"/queues?done={word}", status_code=HTTP_303_SEE_OTHER)
 
 
 async def _page(request: Asked, *, failed: Failed | None = None) -> Template:
     try:
-        queues, processes = await asyncio.gather(
-            call(request, "GET", "/api/queues"), call(request, "GET", "/api/workers")
+        queues, processes, stores = await asyncio.gather(
+            call(request, "GET", "/api/queues"),
+            call(request, "GET", "/api/workers"),
+            part(request, "/api/store-status"),
         )
     except Failed as exc:
         return rendered(
@@ -65,6 +102,8 @@ async def _page(request: Asked, *, failed: Failed | None = None) -> Template:
         title="Queues and workers",
         problem=failed and {"detail": failed.detail, "errors": failed.errors},
         queues=[_queue(queue) for queue in queues],
+        names=[queue["name"] for queue in queues],
+        stores=_stores(stores or {"postgres": None, "redis": None}),
         pools=[
             _pool(name, pool, supervisor)
             for supervisor in processes["supervisors"]
@@ -83,6 +122,27 @@ def _queue(queue: Mapping[str, Any]) -> dict[str, Any]:
         "handled": f"{queue['handled_per_s']:,.1f}",
         "state": "paused" if queue["paused"] else "nobody serves it" if is_idle else "",
     }
+
+
+def _stores(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    """How much of Postgres and Redis is in use, as label and value."""
+    postgres, redis = found["postgres"], found["redis"]
+    lines = [("Postgres", "does not answer"), ("Redis", "does not answer")]
+    if postgres is not None:
+        used = f"{postgres['connections']:,} of {postgres['connections_max']:,} connections"
+        lines[0] = (
+            "Postgres",
+            f"{used}, {formats.size(postgres['database_bytes'])}, the oldest transaction {postgres['oldest_transaction_s']:,.0f} s",
+        )
+    if redis is not None:
+        limit = redis["memory_max_bytes"]
+        of = f" of {formats.size(limit)}" if limit else ", without a limit"
+        wake_ups = sum(redis["wake_ups"].values())
+        lines[1] = (
+            "Redis",
+            f"{formats.size(redis['memory_bytes'])}{of}, {redis['connections']:,} connections, {wake_ups:,} wake-ups, {redis['eviction']}",
+        )
+    return [{"title": title, "text": text} for title, text in lines]
 
 
 def _pool(name: str, pool: Mapping[str, Any], supervisor: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,4 +165,4 @@ def _worker(worker: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-HANDLERS: Final = [shown, pause, resume]
+HANDLERS: Final = [shown, pause, resume, retry, clear, restart]
