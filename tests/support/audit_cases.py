@@ -461,6 +461,8 @@ UNRECORDED: Final[dict[str, str]] = {
             "POST /queues/clear",
             "POST /workers/restart",
             "POST /payments/{key:int}/inquire",
+            "POST /payments/{key:int}/forgive",
+            "POST /payments/{key:int}/outcome",
             "POST /gateway-accounts/{name:str}/pause",
             "POST /gateway-accounts/{name:str}/resume",
             "POST /collection-plans",

@@ -111,6 +111,40 @@ async def test_what_is_refused_is_said_on_the_page(browser: httpx.AsyncClient, d
         assert 'value="Sorry"' in unexplained.text
 
 
+async def test_a_chargeback_is_forgiven_and_an_outcome_is_stated_with_forms(
+    browser: httpx.AsyncClient, database_url: str
+) -> None:
+    """What the bank and the gateway's back office say reaches Tether without a command line, and says who said so."""
+    list(seed(database_url, attempts=2, rng=random.Random(1), now=datetime.now(UTC)))
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update billing_attempts set state = 'chargebacked', payment_stage = 60, dispute_stage = 1, reason_code = 'AM04',"
+            " submission_count = 1, submitted_at = created_at where id = 1"
+        )
+        conn.execute(
+            "update billing_attempts set state = 'unknown', payment_stage = 10, submission_count = 1, submitted_at = created_at,"
+            " submit_at = null where id = 2"
+        )
+    page = (await browser.get("/payments/1")).text
+    assert flaws(page) == []
+    assert "Forgive the chargeback" in page
+    assert (await browser.post("/payments/1/forgive", data={"reason": " "})).status_code == 422
+    done = await browser.post("/payments/1/forgive", data={"reason": "the bank was wrong"})
+    assert (done.status_code, done.headers["location"]) == (303, "/payments/1?done=forgiven")
+    assert "Chargeback.forgiven by tests: the bank was wrong" in unescape(
+        (await browser.get("/payments/1")).text
+    )
+
+    page = (await browser.get("/payments/2")).text
+    assert flaws(page) == []
+    assert "State its outcome" in page
+    form = {"outcome": "declined", "reason": "seen in the back office", "unique_id": ""}
+    refused = await browser.post("/payments/2/outcome", data=form)  # it can still be inquired
+    assert (refused.status_code, 'value="seen in the back office"' in refused.text) == (409, True)
+    wrong = await browser.post("/payments/2/outcome", data={**form, "outcome": "lost"})
+    assert wrong.status_code in {400, 422}
+
+
 @pytest.mark.parametrize(
     "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"sec-fetch-site": "none"}]
 )

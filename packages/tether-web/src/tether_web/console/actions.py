@@ -229,6 +229,34 @@ async def inquire(request: Asked, key: Key) -> Template | Redirect:
     return _gone_on(f"/payments/{key}", "inquired")
 
 
+@post("/payments/{key:int}/forgive", include_in_schema=False)
+async def forgive(request: Asked, key: Key) -> Template | Redirect:
+    """Forgive the chargeback of a payment."""
+    form = await forms.given(request)
+    try:
+        body = {"reason": forms.why(form)}
+        await call(request, "POST", f"/api/billing-attempts/{key}/forgive", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/payments", key, exc)
+    return _gone_on(f"/payments/{key}", "forgiven")
+
+
+@post("/payments/{key:int}/outcome", include_in_schema=False)
+async def state_outcome(request: Asked, key: Key) -> Template | Redirect:
+    """State what the gateway's back office shows for a payment whose status cannot be inquired."""
+    form = await forms.given(request)
+    try:
+        body = {
+            "outcome": form.get("outcome", ""),
+            "reason": forms.why(form),
+            "unique_id": form.get("unique_id") or None,
+        }
+        await call(request, "POST", f"/api/billing-attempts/{key}/outcome", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/payments", key, exc)
+    return _gone_on(f"/payments/{key}", "outcome_stated")
+
+
 @post("/payments/{key:int}/{action:str}", include_in_schema=False)
 async def return_money(request: Asked, key: Key, action: Annotated[str, Parameter()]) -> Template | Redirect:
     """Refund or void a payment."""
@@ -363,6 +391,8 @@ HANDLERS: Final = [
     bill,
     steer_run,
     inquire,
+    forgive,
+    state_outcome,
     return_money,
     edit_debtor,
     export_debtor,

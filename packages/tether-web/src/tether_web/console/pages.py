@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, get_args
 from urllib.parse import urlencode
 
 from litestar import Request, get
@@ -16,6 +16,7 @@ from tether_core import __version__
 from tether_core.bulk_orders import filters_of
 from tether_core.errors import InvalidRequest
 from tether_core.events import NAMES
+from tether_core.stated_outcomes import StatedOutcome
 
 from tether_web.console import formats, forms, menu, payments, standstill
 from tether_web.console.api import Failed, call, part
@@ -82,6 +83,8 @@ DONE: Final = {
     "acknowledged": "The difference was acknowledged.",
     "bulk": "The order was placed; this page shows how far it is.",
     "stopped": "The order was stopped; what was done stays done.",
+    "forgiven": "The chargeback is forgiven. Entries of the blacklist stay until somebody lifts them.",
+    "outcome_stated": "The outcome is stored with your name. A report of the gateway that contradicts it becomes a difference.",
     "inquired": "The inquiry was ordered. Its result comes within seconds.",
     "account_paused": "The gateway account is paused. Nothing more is submitted with it.",
     "account_resumed": "The gateway account is resumed. Submissions go on within seconds.",
@@ -476,6 +479,7 @@ async def _payment(request: Asked, key: int) -> dict[str, Any]:
             actions=actions or (),
         ),
         "can_inquire": attempt["submission_count"] > 0,
+        "outcomes": get_args(StatedOutcome),
         "orders": [
             {
                 "kind": kind,

@@ -74,7 +74,7 @@ def timeline(
     lines = [
         *_of_attempt(attempt),
         *(_of_notification(item) for item in heard),
-        *_of_refunds(refunds),
+        *_of_refunds(refunds, actions),
         *(_of_difference(item) for item in differences),
         *(_of_action(item) for item in actions if item["action"] not in _SHOWN_OTHERWISE),
     ]
@@ -105,11 +105,17 @@ def _of_notification(item: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _of_refunds(refunds: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _of_refunds(
+    refunds: Sequence[Mapping[str, Any]], actions: Sequence[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    reasons = {(item["after"] or {}).get("refund_id"): item["reason"] for item in actions}
     for item in refunds:
+        why = f": {reasons[item['id']]}" if reasons.get(item["id"]) else ""
         amount = formats.money(item["amount_minor"], item["currency"])
         kind = item["kind"].capitalize()
-        yield _line(item["created_at"], f"{kind} of {amount} ordered by {item['ordered_by']}", "/refunds")
+        yield _line(
+            item["created_at"], f"{kind} of {amount} ordered by {item['ordered_by']}{why}", "/refunds"
+        )
         if item["updated_at"] != item["created_at"]:
             yield _line(
                 item["updated_at"], f"{kind}: {item['status']}", "/refunds", formats.tone(item["status"])
