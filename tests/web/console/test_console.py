@@ -131,7 +131,7 @@ async def test_a_chargeback_is_forgiven_and_an_outcome_is_stated_with_forms(
     assert (await browser.post("/payments/1/forgive", data={"reason": " "})).status_code == 422
     done = await browser.post("/payments/1/forgive", data={"reason": "the bank was wrong"})
     assert (done.status_code, done.headers["location"]) == (303, "/payments/1?done=forgiven")
-    assert "Chargeback.forgiven by tests: the bank was wrong" in unescape(
+    assert "Chargeback forgiven by tests: the bank was wrong" in unescape(
         (await browser.get("/payments/1")).text
     )
 
