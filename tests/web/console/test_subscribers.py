@@ -141,7 +141,12 @@ async def test_a_gateway_account_is_paused_and_resumed_with_forms(browser: httpx
     assert "the acquirer <called>" in page
     assert "breaker closed" in page
     assert "a second" in page
-    assert "gateway account, paused by tests: the acquirer <called>" in await _page(browser, "/")
+    overview = await _page(browser, "/")
+    assert "gateway account, paused by tests: the acquirer <called>" in overview
+    at_work = overview.partition("<h2>At work</h2>")[2].partition("<h2>")[0]
+    assert "<strong>0</strong> rows wait on the queues" in at_work
+    assert "<strong>0</strong> workers live" in at_work
+    assert "all circuit breakers are closed" in at_work
     assert (await browser.post("/gateway-accounts/default/resume")).status_code == 303
     assert (await browser.post("/gateway-accounts/default/resume")).status_code == 409
     assert (await browser.post("/gateway-accounts/other/pause", data={"reason": "x"})).status_code == 404

@@ -344,7 +344,7 @@ async def overview(request: Asked) -> Template:
     """What happened today, what waits, and what needs a person."""
     today = request.app.state.clock()
     week = {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()}
-    figures, ready, books, stopped, latest, runs, heard, *counted = await asyncio.gather(
+    figures, ready, books, at_work, latest, runs, heard, *counted = await asyncio.gather(
         recent(request),
         part(request, "/ready"),
         part(request, "/api/completeness", week),
@@ -366,7 +366,8 @@ async def overview(request: Asked) -> Template:
         ready=ready,
         books=books,
         needs=[need for need in needs if need["count"] != "0"],
-        stopped=stopped,
+        stopped=at_work.stopped,
+        at_work=at_work.cards,
         at_rest=[need for need in needs if need["count"] == "0"],
         uploads=table(latest, BY_PAGE["/uploads"]),
         runs=table(runs, BY_PAGE["/runs"]),
