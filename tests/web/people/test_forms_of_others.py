@@ -46,6 +46,7 @@ FORM = {
     "active": "0",
     "text": "Club",
     "queue": "webhooks",
+    "relay": "2",
     "iban": "DE89370400440532013000",
     "action": "void",
     "filters": "run=1",
