@@ -52,7 +52,7 @@ FORM = {
     "filters": "run=1",
     "enabled": "on",
 }
-# The own session and account of whoever sends them.
+# The own session and account of the caller that sends them.
 OWN_FORMS = {"/sign-in", "/sign-out", "/second-factor"}
 STEPS = {"mandates": "cancel", "due-items": "waive", "payments": "refund"}
 
