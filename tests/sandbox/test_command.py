@@ -32,6 +32,8 @@ NOWHERE = "postgresql://tether:hunter2@127.0.0.1:1/tether"
         ("up -- true", {"REDIS_URL": "nonsense"}, 2, "REDIS_URL is no address of Redis"),
         ("up --keep /dev/null/x -- true", {}, 2, "--keep: /dev/null/x cannot be created"),
         ("up --keep /dev/null -- true", {}, 2, "--keep: /dev/null cannot be created"),
+        ("up --as web -- true", {"DATABASE_URL": NOWHERE}, 2, "give DATABASE_URL the role"),
+        ("up --as web", {}, 2, "--as needs a COMMAND"),
         ("chaos --minutes 0", {}, 2, "--minutes: must be a number of at least"),
         ("chaos --rate 0", {}, 2, "--rate: must be a whole number from 1"),
         ("gateway send --concurrency 0", {}, 2, "--concurrency: must be a whole number from 1"),
@@ -75,11 +77,20 @@ def test_data_can_be_kept_in_a_folder_that_does_not_exist_yet(process: Launch, t
         kept = Path(place) / "new" / "data"
         first = process("tether-sandbox", "up", "--keep", str(kept), "--", "true", environ={})
         assert first.wait(timeout_s=120) == 0, first.stderr
-        query = (
-            "import os, psycopg; psycopg.connect(os.environ['DATABASE_URL']).execute('table webhook_events')"
-        )
-        again = process("tether-sandbox", "up", "--keep", str(kept), "--", "python", "-c", query, environ={})
+        # As the role of the web, which may read the tables and make none.
+        query = """
+import os, psycopg
+conn = psycopg.connect(os.environ["DATABASE_URL"], autocommit=True)
+conn.execute("table webhook_events")
+try:
+    conn.execute("create table public.mine (id bigint)")
+except psycopg.errors.InsufficientPrivilege:
+    print(conn.info.user)
+"""
+        words = ("up", "--keep", str(kept), "--as", "web", "--", "python", "-c", query)
+        again = process("tether-sandbox", *words, environ={})
         assert again.wait(timeout_s=120) == 0, again.stderr
+        assert again.stdout.strip() == "tether_web"
         assert all(folder.stat().st_mode & 0o077 == 0 for folder in kept.iterdir() if folder.is_dir())
 
 

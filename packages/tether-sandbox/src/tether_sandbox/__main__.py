@@ -22,10 +22,12 @@ from tether_core import __version__
 from tether_core.errors import InvalidRequest, StoreUnreachable
 from tether_stores.command_line import done, whole
 from tether_stores.migrate import migrate
+from tether_stores.privileges import PROGRAMS
 from tether_stores.settings import Settings
 
 from tether_sandbox import playground, receiver, year
 from tether_sandbox.chaos import command as chaos
+from tether_sandbox.database_roles import with_roles
 from tether_sandbox.demo import demo
 from tether_sandbox.gateway import command as gateway
 from tether_sandbox.seed import seed
@@ -37,7 +39,8 @@ __all__ = ["main"]
 _UP = """\
 Starts Postgres and Redis (unless DATABASE_URL and REDIS_URL are set), migrates the database, runs COMMAND with
 the settings in its environment, and then stops what it started. The API key is "sandbox-key", the gateway's
-password "sandbox-password".
+password "sandbox-password". COMMAND connects to Postgres as the owner of the schema, or with --as as the role that the program has in
+production, which may do no more than its queries need.
 
 Without COMMAND it also starts web processes, a supervisor of workers and a simulated gateway, bills lists of debtors,
 and prints the address of the console and a user to sign in as, with a password of this time, and a key for `tether`.
@@ -45,6 +48,7 @@ and prints the address of the console and a user to sign in as, with a password 
   tether-sandbox up
   tether-sandbox up -- bash
   tether-sandbox up -- sh -c 'tether-worker run webhooks & tether-web --port 8000'
+  tether-sandbox up --as worker -- tether-worker doctor
 """
 
 
@@ -139,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         help="start the services and run a command with their settings",
         description=_UP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [--port PORT] [--] [COMMAND ...]",
+        usage="tether-sandbox up [--s3] [--services docker] [--keep DIR] [--port PORT] [--as PROGRAM] [--] [COMMAND ...]",
     )
     item.add_argument(
         "--s3", action="store_true", help="keep objects behind an S3 endpoint instead of in a folder"
@@ -154,6 +158,12 @@ def _parser() -> argparse.ArgumentParser:
         "--port",
         type=whole(1, 65_535),
         help="where the console listens, without COMMAND (default: a free port)",
+    )
+    item.add_argument(
+        "--as",
+        dest="program",
+        choices=PROGRAMS,
+        help="the program as whose role COMMAND connects to Postgres (default: as the owner of the schema)",
     )
     item.add_argument(
         "command", nargs=argparse.REMAINDER, metavar="COMMAND", help="the command to run, with its options"
@@ -238,6 +248,14 @@ def _up(args: argparse.Namespace) -> int:
     _exit_on_signals()
     # Services named in the environment are used as they are. Read their settings first, so that a wrong address fails at once.
     Settings.from_env({**ENVIRONMENT, **os.environ})
+    if args.program and os.environ.get("DATABASE_URL"):
+        # Roles that nobody ordered are not made in a database of the caller's.
+        raise InvalidRequest(
+            "cannot be used with the Postgres of DATABASE_URL; give DATABASE_URL the role that COMMAND is to have",
+            field="--as",
+        )
+    if args.program and not args.command:
+        raise InvalidRequest("needs a COMMAND; without one each program has its role anyway", field="--as")
     if args.keep:
         _make_folder(args.keep)
     if not args.command:
@@ -251,6 +269,9 @@ def _up(args: argparse.Namespace) -> int:
         # The caller's settings take precedence.
         environ = {**environment, **{name: value for name, value in os.environ.items() if value}}
         migrate(environ["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
+        if args.program:
+            url = with_roles(environ["DATABASE_DIRECT_URL"])[f"tether-{args.program}"]
+            environ |= {"DATABASE_URL": url, "DATABASE_DIRECT_URL": url}
         return _run(args.command, environ)
 
 

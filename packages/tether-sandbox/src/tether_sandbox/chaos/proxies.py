@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 import psycopg
@@ -182,28 +182,33 @@ class PgBouncer(Server):
     dropped_by = signal.SIGTERM
 
     def __init__(
-        self, folder: Path, *, guard: Guard, postgres_url: str, user: int | None, group: int | None
+        self,
+        folder: Path,
+        *,
+        guard: Guard,
+        postgres_urls: Sequence[str],
+        user: int | None,
+        group: int | None,
     ) -> None:
         super().__init__(folder, guard=guard, user=user, group=group)
-        self._postgres = urlsplit(postgres_url)
+        self._postgres = [urlsplit(url) for url in postgres_urls]
 
-    @property
-    def url(self) -> str:
-        """The URL of the database behind it."""
-        return self._url(self.port)
+    def through(self, postgres_url: str) -> str:
+        """The URL of the database behind it, as the role of one of its addresses past it."""
+        return self._url(urlsplit(postgres_url), self.port)
 
-    def _url(self, port: int) -> str:
-        user, password = self._postgres.username, self._postgres.password
-        return f"postgresql://{user}:{password}@127.0.0.1:{port}{self._postgres.path}"
+    @staticmethod
+    def _url(past: SplitResult, port: int) -> str:
+        return f"postgresql://{past.username}:{past.password}@127.0.0.1:{port}{past.path}"
 
     def _command(self, port: int) -> list[str]:
         settings, users = self.folder / "pgbouncer.ini", self.folder / "users.txt"
-        settings.write_text(_PGBOUNCER.format(postgres_port=self._postgres.port, port=port))
-        users.write_text(f'"{self._postgres.username}" "{self._postgres.password}"\n')
+        settings.write_text(_PGBOUNCER.format(postgres_port=self._postgres[0].port, port=port))
+        users.write_text("".join(f'"{past.username}" "{past.password}"\n' for past in self._postgres))
         return [_found("pgbouncer"), "-q", str(settings)]
 
     def _probe(self, port: int) -> None:
-        psycopg.connect(self._url(port), connect_timeout=3).close()
+        psycopg.connect(self._url(self._postgres[0], port), connect_timeout=3).close()
 
 
 def front(folder: Path, *, guard: Guard, nodes: Sequence[int], own: bool = False) -> Front:
@@ -222,18 +227,19 @@ def front(folder: Path, *, guard: Guard, nodes: Sequence[int], own: bool = False
     return Relay(folder, guard=guard, nodes=nodes)
 
 
-def pooler(folder: Path, *, guard: Guard, postgres_url: str) -> PgBouncer | None:
+def pooler(folder: Path, *, guard: Guard, postgres_urls: Sequence[str]) -> PgBouncer | None:
     """
     Create pgBouncer, not yet started; `None` if it is not installed.
 
     Args:
         folder: Empty.
         guard: Ends it if this process is killed.
+        postgres_urls: The same database as each role that connects through it.
     """
     if not _installed("pgbouncer"):
         return None
     user, group = _give_away(folder)
-    return PgBouncer(folder, guard=guard, postgres_url=postgres_url, user=user, group=group)
+    return PgBouncer(folder, guard=guard, postgres_urls=postgres_urls, user=user, group=group)
 
 
 def _installed(program: str) -> str | None:

@@ -1,8 +1,8 @@
 """
 The environment of the chaos test: services, web nodes, workers and a simulated gateway.
 
-There are two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis and an object store. All of them run as separate processes on loopback ports. A fault that kills a program starts it again, as systemd or an
-orchestrator would.
+There are two web nodes behind a proxy, two workers, Postgres behind a pooler, Redis and an object store. All of them run as separate processes on loopback ports. Each program connects to
+Postgres as the role of its own. A fault that kills a program starts it again, as systemd or an orchestrator would.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from tether_stores.migrate import migrate
 from tether_stores.queries import split_file
 
 from tether_sandbox.chaos.proxies import Front, PgBouncer, front, pooler
+from tether_sandbox.database_roles import with_roles
 from tether_sandbox.gateway import Faults, Setup, Simulator
 from tether_sandbox.gateway import running as gateway_running
 from tether_sandbox.services import Objects, Services, running
@@ -75,12 +76,14 @@ class Node:
         url: Its address; "" for a worker.
     """
 
+    # `environ` may change until the next start; `own` are settings of this node that replace them.
     def __init__(
         self,
         name: str,
         command: Sequence[str],
         *,
         environ: Mapping[str, str],
+        own: Mapping[str, str],
         folder: Path,
         guard: Guard,
         url: str = "",
@@ -89,6 +92,7 @@ class Node:
         self.url = url
         self._command = command
         self._environ = environ
+        self._own = own
         self._folder = folder
         self._guard = guard
         self._starts = 0
@@ -115,7 +119,9 @@ class Node:
         if clock_off_s:
             skew = f"{clock_off_s}@{steps_after_s}"
             command = ("python", "-m", "tether_sandbox.chaos.clock_skew", skew, *command[1:])
-        self._program = launch(command, environ=self._environ, folder=folder, guard=self._guard)
+        self._program = launch(
+            command, environ={**self._environ, **self._own}, folder=folder, guard=self._guard
+        )
 
     def await_ready(self) -> None:
         """Wait until it responds or works."""
@@ -178,7 +184,8 @@ class Stage(msgspec.Struct, frozen=True):
         front: In front of the web nodes.
         webs: The web nodes.
         workers: The workers.
-        environ: The settings of every program at its next start; `DATABASE_URL` leads through the pooler, the direct one past it.
+        environ: The settings of every program at its next start, but for its addresses of Postgres; here they are those of the owner of the
+            schema, `DATABASE_URL` through the pooler and the direct one past it.
         accounts: The logins and addresses of the gateway account that were ever configured, in order.
     """
 
@@ -268,11 +275,12 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         assert services.postgres is not None
         # Beside the data: the user that runs servers instead of root has access there.
         home = services.postgres.folder.parent
-        migrate(services.environment["DATABASE_DIRECT_URL"], now=datetime.now(UTC))
-        _make_clock_settable(services.environment["DATABASE_DIRECT_URL"])
-        between = (
-            None if own else pooler(_made(home / "pooler"), guard=guard, postgres_url=services.postgres.url)
-        )
+        owner = services.environment["DATABASE_DIRECT_URL"]
+        migrate(owner, now=datetime.now(UTC))
+        roles = with_roles(owner)
+        _make_clock_settable(owner)
+        urls = (owner, *roles.values())
+        between = None if own else pooler(_made(home / "pooler"), guard=guard, postgres_urls=urls)
         if between is not None:
             stack.callback(between.drop)
             between.start()
@@ -283,11 +291,15 @@ def staged(folder: Path, *, settings: Mapping[str, str] | None = None, own: bool
         gateway = stack.enter_context(gateway_running(_setup(gate)))
         environ = {**ENVIRONMENT, **_FAST, **services.environment, "EMP_API_URL": gateway.url}
         environ |= {"EMP_TERMINAL_TOKEN": ",".join(TERMINALS), "TETHER_SECRETS_KEY": new_key()}
-        environ |= {} if between is None else {"DATABASE_URL": between.url}
+        environ |= {} if between is None else {"DATABASE_URL": between.through(owner)}
         environ |= settings or {}
         # The console scripts are in the folder of this Python, which may not be on PATH.
         environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        webs, workers = _nodes(ports, environ=environ, folder=folder, guard=guard)
+        addresses = {
+            program: {"DATABASE_URL": between.through(url) if between else url, "DATABASE_DIRECT_URL": url}
+            for program, url in roles.items()
+        }
+        webs, workers = _nodes(ports, environ=environ, addresses=addresses, folder=folder, guard=guard)
         for node in (*webs, *workers):
             stack.callback(node.kill)
             node.start()
@@ -321,13 +333,19 @@ def _setup(gate: Front) -> Setup:
 
 
 def _nodes(
-    ports: Sequence[int], *, environ: Mapping[str, str], folder: Path, guard: Guard
+    ports: Sequence[int],
+    *,
+    environ: Mapping[str, str],
+    addresses: Mapping[str, Mapping[str, str]],
+    folder: Path,
+    guard: Guard,
 ) -> tuple[list[Node], list[Node]]:
     webs = [
         Node(
             f"web-{number}",
             ("tether-web", "--port", str(port), "--grace", "5"),
             environ=environ,
+            own=addresses["tether-web"],
             folder=folder,
             guard=guard,
             url=f"http://127.0.0.1:{port}",
@@ -339,6 +357,7 @@ def _nodes(
             f"worker-{number}",
             ("tether-worker", "run", *_QUEUES, "--grace", "5"),
             environ=environ,
+            own=addresses["tether-worker"],
             folder=folder,
             guard=guard,
         )

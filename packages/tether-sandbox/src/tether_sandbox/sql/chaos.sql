@@ -1,12 +1,14 @@
 -- Queries of the chaos test.
 
 -- settable_clock --
--- A clock that can be set, in a schema of its own.
+-- A clock that can be set, in a schema of its own, which every role may read.
 create schema settable;
 create table settable.clock (ahead interval not null);
 insert into settable.clock values ('0');
 create function settable.clock_timestamp() returns timestamptz language sql volatile as
 'select pg_catalog.clock_timestamp() + ahead from settable.clock';
+grant usage on schema settable to public;
+grant select on settable.clock to public;
 
 -- use_settable_clock --
 -- Have new sessions of {database} find that clock before Postgres' own.
