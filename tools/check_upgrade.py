@@ -2,25 +2,28 @@
 Update from each earlier schema to today's and back, under load, with the code of that time: `just upgrade`.
 
 For each migration after the first, the code of the commit before it is taken from the history (`git archive`), a database is built as that code has it,
-and its nodes answer notifications. Then today's migrations run, today's nodes take over, and the old ones come back, while notifications keep coming. It
-fails where a request fails or a notification is missing. It needs the whole history, so it is a command and no test: tests/faults/test_upgrade.py and
-tests/schema/test_upgrade.py hold the same in a clean checkout, with today's code.
+and its nodes answer notifications, which its worker applies. Then today's migrations run, today's nodes and worker take over, and the old ones come back,
+while notifications keep coming and people read lists. It fails where a request fails, a notification is missing, a worker applies nothing or logs a
+defect. It needs the whole history, so it is a command and no test: tests/faults/test_upgrade.py and tests/schema/test_upgrade.py hold the same in a clean
+checkout, with today's code.
 
     uv run tether-sandbox up -- python tools/check_upgrade.py [MIGRATION ...]
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -33,13 +36,28 @@ from tether_stores.migrate import numbered
 ROOT: Final = Path(__file__).parent.parent
 MIGRATIONS: Final = "packages/tether-stores/src/tether_stores/sql/migrations"
 SENT_MIN: Final = 30
+# Debits that exist; every tenth notification is about one of them.
+DEBITS: Final = 2_000
+APPLIED_MIN: Final = 5
+LISTS: Final = (
+    "billing-attempts",
+    "debtors",
+    "uploads",
+    "blacklist",
+    "webhook-events",
+    "billing-runs",
+    "refunds",
+)
+DEFECT: Final = re.compile(r"internal error|Traceback|periodic task failed|job failed")
 
 
 class Load:
-    """Notifications to the nodes that are in."""
+    """Notifications to the nodes that are in, and lists of the API, which older code may not have."""
 
-    def __init__(self, password: str) -> None:
+    def __init__(self, password: str, api_key: str, unique_ids: Sequence[str]) -> None:
         self.nodes: list[str] = []
+        self._unique_ids = unique_ids
+        self._authorization = {"authorization": f"Bearer {api_key}"}
         self.sent = 0
         self.failed: list[str] = []
         self._password = password
@@ -73,16 +91,26 @@ class Load:
             number = 0
             while not self._over.is_set():
                 number += 1
-                body = form_body({"unique_id": f"u-{number}", "status": "approved"}, secret=self._password)
+                known = number % 10 == 0 and number // 10 < len(self._unique_ids)
+                unique_id = self._unique_ids[number // 10] if known else f"u-{number}"
+                body = form_body({"unique_id": unique_id, "status": "approved"}, secret=self._password)
                 with self._turn:
-                    url = f"{self.nodes[number % len(self.nodes)]}/api/webhooks/emp"
+                    node = self.nodes[number % len(self.nodes)]
                     try:
                         answer = client.post(
-                            url, content=body, headers={"content-type": FORM, "connection": "close"}
+                            f"{node}/api/webhooks/emp",
+                            content=body,
+                            headers={"content-type": FORM, "connection": "close"},
+                        )
+                        path = f"/api/{LISTS[number % len(LISTS)]}"
+                        page = client.get(
+                            f"{node}{path}", headers={"connection": "close", **self._authorization}
                         )
                     except httpx.HTTPError as exc:
                         self.failed.append(repr(exc))
                         continue
+                if page.status_code not in {httpx.codes.OK, httpx.codes.NOT_FOUND}:
+                    self.failed.append(f"{path} {page.status_code}: {page.text[:200]}")
                 if answer.status_code == httpx.codes.OK:
                     self.sent += 1
                 else:
@@ -118,26 +146,76 @@ def _tried(name: str) -> bool:
         environ = {**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": url}
         old = {**environ, "PYTHONPATH": os.pathsep.join(str(path) for path in folder.glob("packages/*/src"))}
         _call(old, "tether_worker", "migrate")
-        load = Load(environ["EMP_API_PASSWORD"].partition(",")[0])
+        load = Load(
+            environ["EMP_API_PASSWORD"].partition(",")[0],
+            environ["TETHER_API_KEYS"].partition(":")[2].partition(",")[0],
+            _debits(old),
+        )
         load.nodes = [stack.enter_context(_node(old)) for _ in range(2)]
         load.start()
-        load.more()
-        _call(environ, "tether_worker", "migrate", "--phase", "pre")
-        load.more()
+        found: list[str] = []
+        with _worker(old, "the worker of then", found):
+            load.more()
+            _call(environ, "tether_worker", "migrate", "--phase", "pre")
+            load.more()
+            found += _applied(url, "the worker of then, after the migration")
         older, new = load.nodes, stack.enter_context(_node(environ))
         load.switch(*older, new)
-        load.switch(new)
-        load.switch(*older)  # back
+        with _worker(environ, "the worker of today", found):
+            load.switch(new)
+            found += _applied(url, "the worker of today")
+        with _worker(old, "the worker of then, back", found):
+            load.switch(*older)
+            found += _applied(url, "the worker of then, back")
         load.end()
         with psycopg.connect(url) as conn:
             row = conn.execute("select count(*) from webhook_events").fetchone()
-        is_well = not load.failed and row == (load.sent,)
+        is_well = not load.failed and not found and row == (load.sent,)
         print(
             f"{'ok  ' if is_well else 'FAIL'}  from before {name} to today and back: {load.sent} answered, {len(load.failed)} failed, {row} stored"
         )
-        for why in sorted(set(load.failed))[:5]:
+        for why in [*sorted(set(load.failed))[:5], *found[:10]]:
             print(f"      {why}")
         return is_well
+
+
+def _debits(environ: dict[str, str]) -> list[str]:
+    """The gateway's ids of debits that the code of then has made."""
+    command = [sys.executable, "-m", "tether_sandbox", "seed", "--attempts", str(DEBITS), "--seed", "1"]
+    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)  # noqa: S603
+    return [json.loads(line)["unique_id"] for line in done.stdout.splitlines()]
+
+
+@contextmanager
+def _worker(environ: dict[str, str], who: str, found: list[str]) -> Iterator[None]:
+    """A worker; what its log has of defects is added to *found*."""
+    command = [sys.executable, "-m", "tether_worker", "run", "webhooks", "default"]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=log)  # noqa: S603
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(60)
+        log.seek(0)
+        found += [f"{who}: {line.strip()[:400]}" for line in log if DEFECT.search(line)]
+
+
+def _applied(url: str, who: str) -> list[str]:
+    """Wait until some more notifications are applied, a minute at most; what to say where none is."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        before, end_s = _processed(conn), time.monotonic() + 60
+        while time.monotonic() < end_s:
+            if _processed(conn) >= before + APPLIED_MIN:
+                return []
+            time.sleep(0.1)
+    return [f"{who} applies nothing"]
+
+
+def _processed(conn: psycopg.Connection[Any]) -> int:
+    row = conn.execute("select count(*) from webhook_events where state = 'processed'").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 @contextmanager
