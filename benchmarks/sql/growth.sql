@@ -55,7 +55,7 @@ cross join lateral (
 ) as given;
 
 -- notifications --
--- %(rows)s notifications, each of one of those attempts and applied.
+-- %(rows)s notifications, each applied, and of one of those attempts where %(have_attempts)s.
 insert into webhook_events (
     key, content, account, kind, notification_id, status, source, content_type, body, state, outcome, reason, failures,
     attempt_id, received_at, handled_at
@@ -69,7 +69,7 @@ select
         || md5('one ' || n) || '01234567',
         'UTF8'
     ),
-    'processed', 'applied', 'moved', 0, n, given.at, given.at + interval '20 milliseconds'
+    'processed', 'applied', 'moved', 0, case when %(have_attempts)s then n end, given.at, given.at + interval '20 milliseconds'
 from generate_series(1, %(rows)s) as n
 cross join lateral (
     select %(now)s - interval '90 days' * (1 - n::double precision / %(rows)s) as at
