@@ -105,11 +105,11 @@ def test_nothing_is_closed_that_may_still_move(fields: dict[str, Any], now: date
 
 
 def test_the_gateways_own_id_counts() -> None:
-    """A debit with an id did arrive; another id is another payment."""
+    """A debit with an id did arrive; not the id that the gateway gave is another payment."""
     known = msgspec.structs.replace(LOST, attempt=msgspec.structs.replace(LOST.attempt, unique_id="11111111"))
     with pytest.raises(IllegalStep, match="known to the gateway"):
         close(known, seen("never_arrived"), reach=GONE, now=LATER)
-    with pytest.raises(InvalidRequest, match="another id"):
+    with pytest.raises(InvalidRequest, match="not the id that the gateway gave"):
         close(known, seen(), reach=GONE, now=LATER)
     assert close(known, seen("declined"), reach=GONE, now=LATER).submission.attempt.unique_id == "11111111"
 
