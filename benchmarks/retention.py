@@ -282,7 +282,8 @@ def _rate_report(by_rows: Mapping[int, Sequence[_Slice]], *, seconds: float) -> 
     figures = {rows: _pruning(slices, seconds=seconds) for rows, slices in by_rows.items()}
     per_s = figures[max(figures)][1]
     lines += prose(
-        "Medians of the slices. Rows are found and deleted by their id, so the rate does not depend on how many there are. By the rate of the larger table,",
+        "Medians of the slices. Rows are found and deleted by their id, so the rate should not depend on how many there are; a",
+        "slice in which the rows ran out counts as a whole one. By the rate of the larger table,",
         f"{_STATED_ROWS:,} rows take {_STATED_ROWS / max(per_s, 1) / 60:.0f} minutes without a pause. The worker of the product deletes no more than 100,000 rows in five",
         f"minutes, {_WORKER_PER_S:.0f} a second, and takes {_STATED_ROWS / _WORKER_PER_S / 3600:.1f} hours for them. This is computed and was not run.",
     )
