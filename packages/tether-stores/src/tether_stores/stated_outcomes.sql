@@ -25,7 +25,7 @@ where attempt_id = any(%(attempt_ids)s) and refund_id is null
 order by attempt_id, id desc;
 
 -- named --
--- Which other debit, refund or void of ours has an id of the gateway. 0 to n rows.
+-- Which other debit, refund or void of Tether has an id of the gateway. 0 to n rows.
 select 'debit' from billing_attempts where unique_id = %(unique_id)s and id is distinct from %(attempt_id)s
 union all
 select kind from refunds where unique_id = %(unique_id)s and id is distinct from %(refund_id)s;

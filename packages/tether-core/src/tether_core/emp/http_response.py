@@ -128,7 +128,7 @@ def inquired(
 
     Args:
         response: The HTTP response.
-        transaction_id: The inquired id of ours, or
+        transaction_id: The inquired id of Tether, or
         unique_id: the gateway's.
 
     Returns:

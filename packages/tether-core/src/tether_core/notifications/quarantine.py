@@ -11,11 +11,11 @@ Anybody can post a body with an invalid signature, so nothing here may depend on
 |---|---|---|
 | a body | one row, and how often it was delivered | the gateway, or somebody else, repeats it |
 | a debit that we know | `ROWS_PER_DEBIT_MAX` rows | its life has fewer statuses |
-| an account: notifications that name a known debit | the quota of rows and of bytes | only who knows an id of ours can use it up |
+| an account: notifications that name a known debit | the quota of rows and of bytes | only a sender that knows an id of Tether can use it up |
 | an account: all others | another quota of the same size, of which a day's share within 24 hours | a million false bodies use up the share of one day, and no other |
 | each row | `Bounds.days` days | a wrong password is noticed within days |
 
-The account is the one whose terminal a notification names, "" where it names none of ours. It only says which quota counts the row: what verifies decides
+The account is the one whose terminal a notification names, "" where it names no configured terminal. It only says which quota counts the row: what verifies decides
 about the account in the end. What is beyond the bounds is counted and not kept. The first to come stays: the gateway repeats what is new,
 and never again what is old.
 

@@ -299,7 +299,7 @@ def refund_amount(
     currency: str | None,
 ) -> Difference | None:
     """
-    Whether the gateway names other money for a refund or void of ours than was ordered.
+    Whether the gateway names other money for a refund or void than Tether ordered.
 
     Args:
         attempt_id: The debit.

@@ -93,7 +93,7 @@ where
 group by r.attempt_id;
 
 -- own_ids --
--- Which of n ids of the gateway, or of ours, belong to orders of Tether. Returns unique_id, transaction_id.
+-- Which of n ids, of the gateway or of Tether, belong to orders of Tether. Returns unique_id, transaction_id.
 select unique_id, transaction_id
 from refunds
 where unique_id = any(%(unique_ids)s) or transaction_id = any(%(transaction_ids)s);

@@ -89,7 +89,7 @@ async def _page(
         days=status["days"],
         quotas=[
             {
-                "account": quota["account"] or "no account of ours",
+                "account": quota["account"] or "no configured account",
                 "debits": "a known debit" if quota["is_known"] else "no known debit",
                 "rows": f"{quota['rows']:,}",
                 "size": formats.size(quota["size_bytes"]),
