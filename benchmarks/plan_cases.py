@@ -95,7 +95,7 @@ EXEMPT: Final[Mapping[str, str]] = {
         (
             "postgres.begin",
             "postgres.backend",
-            "postgres.no_scans",
+            "postgres.look_ups",
             "postgres.read",
             "notifications/webhook_events.probe",
             "payments/submissions.analyze",

@@ -123,6 +123,21 @@ async def test_recording_costs_the_same_while_the_table_grows(
     assert pages[59] - pages[49] < 2 * (pages[10] - pages[0])
 
 
+async def test_recording_a_few_rows_keeps_its_plan(database_url: str) -> None:
+    """Postgres expects ten elements of an array that it does not know, and would plan each statement for fewer anew: that takes longer than doing it."""
+    planned = (
+        "select coalesce(sum(generic_plans), 0)::bigint, coalesce(sum(custom_plans), 0)::bigint from pg_prepared_statements "
+        "where statement like 'insert into webhook_events%'"
+    )
+    async with (
+        open_pool(database_url, name="tests", max_size=1, looks_up_only=True) as pool,
+        connection(pool) as conn,
+    ):
+        for number in range(20):
+            await webhook_events.record(conn, [_reported(f"few-{number}")], now=NOON)
+        assert await (await conn.execute(planned)).fetchone() == (18, 0)
+
+
 async def test_batches_wait_for_each_other_and_never_in_a_circle(
     database_url: str, conn: Connection, eventually: Callable[..., Any]
 ) -> None:

@@ -138,9 +138,9 @@ async def open_pool(
             can do its work again on a fresh connection may leave it out.
         prepared: Whether repeated statements are prepared by name, which not every pooler supports. "auto" checks each new connection for a
             pooler, and prepares statements where there is none.
-        looks_up_only: Whether every statement looks up few rows by an index. Then a connection that keeps plans never plans to
-            read a whole table: such a plan is cheap while a table is small, and is kept while the table grows. Only with
-            "auto"; a pooler would carry the setting to other clients.
+        looks_up_only: Whether every statement looks up few rows by an index. Then a connection that keeps plans keeps one for
+            each statement, and never plans to read a whole table: such a plan is cheap while a table is small, and is kept while the
+            table grows. Only with "auto"; a pooler would carry the settings to other clients.
 
     Yields:
         The pool, open.
@@ -183,7 +183,7 @@ async def _prepare_if_direct(conn: Connection) -> None:
 async def _prepare_lookups_if_direct(conn: Connection) -> None:
     await _prepare_if_direct(conn)
     if conn.prepare_threshold is not None:
-        await conn.execute(_SQL["no_scans"], prepare=False)
+        await conn.execute(_SQL["look_ups"], prepare=False)
 
 
 @asynccontextmanager

@@ -18,6 +18,9 @@ set local idle_in_transaction_session_timeout = {freeze_ms};
 -- The process id of the server's end of this connection. Behind a pooler it is another one than the pooler has named to the client.
 select pg_backend_pid();
 
--- no_scans --
--- Never plan to read a whole table, for the rest of a session that no other client uses.
+-- look_ups --
+-- For the rest of a session that no other client uses: never plan to read a whole table, and keep one plan for each statement.
+-- Otherwise a statement for few rows is planned anew each time, which costs more than doing it: Postgres compares with a plan for ten
+-- rows, because it does not know how many an array has.
 set enable_seqscan = off;
+set plan_cache_mode = force_generic_plan;

@@ -129,9 +129,11 @@ where e.id = again.id;
 -- Settings of a claiming transaction, local to it. A frozen worker keeps its rows locked for at most %(freeze_ms)s. Bitmap
 -- scans are off because processed rows leave dead entries in the index: an index scan marks and then skips them, a bitmap scan
 -- would read all of them each time until the next vacuum. Scans of whole tables are off for the whole transaction: all its
--- statements look up a few rows, and a plan that was made for a small table is kept while the table grows.
+-- statements look up a few rows, and a plan that was made for a small table is kept while the table grows. Plans are kept for
+-- batches of few rows too, which would be planned anew each time: see look_ups in postgres.sql.
 select
     set_config('idle_in_transaction_session_timeout', %(freeze_ms)s::text, true),
+    set_config('plan_cache_mode', 'force_generic_plan', true),
     set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true);
 
 -- unguard --

@@ -285,6 +285,7 @@ class Inbox:
     async def _mark_and_wake(self) -> None:
         """Write marks and wake the worker until nothing is left to do."""
         try:
+            await asyncio.sleep(0)  # the responses go out first
             while self._marks or self._wake_ups_due:
                 marks, self._marks = self._marks, []
                 wake_ups_due, self._wake_ups_due = self._wake_ups_due, False
