@@ -55,7 +55,6 @@ __all__ = [
     "is_open",
     "next_open",
     "pre_notify_on",
-    "previous_open",
     "retry_dates",
     "target_days_between",
 ]
@@ -160,21 +159,6 @@ def next_open(day: date) -> date:
     """
     while not is_open(day):
         day += _DAY
-    return day
-
-
-def previous_open(day: date) -> date:
-    """
-    The day itself where it is open, else the last open one before it.
-
-    Args:
-        day: Any day.
-
-    Returns:
-        An open day, at most 5 days earlier.
-    """
-    while not is_open(day):
-        day -= _DAY
     return day
 
 
