@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,8 @@ from tether_worker.billing.runs import plan_chunk
 from tether_worker.database_epoch import review, want_lost_days
 from tether_worker.gateway import client
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, clients_of, limited
+from tether_worker.jobs.leases import LEASE_S
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps
 from tether_worker.payments.claim import claim
 from tether_worker.payments.record import CallResult, record
@@ -217,6 +219,45 @@ async def test_what_the_lost_history_submitted_is_found_and_the_rest_is_submitte
     await world.watch.probe(world.pool)
     assert await world.submission() == 2
     assert simulator.sums()["debited_twice"] == []
+
+
+async def test_inquiries_about_later_tries_are_made_under_the_lease(world: World) -> None:
+    """A debit takes a dozen inquiries then: every other worker would begin the same ones again, and the rate of the account is one."""
+    await world.run(1)
+    await world.go_back()
+    await world.watch.probe(world.pool)
+    assert not await review(world.pool, now=world.now)
+    world.now += timedelta(minutes=5)
+    permit, begun = world.inquiry_deps.permit, 0
+
+    @contextlib.asynccontextmanager
+    async def second_takes_long(of: GatewayClient) -> AsyncIterator[None]:
+        nonlocal begun
+        begun += 1
+        if begun > 1:
+            await asyncio.Event().wait()
+        async with permit(of):
+            yield
+
+    async def leased_until() -> Any:
+        ((until,),) = await (await world.conn.execute("select inquire_at from billing_attempts")).fetchall()
+        return until
+
+    slow = msgspec.structs.replace(world.inquiry_deps, permit=second_takes_long)
+    task = asyncio.create_task(reconcile(slow, rules=RULES))
+    while begun < 2:
+        done, _ = await asyncio.wait([task], timeout=0.01)
+        assert not done
+    first = await leased_until()
+    world.now += timedelta(seconds=LEASE_S - 1)
+    while await leased_until() == first:
+        done, _ = await asyncio.wait([task], timeout=0.05)
+        assert not done
+    world.now += timedelta(seconds=2)
+    assert await reconcile(world.inquiry_deps, rules=RULES) == 0
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_later_try_of_the_lost_history_keeps_the_earlier_one_back(

@@ -1,3 +1,4 @@
+from random import Random
 from typing import Any
 
 import msgspec
@@ -130,3 +131,25 @@ def test_a_machine_put_back_during_an_inquiry_waits_all_the_same() -> None:
     for inquired_s, word in ((301.0, "waiting"), (300.0 + GRACE_S, "believed")):
         again = judge(("a1",), first_answers=first.first_answers, inquiry=_at(inquired_s), grace_s=GRACE_S)
         assert again.word == word
+
+
+@given(st.lists(st.floats(0.0, 60.0), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_inquiries_that_overlap_keep_the_first_answer(lengths_s: list[float], rng: Random) -> None:
+    """Workers whose inquiries about a debit overlap all the time would each begin the grace period anew, and the debit would never be free."""
+    kept: tuple[FirstAnswer, ...] = ()
+    answered_at = list[float]()
+    began_s = 100.0
+    while began_s < GRACE_S:
+        # Each began before the answers of those before it were stored.
+        for length_s in lengths_s:
+            inquiry = _at(began_s - 60.0 * rng.random())
+            inquiry = msgspec.structs.replace(inquiry, answered_s=inquiry.inquired_s + length_s)
+            answered_at.append(inquiry.answered_s)
+            verdict = judge(("a1",), first_answers=kept, inquiry=inquiry, grace_s=GRACE_S)
+            assert verdict.word == "waiting"
+            assert verdict.first_answers == (FirstAnswer("boot-1", min(answered_at)),)
+            assert verdict.wait_s == pytest.approx(GRACE_S + min(answered_at) - inquiry.inquired_s)
+            kept = verdict.first_answers
+        began_s += 50.0
+    last = judge(("a1",), first_answers=kept, inquiry=_at(min(answered_at) + GRACE_S + 1), grace_s=GRACE_S)
+    assert last.word == "believed"

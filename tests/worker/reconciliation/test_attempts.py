@@ -25,8 +25,9 @@ from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.redis import open_redis
 from tether_worker.gateway import client as calls
+from tether_worker.gateway import inquiry_batch
 from tether_worker.gateway.connections import Account, open_gateway
-from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, limited
+from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, Permit, limited
 from tether_worker.jobs.leases import LEASE_S
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.reconciliation.attempts import reconcile, reconciling
@@ -523,6 +524,40 @@ async def test_questions_wait_in_line_for_their_turn(world: World, redis_url: st
 
         await asyncio.gather(*(question() for _ in range(100)))
     assert takes <= 3 * 100
+
+
+async def test_confirmations_do_not_keep_unknown_debits_waiting(world: World, redis_url: str) -> None:
+    """A flood of notifications is confirmed with the rate by which debits become free again; a line in common would be the flood's."""
+    async with open_redis(redis_url, name="tests", timeout_s=20) as cache:
+        limiter, polling = Limiter(cache), dict[str, asyncio.Lock]()
+        client = msgspec.structs.replace(world.client, limits=limits({"reconciliation": 100}))
+        turns = list[str]()
+
+        async def inquiry(use: str, permit: Permit) -> None:
+            async with permit(client):
+                turns.append(use)
+
+        confirming, reconciling = (limited(limiter, polling=polling) for _ in range(2))
+        await asyncio.gather(
+            *(inquiry("confirmation", confirming) for _ in range(30)),
+            *(inquiry("debit", reconciling) for _ in range(10)),
+        )
+    # In turn, and not after the thirty; what follows the turn may be overtaken.
+    assert max(place for place, use in enumerate(turns) if use == "debit") < 25
+
+
+async def test_a_batch_records_what_it_began_and_leaves_the_rest(
+    world: World, unknown: Callable[..., Awaitable[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the lowest rates a batch would outlast its job, which records at the end: no debit would ever be resolved."""
+    for number in range(3):
+        await unknown(f"left-{number}")
+    monkeypatch.setattr(inquiry_batch, "_BEGIN_S", -1.0)
+    assert (await reconcile(world.inquiry_deps), world.asked) == (0, 0)
+    assert {row[3] for row in await world.rows()} == {0}
+    monkeypatch.undo()
+    world.now += timedelta(seconds=LEASE_S)
+    assert (await reconcile(world.inquiry_deps), world.asked) == (3, 3)
 
 
 async def test_an_answer_is_heard_although_an_unlinked_notification_says_the_same(

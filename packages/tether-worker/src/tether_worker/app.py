@@ -394,21 +394,26 @@ async def _asking(
     gateways = await stack.enter_async_context(
         open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX, observe=metrics.gateway_called)
     )
-    permit = limited(Limiter(cache, nodes_max=settings.nodes_max))
+    limiter, polling = Limiter(cache, nodes_max=settings.nodes_max), dict[str, asyncio.Lock]()
     scope = settings.emp_chargeback_scope or None
     deps = InquiryDeps(
         pool,
         clients_of(gateways, scope=scope),
-        permit,
+        limited(limiter, polling=polling),
         clock,
         random.random,
         boot=node.boot,
         stepped_s=lambda: clock.stepped_s,
     )
+
+    def in_line() -> InquiryDeps:
+        """For a use with a line of its own."""
+        return msgspec.structs.replace(deps, permit=limited(limiter, polling=polling))
+
     works: list[Work] = []
     periodic_tasks: list[PeriodicTask] = [publish_calls(gateways, cache)]
     if "webhooks" in queues:
-        works.append(confirming(deps))
+        works.append(confirming(in_line()))
     if "reconciliation" in queues:
         return_deps = ReturnDeps(
             pool,
@@ -418,10 +423,10 @@ async def _asking(
             per_day_max=settings.retries_per_day_max,
         )
         works += [
-            reconciling(deps, rules=settings.submission_rules),
-            inquiring_ordered(deps, rules=settings.submission_rules),
-            inquiring_refunds(deps, rules=settings.submission_rules),
-            fetching_reports(deps),
+            reconciling(in_line(), rules=settings.submission_rules),
+            inquiring_ordered(in_line(), rules=settings.submission_rules),
+            inquiring_refunds(in_line(), rules=settings.submission_rules),
+            fetching_reports(in_line()),
             handling_returns(return_deps),
         ]
         periodic_tasks += [

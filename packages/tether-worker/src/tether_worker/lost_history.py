@@ -5,6 +5,7 @@ A database that went back (`tether_core.database_epoch`) may have forgotten that
 made: made again, it has the same id.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -24,7 +25,7 @@ from tether_stores.refunds import refunds
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway.inquiry_batch import Reply
-from tether_worker.gateway.status_inquiry import InquiryDeps, inquire
+from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, InquiryDeps, inquire
 
 __all__ = ["inquire_attempts", "inquire_first", "without_later_orders", "without_later_tries"]
 
@@ -90,12 +91,15 @@ async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> li
         return list(replies)
     async with connection(deps.pool) as conn:
         latest = {latest_try.id: latest_try for latest_try in await lost_history.latest_tries(conn, absent)}
-    return [
-        await _checked(deps, reply, latest[reply.row.id])
-        if reply.result == "not_found" and reply.row.id in latest
-        else reply
-        for reply in replies
-    ]
+    slots = asyncio.Semaphore(QUESTIONS_MAX)
+
+    async def checked(reply: Reply) -> Reply:
+        if reply.result != "not_found" or reply.row.id not in latest:
+            return reply
+        async with slots:
+            return await _checked(deps, reply, latest[reply.row.id])
+
+    return list(await asyncio.gather(*map(checked, replies)))
 
 
 async def without_later_orders(deps: InquiryDeps, replies: Sequence[Reply]) -> list[Reply]:

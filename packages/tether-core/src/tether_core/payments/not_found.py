@@ -13,7 +13,7 @@ apart, from the end of the first to the beginning of the second, on the **boot c
 a clock that only grows, that no operator or time server sets, and that continues while the machine sleeps. The
 first answer is kept with the row, under the name of the machine's boot: another process on that machine continues from it, a rebooted machine
 starts over, and several machines each keep their own. With n machines at most n + 1
-inquiries are needed.
+inquiries are needed. Of inquiries that overlap the earliest answer is kept.
 
 Postgres's clock is checked as well (`tether_core.payments.submission`), but is not trusted alone: a single step of it by twenty
 minutes would otherwise end every grace period at once. After a step of either clock (`tether_core.clock_steps`), first
@@ -141,21 +141,25 @@ def judge(
         return NotFound("elsewhere", tuple(first_answers))
     others = [first_answer for first_answer in first_answers if first_answer.boot != inquiry.boot]
     mine = [
-        first_answer
+        first_answer.at_s
         for first_answer in first_answers
         if first_answer.boot == inquiry.boot and _counts(first_answer, inquiry)
     ]
-    if not mine:
-        kept = (*others, FirstAnswer(inquiry.boot, inquiry.answered_s))[-_BOOTS_MAX:]
+    earlier = [at_s for at_s in mine if at_s <= inquiry.inquired_s]
+    if not earlier:
+        # Inquiries may overlap. The earliest answer stays: if each took the place of the one before, none would ever be old enough. A boot
+        # clock that reads less than it did is that of a machine put back to an earlier state; there the present answer is the earliest.
+        first = FirstAnswer(inquiry.boot, min((inquiry.answered_s, *mine)))
         # From the beginning of the inquiry, as the caller counts: the next one may begin this long after it. A machine
         # that was put back meanwhile reads less at the end than at the beginning.
-        return NotFound("waiting", kept, grace_s + max(inquiry.answered_s - inquiry.inquired_s, 0.0))
-    waited_s = inquiry.inquired_s - mine[0].at_s
+        wait_s = grace_s + max(first.at_s - inquiry.inquired_s, 0.0)
+        return NotFound("waiting", (*others, first)[-_BOOTS_MAX:], wait_s)
+    first = FirstAnswer(inquiry.boot, min(earlier))
+    waited_s = inquiry.inquired_s - first.at_s
     if waited_s < grace_s:
-        return NotFound("waiting", (*others, mine[0]), grace_s - waited_s)
+        return NotFound("waiting", (*others, first), grace_s - waited_s)
     return NotFound("believed")
 
 
 def _counts(first: FirstAnswer, inquiry: Inquiry) -> bool:
-    # A boot clock that reads less than it did is that of a machine put back to an earlier state.
-    return first.at_s <= inquiry.inquired_s and (inquiry.stepped_s is None or first.at_s >= inquiry.stepped_s)
+    return inquiry.stepped_s is None or first.at_s >= inquiry.stepped_s

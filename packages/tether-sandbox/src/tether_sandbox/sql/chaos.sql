@@ -124,14 +124,15 @@ set
 where leased_until is not null and submitted_at < %(now)s - make_interval(secs => %(call_s)s);
 
 -- pass_hour --
--- Move the times of everything that waits back by an hour.
+-- Move the times of everything that waits back by an hour, but for status inquiries that are due within seconds: these may be under way, and
+-- their time is the lease.
 update billing_attempts
 set
     submitted_at = submitted_at - interval '1 hour', submit_at = submit_at - interval '1 hour',
     updated_at = updated_at - interval '1 hour', inquire_at = inquire_at - interval '1 hour'
 where
     run_id is not null and state in ('pending', 'unknown') and leased_until is null
-    and (inquire_at > %(now)s or inquire_at is null);
+    and (inquire_at > %(now)s::timestamptz + interval '10 seconds' or inquire_at is null);
 
 -- retry_inquiries --
 -- Make failed status inquiries due now.

@@ -10,8 +10,9 @@ reply means for a row is decided by the caller.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Final
 
 import msgspec
@@ -34,7 +35,7 @@ from tether_stores.payments.inquiries import InquiryRow, InquiryTable
 from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import GatewayClient, InquiryDeps, inquire
+from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, GatewayClient, InquiryDeps, inquire
 from tether_worker.jobs.leases import Lease, held
 
 __all__ = [
@@ -57,6 +58,9 @@ _KINDS: Final[dict[InquiryKind, tuple[tuple[int, ...], int]]] = {
 _NEVER: Final = datetime(9999, 1, 1, tzinfo=UTC)
 # The gateway's reports go back no further, so an older lost history cannot be found anyway.
 _RECENT_DAYS: Final = 31
+# A batch begins no further inquiry after this time. After a lost history each row needs up to a dozen calls, and at the lowest rates a whole
+# batch of them would outlast its job, which records at the end.
+_BEGIN_S: Final = 20.0
 
 _log = logger("inquiries")
 
@@ -132,9 +136,18 @@ async def any_due(deps: InquiryDeps, table: InquiryTable) -> bool:
     return False
 
 
-async def inquire_batch(deps: InquiryDeps, table: InquiryTable, *, limit: int) -> InquiryBatch:
+async def inquire_batch(
+    deps: InquiryDeps,
+    table: InquiryTable,
+    *,
+    limit: int,
+    further: Callable[[Sequence[Reply]], Awaitable[Sequence[Reply]]],
+) -> InquiryBatch:
     """
     Inquire about rows of a table that are due, at most *limit* of them.
+
+    Args:
+        further: Makes the inquiries that follow from the replies, under the same lease, and gives what the replies mean then.
 
     Returns:
         The replies, to be recorded at once; none where no row was due.
@@ -156,9 +169,20 @@ async def inquire_batch(deps: InquiryDeps, table: InquiryTable, *, limit: int) -
         clients = await deps.clients()
         recent = await _recent(deps, rows)
         inquired_at, inquired_s = deps.clock(), deps.boot.seconds()
-        replies = await asyncio.gather(
-            *(_inquire(row, deps=deps, clients=clients, recent=recent) for row in rows)
-        )
+        # No more at once than there are connections: a row whose calls all wait in line with those of others would seldom get through
+        # all of them.
+        slots, end_s = asyncio.Semaphore(QUESTIONS_MAX), monotonic() + _BEGIN_S
+
+        async def reply_about(row: InquiryRow) -> Reply | None:
+            async with slots:
+                if monotonic() > end_s:
+                    return None
+                return await _inquire(row, deps=deps, clients=clients, recent=recent)
+
+        found = await asyncio.gather(*(reply_about(row) for row in rows))
+        answered_s = deps.boot.seconds()
+        # The lease of the others ends, and another batch takes them.
+        replies = await further([reply for reply in found if reply is not None])
     silent = sum(reply.result is None for reply in replies)
     if silent:
         _log.warning("status inquiries unanswered", rows=silent)
@@ -167,7 +191,7 @@ async def inquire_batch(deps: InquiryDeps, table: InquiryTable, *, limit: int) -
         replies,
         boot=deps.boot.name,
         inquired_s=inquired_s,
-        answered_s=deps.boot.seconds(),
+        answered_s=answered_s,
         stepped_s=deps.stepped_s(),
     )
 

@@ -114,24 +114,28 @@ class InquiryDeps(msgspec.Struct, frozen=True):
     stepped_s: Callable[[], float | None] = lambda: None
 
 
-def limited(limiter: Limiter) -> Permit:
+def limited(limiter: Limiter, *, polling: dict[str, asyncio.Lock] | None = None) -> Permit:
     """
-    Permits by the limits that all nodes share.
+    Permits of one use, such as confirmation, by the limits that all nodes share.
 
     Args:
         limiter: Of this process.
+        polling: Who polls the limiter, by account, for all uses of this process; `None` where there is one use.
 
     Returns:
         A context manager for each inquiry: it waits for a token, checks the breaker, and reports to it how the inquiry ended.
     """
     # Inquiries of this process wait in line: the first polls the limiter. If all of them polled, waiting would cost more than
-    # the inquiries.
-    queues: dict[str, asyncio.Lock] = {}
+    # the inquiries. Each use has a line of its own, and the first ones of all lines poll in turn: thousands of confirmations do not keep
+    # a debit of unknown outcome from being inquired.
+    lines: dict[str, asyncio.Lock] = {}
+    polls = {} if polling is None else polling
 
     @contextlib.asynccontextmanager
     async def permit(client: GatewayClient) -> AsyncIterator[None]:
         account = client.name
-        await _turn(limiter, client, queues.setdefault(account, asyncio.Lock()))
+        line, poll = (locks.setdefault(account, asyncio.Lock()) for locks in (lines, polls))
+        await _turn(limiter, client, line=line, poll=poll)
         result = await limiter.admit(account)
         if not result.go:
             raise GatewaySilent(why="not inquired: the circuit breaker is open")
@@ -150,10 +154,10 @@ def limited(limiter: Limiter) -> Permit:
     return permit
 
 
-async def _turn(limiter: Limiter, client: GatewayClient, queue: asyncio.Lock) -> None:
+async def _turn(limiter: Limiter, client: GatewayClient, *, line: asyncio.Lock, poll: asyncio.Lock) -> None:
     """Wait for an inquiry's turn."""
     end_s = monotonic() + _TURN_MAX_S
-    async with queue:
+    async with line, poll:
         while True:
             if monotonic() > end_s:
                 raise GatewaySilent(why="too many inquiries wait for their turn")

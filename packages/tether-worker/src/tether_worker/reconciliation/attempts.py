@@ -13,6 +13,7 @@ What the gateway reports about a *payment* goes through the inbox, like notifica
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -89,10 +90,12 @@ async def reconcile(
     Raises:
         Unavailable: when Postgres is away; the attempts become due again.
     """
-    batch = await inquiry_batch.inquire_batch(deps, table, limit=limit)
+    batch = await inquiry_batch.inquire_batch(
+        deps, table, limit=limit, further=partial(without_later_tries, deps)
+    )
     if not batch.replies:
         return 0
-    found = [_read(reply) for reply in await without_later_tries(deps, batch.replies)]
+    found = [_read(reply) for reply in batch.replies]
     now = deps.clock()
     async with transaction(deps.pool) as conn:
         # Lock all of them first, in the order of their ids, as applying notifications does.

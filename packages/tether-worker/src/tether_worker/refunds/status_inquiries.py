@@ -9,6 +9,7 @@ inquire by our id ─┬─ found ─────► recorded; the debit follows
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -68,14 +69,15 @@ async def inquire_refunds(
     Raises:
         Unavailable: when Postgres is away; the orders become due again.
     """
-    batch = await inquiry_batch.inquire_batch(deps, refunds.INQUIRIES, limit=limit)
+    batch = await inquiry_batch.inquire_batch(
+        deps, refunds.INQUIRIES, limit=limit, further=partial(without_later_orders, deps)
+    )
     if not batch.replies:
         return 0
-    replies = await without_later_orders(deps, batch.replies)
     try:
-        await _apply(deps, batch, replies, rules=rules)
+        await _apply(deps, batch, batch.replies, rules=rules)
     except psycopg.errors.UniqueViolation:
-        for reply in replies:
+        for reply in batch.replies:
             await _apply_alone(deps, batch, reply, rules=rules)
     return len(batch.replies)
 
