@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -119,6 +120,42 @@ async def test_a_list_in_several_uploads_waits_too(client: httpx.AsyncClient, da
     with psycopg.connect(database_url) as conn:
         conn.execute("update billing_runs set created_at = created_at - interval '25 hours'")
     assert (await ordered(4, by="ada"))["state"] == "running"
+
+
+async def test_what_a_cancelled_run_has_submitted_counts(
+    client: httpx.AsyncClient, database_url: str
+) -> None:
+    """Who cancels each run just before its last debit would collect any amount alone."""
+    accounts = count()
+
+    async def ordered(*amounts: int) -> Any:
+        owed = [Owed(scripted_iban(next(accounts)), amount) for amount in amounts]
+        upload_id, _ = seed_upload(database_url, owed, now=datetime.now(UTC))
+        run = await _post(client, f"/api/uploads/{upload_id}/billing", by="ada", status=202)
+        await _plan(database_url)
+        headers = {"authorization": "Bearer key-of-ada"}
+        return (await client.get(f"/api/billing-runs/{run['id']}", headers=headers)).json()["run"]
+
+    async def cancel(run: Any) -> None:
+        await _post(client, f"/api/billing-runs/{run['id']}/cancel", by="ada", status=200, reason="a test")
+
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+        first = await ordered(1_501, 1_002)
+        await conn.execute(
+            "update billing_attempts set submission_count = 1, submitted_at = now(), submit_at = null, payment_stage = 20"
+            " where amount_minor = 1501"
+        )
+        await cancel(first)
+        # What was not submitted does not count.
+        assert (await ordered(1_499))["state"] == "running"
+        waiting = await ordered(50)
+        assert (waiting["state"], waiting["awaits_release"]) == ("paused", True)
+        await cancel(waiting)
+        # Nor does what the gateway refused.
+        await conn.execute(
+            "update billing_attempts set state = 'error', payment_stage = 40 where amount_minor = 1501"
+        )
+        assert (await ordered(1_501))["state"] == "running"
 
 
 async def test_who_ordered_a_waiting_run_may_withdraw_it(

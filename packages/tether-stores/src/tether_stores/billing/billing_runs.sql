@@ -168,19 +168,30 @@ set
 where id = %(id)s;
 
 -- unreleased_amount --
--- What a person ordered of an upload, and of any upload from %(since)s on, that no second person has released, in minor units; cancelled runs do
--- not count. One row.
-select coalesce(sum(planned_amount_minor), 0)::bigint
+-- What a person ordered of an upload, and of any upload from %(since)s on, that no second person has released, in minor units. Of a cancelled
+-- run its submitted debits count, but for refused ones. One row.
+select coalesce(sum(
+    case
+        when ordered.state <> 'cancelled' then ordered.planned_amount_minor
+        else (
+            select coalesce(sum(counted.amount_minor), 0)
+            from (
+                select state, step, amount_minor from billing_attempt_counts where run_id = ordered.id
+                union all
+                select state, step, amount_minor from billing_attempt_count_changes where run_id = ordered.id
+            ) counted
+            where counted.step <> 'ready' and counted.state <> 'error'
+        )
+    end
+), 0)::bigint
 from (
-    select id, planned_amount_minor
+    select id, state, planned_amount_minor
     from billing_runs
-    where upload_id = %(upload_id)s and owner = %(owner)s and released_by is null and state <> 'cancelled'
+    where upload_id = %(upload_id)s and owner = %(owner)s and released_by is null
     union
-    select id, planned_amount_minor
+    select id, state, planned_amount_minor
     from billing_runs
-    where
-        owner = %(owner)s and created_at >= %(since)s and collection_plan_id is null and released_by is null
-        and state <> 'cancelled'
+    where owner = %(owner)s and created_at >= %(since)s and collection_plan_id is null and released_by is null
 ) ordered;
 
 -- progress --
