@@ -201,7 +201,7 @@ _PLAIN: Final = {
         add hold_upload ordered by_id hold share of_plan hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts upload_state unreleased_amount
     """,
     "billing/candidates": """
-        elsewhere other_items
+        elsewhere with_mandates other_items
     """,
     "blacklist": """
         add disputes_of link link_imported expire lifted_among lift widen remaining by_id active_entry names_any names_among names_listed
@@ -267,7 +267,10 @@ _PLAIN: Final = {
         left_some submitted by_id listed give_up inquiry_due lease_for_inquiry renew reschedule
     """,
     "recurring/collection_plans": "by_id hold share lock listed active counts groups waiting people",
-    "recurring/mandates": "active_by_key any_ended ended_of by_id hold of_debtor listed listed_of_debtor use of_attempts lock_active",
+    "recurring/mandates": """
+        active_by_key any_ended ended_of any_one_off one_off_of by_id hold of_debtor listed listed_of_debtor order unorder use of_attempts
+        lock_active
+    """,
     "recurring/schedules": """
         candidates lock_due for_notice advance by_id hold listed of_debtors of_mandates of_plan completed
     """,

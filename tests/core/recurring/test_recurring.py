@@ -249,9 +249,12 @@ def test_a_debit_follows_its_pre_notification_by_the_days(due_on: date, given_on
     assert is_open(on)
     assert on >= next_open(due_on)
     assert (on - given_on).days >= notice
-    assert pre_notification.is_given_in_time(given_on, on=on, days=notice)
-    assert not pre_notification.is_given_in_time(None, on=on, days=notice)
-    assert not pre_notification.is_given_in_time(given_on, on=given_on + (notice - 1) * DAY, days=notice)
+    told_on = pre_notification.stated_on(due_on, today=given_on, days=notice, waits=True)
+    assert told_on == on
+    # Without the wait it states the day on which the item is collected all the same.
+    assert pre_notification.stated_on(due_on, today=given_on, days=notice, waits=False) == next_open(
+        max(due_on, given_on)
+    )
 
 
 @pytest.mark.parametrize("language", get_args(Language))

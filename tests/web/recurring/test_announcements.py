@@ -121,8 +121,20 @@ async def test_a_run_bills_only_who_was_told_in_time(
     assert await _skipped(api, upload_id) == (2, {"blocked": 1})
     assert await _skipped(api, upload_id, notice_days=15) == (0, {"blocked": 1, "not_notified": 2})
     assert await _skipped(api, upload_id, due_item="2027-01") == (0, {"blocked": 1, "not_notified": 2})
-    _change(database_url, "update debtors set amount_minor = 999 where id = %s", listed[0]["debtor_id"])
+    # The text names the account.
+    debtor = f"/api/debtors/{listed[1]['debtor_id']}"
+    edit = {"version": 0, "changes": {"iban": scripted_iban(9)}, "reason": "a new account"}
+    edited = await api.patch(debtor, json=edit)
+    assert edited.status_code == 200, edited.text
     assert await _skipped(api, upload_id) == (1, {"blocked": 1, "not_notified": 1})
+    again = await _announce(api, upload_id, due_on=str(later))
+    assert (again["made"], again["existing"], again["withdrawn"]) == (2, 0, 0)
+    edited = await api.patch(debtor, json=edit | {"version": 1, "changes": {"iban": scripted_iban(10)}})
+    assert edited.status_code == 200, edited.text
+    again = await _announce(api, upload_id, due_on=str(later))
+    assert (again["made"], again["existing"], again["withdrawn"]) == (1, 1, 1)
+    _change(database_url, "update debtors set amount_minor = 999 where id = %s", listed[0]["debtor_id"])
+    assert await _skipped(api, upload_id) == (0, {"blocked": 1, "not_notified": 2})
 
 
 async def test_what_cannot_be_announced_is_refused_with_a_sentence(

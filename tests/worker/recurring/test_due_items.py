@@ -8,6 +8,8 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from tether_stores.postgres import transaction
+from tether_stores.uploads import withdrawals
 from tether_worker.billing.runs import try_again
 from tether_worker.recurring.collection import order_due, order_due_items
 from tether_worker.recurring.due_items import make_due, make_due_items
@@ -42,9 +44,8 @@ async def test_a_year_of_a_plan(series: Series) -> None:
     assert await series.rows("select distinct state, state_reason from collection_schedules") == [
         ("ended", "completed")
     ]
-    assert await series.rows("select uses, last_used_on from mandates where debtor_id = 1") == [
-        (12, date(2027, 5, 31))
-    ]
+    # Ordered twelve times, and used by no call yet.
+    assert await series.rows("select uses, last_used_on from mandates where debtor_id = 1") == [(12, None)]
 
 
 async def test_workers_side_by_side_make_each_item_once(series: Series) -> None:
@@ -175,3 +176,23 @@ async def test_nothing_is_collected_while_the_clocks_do_not_agree_on_the_day(ser
             await work(series.pool, clock=series.clock, is_day_known=partial(bool, known)).do()
         assert await series.rows("select count(*) from due_items") == [(made,)]
         assert await series.rows("select count(*) from billing_attempts") == [(made,)]
+
+
+async def test_a_withdrawal_and_an_order_wait_for_each_other(series: Series) -> None:
+    """A run that is made beside a withdrawal would debit everybody of an upload of which the sender was told that nothing is debited."""
+    await series.begin()
+    while await make_due(series.pool, now=series.clock.now):
+        pass
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    async with transaction(series.pool) as conn:
+        withdrawn = await withdrawals.withdraw(
+            conn, series.upload_id, withdrawn_by="tests", reason="a wrong list", now=series.clock.now
+        )
+        assert withdrawn is not None
+        order = asyncio.create_task(order_due(series.pool, now=series.clock.now))
+        while await series.rows(waiting) == [(0,)]:
+            done, _ = await asyncio.wait([order], timeout=0.02)
+            assert not done
+    assert await order == 0
+    assert await series.rows("select count(*) from billing_attempts") == [(0,)]
+    assert [(state, reason) for _, state, reason in await series.items()] == [("skipped", "upload_withdrawn")]

@@ -122,3 +122,22 @@ async def test_a_notification_that_is_not_required_holds_nothing_up(series: Seri
     assert await series.rows("select state, ordered_on from due_items where state = 'ordered'") == [
         ("ordered", DUE)
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "day"),
+    [(OPTIONS, date(2026, 6, 15)), (OPTIONS | {"notice_required": False}, date(2026, 6, 4))],
+)
+async def test_a_late_notification_states_the_day_of_the_debit(
+    series: Series, options: dict[str, Any], day: date
+) -> None:
+    """A debtor who is told of a debit in two weeks and is debited in three days has no money on the account, and reclaims the debit."""
+    await series.begin(first_due_on=date(2026, 6, 4), **options)
+    await series.tick()
+    [(on, text)] = await series.rows("select due_on, text from pre_notifications")
+    assert on.isoformat() in text
+    async with transaction(series.pool) as conn:
+        assert await changes.give_notices(conn, [1], given_by="tests", now=series.clock.now) == 1
+    assert await series.pass_days(20) == 1
+    [(ordered_on,)] = await series.rows("select ordered_on from due_items where state = 'ordered'")
+    assert on == ordered_on == day

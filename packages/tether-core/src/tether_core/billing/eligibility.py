@@ -22,6 +22,7 @@ The order of the rules is from "never billable" to "billable later":
 | `refunded_before` | this item was refunded or voided (`tether_core.billing.refunded_before`) |
 | `returned` | this item came back; another try is decided by the reason, not by a run |
 | `charged_back` | a debit from this account was charged back before, and not for want of money |
+| `mandate_used` | the mandate of its row is for one debit, and another debit was made with it |
 | `tried_enough` | this item was tried as often as allowed |
 | `scheduled` | its debits are made by a schedule of a collection plan (`tether_core.recurring`) |
 | `waiting_elsewhere` | the same debit waits in an upload that came before |
@@ -32,7 +33,7 @@ The order of the rules is from "never billable" to "billable later":
 | `too_small` `too_large` | the amount is outside what one debit may take |
 | `lifetime_cap` | the account would pay more in all than one account may |
 | `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
-| `not_notified` | a pre-notification is required, and was not given, or not in time, or states another amount or a later day |
+| `not_notified` | a pre-notification is required, and was not given, or not in time, or states another amount or account, or a later day |
 | `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
 
 The rules run twice: when a run is planned, and again just before each debit is submitted, so that an account that was blacklisted in between
@@ -95,6 +96,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         bank_listed: The strictest active entry about the account's bank.
         mandate_ended: How the mandate that its row names has ended; `None` where it has not, or is known as no mandate of the account. For the debits of
             schedules, whose own mandates are judged by themselves, `None`.
+        mandate_used: Whether that mandate is for one debit and another debit of the account, of a row that names it, was submitted and neither
+            refused nor voided.
         item_state: State of the furthest try for this item: "approved" before "unknown" before "pending"; `None` where
             there is no such try.
         item_returned: Whether a try for this item was charged back.
@@ -107,7 +110,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         set_aside: Verdicts that a person has set aside for this debtor and this run (`tether_core.billing.overrides`).
         again: Whether this is a try after a return, decided by the return's reason.
         schedule_id: The schedule that makes the debtor's debits, where another run is judged; else `None`.
-        notified_days_ago: Days since the debtor was notified of this due item and amount; `None` for never.
+        notified_days_ago: Days since the debtor was notified of this due item, amount and account; `None` for never.
         announced_in_days: Days until the debit that this notification states; 0 or less once that day has come, `None` without one.
         dispute_unconfirmed: Whether a dispute of a debit from this account was reported and is not processed yet.
     """
@@ -126,6 +129,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     email_listed: ActiveEntry | None = None
     bank_listed: ActiveEntry | None = None
     mandate_ended: Literal["revoked", "cancelled"] | None = None
+    mandate_used: bool = False
     item_state: AttemptState | None = None
     item_returned: bool = False
     tries: int = 0
@@ -317,6 +321,12 @@ def _charged_back(candidate: Candidate, options: RunOptions) -> str | None:
     return f"A debit from this account was charged back ({', '.join(final)})." if final else None
 
 
+def _mandate_used(candidate: Candidate, _: RunOptions) -> str | None:
+    if candidate.again or not candidate.mandate_used:
+        return None
+    return "The mandate of this row is for one debit, which was made already; have the debtor sign a new one, and add it."
+
+
 def _tried_enough(candidate: Candidate, options: RunOptions) -> str | None:
     if candidate.again or candidate.tries < options.tries_max:
         return None
@@ -388,7 +398,7 @@ def _not_notified(candidate: Candidate, options: RunOptions) -> str | None:
     if required is None or candidate.again:
         return None
     if days is None:
-        return "A pre-notification of this due item and amount is required, and none was given."
+        return "A pre-notification of this due item, amount and account is required, and none was given."
     if days < required:
         return f"The debtor was notified {days} days ago; {required} days are required."
     ahead = candidate.announced_in_days or 0
@@ -418,6 +428,7 @@ VERDICTS: Final[dict[str, _Rule]] = {
     "refunded_before": _refunded_before,
     "returned": _returned,
     "charged_back": _charged_back,
+    "mandate_used": _mandate_used,
     "tried_enough": _tried_enough,
     "scheduled": _scheduled,
     "waiting_elsewhere": _waiting_elsewhere,

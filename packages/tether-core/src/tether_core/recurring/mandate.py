@@ -12,7 +12,11 @@ one. It ends in one of these ways:
 | 36 months without a debit | stays as it is | `mandate_expired` |
 | the debtor's account differs from that of the mandate | stays as it is | `mandate_of_other_account` |
 
-The 36 months begin with the latest debit that was submitted, whatever became of it, and with the signature where there was none.
+The 36 months begin with the latest debit that was submitted, whatever became of it, and with the signature where there was none. A due item that was
+ordered and missed is no use of the mandate.
+
+A one-off mandate serves the rows of billing runs that name it: the second debit gets the verdict `mandate_used`
+(`tether_core.billing.eligibility`). Enrolment gives it no schedule.
 
 An ended mandate stays ended, whatever list names it again: neither a billing run nor an enrolment uses its reference for that account, until a mandate
 with the reference is added, or a row says that the debtor signed after the end.
@@ -85,8 +89,8 @@ class Mandate(msgspec.Struct, frozen=True):
         kind: "recurrent" or "one_off".
         state: Whether it was ended.
         signed_on: When the debtor signed it.
-        last_used_on: The day of its latest debit, or `None`.
-        uses: Due items that were ordered with it.
+        last_used_on: The day on which its latest debit was submitted, or `None`.
+        uses: Due items that were ordered with it, without those whose debits were excluded before any call.
         is_of_other_account: Whether the debtor has another account by now than the mandate is for.
     """
 

@@ -39,8 +39,8 @@ __all__ = [
     "NoticeState",
     "announced_on",
     "collectable_on",
-    "is_given_in_time",
     "require_known",
+    "stated_on",
     "step",
     "text",
 ]
@@ -197,6 +197,24 @@ def collectable_on(due_on: date, *, given_on: date, days: int) -> date:
     return next_open(max(due_on, given_on + _DAY * days))
 
 
+def stated_on(due_on: date, *, today: date, days: int, waits: bool) -> date:
+    """
+    The day of the debit that the pre-notification of a due item states.
+
+    Args:
+        due_on: The due date, or the day on which a missed item would be collected.
+        today: When it is made, a day at the banks.
+        days: How many calendar days must lie between giving and debit, at least 1.
+        waits: Whether the debit waits for that day. One that is made late then leaves the days; otherwise it states the day on which the item is
+            collected all the same.
+
+    >>> due, today = date(2026, 5, 4), date(2026, 4, 27)
+    >>> str(stated_on(due, today=today, days=14, waits=True)), str(stated_on(due, today=today, days=14, waits=False))
+    ('2026-05-11', '2026-05-04')
+    """
+    return next_open(max(due_on, today + _DAY * days if waits else today))
+
+
 def announced_on(due_on: date | None, *, today: date, days: int) -> date:
     """
     The day of the debit that the debtors of an upload are told.
@@ -227,15 +245,3 @@ def announced_on(due_on: date | None, *, today: date, days: int) -> date:
     if due_on > today + _DAY * _AHEAD_DAYS_MAX:
         raise InvalidRequest("give a day within a year", field="due_on")
     return due_on
-
-
-def is_given_in_time(given_on: date | None, *, on: date, days: int) -> bool:
-    """
-    Whether a debit may be made on a day, as far as its pre-notification goes.
-
-    Args:
-        given_on: When the debtor was notified; `None` for not yet.
-        on: The day of the debit.
-        days: How many calendar days must lie between.
-    """
-    return given_on is not None and on >= given_on + _DAY * days

@@ -13,7 +13,7 @@ from tether_core.billing.overrides import Override, of_debtors
 from tether_core.billing.refunded_before import RefundedDebit
 from tether_core.blacklist import ActiveEntry, email_key, name_keys
 from tether_core.payments.matches import EarlierDebit, elsewhere, status_of
-from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of
+from tether_core.payments.same_debit import WINDOW_DAYS, DebitKey, compare, key_of, plain
 from tether_core.target_calendar import bank_day
 from tether_core.vop import Score
 
@@ -44,6 +44,7 @@ class Owing(msgspec.Struct, frozen=True):
         key: Of the debit.
         taken_at: A person decided that this debit is to be collected in spite of debits known up to then; `None` for no decision.
         mandate_signed_on: When the debtor signed the mandate, by the row; `None` where it does not say.
+        is_one_off: Whether the mandate that its row names is for one debit.
     """
 
     candidate: Candidate
@@ -56,6 +57,7 @@ class Owing(msgspec.Struct, frozen=True):
     key: DebitKey = DebitKey()
     taken_at: datetime | None = None
     mandate_signed_on: date | None = None
+    is_one_off: bool = False
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
@@ -109,6 +111,7 @@ async def load_owing(
     owing = [_owing(row, set_aside.get(row["id"], frozenset())) for row in rows]
     if amounts is None:
         owing = await _with_mandates(conn, await _with_schedules(conn, owing))
+        owing = await _with_one_offs(conn, owing, due_item=due_item, without=without)
     else:
         owing = _with_amounts(owing, amounts)
     if with_notices:
@@ -160,6 +163,40 @@ async def _with_mandates(conn: Connection, owing: list[Owing]) -> list[Owing]:
         )
         for debtor in owing
     ]
+
+
+async def _with_one_offs(
+    conn: Connection, owing: list[Owing], *, due_item: str, without: Sequence[int]
+) -> list[Owing]:
+    """Mark debtors whose rows name a mandate for one debit, and whether another debit was made with it."""
+    one_offs = await mandates.one_off_of(
+        conn, {debtor.iban_fingerprint for debtor in owing if debtor.key.mandate}
+    )
+    if not one_offs:
+        return owing
+    cursor = await conn.execute(
+        _SQL["with_mandates"],
+        {"fingerprints": [fingerprint for fingerprint, _ in one_offs], "without": list(without)},
+        binary=True,
+    )
+    made = defaultdict[tuple[bytes, str], set[tuple[int, str]]](set)
+    for fingerprint, reference, debtor_id, item in await cursor.fetchall():
+        made[bytes(fingerprint), plain(reference)].add((debtor_id, item))
+    result = list[Owing]()
+    for debtor in owing:
+        of = (debtor.iban_fingerprint, debtor.key.mandate)
+        # Of the debtor's own debit for this due item the rules about the item decide.
+        others = made[of] - {(debtor.candidate.debtor_id, due_item)}
+        result.append(
+            debtor
+            if of not in one_offs
+            else msgspec.structs.replace(
+                debtor,
+                is_one_off=True,
+                candidate=msgspec.structs.replace(debtor.candidate, mandate_used=bool(others)),
+            )
+        )
+    return result
 
 
 async def _with_notices(conn: Connection, owing: list[Owing], *, due_item: str, now: datetime) -> list[Owing]:

@@ -119,6 +119,18 @@ cross join lateral (
 ) d
 where not exists (select from tried t where t.debtor_id = d.id);
 
+-- with_mandates --
+-- The debits of n accounts by rows that name a mandate, as far as they were, or may have been, submitted and were neither refused nor voided.
+-- Returns iban_fingerprint, mandate_id (the reference), debtor_id, due_item.
+select a.iban_fingerprint, d.mandate_id, a.debtor_id, coalesce(a.due_item, 'once')
+from billing_attempts a
+join debtors d on d.id = a.debtor_id
+where
+    a.iban_fingerprint = any(%(fingerprints)s::bytea[]) and d.mandate_id is not null and a.not_submitted_reason is null
+    and a.state in ('pending', 'unknown', 'approved', 'refunded', 'chargebacked')
+    and (a.run_id is null or a.submission_count > 0 or a.payment_stage > 0 or a.dispute_stage > 0)
+    and a.id <> all(%(without)s::bigint[]);
+
 -- other_items --
 -- Open and collected debits of n debtors for other due items than %(due_item)s. One row per item: due_item, number of debtors,
 -- sum of amounts.

@@ -17,7 +17,7 @@ from tether_core.recurring.due_item import DueItemCause
 from tether_core.recurring.mandate import MandateCause
 from tether_core.recurring.pre_notification import Notice
 from tether_core.recurring.schedule import ScheduleCause
-from tether_core.target_calendar import bank_day, next_open
+from tether_core.target_calendar import bank_day
 
 from tether_stores import events
 from tether_stores.postgres import Connection
@@ -202,7 +202,7 @@ async def recover_item(
     today = bank_day(now)
     due = None if options.notice_days is None else await schedules.for_notice(conn, item.schedule_id)
     notice = due and notice_of(
-        due, due_item_name=item.due_item, due_item_id=item.id, due_on=collect_on, today=today
+        due, due_item_name=item.due_item, due_item_id=item.id, due_on=collect_on, today=today, waits=True
     )
     on = None if options.notice_required else notice.due_on if notice else collect_on
     await due_items.recover(conn, item.id, collect_on=on, now=now)
@@ -248,7 +248,7 @@ async def end_mandates(
 
 
 def notice_of(
-    due: DueSchedule, *, due_item_name: str, due_item_id: int, due_on: date, today: date
+    due: DueSchedule, *, due_item_name: str, due_item_id: int, due_on: date, today: date, waits: bool
 ) -> NewNotice | None:
     """
     The pre-notification of a due item, or `None` where the plan makes none.
@@ -259,12 +259,12 @@ def notice_of(
         due_item_id: The due item's row.
         due_on: The due date, or the day on which a missed item is collected.
         today: The day at the banks.
+        waits: Whether the item is collected on the day that is stated, however late that is.
     """
     options: PlanOptions = due.options
     if options.notice_days is None:
         return None
-    # What is made late is announced for a later day, so that the debtor has the days in any case.
-    on = next_open(max(due_on, today + timedelta(days=options.notice_days)))
+    on = pre_notification.stated_on(due_on, today=today, days=options.notice_days, waits=waits)
     notice = Notice(
         name=due.name,
         amount_minor=due.amount_minor,

@@ -71,14 +71,26 @@ from due_items
 where collection_plan_id = %(collection_plan_id)s and ordered_on = %(day_on)s;
 
 -- unreleased_on --
--- The money that a plan ordered on a day, in minor units, without runs that are cancelled or that a second person released; the run
--- %(run_id)s counts in any case. One row.
+-- The money that a plan ordered on a day, in minor units, without runs that a second person released; of cancelled runs only submitted debits count, and
+-- the run %(run_id)s counts in any case. One row.
 select coalesce(sum(i.amount_minor), 0)::bigint
 from due_items i
 join billing_runs r on r.id = i.run_id
 where
     i.collection_plan_id = %(collection_plan_id)s and i.ordered_on = %(day_on)s
-    and ((r.released_by is null and r.state <> 'cancelled') or r.id = %(run_id)s);
+    and (
+        r.id = %(run_id)s
+        or (
+            r.released_by is null
+            and (
+                r.state <> 'cancelled'
+                or exists (
+                    select from billing_attempts a
+                    where a.debtor_id = i.debtor_id and a.due_item = i.due_item and a.submission_count > 0 and a.not_submitted_reason is null
+                )
+            )
+        )
+    );
 
 -- order --
 -- Mark items as ordered. Arrays of length n.
@@ -185,8 +197,8 @@ order by i.id desc
 limit %(limit)s;
 
 -- of_claim --
--- What decides whether ordered items may be submitted now, locked in share mode against pauses. Returns debtor_id, id, amount_minor, the states
--- of plan and schedule, and the facts of the mandate.
+-- What decides whether ordered items may be submitted now: schedules are locked in share mode against pauses, and mandates for their use, in one
+-- order. Returns debtor_id, id, amount_minor, the states of plan and schedule, and the facts of the mandate.
 select
     i.debtor_id, i.id, i.amount_minor, s.state as schedule_state, s.state_reason as schedule_reason, s.mandate_id, m.reference, m.kind, m.state, m.signed_on, m.last_used_on, m.uses,
     d.iban_fingerprint <> md.iban_fingerprint or {was_account_changed} as is_of_other_account
@@ -196,7 +208,9 @@ join mandates m on m.id = s.mandate_id
 join debtors d on d.id = i.debtor_id
 join debtors md on md.id = m.debtor_id
 where i.run_id = %(run_id)s and i.debtor_id = any(%(debtor_ids)s::bigint[])
-for share of s, m;
+order by m.id
+for share of s
+for no key update of m;
 
 -- amounts --
 -- What debtors owe by the due items that a run collects. Returns debtor_id, amount_minor.

@@ -27,7 +27,10 @@ __all__ = [
     "listed",
     "lock_of_returns",
     "of_debtor",
+    "one_off_of",
+    "order",
     "set_ended",
+    "unorder",
     "use",
 ]
 
@@ -47,8 +50,8 @@ class MandateRow(msgspec.Struct, frozen=True):
         state: Of its life cycle.
         iban_masked: The account it is for.
         signed_on: When it was signed.
-        last_used_on: The day of its latest debit.
-        uses: Due items that were ordered with it.
+        last_used_on: The day on which a debit of a schedule was last submitted with it.
+        uses: Due items that were ordered with it, without those whose debits were excluded before any call.
         is_of_other_account: Whether the debtor's account was changed since it was signed or amended.
         ended_at: When it was revoked or cancelled.
         ended_reason: Why.
@@ -220,8 +223,26 @@ async def amend(
     )
 
 
+async def order(conn: Connection, mandate_ids: Sequence[int], *, now: datetime) -> None:
+    """Count due items that were ordered with mandates."""
+    if mandate_ids:
+        await conn.execute(_SQL["order"], {"mandate_ids": list(mandate_ids), "now": now})
+
+
+async def unorder(conn: Connection, attempt_ids: Sequence[int], *, now: datetime) -> None:
+    """
+    Stop counting due items whose debits are not submitted.
+
+    Args:
+        conn: The transaction that excludes the debits; their due items are still ordered.
+        attempt_ids: The debits, none of which any call has submitted; others than those of due items, and retries, change nothing.
+    """
+    if attempt_ids:
+        await conn.execute(_SQL["unorder"], {"attempt_ids": list(attempt_ids), "now": now})
+
+
 async def use(conn: Connection, mandate_ids: Sequence[int], *, used_on: date, now: datetime) -> None:
-    """Count due items that were ordered with mandates on a day."""
+    """Note the day on which debits are submitted with mandates, inside the transaction that claims the debits."""
     if mandate_ids:
         await conn.execute(_SQL["use"], {"mandate_ids": list(mandate_ids), "used_on": used_on, "now": now})
 
@@ -240,6 +261,19 @@ async def ended_of(conn: Connection, fingerprints: Collection[bytes]) -> dict[tu
         (bytes(fingerprint), key): Ended(state, bank_day(ended_at))
         for fingerprint, key, state, ended_at in await cursor.fetchall()
     }
+
+
+async def one_off_of(conn: Connection, fingerprints: Collection[bytes]) -> set[tuple[bytes, str]]:
+    """
+    The active mandates for one debit of bank accounts, by account and key of the reference.
+
+    Args:
+        fingerprints: Of the accounts.
+    """
+    if not fingerprints or not await fetch_value(conn, _SQL["any_one_off"], into=bool):
+        return set()
+    cursor = await conn.execute(_SQL["one_off_of"], {"fingerprints": list(fingerprints)}, binary=True)
+    return {(bytes(fingerprint), key) for fingerprint, key in await cursor.fetchall()}
 
 
 async def lock_of_returns(conn: Connection, attempt_ids: Sequence[int]) -> list[tuple[int, int]]:

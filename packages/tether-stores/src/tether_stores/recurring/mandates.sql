@@ -66,6 +66,22 @@ where
     ) is null
 order by m.ended_at;
 
+-- any_one_off --
+-- Whether any active mandate is for one debit. One row.
+select exists (select from mandates where kind = 'one_off' and state = 'active');
+
+-- one_off_of --
+-- The active mandates for one debit of n bank accounts. Returns iban_fingerprint, reference_key.
+with accounts as materialized (
+    select distinct given.iban_fingerprint from unnest(%(fingerprints)s::bytea[]) as given (iban_fingerprint)
+)
+select a.iban_fingerprint, m.reference_key
+from accounts a
+cross join lateral (select d.id from debtors d where d.iban_fingerprint = a.iban_fingerprint offset 0) d
+cross join lateral (
+    select m.reference_key from mandates m where m.debtor_id = d.id and m.kind = 'one_off' and m.state = 'active' offset 0
+) m;
+
 -- by_id --
 -- A mandate, and whether its debtor's account was changed since. 0 or 1 row.
 select {mandate_columns},
@@ -120,15 +136,34 @@ update mandates
 set signed_on = %(signed_on)s, iban_masked = %(iban_masked)s, account_since_at = %(now)s, updated_at = %(now)s
 where id = %(id)s and state = 'active';
 
--- use --
--- Count due items that were ordered with mandates, on a day. Arrays of length n: one mandate each.
+-- order --
+-- Count due items that were ordered with mandates. An array of length n: one mandate each.
 update mandates m
-set
-    uses = m.uses + given.count, last_used_on = greatest(m.last_used_on, %(used_on)s), updated_at = %(now)s
+set uses = m.uses + given.count, updated_at = %(now)s
 from (
     select mandate_id, count(*)::integer as count from unnest(%(mandate_ids)s::bigint[]) as named (mandate_id) group by 1
 ) given
 where m.id = given.mandate_id;
+
+-- unorder --
+-- Stop counting due items whose debits n attempts were that no call has submitted. To be called before the due items lose their run.
+update mandates m
+set uses = greatest(m.uses - given.count, 0), updated_at = %(now)s
+from (
+    select s.mandate_id, count(*)::integer as count
+    from billing_attempts a
+    join due_items i on i.run_id = a.run_id and i.debtor_id = a.debtor_id
+    join collection_schedules s on s.id = i.schedule_id
+    where a.id = any(%(attempt_ids)s::bigint[]) and a.retry_of is null and i.state = 'ordered'
+    group by s.mandate_id
+) given
+where m.id = given.mandate_id;
+
+-- use --
+-- Note the day on which debits are submitted with n mandates.
+update mandates
+set last_used_on = %(used_on)s, updated_at = %(now)s
+where id = any(%(mandate_ids)s::bigint[]) and (last_used_on is null or last_used_on < %(used_on)s);
 
 -- of_attempts --
 -- Under which mandates debits were made. Returns account, mandate_id of its schedule or null, reference in the debtor's row or null, and

@@ -304,7 +304,7 @@ async def of_debtor(conn: Connection, debtor_id: int, *, limit: int = 100) -> li
 async def given_on(
     conn: Connection, debtor_ids: Sequence[int], *, due_item: str
 ) -> dict[int, tuple[datetime, date, int]]:
-    """When debtors were last notified of a due item: the time, the day of the debit and its amount, by debtor."""
+    """When debtors were last notified of a due item and their present account: the time, the day of the debit and its amount, by debtor."""
     cursor = await conn.execute(_SQL["given_on"], {"debtor_ids": list(debtor_ids), "due_item": due_item})
     return {
         debtor_id: (given_at, due_on, amount_minor)

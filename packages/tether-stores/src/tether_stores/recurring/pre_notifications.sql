@@ -8,6 +8,13 @@
 n.id, n.account, n.upload_id, n.debtor_id, n.due_item, n.due_item_id, n.due_on, n.give_on, n.notice_days, n.amount_minor, n.currency,
 n.text, n.state, n.batch, n.given_at, n.given_by, n.created_at, n.updated_at
 
+-- {is_of_former_account} --
+-- Whether the account of the debtor was changed since the pre-notification `p`, which names the account, was made.
+exists (
+    select from debtor_edits e
+    where e.debtor_id = p.debtor_id and e.iban_fingerprint_before is not null and e.edited_at > p.created_at
+)
+
 -- add --
 -- Add pre-notifications that are to be given. Arrays of length n. Returns id, debtor_id, due_item, due_on of those added.
 insert into pre_notifications (
@@ -84,14 +91,14 @@ where state = 'made' and due_item_id = any(%(due_item_ids)s::bigint[])
 returning id, debtor_id, due_item, due_on;
 
 -- supersede --
--- Withdraw pre-notifications of n debtors for a due item of an upload that no batch has, where they state another day or amount than they are to be told
--- now. Arrays of length n. Returns id, debtor_id, due_item, due_on.
+-- Withdraw pre-notifications of n debtors for a due item of an upload that no batch has, where they state another day, amount or account than they are to
+-- be told now. Arrays of length n. Returns id, debtor_id, due_item, due_on.
 update pre_notifications p
 set state = 'withdrawn', updated_at = %(now)s
 from unnest(%(debtor_ids)s::bigint[], %(amounts_minor)s::bigint[]) as given (debtor_id, amount_minor)
 where
     p.debtor_id = given.debtor_id and p.due_item = %(due_item)s and p.due_item_id is null and p.state = 'made' and p.batch is null
-    and (p.due_on <> %(due_on)s or p.amount_minor <> given.amount_minor)
+    and (p.due_on <> %(due_on)s or p.amount_minor <> given.amount_minor or {is_of_former_account})
 returning p.id, p.debtor_id, p.due_item, p.due_on;
 
 -- withdraw_of_upload --
@@ -123,8 +130,9 @@ order by n.id desc
 limit %(limit)s;
 
 -- given_on --
--- When the debtors of n were notified of a due item. Returns debtor_id, given_at, due_on, amount_minor; the latest first.
-select debtor_id, given_at, due_on, amount_minor
-from pre_notifications
-where debtor_id = any(%(debtor_ids)s::bigint[]) and due_item = %(due_item)s and state = 'given'
-order by given_at;
+-- When the debtors of n were notified of a due item and their present account. Returns debtor_id, given_at, due_on, amount_minor; the latest last.
+select p.debtor_id, p.given_at, p.due_on, p.amount_minor
+from pre_notifications p
+where
+    p.debtor_id = any(%(debtor_ids)s::bigint[]) and p.due_item = %(due_item)s and p.state = 'given' and not {is_of_former_account}
+order by p.given_at, p.due_on;

@@ -1846,6 +1846,7 @@ create unique index mandates_once on mandates (account, reference_key) where sta
 create index mandates_by_debtor on mandates (debtor_id);
 create index mandates_by_account on mandates (account, id);
 create index mandates_ended on mandates (debtor_id) where state <> 'active';
+create index mandates_one_off on mandates (debtor_id) where kind = 'one_off' and state = 'active';
 
 -- One debtor under a collection plan; tether_core.recurring.schedule.
 create table collection_schedules (

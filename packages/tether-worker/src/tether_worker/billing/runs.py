@@ -32,7 +32,7 @@ from tether_stores.payments import billing_run_counts, submissions
 from tether_stores.payments.submissions import NewAttempt, Written
 from tether_stores.postgres import Connection, Pool, connection, transaction
 from tether_stores.reconciliation import differences
-from tether_stores.recurring import due_items
+from tether_stores.recurring import due_items, mandates
 from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
@@ -426,6 +426,11 @@ async def _cancel_rest(pool: Pool, run_id: int, *, now: datetime) -> None:
     """Exclude the debits of a cancelled run that were not submitted."""
     async with transaction(pool) as conn:
         rows = await submissions.unsent(conn, run_id, limit=_CANCEL_MAX)
+        await mandates.unorder(
+            conn,
+            [row.submission.attempt.id for row in rows if row.submission.is_untouched],
+            now=now,
+        )
         afters = [submission.exclude(row.submission, reason="cancelled") for row in rows]
         await submissions.write(conn, [Written(after.submission, "cancelled") for after in afters], now=now)
         await events.append(conn, [(None, fact) for after in afters for fact in after.events], now=now)

@@ -6,7 +6,7 @@ decided by `tether_core.billing.eligibility`; the account's limits for a day are
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from time import monotonic
 
@@ -43,6 +43,7 @@ from tether_worker.recurring.claims import (
     DEFERRING,
     MISSED,
     ScheduledClaim,
+    record_excluded,
     record_missed,
     record_requests,
     scheduled,
@@ -153,6 +154,7 @@ async def claim(
             await gateway_identities.record(conn, identity, account=account.name, now=now)
         await submissions.write(conn, written, now=now)
         await events.append(conn, [(None, fact) for fact in facts], now=now)
+        await record_excluded(conn, of_schedules, _untouched(written), now=now)
         await record_missed(conn, of_schedules, _missed(rows, written), now=now)
         if _has_day_limit(account):
             await submissions.count_day(
@@ -178,6 +180,15 @@ async def _has_key(conn: Connection, key: bytes | None, *, now: datetime) -> boo
         _log.warning("submission refused", why=str(refused))
         return False
     return True
+
+
+def _untouched(written: Sequence[Written]) -> list[int]:
+    """The excluded debits of which no call can have reached the gateway."""
+    return [
+        item.submission.attempt.id
+        for item in written
+        if item.not_submitted_reason is not None and item.submission.is_untouched
+    ]
 
 
 def _missed(rows: Sequence[LockedDebit], written: Sequence[Written]) -> set[int]:
@@ -238,6 +249,7 @@ def _judge(
     known = {debtor.candidate.debtor_id: debtor for debtor in owing}
     # Two debtors of one claim may share an account: what the first is about to pay counts for the second, as when a run is planned.
     paying = Counter[bytes]()
+    used_up = set[tuple[bytes, str]]()
     claims, written = list[tuple[int, int, Debit, Request, int]](), list[Written]()
     facts = list[Event]()
     for row in rows:
@@ -246,10 +258,11 @@ def _judge(
         if of_schedules is not None:
             reason = of_schedules.stopped.get(row.debtor_id, "")
             how = of_schedules.requests.get(row.debtor_id, how)
+        debtor = _under_mandate(known.get(row.debtor_id), of_schedules)
         if not reason:
             reason, request = _request(
                 row,
-                _under_mandate(known.get(row.debtor_id), of_schedules),
+                _under_one_off(debtor, used_up),
                 paying_minor=paying[row.submission.attempt.iban_fingerprint],
                 today=bank_day(now),
                 options=options,
@@ -269,6 +282,8 @@ def _judge(
         if not capacity.take(request.amount_minor):
             continue
         paying[row.submission.attempt.iban_fingerprint] += request.amount_minor
+        if debtor is not None and debtor.is_one_off:
+            used_up.add((debtor.iban_fingerprint, debtor.key.mandate))
         claimed = submission.claim(row.submission, now=now, identity=identity, rules=rules)
         written.append(Written(claimed))
         claims.append((claimed.attempt.id, claimed.submission_count, request, how, row.debtor_id))
@@ -284,6 +299,19 @@ def _under_mandate(debtor: Owing | None, of_schedules: ScheduledClaim | None) ->
         return None
     payer = msgspec.structs.replace(debtor.payer, mandate_id=item.reference)
     return msgspec.structs.replace(debtor, payer=payer)
+
+
+def _under_one_off(debtor: Owing | None, used_up: Collection[tuple[bytes, str]]) -> Owing | None:
+    """A debtor, marked where another debit of this claim uses the mandate for one debit that its row names."""
+    if (
+        debtor is None
+        or not debtor.is_one_off
+        or (debtor.iban_fingerprint, debtor.key.mandate) not in used_up
+    ):
+        return debtor
+    return msgspec.structs.replace(
+        debtor, candidate=msgspec.structs.replace(debtor.candidate, mandate_used=True)
+    )
 
 
 def _outdated(row: LockedDebit, debtor: Owing, *, today: date) -> str | None:

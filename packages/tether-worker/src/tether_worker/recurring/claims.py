@@ -12,10 +12,18 @@ from tether_core.target_calendar import bank_day
 from tether_stores.billing.billing_runs import Run
 from tether_stores.payments.submissions import LockedDebit
 from tether_stores.postgres import Connection
-from tether_stores.recurring import changes, collection_plans, due_items
+from tether_stores.recurring import changes, collection_plans, due_items, mandates
 from tether_stores.recurring.due_items import ClaimedDueItem
 
-__all__ = ["DEFERRING", "MISSED", "ScheduledClaim", "record_missed", "record_requests", "scheduled"]
+__all__ = [
+    "DEFERRING",
+    "MISSED",
+    "ScheduledClaim",
+    "record_excluded",
+    "record_missed",
+    "record_requests",
+    "scheduled",
+]
 
 # What keeps a debit of a schedule away until a person or time removes it.
 DEFERRING: Final = frozenset({"schedule_paused", "series_open"})
@@ -110,7 +118,7 @@ async def record_requests(
     now: datetime,
 ) -> None:
     """
-    Write by which requests claimed debits are submitted, inside the transaction that claims them.
+    Write by which requests claimed debits are submitted, and that their mandates are used, inside the transaction that claims them.
 
     Args:
         of_schedules: What is known of their due items; `None` for a run that a person ordered.
@@ -119,6 +127,21 @@ async def record_requests(
     if of_schedules is not None:
         requests = [(of_schedules.items[debtor_id].id, request.kind) for debtor_id, request in claimed]
         await due_items.set_requests(conn, requests, now=now)
+        used = {of_schedules.items[debtor_id].mandate_id for debtor_id, _ in claimed}
+        await mandates.use(conn, sorted(used), used_on=bank_day(now), now=now)
+
+
+async def record_excluded(
+    conn: Connection, of_schedules: ScheduledClaim | None, attempt_ids: Sequence[int], *, now: datetime
+) -> None:
+    """
+    Write that debits without any call are no uses of their mandates, inside the transaction that excludes the debits.
+
+    Args:
+        of_schedules: What is known of the due items; `None` for a run that a person ordered.
+    """
+    if of_schedules is not None:
+        await mandates.unorder(conn, attempt_ids, now=now)
 
 
 async def record_missed(

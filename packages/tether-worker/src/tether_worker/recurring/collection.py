@@ -215,7 +215,8 @@ class _Order:
         """Judge items, and make the debits of those that may be billed; returns how many."""
         if not items:
             return 0
-        state = await billing_runs.upload_state(self.conn, self.group.upload_id)
+        # Held: a withdrawal that comes meanwhile would see no run to cancel.
+        state = await billing_runs.hold_upload(self.conn, self.group.upload_id)
         if state is None or state[0] == "withdrawn":
             self.skipped |= {item.id: "upload_withdrawn" for item in items}
             return 0
@@ -294,12 +295,7 @@ class _Order:
             day_on=self.today,
             now=self.now,
         )
-        await mandates.use(
-            self.conn,
-            [item.mandate_id for item in self.ordered.values()],
-            used_on=self.today,
-            now=self.now,
-        )
+        await mandates.order(self.conn, [item.mandate_id for item in self.ordered.values()], now=self.now)
         # Whose attempt exists already was collected through another order.
         self.skipped |= {
             item.id: "under_way"

@@ -93,7 +93,12 @@ async def make_due(pool: Pool, *, now: datetime, limit: int = _BATCH) -> int:
         await events.append(conn, [(None, fact) for fact in facts], now=now)
         notices = [
             changes.notice_of(
-                row, due_item_name=item.due_item, due_item_id=item_id, due_on=item.due_on, today=today
+                row,
+                due_item_name=item.due_item,
+                due_item_id=item_id,
+                due_on=item.due_on,
+                today=today,
+                waits=row.options.notice_required,
             )
             for row, item, item_id in new
             if item.state == "waiting"
