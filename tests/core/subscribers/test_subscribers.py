@@ -27,6 +27,7 @@ from tether_core.subscribers.subscriber import (
     step,
     wants,
 )
+from tether_core.subscribers.topics import require_topic
 
 from tests.support.clock import NOON
 
@@ -113,6 +114,45 @@ def test_networks_of_the_operator_open_http_and_their_addresses() -> None:
         require_url("http://10.2.0.1/", allowed=allowed)
     with pytest.raises(InvalidRequest, match="TETHER_SUBSCRIBER_NETWORKS"):
         networks(["10.1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("kafka:payments", "kafka:payments"),
+        (" kafka:a.b_c-1 ", "kafka:a.b_c-1"),
+        ("kafka:" + "a" * 249, "kafka:" + "a" * 249),
+        ("nats:tether.events", "nats:tether.events"),
+        ("https://books.example/", None),
+        ("books.example", None),
+        ("kafkas:payments", None),
+    ],
+)
+def test_topics_are_addresses(text: str, address: str | None) -> None:
+    """What a broker would refuse, or read as several topics, must be refused before anything is stored."""
+    assert require_topic(text, configured={"kafka", "nats"}) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"kafka:{name}" for name in ("", ".", "..", "a b", "a/b", "//host:9092/a", "é", "a\nb", "a" * 250)),
+        *(
+            f"nats:{name}"
+            for name in ("", "a..b", ".a", "a.", "a.*", "a.>", "a b", "$JS.API", "//host:4222", "a" * 250)
+        ),
+    ],
+)
+def test_topics_that_are_refused(text: str) -> None:
+    """A wildcard, a host or a blank in a topic would be another place than the one that was shown."""
+    with pytest.raises(InvalidRequest, match="url"):
+        require_topic(text, configured={"kafka", "nats"})
+
+
+def test_a_topic_without_its_broker_is_refused() -> None:
+    """Events for a broker that nobody configured would wait for ever."""
+    with pytest.raises(InvalidRequest, match="TETHER_NATS_SERVERS"):
+        require_topic("nats:events", configured={"kafka"})
 
 
 def test_a_delivery_is_retried_for_days_and_asks_no_longer_than_an_hour_more() -> None:

@@ -79,6 +79,21 @@ async def test_a_subscriber_from_its_first_secret_to_its_removal(
     assert (await api.post("/api/subscribers", json=BOOKS)).status_code == 201  # the name is free again
 
 
+async def test_a_topic_is_an_address_where_its_broker_is_configured(
+    serving: Serve, environment: dict[str, str]
+) -> None:
+    """The operator says which brokers there are; a caller names a topic of them, and nothing else."""
+    more = {"TETHER_SECRETS_KEY": SECRETS_KEY, "TETHER_NATS_SERVERS": "nats://127.0.0.1:4222"}
+    async with serving(environment | more) as api:
+        api.headers["authorization"] = "Bearer test-key"
+        added = await api.post("/api/subscribers", json=BOOKS | {"url": " nats:tether.events "})
+        assert added.status_code == 201, added.text
+        assert added.json()["subscriber"]["url"] == "nats:tether.events"
+        path = f"/api/subscribers/{added.json()['subscriber']['id']}"
+        refused = await api.patch(path, json={"url": "kafka:payments"})
+        assert (refused.status_code, "TETHER_KAFKA_SERVERS" in refused.json()["detail"]) == (422, True)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -86,6 +101,8 @@ async def test_a_subscriber_from_its_first_secret_to_its_removal(
         ({"url": "http://books.example/"}, "https://"),
         ({"url": "https://127.0.0.1:5432/"}, "TETHER_SUBSCRIBER_NETWORKS"),
         ({"url": "https://169.254.169.254/latest/meta-data"}, "TETHER_SUBSCRIBER_NETWORKS"),
+        ({"url": "kafka:payments"}, "TETHER_KAFKA_SERVERS"),
+        ({"url": "nats:payments.>"}, "without wildcards"),
         ({"types": ["iban.freed"]}, "no event is named"),
         ({"types": []}, "at least one"),
         ({"accounts": ["other"]}, "no gateway account"),

@@ -43,6 +43,7 @@ from tether_core.screening import verdicts
 from tether_core.screening.verdicts import Same
 from tether_core.sepa_text import Characters
 from tether_core.subscribers.addresses import networks as subscriber_networks
+from tether_core.subscribers.topics import Broker
 from tether_core.vop import CallLimits
 
 __all__ = ["Setting", "Settings", "described"]
@@ -561,6 +562,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "With it, http is accepted for these. Empty: only public addresses, by https.",
         ),
     ] = ()
+    kafka_servers: Annotated[
+        tuple[str, ...],
+        _env(
+            "TETHER_KAFKA_SERVERS",
+            "Brokers of Kafka, host:port with commas, for subscribers with an address kafka:TOPIC. Needs `tether-worker[kafka]` "
+            "(docs/guides/subscribers.md). Empty: none.",
+        ),
+    ] = ()
+    kafka_properties: Annotated[
+        str,
+        _env(
+            "TETHER_KAFKA_PROPERTIES",
+            "A file of lines name=value with further settings of librdkafka, such as security.protocol and sasl.password. Empty: none.",
+        ),
+    ] = ""
+    nats_servers: Annotated[
+        tuple[str, ...],
+        _env(
+            "TETHER_NATS_SERVERS",
+            "Servers of NATS, such as nats://host:4222 or tls://host:4222 with commas, for subscribers with an address nats:SUBJECT, "
+            "which a stream of JetStream must take. Needs `tether-worker[nats]`. Empty: none.",
+        ),
+    ] = ()
+    nats_credentials: Annotated[
+        str,
+        _env("TETHER_NATS_CREDENTIALS", "A file of credentials of NATS (.creds). Empty: none."),
+    ] = ""
     delivery_log_days: Annotated[
         int,
         _env(
@@ -729,6 +757,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return bool(
             self.emp_api_url and self.emp_api_login and self.emp_api_password and self.emp_terminal_token
         )
+
+    @property
+    def brokers(self) -> frozenset[Broker]:
+        """The brokers that are configured, for subscribers that are a topic."""
+        servers: dict[Broker, tuple[str, ...]] = {"kafka": self.kafka_servers, "nats": self.nats_servers}
+        return frozenset(broker for broker, named in servers.items() if named)
 
     @property
     def submission_rules(self) -> SubmissionRules:

@@ -79,8 +79,9 @@ from tether_worker.refunds.submission import expire_refunds, submitting_refunds
 from tether_worker.retention.archive import ArchiveDeps, archiving
 from tether_worker.retention.prune import prune_old_debtors, prune_old_orders, prune_old_uploads
 from tether_worker.row_counts import add_row_counts
+from tether_worker.subscribers.brokers import brokers
 from tether_worker.subscribers.deliveries import Delivering, delivering, pruning
-from tether_worker.subscribers.sending import Sender
+from tether_worker.subscribers.sending import TIMEOUT_S, Sender
 from tether_worker.traces import prune_traces
 from tether_worker.uploads.intake import Intake, intake
 from tether_worker.uploads.orphans import sweep_objects
@@ -553,7 +554,13 @@ def _delivering(
     stack: AsyncExitStack, settings: Settings, pool: Pool, *, clock: Clock
 ) -> tuple[Work, PeriodicTask]:
     sender = Sender(allowed=networks(settings.subscriber_networks))
-    deps = Delivering(pool, sender, secrets_key=settings.secrets_key, clock=clock)
+    deps = Delivering(
+        pool,
+        sender,
+        secrets_key=settings.secrets_key,
+        clock=clock,
+        brokers=brokers(settings, timeout_s=TIMEOUT_S),
+    )
     stack.push_async_callback(deps.ended)
     return delivering(deps), pruning(pool, clock=clock, days=settings.delivery_log_days)
 

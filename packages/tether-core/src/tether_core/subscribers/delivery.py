@@ -19,6 +19,8 @@ of different payments do not wait for each other. After an event was given up, t
 TryResult(state='delivered', due_at=None, is_gone=False)
 >>> decide(Response(500), tries=1, now=noon, jitter=0.5).due_at.isoformat()
 '2026-03-02T12:00:05+00:00'
+>>> decide(Response(None), tries=1, now=noon, jitter=0.5).state   # a broker has it
+'delivered'
 >>> decide(Response(None, error="timeout"), tries=99, now=noon, jitter=0.5).state
 'given_up'
 >>> decide(Response(410), tries=1, now=noon, jitter=0.5).is_gone
@@ -50,6 +52,8 @@ DeliveryStep = Literal["delivered", "deferred", "given up", "replayed"]
 # Why a try has no response, or none that counts.
 DeliveryError = Literal[
     "address_not_allowed",
+    "broker_not_configured",
+    "broker_refused",
     "connect",
     "dns",
     "event_deleted",
@@ -83,7 +87,7 @@ class Response(msgspec.Struct, frozen=True):
     The result of a try.
 
     Attributes:
-        http_status: Of the response; `None` where there was none.
+        http_status: Of the response; `None` where there was none, and for brokers, which have none.
         error: Why it is no success; `None` for a success.
         retry_after_s: The response's Retry-After in seconds; `None` without one.
     """
@@ -134,7 +138,7 @@ def decide(response: Response, *, tries: int, now: datetime, jitter: float) -> T
         tries: Tries so far, with this one.
         jitter: Drawn by the caller from [0, 1).
     """
-    if response.http_status is not None and 200 <= response.http_status < 300 and response.error is None:
+    if response.error is None and (response.http_status is None or 200 <= response.http_status < 300):
         return TryResult(step("waiting", "delivered"), None)
     is_gone = response.http_status == _GONE
     due_at = next_try(DELIVERY_S, tries, now=now, jitter=jitter)

@@ -32,6 +32,7 @@ from tether_core.subscribers.subscriber import (
     require_types,
     step,
 )
+from tether_core.subscribers.topics import require_topic
 from tether_stores import audit
 from tether_stores.postgres import Connection, reading, transaction
 from tether_stores.subscribers import deliveries, replays, subscribers
@@ -75,7 +76,7 @@ class NewSubscriber(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         name: 1 to 64 letters, digits and . _ - @ +.
-        url: Where events are sent: https, and a public address.
+        url: Where events are sent: https, and a public address; or kafka:TOPIC or nats:SUBJECT, where the broker is configured.
         types: The names of the events it gets; null for all.
         accounts: The gateway accounts whose events it gets; null for all. With accounts, events of no account are excluded.
         after: The event after which it begins, 0 for all that are stored; null for new events only.
@@ -339,7 +340,8 @@ def _shown(name: str, url: str, chosen: EventFilter) -> dict[str, Fact]:
 
 
 def _require_url(state: State, url: str) -> str:
-    return require_url(url, allowed=networks(state.settings.subscriber_networks))
+    topic = require_topic(url, configured=state.settings.brokers)
+    return topic or require_url(url, allowed=networks(state.settings.subscriber_networks))
 
 
 async def _step(

@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from time import monotonic
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -30,6 +31,7 @@ from tether_core.subscribers.subscriber import (
     step,
     wants,
 )
+from tether_core.subscribers.topics import topic_of
 from tether_stores import events
 from tether_stores.events import Horizon, StoredEvent, Tip
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -40,7 +42,8 @@ from tether_stores.telemetry import logger
 
 from tether_worker.jobs.periodic import PeriodicTask
 from tether_worker.jobs.run import Work
-from tether_worker.subscribers.sending import TIMEOUT_S, Sender
+from tether_worker.subscribers.brokers import Brokers
+from tether_worker.subscribers.sending import TIMEOUT_S, Sender, signed_headers
 
 __all__ = ["SLOTS", "Delivering", "delivering", "pruning", "record"]
 
@@ -55,8 +58,8 @@ _LEASE: Final = timedelta(seconds=TIMEOUT_S + 15)
 _PAUSE_S: Final = 0.5
 _PRUNE_MAX: Final = 1_000
 
-# Tries that never left this process: the event is not stored any more, or the key of the secrets is not set.
-_INTERNAL: Final = frozenset({"event_deleted", "secret_unreadable"})
+# Tries that never left this process: the event is not stored any more, or the key of the secrets or the broker is not set.
+_INTERNAL: Final = frozenset({"broker_not_configured", "event_deleted", "secret_unreadable"})
 _SECRET_RETRY: Final = timedelta(minutes=1)
 
 _log = logger("subscribers")
@@ -77,6 +80,7 @@ class Delivering:
         *,
         secrets_key: Sequence[str],
         clock: Callable[[], datetime],
+        brokers: Brokers = MappingProxyType({}),
         jitter: Callable[[], float] = random.random,
         slots: int = SLOTS,
     ) -> None:
@@ -85,11 +89,13 @@ class Delivering:
 
         Args:
             secrets_key: `TETHER_SECRETS_KEY`, which opens the secrets of subscribers.
+            brokers: Those that are configured, for subscribers that are a topic.
             jitter: Gives a number of [0, 1), for the spread of retries.
             slots: Requests to one subscriber at a time.
         """
         self._pool = pool
         self._sender = sender
+        self._brokers = brokers
         self._secrets_key = tuple(secrets_key)
         self._clock = clock
         self._jitter = jitter
@@ -116,6 +122,8 @@ class Delivering:
         while self._in_progress:
             await asyncio.wait(self._in_progress)
         await self._sender.close()
+        for broker in self._brokers.values():
+            await broker.close()
 
     # From the outbox to deliveries
 
@@ -187,12 +195,25 @@ class Delivering:
         body = cloud_events.body(
             claimed.event_id, occurred_at=occurred_at, payload=payload, account=claimed.account
         )
-        return await self._sender.send(
-            claimed.url,
-            message_id=cloud_events.stable_id(claimed.event_id, occurred_at=occurred_at, payload=payload),
+        message_id = cloud_events.stable_id(claimed.event_id, occurred_at=occurred_at, payload=payload)
+        topic = topic_of(claimed.url)
+        if topic is None:
+            return await self._sender.send(
+                claimed.url, message_id=message_id, body=body, secrets=secrets, now=now
+            )
+        broker = self._brokers.get(topic.broker)
+        if broker is None:
+            _log.error(
+                "the broker of a subscriber is not configured here",
+                subscriber_id=claimed.subscriber_id,
+                broker=topic.broker,
+            )
+            return Response(None, "broker_not_configured")
+        return await broker.send(
+            topic.name,
+            key=cloud_events.order_key(payload),
+            headers=signed_headers(message_id, body, secrets=secrets, now=now),
             body=body,
-            secrets=secrets,
-            now=now,
         )
 
 

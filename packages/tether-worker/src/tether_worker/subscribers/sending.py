@@ -23,7 +23,7 @@ from tether_core.subscribers.addresses import Network, is_allowed
 from tether_core.subscribers.cloud_events import CONTENT_TYPE
 from tether_core.subscribers.delivery import DeliveryError, Response
 
-__all__ = ["TIMEOUT_S", "Sender"]
+__all__ = ["TIMEOUT_S", "Sender", "signed_headers"]
 
 # Standard Webhooks asks for 15 to 30 seconds.
 TIMEOUT_S: Final = 15.0
@@ -177,19 +177,31 @@ class Sender:
         return Response(status, error, wait_s), is_whole
 
 
+def signed_headers(message_id: str, body: bytes, *, secrets: Sequence[str], now: datetime) -> dict[str, str]:
+    """
+    The headers of a message, of a request and of a broker alike.
+
+    Args:
+        message_id: Stable over retries.
+        secrets: Each signs, the newest first; 1 or 2.
+        now: The time of this try, aware.
+    """
+    text = body.decode()
+    signatures = " ".join(Webhook(secret).sign(message_id, now, text) for secret in secrets)
+    return {
+        "content-type": CONTENT_TYPE,
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signatures,
+    }
+
+
 def _headers(
     message_id: str, body: bytes, *, secrets: Sequence[str], now: datetime
 ) -> list[tuple[bytes, bytes]]:
-    text = body.decode()
-    signatures = " ".join(Webhook(secret).sign(message_id, now, text) for secret in secrets)
-    return [
-        (b"content-type", CONTENT_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"user-agent", b"Tether"),
-        (b"webhook-id", message_id.encode()),
-        (b"webhook-timestamp", str(int(now.timestamp())).encode()),
-        (b"webhook-signature", signatures.encode()),
-    ]
+    headers = signed_headers(message_id, body, secrets=secrets, now=now)
+    headers |= {"content-length": str(len(body)), "user-agent": "Tether"}
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def _retry_after_s(headers: Sequence[tuple[bytes, bytes]]) -> float | None:

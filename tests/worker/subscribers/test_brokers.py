@@ -1,0 +1,271 @@
+"""Subscribers that are a topic of a broker, on the real protocols: librdkafka's own cluster, and a NATS server with JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections import Counter
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import nats
+import pytest
+from confluent_kafka import Consumer, KafkaError
+from confluent_kafka.admin import AdminClient
+from nats.js.api import StreamConfig
+from standardwebhooks import Webhook
+from tether_core.errors import InvalidRequest
+from tether_core.subscribers.cloud_events import stable_id
+from tether_sandbox.services.server import free_port
+from tether_stores.settings import Settings
+from tether_stores.subscribers import deliveries
+from tether_worker.subscribers.brokers import brokers, properties
+from tether_worker.subscribers.deliveries import Delivering
+from tether_worker.subscribers.sending import Sender
+
+from tests.worker.subscribers.conftest import KEY, SECRET, changed, subscribe, write
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tether_sandbox.services.program import Launch, Program
+    from tether_stores.postgres import Connection, Pool
+
+    from tests.support.clock import Clock
+
+STATUSES = ("approved", "chargebacked", "approved again")
+SUBJECT = "tether.events"
+
+
+@pytest.fixture
+def kafka() -> Iterator[str]:
+    """The addresses of a cluster of three brokers, in this process; it makes topics, with four partitions, when they are used."""
+    cluster = AdminClient({"test.mock.num.brokers": 3})
+    brokers_of = cluster.list_topics(timeout=30).brokers.values()
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers_of)
+    del cluster
+
+
+@pytest.fixture
+def server(process: Launch, tmp_path: Path) -> Callable[[int], Program]:
+    """Starts a NATS server with JetStream on a port, with the data of the one before."""
+    program = shutil.which("nats-server")
+    assert program is not None, "the group dev brings it: uv sync"
+
+    def start(port: int) -> Program:
+        options = (
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--jetstream",
+            "--store_dir",
+            str(tmp_path / "nats"),
+        )
+        return process(program, *options, environ={})
+
+    return start
+
+
+@asynccontextmanager
+async def _delivering(
+    pool: Pool, clock: Clock, environ: Mapping[str, str], **more: Any
+) -> AsyncIterator[Delivering]:
+    settings = Settings.from_env(environ)
+    deps = Delivering(
+        pool,
+        Sender(allowed=()),
+        secrets_key=[KEY],
+        clock=clock,
+        brokers=brokers(settings, timeout_s=more.pop("timeout_s", 30)),
+        jitter=lambda: 0.5,
+    )
+    yield deps
+    await deps.ended()
+
+
+async def _deliver(delivering: Delivering) -> None:
+    for _ in range(300):
+        if not await delivering.batch():
+            return
+    raise AssertionError("it goes on for ever")
+
+
+async def _rows(conn: Connection, query: str) -> list[tuple[Any, ...]]:
+    return await (await conn.execute(query.encode())).fetchall()
+
+
+async def _written(conn: Connection, clock: Clock) -> dict[str, tuple[int, str]]:
+    """Write three events about each of five payments; gives payment and status by the id of the event."""
+    facts = [changed(payment, status) for status in STATUSES for payment in range(1, 6)]
+    await write(conn, *facts, now=clock())
+    rows = await _rows(conn, "select id, occurred_at, payload from outbox order by id")
+    ids = [stable_id(number, occurred_at=at, payload=bytes(payload)) for number, at, payload in rows]
+    return {event: (fact.attempt_id, fact.after) for event, fact in zip(ids, facts, strict=True)}
+
+
+def _check(
+    wanted: Mapping[str, tuple[int, str]], got: list[tuple[str | None, dict[str, str], bytes]]
+) -> list[str]:
+    """Compare messages (key, headers, body) with what was written; gives their ids."""
+    ids = []
+    by_payment: dict[int, list[str]] = {}
+    for key, headers, body in got:
+        Webhook(SECRET).verify(body, headers)
+        assert headers["content-type"] == "application/cloudevents+json"
+        event = json.loads(body)
+        payment, status = wanted[event["id"]]
+        assert headers["webhook-id"] == event["id"]
+        assert key == event["subject"] == f"billing-attempts/{payment}"
+        assert (event["type"], event["data"]["after"]) == ("tether.attempt.status_changed.1", status)
+        ids.append(event["id"])
+        if event["id"] not in ids[:-1]:
+            by_payment.setdefault(payment, []).append(status)
+    assert len(by_payment) == 5
+    assert all(tuple(statuses) == STATUSES for statuses in by_payment.values())
+    return ids
+
+
+async def test_kafka_gets_the_same_events_in_order_of_each_payment(
+    conn: Connection, pool: Pool, clock: Clock, kafka: str
+) -> None:
+    """A consumer that gets "chargebacked" before "approved", or a second id for a repeat, books what did not happen."""
+    await subscribe(conn, "kafka:payments", now=clock())
+    wanted = await _written(conn, clock)
+    async with _delivering(pool, clock, {"TETHER_KAFKA_SERVERS": kafka}) as delivering:
+        await _deliver(delivering)
+        # A worker that died after the broker had confirmed, and before its record: the event comes again, under its id.
+        await conn.execute(
+            "update deliveries set state = 'waiting', due_at = created_at, ended_at = null where event_id = 1"
+        )
+        await _deliver(delivering)
+    assert await _rows(conn, "select distinct state, error from deliveries") == [("delivered", None)]
+    got = await asyncio.to_thread(_consumed, kafka, len(wanted) + 1)
+    ids = _check(wanted, got)
+    assert Counter(ids) == Counter(wanted) + Counter([next(iter(wanted))])
+
+
+def _consumed(servers: str, count: int) -> list[tuple[str | None, dict[str, str], bytes]]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": "books",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+    )
+    consumer.subscribe(["payments"])
+    got: list[tuple[str | None, dict[str, str], bytes]] = []
+    ends = set[int]()
+    for _ in range(600):
+        message = consumer.poll(0.2)
+        if message is None:
+            continue
+        if (error := message.error()) is not None:
+            assert error.code() == KafkaError._PARTITION_EOF, error
+            ends.add(message.partition())
+        else:
+            key, value = message.key(), message.value()
+            headers = {name: text.decode() for name, text in message.headers() or ()}
+            got.append((key.decode() if key else None, headers, value or b""))
+        if len(got) >= count and len(ends) == 4:
+            break
+    consumer.close()
+    return got
+
+
+async def test_nats_gets_the_same_events_and_drops_repeats_itself(
+    conn: Connection,
+    pool: Pool,
+    clock: Clock,
+    server: Callable[[int], Program],
+    eventually: Callable[..., Any],
+) -> None:
+    """The server goes away and comes back: nothing is missing, nothing is out of order, and a repeat is stored once."""
+    port = free_port()
+    running = server(port)
+    url = f"nats://127.0.0.1:{port}"
+    await subscribe(conn, f"nats:{SUBJECT}", now=clock())
+    wanted = await _written(conn, clock)
+    async with _delivering(pool, clock, {"TETHER_NATS_SERVERS": url}) as delivering:
+        client = await eventually(
+            lambda: _client(url), what="the server", despite=(OSError, nats.errors.Error)
+        )
+        # No stream takes the subject yet.
+        await _deliver(delivering)
+        assert await _rows(conn, "select distinct state, error from deliveries where tries > 0") == [
+            ("waiting", "broker_refused")
+        ]
+        await client.jetstream().add_stream(StreamConfig(name="EVENTS", subjects=["tether.>"]))
+        running.kill()
+        clock.now += timedelta(seconds=10)
+        await _deliver(delivering)
+        assert await _rows(conn, "select distinct state, error from deliveries where tries > 0") == [
+            ("waiting", "connect")
+        ]
+        server(port)
+        await client.close()
+        client = await eventually(
+            lambda: _client(url), what="the server again", despite=(OSError, nats.errors.Error)
+        )
+        clock.now += timedelta(minutes=5)
+        await _deliver(delivering)
+        await conn.execute(
+            "update deliveries set state = 'waiting', due_at = created_at, ended_at = null where event_id = 1"
+        )
+        await _deliver(delivering)
+    assert await _rows(conn, "select distinct state, error from deliveries") == [("delivered", None)]
+    info = await client.jetstream().stream_info("EVENTS")
+    assert info.state.messages == len(wanted)
+    got = []
+    for number in range(1, len(wanted) + 1):
+        message = await client.jetstream().get_msg("EVENTS", number)
+        headers = dict(message.headers or {})
+        assert headers.pop("Nats-Msg-Id") == headers["webhook-id"]
+        got.append((headers.pop("Tether-Key", None), headers, message.data or b""))
+    assert sorted(_check(wanted, got)) == sorted(wanted)
+    await client.close()
+
+
+async def _client(url: str) -> Any:
+    return await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0)
+
+
+async def test_a_broker_that_is_away_or_not_configured_costs_nothing(
+    conn: Connection, pool: Pool, clock: Clock
+) -> None:
+    """A worker without the setting must not give events up, and one whose broker is away must try again."""
+    await subscribe(conn, "kafka:payments", now=clock())
+    await write(conn, changed(1), now=clock())
+    async with _delivering(pool, clock, {}) as delivering:
+        await _deliver(delivering)
+    assert await _rows(conn, "select state, error, failures from deliveries") == [
+        ("waiting", "broker_not_configured", 0)
+    ]
+    clock.now += timedelta(minutes=2)
+    nowhere = {"TETHER_KAFKA_SERVERS": f"127.0.0.1:{free_port()}"}
+    async with _delivering(pool, clock, nowhere, timeout_s=3) as delivering:
+        await _deliver(delivering)
+    assert await _rows(conn, "select state, error, failures from deliveries") == [("waiting", "timeout", 1)]
+    assert await deliveries.waiting_count(conn, 1, limit=9) == 1
+
+
+def test_properties_are_read_and_never_repeated(tmp_path: Path) -> None:
+    """An error that quotes a line of this file prints a password into a log."""
+    file = tmp_path / "kafka.properties"
+    file.write_text("# ours\n\nsecurity.protocol = SASL_SSL\nsasl.password=a=b\n")
+    assert properties(str(file)) == {"security.protocol": "SASL_SSL", "sasl.password": "a=b"}
+    assert properties("") == {}
+    file.write_text("sasl.password=x\nhunter2\n")
+    for path in (file, tmp_path / "none"):
+        with pytest.raises(InvalidRequest) as refused:
+            properties(str(path))
+        assert "hunter2" not in str(refused.value)
+    file.write_text("security.protocol=hunter2\n")
+    environ = {"TETHER_KAFKA_SERVERS": "127.0.0.1:9", "TETHER_KAFKA_PROPERTIES": str(file)}
+    with pytest.raises(InvalidRequest, match="TETHER_KAFKA_PROPERTIES") as refused:
+        brokers(Settings.from_env(environ), timeout_s=3)
+    assert "hunter2" not in str(refused.value)
