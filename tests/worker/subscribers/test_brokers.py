@@ -165,7 +165,7 @@ def _consumed(servers: str, count: int) -> list[tuple[str | None, dict[str, str]
     )
     consumer.subscribe(["payments"])
     got: list[tuple[str | None, dict[str, str], bytes]] = []
-    ends = set[int]()
+    ends = set[int | None]()
     for _ in range(600):
         message = consumer.poll(0.2)
         if message is None:
@@ -175,7 +175,8 @@ def _consumed(servers: str, count: int) -> list[tuple[str | None, dict[str, str]
             ends.add(message.partition())
         else:
             key, value = message.key(), message.value()
-            headers = {name: text.decode() for name, text in message.headers() or ()}
+            named: Any = message.headers() or ()
+            headers = {name: text.decode() for name, text in named}
             got.append((key.decode() if key else None, headers, value or b""))
         if len(got) >= count and len(ends) == 4:
             break
