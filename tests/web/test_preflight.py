@@ -143,6 +143,61 @@ async def test_a_dry_run_shows_what_is_expected(api: httpx.AsyncClient, upload_i
     assert (first["preflight"] is None, second["preflight"]) == (False, None)
 
 
+async def test_debtors_of_blocked_banks_and_without_a_check_are_excluded(
+    api: httpx.AsyncClient, database_url: str, upload_id: int
+) -> None:
+    """The report counts what a run would collect, and says of whom it does not: the dry run of the same run agrees with it."""
+    path = f"/api/uploads/{upload_id}/preflight"
+    with psycopg.connect(database_url) as conn:
+        debtors = [row[0] for row in conn.execute("select id from debtors order by id")]
+        conn.execute("update debtors set bic = null, bank_bic = null")
+        conn.execute("update debtors set bank_bic = 'COBADEFF' where id = any(%s)", [debtors[:2]])
+        conn.execute(
+            "update debtors set bic = 'INGDDEFF100', bank_bic = 'INGDDEFF' where id = %s", [debtors[2]]
+        )
+        conn.execute("update debtors set bic = 'INGDDEFF', bank_bic = 'INGDDEFF' where id = %s", [debtors[3]])
+        conn.execute(
+            "insert into vop_checks (debtor_id, state, score, answered, result, checked_at, requested_at) select id, 'checked', 80, 100, 'verified', %s, %s"
+            " from debtors where id = any(%s)",
+            [NOW, NOW, debtors[:6]],
+        )
+    for bic in ("COBA*", "INGDDEFF100"):
+        entered = await api.post(
+            "/api/blacklist", json={"bic": bic, "reason_code": "MANUAL", "note": "many returns"}
+        )
+        assert entered.status_code == 201, entered.text
+
+    async def excluded(body: dict[str, Any]) -> dict[str, tuple[int, int]]:
+        answer = await api.post(path, json=body)
+        assert answer.status_code == 201, answer.text
+        (euros,) = answer.json()["report"]["currencies"]
+        assert answer.json()["report"]["vop_score_min"] == body.get("vop_score_min")
+        found = {part["verdict"]: (part["count"], part["amount_minor"]) for part in euros["excluded"]}
+        assert euros["count"] == 10 - sum(count for count, _ in found.values())
+        return found
+
+    assert await excluded({}) == {"blocked": (1, 1_000), "blacklisted_bank": (3, 3_000)}
+    assert await excluded({"vop_score_min": 80}) == {
+        "blocked": (1, 1_000),
+        "blacklisted_bank": (3, 3_000),
+        "unchecked": (3, 3_000),
+    }
+    assert (await excluded({"vop_score_min": 81}))["check_failed"] == (3, 3_000)
+    assert (await api.post(path, json={"vop_score_min": 101})).status_code in {400, 422}
+    page = await api.get(
+        f"/api/preflight-reports/{(await api.get(path)).json()['id']}", params={"format": "markdown"}
+    )
+    assert "| excluded: the bank is on the blacklist | 3 | 30.00 |" in page.text
+    dry_run = await api.post(
+        f"/api/uploads/{upload_id}/billing",
+        json={"due_item": "june", "dry_run": True, "vop_score_min": 80},
+    )
+    assert dry_run.status_code == 200, dry_run.text
+    (euros,) = dry_run.json()["preflight"]["currencies"]
+    verdicts = {part["verdict"]: part["count"] for part in euros["excluded"]}
+    assert {name: dry_run.json()["skipped"].get(name) for name in verdicts} == verdicts
+
+
 async def test_without_history_fees_or_limits_nothing_is_claimed(
     client: httpx.AsyncClient, database_url: str
 ) -> None:

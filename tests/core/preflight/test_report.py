@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 import pytest
+from tether_core.billing.eligibility import Candidate, judge
+from tether_core.billing.run_options import RunOptions
+from tether_core.blacklist import ActiveEntry
 from tether_core.errors import InvalidRequest, Unreadable
 from tether_core.preflight import signature
 from tether_core.preflight.estimate import DebtorGroup, Seen
 from tether_core.preflight.fees import Fees, parse_fees
 from tether_core.preflight.report import (
+    ExcludedDebtors,
+    Exclusion,
     PreflightFacts,
     PreflightLimits,
     PreflightReport,
+    Standing,
     decode,
     encode,
+    exclusion,
     markdown,
     report,
 )
+from tether_core.vop import Score
+
+if TYPE_CHECKING:
+    from typing import Literal
 
 FACTS = PreflightFacts(
     7, "ab" * 32, "default", datetime(2026, 3, 2, 12, tzinfo=UTC), "ada", date(2025, 1, 5), date(2026, 1, 5)
@@ -130,7 +142,7 @@ def test_a_signature_holds_for_the_report_and_for_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "junk", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000, b'{"form":2}', b'{"rule":{"returned_max":7}}']
+    "junk", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000, b'{"form":3}', b'{"rule":{"returned_max":7}}']
 )
 def test_what_is_no_report_is_refused(junk: bytes) -> None:
     """A person who verifies a report pastes what they were sent."""
@@ -154,3 +166,95 @@ def test_the_page_says_unknown_where_nothing_is_known() -> None:
     assert "| Price band from: 10.00 | 1,100 | 16,500.00 |" in page
     assert "0.25 EUR an attempt, 3.50 EUR a return" in markdown(_made(PreflightLimits()))
     assert "unknown | unknown" in markdown(_made(PreflightLimits(), history=[]))
+
+
+BANKS = {"COBA*": ActiveEntry("hold", "RETURNS"), "DEUTDEFF": ActiveEntry("block", "MANUAL")}
+
+
+@pytest.mark.parametrize("listed", [None, "hold", "block"])
+@pytest.mark.parametrize("bank", [None, "COBADEFF", "DEUTDEFF", "INGDDEFF"])
+@pytest.mark.parametrize("score_min", [None, 60])
+@pytest.mark.parametrize(
+    "check", [None, Score(80, 100, "verified"), Score(50, 100, "inconclusive"), Score(90, 100, "mismatch")]
+)
+def test_what_excludes_a_debtor_is_what_keeps_it_from_a_run(
+    listed: Literal["hold", "block"] | None, bank: str | None, score_min: int | None, check: Score | None
+) -> None:
+    """A report that counts money which the run then does not collect says go to an upload that brings nothing."""
+    found = exclusion(Standing(listed, None, bank, check), listed_banks=BANKS, vop_score_min=score_min)
+    entry = {"COBADEFF": BANKS["COBA*"], "DEUTDEFF": BANKS["DEUTDEFF"]}.get(bank or "")
+    candidate = Candidate(
+        debtor_id=1,
+        iban="DE89370400440532013000",
+        amount_minor=1_000,
+        currency="EUR",
+        has_name=True,
+        listed=listed,
+        bank_listed=entry,
+        check=check,
+    )
+    assert judge(candidate, options=RunOptions(vop_score_min=score_min)).code == (found or "billable")
+
+
+def test_the_bic_of_the_file_counts_as_well_as_the_bank_of_the_iban() -> None:
+    """A branch that is blocked is named by the file alone: the bank code of an IBAN has no branch."""
+    branch = {"INGDDEFF100": ActiveEntry("block", "MANUAL")}
+    for bic, verdict in (("ingd de ff 100", "blacklisted_bank"), ("INGDDEFF", None), (None, None)):
+        found = exclusion(Standing(bic=bic, bank="INGDDEFF"), listed_banks=branch, vop_score_min=None)
+        assert found == verdict
+
+
+def test_excluded_debtors_are_counted_beside_the_estimate() -> None:
+    """Their money is in no number of the estimate, and a currency of which nobody may be billed decides nothing."""
+    excluded = [
+        ("EUR", ExcludedDebtors("check_failed", 1, 500)),
+        ("EUR", ExcludedDebtors("blacklisted_bank", 2, 3_000)),
+        ("CHF", ExcludedDebtors("blocked", 4, 400)),
+        ("EUR", ExcludedDebtors("blacklisted_bank", 1, 1_000)),
+    ]
+    rule = PreflightLimits(returned_max=0.06)
+    without = report(GROUPS, HISTORY, fees=FEES, rule=rule, facts=FACTS)
+    made = report(GROUPS, HISTORY, fees=FEES, rule=rule, facts=FACTS, excluded=excluded)
+    francs, euros = made.currencies
+    assert (made.verdict, made.reasons) == ("go", ())
+    assert msgspec.structs.replace(euros, excluded=()) == without.currencies[0]
+    assert euros.excluded == (
+        ExcludedDebtors("blacklisted_bank", 3, 4_000),
+        ExcludedDebtors("check_failed", 1, 500),
+    )
+    assert (francs.count, francs.returned, francs.excluded) == (
+        0,
+        None,
+        (ExcludedDebtors("blocked", 4, 400),),
+    )
+    page = markdown(made)
+    assert "| excluded: the bank is on the blacklist | 3 | 40.00 |" in page
+    nobody = report([], HISTORY, fees=FEES, rule=rule, facts=FACTS, excluded=excluded)
+    assert (nobody.verdict, nobody.reasons) == ("unknown", ("No debtor of the upload may be billed.",))
+    for verdict in get_args(Exclusion):
+        some = report(
+            [], [], fees=None, rule=rule, facts=FACTS, excluded=[("EUR", ExcludedDebtors(verdict, 1, 1))]
+        )
+        assert "| excluded: the " in markdown(some)
+
+
+def test_a_report_of_the_first_form_is_still_the_one_that_was_signed() -> None:
+    """A report that was signed last year verifies, and cannot be passed off as one that counted who is excluded."""
+    made = _made(PreflightLimits(returned_max=0.04))
+    first = msgspec.json.decode(encode(made))
+    first["form"] = 1
+    del first["vop_score_min"]
+    for found in first["currencies"]:
+        del found["excluded"]
+    content = msgspec.json.encode(first, order="sorted")
+    assert encode(decode(content)) == content
+    assert "excluded" not in markdown(decode(content))
+    scored = report(
+        GROUPS,
+        HISTORY,
+        fees=FEES,
+        rule=PreflightLimits(),
+        facts=msgspec.structs.replace(FACTS, vop_score_min=60),
+    )
+    assert "Demanded score of the check before billing: 60 of 100" in markdown(scored)
+    assert decode(encode(scored)) == scored

@@ -48,9 +48,17 @@ class Verified(msgspec.Struct, frozen=True):
 class PreflightRoutes(Connection):
     """Routes of pre-flight reports."""
 
-    def make_preflight(self, upload_id: int, *, account: str = "default") -> Preflight:
-        """Make a pre-flight report: what the debits of an upload are expected to bring and to cost."""
-        return self._post(f"/api/uploads/{upload_id}/preflight", {"account": account}, Preflight)
+    def make_preflight(
+        self, upload_id: int, *, account: str = "default", vop_score_min: int | None = None
+    ) -> Preflight:
+        """
+        Make a pre-flight report: what the debits of an upload are expected to bring and to cost.
+
+        Args:
+            vop_score_min: The least score of the check before billing that the run will demand, 0 to 100; `None` where it demands none.
+        """
+        order = {"account": account} | ({} if vop_score_min is None else {"vop_score_min": vop_score_min})
+        return self._post(f"/api/uploads/{upload_id}/preflight", order, Preflight)
 
     def preflight(self, upload_id: int) -> Preflight:
         """The last pre-flight report of an upload."""

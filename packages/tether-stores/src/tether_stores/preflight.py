@@ -2,14 +2,25 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from tether_core.preflight.estimate import DebtorGroup, Seen
 from tether_core.preflight.fees import Fees
-from tether_core.preflight.report import PreflightFacts, PreflightLimits, PreflightReport, encode, report
+from tether_core.preflight.report import (
+    ExcludedDebtors,
+    PreflightFacts,
+    PreflightLimits,
+    PreflightReport,
+    Standing,
+    encode,
+    exclusion,
+    report,
+)
 from tether_core.preflight.signature import sign, signing_key
+from tether_core.vop import Result, Score
 
+from tether_stores import blacklist
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
@@ -69,6 +80,7 @@ async def made(
     rule: PreflightLimits,
     made_by: str,
     now: datetime,
+    vop_score_min: int | None = None,
 ) -> PreflightReport:
     """
     Make the report of an upload; nothing is written.
@@ -79,6 +91,7 @@ async def made(
         fees: Of the account; `None` where they are unknown.
         rule: The limits.
         made_by: Who ordered it.
+        vop_score_min: The least score of the check before billing that a run will demand; `None` where it demands none.
     """
     to_on = (now.astimezone(UTC) - _MATURE).date()
     from_on = to_on - _HISTORY
@@ -88,9 +101,29 @@ async def made(
         {"account": account, "from_at": _at(from_on), "to_at": _at(to_on), "limit": SEEN_MAX},
         into=Seen,
     )
-    groups = await fetch_all(conn, _SQL["groups"], {"upload_id": upload_id, "now": now}, into=_group)
-    facts = PreflightFacts(upload_id, sha256, account, now, made_by, from_on, to_on - timedelta(days=1))
-    return report(groups, seen, fees=fees, rule=rule, facts=facts)
+    listed_banks = await blacklist.banks_listed(conn, now=now)
+    rows = await fetch_all(
+        conn,
+        _SQL["groups"],
+        {
+            "upload_id": upload_id,
+            "now": now,
+            "by_bic": bool(listed_banks),
+            "by_check": vop_score_min is not None,
+        },
+        into=_group,
+    )
+    groups = list[tuple[str, DebtorGroup]]()
+    excluded = list[tuple[str, ExcludedDebtors]]()
+    for currency, group, of in rows:
+        verdict = exclusion(of, listed_banks=listed_banks, vop_score_min=vop_score_min)
+        if verdict is None:
+            groups.append((currency, group))
+        else:
+            excluded.append((currency, ExcludedDebtors(verdict, group.count, group.amount_minor)))
+    last_on = to_on - timedelta(days=1)
+    facts = PreflightFacts(upload_id, sha256, account, now, made_by, from_on, last_on, vop_score_min)
+    return report(groups, seen, fees=fees, rule=rule, facts=facts, excluded=excluded)
 
 
 def signed(content: bytes, *, secrets: tuple[str, ...]) -> str | None:
@@ -156,5 +189,19 @@ def _at(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _group(*, currency: str, squares: Any, **columns: Any) -> tuple[str, DebtorGroup]:
-    return currency, DebtorGroup(squares=int(squares), **columns)
+def _group(
+    *,
+    currency: str,
+    listed: Literal["hold", "block"] | None,
+    bic: str | None,
+    score: int | None,
+    answered: int | None,
+    result: Result | None,
+    squares: Any,
+    **columns: Any,
+) -> tuple[str, DebtorGroup, Standing]:
+    checked = None
+    if score is not None and answered is not None and result is not None:
+        checked = Score(score, answered, result)
+    group = DebtorGroup(squares=int(squares), **columns)
+    return currency, group, Standing(listed, bic, group.bank or None, checked)

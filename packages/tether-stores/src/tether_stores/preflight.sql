@@ -13,24 +13,27 @@ end
 select state, dry_run, encode(sha256, 'hex') as sha256 from uploads where id = %(upload_id)s;
 
 -- groups --
--- The debtors of an upload that may be billed, by currency, bank, country, price band and history of the account. One row per group.
+-- The debtors of an upload that its screening left, by currency, bank, country, price band, history of the account, and what may exclude them:
+-- the strictest blacklist entry of the account; the BIC of the file where %(by_bic)s; the last check where %(by_check)s. One row per group.
 select
     d.currency, coalesce(d.bank_bic, '') as bank, left(d.iban, 2) as country, price_band(d.amount_minor) as price_band,
-    account.history, count(*) as count, sum(d.amount_minor)::bigint as amount_minor,
-    sum(d.amount_minor::numeric * d.amount_minor) as squares
+    account.history, entry.listed, case when %(by_bic)s then d.bic end as bic,
+    checked.score, checked.answered, checked.result,
+    count(*) as count, sum(d.amount_minor)::bigint as amount_minor, sum(d.amount_minor::numeric * d.amount_minor) as squares
 from debtors d
 cross join lateral (
     select {history} as history from billing_attempts h where h.iban_fingerprint = d.iban_fingerprint
 ) account
-where
-    d.upload_id = %(upload_id)s and (d.verdict = 'clear' or d.taken_at is not null)
-    and not exists (
-        select from blacklist b
-        where
-            b.iban_fingerprint = d.iban_fingerprint and b.lifted_at is null
-            and (b.expires_at is null or b.expires_at > %(now)s)
-    )
-group by 1, 2, 3, 4, 5;
+cross join lateral (
+    select min(b.action) as listed  -- "block" comes before "hold"
+    from blacklist b
+    where
+        b.iban_fingerprint = d.iban_fingerprint and b.lifted_at is null
+        and (b.expires_at is null or b.expires_at > %(now)s)
+) entry
+left join vop_checks checked on %(by_check)s and checked.debtor_id = d.id and checked.state = 'checked'
+where d.upload_id = %(upload_id)s and (d.verdict = 'clear' or d.taken_at is not null)
+group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
 
 -- seen --
 -- The last debits of a gateway account that were made in a range of times and are final, by bank, country, price band and history of the

@@ -48,9 +48,11 @@ class PreflightOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         account: The gateway account whose history and fees count.
+        vop_score_min: The least score of the check before billing that the run will demand; null where it demands none.
     """
 
     account: Annotated[str, msgspec.Meta(max_length=32)] = gateway_accounts.DEFAULT
+    vop_score_min: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
 
 
 class PreflightResponse(msgspec.Struct, frozen=True):
@@ -127,6 +129,7 @@ async def make(
             rule=settings.preflight_rule,
             made_by=request.user,
             now=now,
+            vop_score_min=data.vop_score_min,
         )
     async with transaction(state.pool) as conn:
         stored = await preflight.add(conn, found, secrets=settings.secrets_key, now=now)

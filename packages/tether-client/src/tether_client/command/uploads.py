@@ -179,6 +179,12 @@ def _add_further(group: Commands) -> None:
     item.add_argument(
         "--account", default="default", metavar="NAME", help="the gateway account (default: %(default)s)"
     )
+    item.add_argument(
+        "--vop-score-min",
+        type=whole(0, 100),
+        metavar="SCORE",
+        help="the least score of the check before billing that the run will demand (default: none)",
+    )
     item.add_argument("--last", action="store_true", help="show the last report in place of making one")
 
     item = add(
@@ -330,7 +336,7 @@ def _preflight(context: Context) -> int:
     made = (
         client.preflight(args.upload_id)
         if args.last
-        else client.make_preflight(args.upload_id, account=args.account)
+        else client.make_preflight(args.upload_id, account=args.account, vop_score_min=args.vop_score_min)
     )
     context.output.result(made, lambda: client.preflight_page(made.id))
     return 1 if made.verdict in {"no_go", "unknown"} else 0
@@ -408,6 +414,8 @@ def _expected(report: Mapping[str, Any]) -> Iterator[str]:
         )
         costs = "unknown" if fees is None else f"{money(fees['low_minor'])} to {money(fees['high_minor'])}"
         yield f"{found['currency']}: expected returns {share}, expected fees {costs}"
+        for part in found.get("excluded", ()):
+            yield f"{found['currency']}: excluded, {part['verdict']}: {part['count']:,} of {money(part['amount_minor'])}"
 
 
 def _preview_text(preview: RunPreview) -> str:

@@ -5,6 +5,9 @@ The rule (`PreflightLimits`) compares the **upper** end of what is expected: an 
 no go: without history, or without fees where a limit of fees is set, the verdict is `unknown` and a person decides. Without a limit there is no
 verdict (`no_rule`).
 
+Debtors whom a run would not bill because of the blacklist, or for want of a check, are in no estimate: they are counted as **excluded**, by the verdict that
+the run would give (`exclusion`).
+
 >>> seen = [Seen("COBADEFF", "DE", 1000, "paid", 5_000, 100, 50)]
 >>> group = DebtorGroup("COBADEFF", "DE", 1000, "paid", 1_000, 1_500_000, 2_250_000_000)
 >>> fees = Fees(25, 350, "EUR")
@@ -17,15 +20,19 @@ verdict (`no_rule`).
 'unknown'
 >>> report([("EUR", group)], seen, fees=None, rule=PreflightLimits(), facts=_FACTS).currencies[0].fees is None     # unknown, never 0
 True
+>>> exclusion(Standing(bank="COBADEFF"), listed_banks={"COBA*": ActiveEntry("hold", "RETURNS")}, vop_score_min=None)
+'blacklisted_bank'
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
+from tether_core import banks, vop
+from tether_core.blacklist import ActiveEntry
 from tether_core.errors import InvalidRequest, Unreadable
 from tether_core.money import Money
 from tether_core.preflight.estimate import Cells, DebtorGroup, ExpectedDebits, Seen, expected
@@ -33,20 +40,27 @@ from tether_core.preflight.fees import Fees
 
 __all__ = [
     "CurrencyPreflight",
+    "ExcludedDebtors",
+    "Exclusion",
     "ExpectedFees",
     "Part",
     "PreflightFacts",
     "PreflightLimits",
     "PreflightReport",
+    "Standing",
     "Verdict",
     "decode",
     "encode",
+    "exclusion",
     "markdown",
     "report",
 ]
 
 Verdict: TypeAlias = Literal["go", "no_go", "unknown", "no_rule"]
 Dimension: TypeAlias = Literal["history", "country", "price_band", "bank"]
+# Verdicts of `tether_core.billing.eligibility`, in the order in which a run checks them.
+Exclusion: TypeAlias = Literal["blocked", "held", "blacklisted_bank", "unchecked", "check_failed"]
+EXCLUSIONS: Final[tuple[Exclusion, ...]] = get_args(Exclusion)
 DIMENSIONS: Final[tuple[Dimension, ...]] = ("history", "country", "price_band", "bank")
 # The parts of a dimension with the most money; the others are in the totals only.
 PARTS_MAX: Final = 20
@@ -73,6 +87,53 @@ class PreflightLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise InvalidRequest("give a share above 0 and below 1, such as 0.05 for 5 %", field=name)
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """
+    What may exclude the debtors of a group.
+
+    Attributes:
+        listed: The strictest active blacklist entry of their accounts.
+        bic: As the file has it.
+        bank: The first eight characters of the BIC of their bank; `None` where nobody knows it.
+        check: Their last check before billing.
+    """
+
+    listed: Literal["hold", "block"] | None = None
+    bic: str | None = None
+    bank: str | None = None
+    check: vop.Score | None = None
+
+
+def exclusion(
+    of: Standing, *, listed_banks: Mapping[str, ActiveEntry], vop_score_min: int | None
+) -> Exclusion | None:
+    """
+    Why a run would not bill the debtors of a group, as far as the blacklist and the checks before billing say.
+
+    Args:
+        of: The group.
+        listed_banks: Active entries about banks, as for `tether_core.banks.find`.
+        vop_score_min: The least score of the check before billing that the run demands; `None` where it demands none.
+
+    Returns:
+        The first verdict that hits; `None` for debtors who may be billed.
+    """
+    found: Exclusion | None = None
+    if of.listed is not None:
+        found = "blocked" if of.listed == "block" else "held"
+    elif banks.find(listed_banks, bic=of.bic, bank=of.bank) is not None:
+        found = "blacklisted_bank"
+    elif vop_score_min is not None and of.check is None:
+        found = "unchecked"
+    elif (
+        vop_score_min is not None
+        and of.check is not None
+        and not vop.meets(of.check, score_min=vop_score_min)
+    ):
+        found = "check_failed"
+    return found
+
+
 class PreflightFacts(msgspec.Struct, frozen=True):
     """
     What a report is about.
@@ -85,6 +146,7 @@ class PreflightFacts(msgspec.Struct, frozen=True):
         made_by: Who ordered it.
         history_from: The first day of the debits that count.
         history_to: The last one.
+        vop_score_min: The least score of the check before billing that is demanded; `None` where none is.
     """
 
     upload_id: int
@@ -94,6 +156,7 @@ class PreflightFacts(msgspec.Struct, frozen=True):
     made_by: str
     history_from: date
     history_to: date
+    vop_score_min: int | None = None
 
 
 class ExpectedFees(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +193,21 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     returned: ExpectedDebits | None
 
 
+class ExcludedDebtors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """
+    Debtors whom a run would not bill.
+
+    Attributes:
+        verdict: The verdict that the run would give.
+        count: How many.
+        amount_minor: Their amounts.
+    """
+
+    verdict: Exclusion
+    count: int
+    amount_minor: int
+
+
 class CurrencyPreflight(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
     What is expected in one currency.
@@ -145,6 +223,7 @@ class CurrencyPreflight(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         returned_share_high: The share of the money that may be returned, at the upper end; `None` where there is no history.
         fees_share_high: The share of the kept money that fees may take, at the upper end; `None` where that is unknown.
         parts: The parts with the most money of each dimension.
+        excluded: Debtors whom a run would not bill, by verdict; in no other number. Not in reports of form 1.
     """
 
     currency: str
@@ -157,6 +236,7 @@ class CurrencyPreflight(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     returned_share_high: float | None
     fees_share_high: float | None
     parts: tuple[Part, ...]
+    excluded: tuple[ExcludedDebtors, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class PreflightReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,7 +244,7 @@ class PreflightReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     A pre-flight report; it holds no name and no account number of a debtor.
 
     Attributes:
-        form: The version of this form.
+        form: The version of this form. Reports of form 1 are still read, and written as they were, so that their signatures hold.
         upload_id: The upload.
         sha256: Of its file, in hex.
         account: The gateway account.
@@ -178,9 +258,10 @@ class PreflightReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         verdict: "go", "no_go", "unknown", or "no_rule" where no limit is set.
         reasons: Why it is no go, or unknown, as sentences.
         currencies: By currency.
+        vop_score_min: The least score of the check before billing that is demanded; `None` where none is. Not in reports of form 1.
     """
 
-    form: Literal[1] = 1
+    form: Literal[1, 2] = 2
     upload_id: int
     sha256: str
     account: str
@@ -194,6 +275,7 @@ class PreflightReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     verdict: Verdict
     reasons: tuple[str, ...]
     currencies: tuple[CurrencyPreflight, ...]
+    vop_score_min: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
 _FACTS: Final = PreflightFacts(
@@ -214,6 +296,7 @@ def report(
     fees: Fees | None,
     rule: PreflightLimits,
     facts: PreflightFacts,
+    excluded: Sequence[tuple[str, ExcludedDebtors]] = (),
 ) -> PreflightReport:
     """
     Make the report of an upload.
@@ -224,12 +307,19 @@ def report(
         fees: Of the account; `None` where they are unknown.
         rule: The limits.
         facts: What the report is about.
+        excluded: The debtors whom a run would not bill, with their currency; parts with one verdict are added up.
     """
     cells = Cells(seen)
     by_currency: dict[str, list[DebtorGroup]] = defaultdict(list)
     for currency, group in groups:
         by_currency[currency].append(group)
-    currencies = tuple(_currency(name, some, cells, fees) for name, some in sorted(by_currency.items()))
+    out: dict[str, list[ExcludedDebtors]] = defaultdict(list)
+    for currency, some in excluded:
+        out[currency].append(some)
+    currencies = tuple(
+        _currency(name, by_currency[name], cells, fees, _added_up(out[name]))
+        for name in sorted({*by_currency, *out})
+    )
     verdict, reasons = _judged(currencies, rule)
     return PreflightReport(
         upload_id=facts.upload_id,
@@ -245,11 +335,24 @@ def report(
         verdict=verdict,
         reasons=reasons,
         currencies=currencies,
+        vop_score_min=facts.vop_score_min,
+    )
+
+
+def _added_up(excluded: Sequence[ExcludedDebtors]) -> tuple[ExcludedDebtors, ...]:
+    return tuple(
+        ExcludedDebtors(verdict, sum(part.count for part in parts), sum(part.amount_minor for part in parts))
+        for verdict in EXCLUSIONS
+        if (parts := [part for part in excluded if part.verdict == verdict])
     )
 
 
 def _currency(
-    currency: str, groups: Sequence[DebtorGroup], cells: Cells, fees: Fees | None
+    currency: str,
+    groups: Sequence[DebtorGroup],
+    cells: Cells,
+    fees: Fees | None,
+    excluded: tuple[ExcludedDebtors, ...],
 ) -> CurrencyPreflight:
     count, amount_minor = sum(group.count for group in groups), sum(group.amount_minor for group in groups)
     returned = expected(groups, cells, outcome="returned")
@@ -277,6 +380,7 @@ def _currency(
         None if returned is None or not amount_minor else round(returned.high_minor / amount_minor, _DIGITS),
         None if costs is None or not kept_minor else round(costs.high_minor / kept_minor, _DIGITS),
         tuple(part for dimension in DIMENSIONS for part in _parts(groups, cells, dimension)),
+        excluded,
     )
 
 
@@ -304,10 +408,11 @@ def _judged(
         return "no_rule", (
             "No limit is set: TETHER_PREFLIGHT_RETURNED_MAX and TETHER_PREFLIGHT_FEES_MAX are empty.",
         )
-    if not currencies:
+    billed = [found for found in currencies if found.count]
+    if not billed:
         return "unknown", ("No debtor of the upload may be billed.",)
     over, unknown = list[str](), list[str]()
-    for found in currencies:
+    for found in billed:
         for limit, share, above, missing in (
             (
                 rule.returned_max,
@@ -370,6 +475,13 @@ _TITLES: Final[dict[Dimension, str]] = {
     "price_band": "Price band from",
     "bank": "Bank",
 }
+_EXCLUDED: Final[dict[Exclusion, str]] = {
+    "blocked": "the account is blocked",
+    "held": "the account is on hold",
+    "blacklisted_bank": "the bank is on the blacklist",
+    "unchecked": "the account is not checked",
+    "check_failed": "the check before billing failed",
+}
 _UNKNOWN: Final = "unknown"
 
 
@@ -394,6 +506,8 @@ def markdown(made: PreflightReport) -> str:
         f"- From {made.history_debits:,} debits of {made.history_from} to {made.history_to}; intervals are 95 %",
         f"- Fees: {_fees_text(made.fees)}",
     ]
+    if isinstance(made.vop_score_min, int):
+        lines.append(f"- Demanded score of the check before billing: {made.vop_score_min} of 100")
     for found in made.currencies:
         lines += [
             "",
@@ -406,6 +520,10 @@ def markdown(made: PreflightReport) -> str:
             f"| expected to be returned | {_row(found.returned, found.currency)} |",
             f"| expected to be kept, before fees | | {_optional(found.kept_minor, found.currency)} |",
             f"| expected fees | | {_costs(found.fees, found.currency)} |",
+            *(
+                f"| excluded: {_EXCLUDED[part.verdict]} | {part.count:,} | {_money(part.amount_minor, found.currency)} |"
+                for part in (() if isinstance(found.excluded, msgspec.UnsetType) else found.excluded)
+            ),
             "",
             "| part | debits | money | expected returns | money returned |",
             "|---|---|---|---|---|",

@@ -187,7 +187,14 @@ async def order(
             except OrderedBefore as exc:
                 preview = msgspec.structs.replace(preview, ordered_before=str(exc))
         if not after:
-            expected = await _expected(state, upload_id, account=data.account, by=request.user, now=now)
+            expected = await _expected(
+                state,
+                upload_id,
+                account=data.account,
+                by=request.user,
+                vop_score_min=options.vop_score_min,
+                now=now,
+            )
             preview = msgspec.structs.replace(preview, preflight=expected)
         return Response(preview, status_code=200)
     require_reason(after_chargeback=options.after_chargeback)
@@ -305,7 +312,7 @@ async def _preview(
 
 
 async def _expected(
-    state: State, upload_id: int, *, account: str, by: str, now: datetime
+    state: State, upload_id: int, *, account: str, by: str, vop_score_min: int | None, now: datetime
 ) -> PreflightReport | None:
     """What the upload is expected to bring; a dry run does not fail because its history is long."""
     try:
@@ -322,6 +329,7 @@ async def _expected(
                 rule=state.settings.preflight_rule,
                 made_by=by,
                 now=now,
+                vop_score_min=vop_score_min,
             )
     except QueryTooSlow:
         return None

@@ -8,6 +8,13 @@ from tether_web.console import formats
 __all__ = ["added_up", "expected"]
 
 _VERDICTS: Final = {"go": "good", "no_go": "bad", "unknown": "waiting"}
+_EXCLUDED: Final = {
+    "blocked": "the account is blocked",
+    "held": "the account is on hold",
+    "blacklisted_bank": "the bank is on the blacklist",
+    "unchecked": "the account is not checked",
+    "check_failed": "the check before billing failed",
+}
 
 
 def expected(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,6 +24,12 @@ def expected(report: Mapping[str, Any]) -> dict[str, Any]:
         "badge": report["verdict"].replace("_", " "),
         "tone": _VERDICTS.get(report["verdict"], "plain"),
         "rows": [_expected(found) for found in report["currencies"]],
+        "excluded": [
+            f"{part['count']:,} debtors owing {formats.money(part['amount_minor'], found['currency'])}: "
+            f"{_EXCLUDED.get(part['verdict'], part['verdict'])}"
+            for found in report["currencies"]
+            for part in found.get("excluded", ())
+        ],
     }
 
 
