@@ -36,7 +36,7 @@ SUBJECTS = {
     """.split(),
     "tether_stores": """
     boot_clock pool queries rows settings traces/spans telemetry command_line migrate privileges objects postgres traces redis clock audit events jobs limits return_policies
-    order_keys accounts subscribers people preflight gateway_calls row_counts figures sessions banks blacklist mandate_conflicts recurring clean_payers debtors notifications payments vop check_files database_epoch fingerprint_key
+    order_keys accounts subscribers people gateway_calls row_counts figures sessions banks blacklist preflight mandate_conflicts recurring clean_payers debtors notifications payments vop check_files database_epoch fingerprint_key secrets_key
     refunds stated_outcomes reconciliation holds billing statement_texts inquiry_orders screening uploads debtor_edits retention data_subjects erasures dossier workers queues store_status bulk_orders monitoring
     """.split(),
     "tether_web": """
@@ -44,7 +44,7 @@ SUBJECTS = {
     monitoring health openapi console app
     """.split(),
     "tether_worker": """
-    jobs workers traces scaling row_counts blacklist retention erasures figures queues subscribers accounts people fingerprint_key status stated_outcomes order_keys mandate_conflicts gateway doctor check_files vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
+    jobs workers traces scaling row_counts blacklist retention erasures figures queues subscribers accounts people fingerprint_key secrets_key status stated_outcomes order_keys mandate_conflicts gateway doctor check_files vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
     payments refunds notifications database_epoch bulk_orders commands app
     """.split(),
     "tether_client": """

@@ -95,6 +95,7 @@ Action: TypeAlias = Literal[
     "schedule.ended",
     "schedule.paused",
     "schedule.resumed",
+    "secrets.resealed",
     "session.begun",
     "session.ended",
     "statement_text.removed",

@@ -62,6 +62,7 @@ WORKER_ONLY: Final = frozenset(
         "payments/imported_attempts",
         "retention/pruning",
         "row_counts",
+        "secrets_key",
     }
 )
 # Queries of which tether_web makes those that read.

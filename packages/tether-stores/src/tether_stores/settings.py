@@ -228,8 +228,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         _env(
             "TETHER_SECRETS_KEY",
-            "Keys that encrypt the secrets of further gateway accounts, as `tether-worker accounts new-key` prints them; "
-            "several with commas while one is being changed, the first one for writing.",
+            "Keys that encrypt the secrets of further gateway accounts and subscribers, second factors, and refused notifications, as "
+            "`tether-worker accounts new-key` prints them; several with commas while one is being changed, the first one for writing. "
+            "`tether-worker secrets reseal` changes what is stored.",
             secret=True,
         ),
     ] = ()

@@ -30,6 +30,7 @@ from tether_worker import (
     inquiry_orders,
     people,
     queues,
+    secrets_key,
     stated_outcomes,
 )
 from tether_worker.app import Clock, Supervised, work_until_stopped
@@ -207,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         accounts,
         import_local,
         fingerprint_key,
+        secrets_key,
         withdrawals,
         debtor_edits,
         import_debits,
