@@ -584,6 +584,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "TETHER_NATS_SERVERS",
             "Servers of NATS, such as nats://host:4222 or tls://host:4222 with commas, for subscribers with an address nats:SUBJECT, "
             "which a stream of JetStream must take. Needs `tether-worker[nats]`. Empty: none.",
+            secret=True,
         ),
     ] = ()
     nats_credentials: Annotated[

@@ -20,6 +20,7 @@ __all__ = ["Nats"]
 
 # Each server is tried twice; the schedule of deliveries does the rest.
 _RETRIES: Final = 1
+_CONNECT_S_MIN: Final = 2
 _CLOSE_S: Final = 2.0
 
 
@@ -38,6 +39,8 @@ class Nats:
         self._servers = list(servers)
         self._credentials = credentials
         self._timeout_s = timeout_s
+        # One server that takes no connection leaves time for the others.
+        self._connect_s = max(_CONNECT_S_MIN, int(timeout_s / (len(self._servers) * (_RETRIES + 1))))
         self._client: Client | None = None
         self._connecting = asyncio.Lock()
 
@@ -78,6 +81,7 @@ class Nats:
                 self._servers,
                 name="tether",
                 error_cb=_ignored,
+                connect_timeout=self._connect_s,
                 allow_reconnect=False,
                 max_reconnect_attempts=_RETRIES,
                 reconnect_time_wait=0,
