@@ -912,7 +912,11 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "reconciliation/differences.open": {"": {"kinds": ["state_differs"] * 100}},
     "stated_outcomes.record": {"": {"refund_id": None, "outcome": "declined"}},
     "payments/submissions.ready": {"all": {}, "canaries": {"canaries_only": True}},
-    "uploads/uploads.listed": {"all": {}, "state": {"state": "failed"}},
+    "uploads/uploads.listed": {
+        "all": {"filename": None},
+        "state": {"state": "failed", "filename": None},
+        "file name": {"filename": "CSV"},
+    },
     "audit.record": {
         "": {
             "actor_kind": "user",

@@ -90,7 +90,7 @@ def test_everything_from_a_file_to_a_void(
         upload_id = _uploads(tether, members)
         run_id = _bills(tether, upload_id)
         _gives_back(tether, run_id)
-        _keeps_lists(tether, monkeypatch)
+        _keeps_lists(tether, monkeypatch, tmp_path)
         _operates(tether)
         _follows(tether, url)
         assert simulator.sums()["debited_twice"] == []
@@ -183,7 +183,7 @@ def _gives_back(tether: _Tether, run_id: int) -> None:
     assert voids["voids"]["count"] + sum(some["count"] for some in voids["refused"]) == 3
 
 
-def _keeps_lists(tether: _Tether, monkeypatch: pytest.MonkeyPatch) -> None:
+def _keeps_lists(tether: _Tether, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     iban = made_up_iban(random.Random(9))
     monkeypatch.setattr(sys, "stdin", io.StringIO(iban + "\n"))
     entry = tether.json("blacklist", "add", "--iban-stdin", "--note", "asked by phone")
@@ -193,6 +193,15 @@ def _keeps_lists(tether: _Tether, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Say why" in tether.errors
     assert "lifted" in tether("blacklist", "lift", str(entry["id"]), "--reason", "paid")
     assert "paid" in tether("blacklist", "list", "--which", "ended", "--json")
+    given, written = tmp_path / "given.csv", tmp_path / "written.csv"
+    given.write_text("email;bic;note\nana@example.org;;asked\n;COBA*;\n;DE*;\n", encoding="utf-8")
+    assert "line 4, bic" in tether("blacklist", "import", str(given), code=1)
+    assert tether.json("blacklist", "export", str(written))["size_bytes"] == written.stat().st_size
+    assert written.read_text("utf-8-sig").count("\n") == 3
+    again = tether.json("blacklist", "import", str(written))
+    assert (again["rows"], again["added"], again["existing"]) == (2, 0, 2)
+    tether("blacklist", "export", str(written), code=2)
+    assert "exists" in tether.errors
 
     event = tether.json("notifications", "list", "--limit", "1")
     assert event["next"]  # three debits have at least three

@@ -528,6 +528,16 @@ async def test_uploads_are_listed_newest_first(read: Callable[..., Any], api: ht
     assert [item["id"] for page in (first, second) for item in page["items"]] == ids[::-1]
     assert second["next"] is None
     assert (await api.get("/api/uploads", params={"status": "failed"})).json()["items"] == []
+    # By a part of the name, which is no pattern: a person has the name of the file and not the number of the upload.
+    named = (await read(GOOD + b"Z\n", name="Members_March 100%.csv"))["upload"]["id"]
+    for part, found in (("members_MARCH", [named]), ("0%.c", [named]), ("m_mb", []), ("nobody", [])):
+        listed = (await api.get("/api/uploads", params={"filename": part})).json()["items"]
+        assert [item["id"] for item in listed] == found
+    assert (await api.get("/api/uploads", params={"filename": "members", "status": "failed"})).json()[
+        "items"
+    ] == []
+    count = (await api.get("/api/uploads", params={"filename": "members", "format": "count"})).json()
+    assert count["count"] == 1
 
 
 async def test_the_file_comes_back_as_it_was_sent(read: Callable[..., Any], api: httpx.AsyncClient) -> None:

@@ -1,6 +1,6 @@
 """Blacklist entries."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,8 @@ from tether_client.pages import Page
 
 __all__ = [
     "BlacklistRoutes",
+    "ImportProblem",
+    "Imported",
     "Lifted",
     "ListedEntry",
 ]
@@ -85,6 +87,46 @@ class Lifted(ListedEntry, frozen=True, kw_only=True):
     explanation: str
 
 
+class ImportProblem(msgspec.Struct, frozen=True):
+    """
+    A line of an import that was not, or not completely, imported.
+
+    Attributes:
+        row: The line number; the header is 1.
+        column: The column with the problem.
+        code: A stable code.
+        excerpt: The cell, masked.
+        note: What is wrong and what to do.
+    """
+
+    row: int
+    column: str
+    code: str
+    excerpt: str
+    note: str
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """
+    The result of an import.
+
+    Attributes:
+        rows: Lines below the header.
+        added: New entries; a line with an IBAN, a name and an address makes three.
+        existing: Entries that existed already.
+        lifted: Entries that were not added because a person had lifted the same entry; they are among the problems.
+        problems: The first hundred lines with problems.
+        problem_count: Number of lines with problems.
+    """
+
+    rows: int
+    added: int
+    existing: int
+    lifted: int
+    problems: list[ImportProblem]
+    problem_count: int
+
+
 class BlacklistRoutes(Connection):
     """Routes of the blacklist."""
 
@@ -116,3 +158,21 @@ class BlacklistRoutes(Connection):
         """
         query = {"reason": reason} if forgives is None else {"reason": reason, "forgives": forgives}
         return self._delete(f"/api/blacklist/{entry_id}", Lifted, **query)
+
+    def import_blacklist(self, content: bytes, *, relist: bool = False) -> Imported:
+        """
+        Add entries from CSV, one for each IBAN, name, address and BIC of a line.
+
+        Args:
+            content: UTF-8, with a header.
+            relist: Also add entries that a person has lifted; otherwise they stay lifted.
+        """
+        headers = {"Content-Type": "text/csv"}
+        query = {"relist": "true"} if relist else {}
+        return self._post(
+            "/api/blacklist/import", None, Imported, content=content, headers=headers, params=query
+        )
+
+    def export_blacklist(self) -> Iterator[bytes]:
+        """All active entries as CSV, in pieces as they come; fingerprints in place of account numbers."""
+        return self._pieces("/api/blacklist/export")

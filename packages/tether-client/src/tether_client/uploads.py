@@ -506,9 +506,19 @@ class UploadRoutes(Connection):
             raise Refused(f"{file} cannot be read: {exc.strerror}.") from None
 
     def uploads(
-        self, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+        self,
+        *,
+        status: str | None = None,
+        filename: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[Upload]:
-        """Uploads, newest first."""
+        """
+        Uploads, newest first.
+
+        Args:
+            filename: Only uploads whose file name contains this, in any case.
+        """
         return self._get("/api/uploads", Page[Upload], **given(locals()))
 
     def upload(self, upload_id: int) -> UploadDetail:

@@ -1,12 +1,13 @@
 """`tether blacklist`: list, add and lift entries."""
 
 import sys
+from pathlib import Path
 from typing import Final
 
 from tether_client.blacklist import ListedEntry
 from tether_client.command.arguments import Commands, add, add_filters, add_paging, add_reason, day, whole
 from tether_client.command.context import Context
-from tether_client.command.output import shown
+from tether_client.command.output import new_file, shown
 from tether_client.errors import Refused
 
 __all__ = ["add_commands"]
@@ -91,6 +92,34 @@ def add_commands(commands: Commands) -> None:
         "(default: disputes)",
     )
 
+    item = add(
+        group,
+        "import",
+        _import,
+        text="add the entries of a CSV file; exit code 1 where lines have problems, the others are added",
+        example="tether blacklist import old-list.csv",
+    )
+    item.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="CSV in UTF-8 with any of the columns iban, name, email, bic, action, reason, note, expires_at",
+    )
+    item.add_argument(
+        "--relist",
+        action="store_true",
+        help="also add entries that a person has lifted (default: they stay lifted)",
+    )
+
+    item = add(
+        group,
+        "export",
+        _export,
+        text="write all active entries into a new CSV file, with fingerprints in place of account numbers",
+        example="tether blacklist export blacklist.csv",
+    )
+    item.add_argument("file", type=Path, metavar="FILE", help="a new CSV file")
+
 
 def _list(context: Context) -> int:
     filters = {
@@ -118,6 +147,32 @@ def _lift(context: Context) -> int:
     args = context.args
     lifted = context.client.lift_from_blacklist(args.entry_id, reason=args.reason, forgives=args.forgives)
     context.output.result(lifted, lambda: shown(lifted.explanation) + "\n")
+    return 0
+
+
+def _import(context: Context) -> int:
+    args = context.args
+    try:
+        content = args.file.read_bytes()
+    except OSError as exc:
+        raise Refused(f"{args.file} cannot be read: {exc.strerror}") from None
+    found = context.client.import_blacklist(content, relist=args.relist)
+    lines = [
+        f"{found.rows:,} lines: {found.added:,} entries added, {found.existing:,} existed, {found.lifted:,} stay lifted",
+        *(f"line {problem.row}, {problem.column}: {shown(problem.note)}" for problem in found.problems),
+    ]
+    if found.problem_count > len(found.problems):
+        lines.append(f"and {found.problem_count - len(found.problems):,} further lines with problems")
+    context.output.result(found, lambda: "\n".join(lines) + "\n")
+    return 1 if found.problem_count else 0
+
+
+def _export(context: Context) -> int:
+    file = context.args.file
+    size_bytes = new_file(file, context.client.export_blacklist())
+    context.output.result(
+        {"file": str(file), "size_bytes": size_bytes}, lambda: f"{file}: {size_bytes:,} bytes\n"
+    )
     return 0
 
 

@@ -7,10 +7,10 @@ from typing import Final
 
 from tether_client.command.arguments import Commands, add, add_paging, add_reason, add_yes, whole
 from tether_client.command.context import Context
-from tether_client.command.output import money, shown
+from tether_client.command.output import money, new_file, shown
 from tether_client.debtors import DebtorResponse, EditResponse
 from tether_client.erasures import ErasurePreview
-from tether_client.errors import ClientError, Refused
+from tether_client.errors import Refused
 
 __all__ = ["add_commands"]
 
@@ -148,21 +148,8 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 
 def _clean_payers(context: Context) -> int:
     args = context.args
-    size_bytes = 0
-    try:
-        # Never over a file that is there: it may be the list that was sent last month.
-        with args.file.open("xb") as file:
-            for piece in context.client.clean_payers(
-                days=args.days, debits=args.debits, account=args.account
-            ):
-                size_bytes += file.write(piece)
-    except FileExistsError as exc:
-        raise Refused(f"{args.file} exists; give another name.") from exc
-    except OSError as exc:
-        raise Refused(f"{args.file} cannot be written: {exc.strerror}.") from exc
-    except ClientError:
-        args.file.unlink(missing_ok=True)
-        raise
+    payers = context.client.clean_payers(days=args.days, debits=args.debits, account=args.account)
+    size_bytes = new_file(args.file, payers)
     context.output.result(
         {"file": str(args.file), "size_bytes": size_bytes}, lambda: f"{args.file}: {size_bytes:,} bytes\n"
     )

@@ -11,13 +11,16 @@ Texts come from files and from the gateway, so control characters are replaced: 
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, Final, TextIO
 
 import msgspec
 
-__all__ = ["Output", "Progress", "cleaned", "money", "shown", "table"]
+from tether_client.errors import ClientError, Refused
+
+__all__ = ["Output", "Progress", "cleaned", "money", "new_file", "shown", "table"]
 
 _CELL_MAX: Final = 60
 
@@ -31,6 +34,31 @@ def money(amount_minor: int) -> str:
     """An amount in minor units of a hundredth, as people write it."""
     sign = "-" if amount_minor < 0 else ""
     return f"{sign}{abs(amount_minor) // 100:,}.{abs(amount_minor) % 100:02}"
+
+
+def new_file(path: Path, pieces: Iterable[bytes]) -> int:
+    """
+    Write a file, never over one that is there: it may be the list that was sent last month.
+
+    Returns:
+        Its size in bytes.
+
+    Raises:
+        Refused: when the file exists, or cannot be written.
+    """
+    size_bytes = 0
+    try:
+        with path.open("xb") as file:
+            for piece in pieces:
+                size_bytes += file.write(piece)
+    except FileExistsError as exc:
+        raise Refused(f"{path} exists; give another name.") from exc
+    except OSError as exc:
+        raise Refused(f"{path} cannot be written: {exc.strerror}.") from exc
+    except ClientError:
+        path.unlink(missing_ok=True)
+        raise
+    return size_bytes
 
 
 def shown(value: object) -> str:  # noqa: PLR0911 - a table of types

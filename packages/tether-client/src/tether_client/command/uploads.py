@@ -69,7 +69,9 @@ def add_commands(commands: Commands) -> None:
         text="list uploads, newest first",
         example="tether uploads list --status needs_answer",
     )
-    add_filters(item, status="only uploads in this state")
+    add_filters(
+        item, status="only uploads in this state", filename="only uploads whose file name contains this"
+    )
     add_paging(item)
 
     item = add(
@@ -233,7 +235,9 @@ def _add(context: Context) -> int:
 
 
 def _list(context: Context) -> int:
-    return context.listed(context.client.uploads, _COLUMNS, status=context.args.status)
+    return context.listed(
+        context.client.uploads, _COLUMNS, status=context.args.status, filename=context.args.filename
+    )
 
 
 def _show(context: Context) -> int:

@@ -496,7 +496,9 @@ async def answer(
     return await (await conn.execute(_SQL["answer"], values)).fetchone() is not None
 
 
-async def listed(conn: Connection, *, limit: int, before: int | None, state: str | None) -> list[Upload]:
+async def listed(
+    conn: Connection, *, limit: int, before: int | None, state: str | None, filename: str | None = None
+) -> list[Upload]:
     """
     One page of uploads, newest first.
 
@@ -505,11 +507,12 @@ async def listed(conn: Connection, *, limit: int, before: int | None, state: str
         limit: Rows at most.
         before: Only rows with a smaller id, or `None` for the first page.
         state: Only uploads in this state, or `None`.
+        filename: Only uploads whose file name contains this, in any case, or `None`.
 
     Returns:
         Up to *limit* uploads.
     """
-    values = {"limit": limit, "before": before, "state": state}
+    values = {"limit": limit, "before": before, "state": state, "filename": filename}
     return await fetch_all(conn, _SQL["listed"], values, into=_upload)
 
 

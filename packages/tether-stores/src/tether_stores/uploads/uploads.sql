@@ -141,6 +141,7 @@ from uploads
 where
     (%(before)s::bigint is null or id < %(before)s)
     and (%(state)s::text is null or state = %(state)s)
+    and (%(filename)s::text is null or strpos(lower(filename), lower(%(filename)s::text)) > 0)
 order by id desc
 limit %(limit)s;
 

@@ -119,7 +119,7 @@ LISTINGS: Final = (
             Column("added_by", "By"),
             Column("created_at", "Received", "time"),
         ),
-        (_state_of(UploadState),),
+        (_state_of(UploadState), Filter("filename", "File name contains")),
         empty="No file was uploaded yet. Choose one above.",
         has_forms=True,
         bulk=("withdraw",),

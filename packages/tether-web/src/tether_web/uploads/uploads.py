@@ -337,6 +337,14 @@ async def answer(
 async def listed(
     state: State,
     status: Annotated[UploadState | None, Parameter(description="Only uploads in this state.")] = None,
+    filename: Annotated[
+        str | None,
+        Parameter(
+            description="Only uploads whose file name contains this, in any case.",
+            min_length=1,
+            max_length=200,
+        ),
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
@@ -346,7 +354,9 @@ async def listed(
     async def load(cursor: str | None, limit: int) -> Page[Any]:
         async with reading(state.pool) as conn:
             rows: list[Any] = list(
-                await uploads.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
+                await uploads.listed(
+                    conn, limit=limit + 1, before=decode_cursor(cursor), state=status, filename=filename
+                )
             )
         if form != "json":
             rows = [line_of(row) for row in rows]
