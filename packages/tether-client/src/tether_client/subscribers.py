@@ -195,7 +195,7 @@ class SubscriberRoutes(Connection):
         Add a subscriber; its secret is in the answer only.
 
         Args:
-            url: https, and a public address.
+            url: https, and a public address; or kafka:TOPIC or nats:SUBJECT, where the broker is configured.
             types: The events it gets; `None` for all.
             accounts: The gateway accounts whose events it gets; `None` for all.
             after: The event after which it begins, 0 for all stored ones; `None` for new ones only.

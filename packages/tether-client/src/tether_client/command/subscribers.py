@@ -70,7 +70,11 @@ def add_commands(commands: Commands) -> None:
         example="tether subscribers add ledger https://ledger.example/events --type attempt.status_changed",
     )
     item.add_argument("name", metavar="NAME", help="its name")
-    item.add_argument("address", metavar="ADDRESS", help="where events are sent: https, a public address")
+    item.add_argument(
+        "address",
+        metavar="ADDRESS",
+        help="where events are sent: https and a public address, or kafka:TOPIC, nats:SUBJECT",
+    )
     _add_types(item)
     item.add_argument(
         "--account",
