@@ -163,7 +163,7 @@ async def test_debtors_of_blocked_banks_and_without_a_check_are_excluded(
         )
     for bic in ("COBA*", "INGDDEFF100"):
         entered = await api.post(
-            "/api/blacklist", json={"bic": bic, "reason_code": "MANUAL", "note": "many returns"}
+            "/api/blacklist", json={"bic": bic, "reason": "MANUAL", "note": "many returns"}
         )
         assert entered.status_code == 201, entered.text
 
