@@ -59,13 +59,13 @@ class Kafka:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[KafkaError | None] = loop.create_future()
 
-        def settle(error: KafkaError | None) -> None:
+        def finish(error: KafkaError | None) -> None:
             if not done.done():
                 done.set_result(error)
 
         def on_delivery(error: KafkaError | None, _message: Message) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(settle, error)
+                loop.call_soon_threadsafe(finish, error)
 
         self._begin_to_poll()
         try:
