@@ -5,7 +5,6 @@ They are made from the parser, so they know every command, and they start no pro
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 
 from tether_client.command.arguments import Commands
@@ -76,7 +75,7 @@ def add_commands(commands: Commands) -> None:
 
 def _completion(context: Context) -> int:
     tree = dict(words(context.args.parser))
-    sys.stdout.write(SHELLS[context.args.shell](tree))
+    context.output.write(SHELLS[context.args.shell](tree))
     return 0
 
 

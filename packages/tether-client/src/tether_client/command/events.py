@@ -1,14 +1,11 @@
 """`tether events tail`: the event stream, one line for each event."""
 
-import sys
 import time
 from typing import Final
 
-import msgspec
-
 from tether_client.command.arguments import Commands, add, whole
 from tether_client.command.context import Context
-from tether_client.command.output import shown
+from tether_client.command.output import Output, shown
 from tether_client.errors import Unavailable
 from tether_client.events import Event
 
@@ -43,7 +40,7 @@ def _tail(context: Context) -> int:
     while True:
         try:
             for event in context.client.follow_events(after=after, types=context.args.type):
-                _write(event, is_json=context.output.is_json)
+                _write(context.output, event)
                 after, count = event.id, count + 1
                 if count == context.args.count:
                     return 0
@@ -55,11 +52,10 @@ def _tail(context: Context) -> int:
         time.sleep(_RECONNECT_S)
 
 
-def _write(event: Event, *, is_json: bool) -> None:
-    if is_json:
-        line = msgspec.json.encode(event).decode()
-    else:
-        fact = {name: value for name, value in event.fact.items() if name != "event"}
-        line = f"{event.id}  {shown(event.occurred_at)}  {shown(event.fact.get('event', ''))}  {shown(fact)}"
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+def _line(event: Event) -> str:
+    fact = {name: value for name, value in event.fact.items() if name != "event"}
+    return f"{event.id}  {shown(event.occurred_at)}  {shown(event.fact.get('event', ''))}  {shown(fact)}\n"
+
+
+def _write(output: Output, event: Event) -> None:
+    output.result(event, lambda: _line(event))

@@ -9,6 +9,7 @@ Texts come from files and from the gateway, so control characters are replaced: 
 '1,234.56'
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ import msgspec
 
 from tether_client.errors import ClientError, Refused
 
-__all__ = ["Output", "Progress", "cleaned", "money", "new_file", "shown", "table"]
+__all__ = ["Output", "Progress", "cleaned", "fitted", "money", "new_file", "shown", "table"]
 
 _CELL_MAX: Final = 60
 
@@ -97,6 +98,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def fitted(text: str, *, columns: int, lines: int) -> str:
+    r"""
+    The upper left part of a text, as a terminal shows it without a wrapped line.
+
+    >>> fitted("queue billing: 12 rows\nqueue vop: 0 rows\nno run is active\n", columns=14, lines=2)
+    'queue billing…\n(2 more lines)\n'
+    """
+    given = text.splitlines()
+    kept = given if len(given) <= lines else given[: max(lines - 1, 0)]
+    more = [f"({len(given) - len(kept)} more lines)"] if len(kept) < len(given) else []
+    cut = [line if len(line) <= columns else line[: columns - 1] + "…" for line in [*kept, *more]]
+    return "\n".join(cut) + "\n"
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= _CELL_MAX else text[: _CELL_MAX - 1] + "…"
 
@@ -151,8 +166,36 @@ class Output:
             text: Makes the same for a person, ending in a line break.
         """
         self.progress.end()
-        sys.stdout.write(msgspec.json.encode(value).decode() + "\n" if self.is_json else text())
-        sys.stdout.flush()
+        self.write(msgspec.json.encode(value).decode() + "\n" if self.is_json else text())
+
+    def write(self, text: str) -> None:
+        """
+        Write to stdout, at once.
+
+        Raises:
+            Refused: when there is no room for it.
+        """
+        encoding = sys.stdout.encoding or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            # A terminal of another alphabet gets "?" for a letter that it lacks; JSON has escapes for it.
+            text = (
+                json.dumps(json.loads(text)) + "\n"
+                if self.is_json
+                else text.encode(encoding, "replace").decode(encoding)
+            )
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            # Python would try to write the rest once more at its end, and print an error of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Refused(
+                f"The output cannot be written: {exc.strerror}. Make room, or choose another file."
+            ) from exc
 
     def note(self, text: str) -> None:
         """Write a line for a person, beside the result."""

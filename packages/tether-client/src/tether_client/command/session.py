@@ -2,6 +2,7 @@
 
 import getpass
 import ipaddress
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -11,9 +12,9 @@ from urllib.parse import urlsplit
 from tether_client.client import Client
 from tether_client.command.arguments import Commands, add, whole
 from tether_client.command.context import Context
-from tether_client.command.output import cleaned, money, shown
+from tether_client.command.output import cleaned, fitted, money, shown
 from tether_client.credentials import DEFAULT_PROFILE, Credentials, checked_url, forget, store
-from tether_client.errors import Refused
+from tether_client.errors import Refused, Unavailable
 from tether_client.operation import ListedQueue, StoreStatus
 from tether_client.pages import PAGE_MAX, Page
 
@@ -110,9 +111,7 @@ def _top(context: Context) -> int:
         sys.stdout.write(_OTHER_SCREEN)
     try:
         while True:
-            found = _measured(context.client)
-            head = _HOME if is_terminal else ""
-            context.output.result(found, lambda head=head, found=found: head + _text(found))  # type: ignore[misc]
+            _show(context, is_terminal=is_terminal, is_first=count == 0)
             count += 1
             if count == context.args.count:
                 return 0
@@ -121,6 +120,25 @@ def _top(context: Context) -> int:
         if is_terminal:
             sys.stdout.write(_FIRST_SCREEN)
             sys.stdout.flush()
+
+
+def _show(context: Context, *, is_terminal: bool, is_first: bool) -> None:
+    """Measure and write once. A terminal that has shown something stays open while a node is away."""
+    try:
+        found = _measured(context.client)
+    except Unavailable as exc:
+        if is_first or not is_terminal:
+            raise
+        context.output.write(_HOME + _for_terminal(cleaned(str(exc)) + "\n"))
+        return
+    text = _text(found)
+    context.output.result(found, lambda: _HOME + _for_terminal(text) if is_terminal else text)
+
+
+def _for_terminal(text: str) -> str:
+    """What of the text the terminal shows now; a longer one would push its first lines out of sight."""
+    size = shutil.get_terminal_size()
+    return fitted(text, columns=size.columns, lines=size.lines - 1)
 
 
 def _measured(client: Client) -> dict[str, Any]:
