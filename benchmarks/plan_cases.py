@@ -227,7 +227,7 @@ _PLAIN: Final = {
     "preflight": "upload by_id",
     "uploads/totals": "runs",
     "statement_texts": "listed",
-    "check_files": "listed by_id rows remove prune due claim checked deferred",
+    "check_files": "listed by_id rows report remove prune due claim checked deferred",
     "reconciliation/completeness": """
         contradicted
     """,
@@ -244,6 +244,7 @@ _PLAIN: Final = {
         upload hold is_erased version payments listed
     """,
     "data_subjects": "chosen of_accounts",
+    "debtor_history": "subject debits belongings",
     "dossier/dossier": """
         accounts checks mandates schedules due_items pre_notifications payments notifications archives forgiven inquiries entries
     """,
@@ -362,7 +363,7 @@ _PLAIN: Final = {
         remember remembered listed forget
     """,
     "vop": """
-        claim checked deferred due scores forget request_one reusable resting
+        claim checked deferred due scores forget request_one reusable resting of_debtor
     """,
     "notifications/webhook_events": """
         stored archived conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
@@ -371,7 +372,7 @@ _PLAIN: Final = {
         claim renew store defer any_due
     """,
     "notifications/event_lists": """
-        by_id confirmation
+        by_id confirmation of_ids
     """,
     "notifications/relays": "live listed revoke",
     "notifications/quarantine": "debits stored quotas of_debits repeat page take listed counts prune",
@@ -938,6 +939,13 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "frequent": _AUDIT | {"action": "refund.ordered"},
         "rare": _AUDIT | {"action": "run.voided"},
     },
+    "audit.about": {
+        "": {
+            "subjects": ["attempt"] * _MANY,
+            "subject_ids": [str(n) for n in range(100, 100 + _MANY)],
+            "limit": 50,
+        }
+    },
     "audit.by_subject": {"": _AUDIT | {"subject": "attempt", "subject_id": "777"}},
     "vop.calls": {"": {"account": "default", "on": _day_ago(0)}},
     "vop.spend": {"": {"account": "default", "on": _day_ago(0), "count": 1}},
@@ -954,6 +962,7 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "vop.listed": {
         "all": {"after": 0},
         "no such result": {"upload_id": 5, "after": 0, "result": "rejected"},
+        "no such state": {"upload_id": 5, "after": 0, "state": "parked"},
     },
     "notifications/event_lists.listed": {
         "all": {"notification_id": None},
@@ -993,6 +1002,20 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         }
     },
     "payments/imported_attempts.add_debtors": {"": {"names": ["x"] * 100}},
+    "blacklist.of_debtor": {
+        "": {
+            "name_keys": ["ada example", "example ada"],
+            "emails": ["ada@example.com"],
+            "bics": ["COBADEFF", "COBADE*"],
+            "limit": 50,
+        },
+        "another account": {
+            "debtor_id": lambda rows: rows // 4,
+            "name_keys": [],
+            "emails": [],
+            "bics": [],
+        },
+    },
     "blacklist.enter": {
         "": {
             **dict.fromkeys(("name_keys", "names", "emails", "bics"), [None] * 100),

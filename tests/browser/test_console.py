@@ -77,6 +77,7 @@ def configured(stage: Stage, billed: int) -> list[str]:
         ("POST", "/api/return-policies", {"based_on": 0, "rules": rules, **why}),
         ("POST", "/api/return-policies/1/dry-run", {}),
         ("POST", f"/api/uploads/{upload}/preflight", {}),
+        ("POST", f"/api/uploads/{upload}/vop?share=0.5", None),
         (
             "PUT",
             "/api/statement-texts",
@@ -85,6 +86,13 @@ def configured(stage: Stage, billed: int) -> list[str]:
         ("POST", "/api/users", {"name": "bea", "role": "viewer"}),
     ):
         stage.api.request(method, path, json=body).raise_for_status()
+    until(
+        lambda: stage.api.get(f"/api/uploads/{upload}/vop").json()["waiting"] == 0,
+        what="the name checks",
+        timeout_s=60,
+    )
+    content = b"iban;name\nDE89370400440532013000;Zoe Miller\n"
+    file = stage.api.post("/api/vop/files", content=content).raise_for_status().json()["id"]
     user = next(user for user in stage.api.get("/api/users").json() if user["name"] == "bea")
     payment = stage.api.get("/api/billing-attempts", params={"run": billed, "limit": 1}).json()["items"][0]
     wrong = form_body({"unique_id": payment["unique_id"], "status": "approved"}, secret="not-the-password")
@@ -100,6 +108,8 @@ def configured(stage: Stage, billed: int) -> list[str]:
         "/return-policies/0",
         "/return-policies/1",
         f"/uploads/{upload}",
+        f"/uploads/{upload}/checks",
+        f"/checks/{file}",
         "/quarantine",
         f"/people/{user['id']}",
         f"/debtors/{debtor}/erasure",
@@ -118,6 +128,7 @@ def _paths(stage: Stage, run: int, parked: int) -> list[str]:
         "/figures?by=day",
         "/figures?by=reason_code&upload=1",
         "/account",
+        "/layout-answers",
         *(listing.page for listing in LISTINGS),
         f"/blacklist/{entry['id']}",
         f"/bulk-orders/{bulk['id']}",
@@ -298,7 +309,7 @@ def test_a_plan_is_added_and_debtors_are_enrolled_by_keyboard(page: Page, stage:
 
 
 def test_the_menu_folds_on_a_phone(page: Page) -> None:
-    """Eighteen pages as links above each page would fill the screen of a phone before anything is read."""
+    """Some twenty pages as links above each page would fill the screen of a phone before anything is read."""
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto("/")
     entry = page.get_by_role("link", name="Gateway accounts")
@@ -380,7 +391,12 @@ def test_a_second_person_on_another_node_sees_a_change(
 
 
 def test_pictures_of_the_main_pages(
-    page: Page, billed: int, parked: int, enrolled: str, request: pytest.FixtureRequest
+    page: Page,
+    billed: int,
+    parked: int,
+    enrolled: str,
+    configured: list[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """The pictures of the docs show the console as it is; `--shots` takes them anew."""
     for name, path in (
@@ -391,6 +407,7 @@ def test_pictures_of_the_main_pages(
         ("plan", enrolled),
         ("gateway-accounts", "/gateway-accounts"),
         ("notification", f"/notifications/{parked}"),
+        ("name-checks", next(path for path in configured if path.endswith("/checks"))),
     ):
         page.goto(path)
         expect(page.get_by_role("heading").first).to_be_visible()

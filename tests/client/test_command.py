@@ -266,6 +266,24 @@ def _operates(tether: _Tether) -> None:
     assert secret not in tether("audit", "--limit", "100")
     debtor = tether.json("debtors", "list", "--limit", "1")["items"][0]
     assert "verdict" in tether("debtors", "show", str(debtor["id"]))
+    found = tether.json("debtors", "history", str(debtor["id"]))
+    assert (found["blacklist"], found["check"]) == ([], None)
+    assert "name check:\nno rows" in tether("debtors", "history", str(debtor["id"]))
+    _checks_names(tether)
+
+
+def _checks_names(tether: _Tether) -> None:
+    """Accounts that nobody debits are asked about and forgotten."""
+    names = Path(tether.environ["XDG_CONFIG_HOME"]) / "names.csv"
+    names.write_text("iban;name\nDE89370400440532013000;Zoë Miller\n", encoding="utf-8")
+    file_id = str(tether.json("checks", "send", str(names))["id"])
+    (row,) = tether.json("checks", "rows", file_id, "--state", "waiting")["items"]
+    assert (row["iban_masked"], row["name"]) == ("DE89**************3000", "Zoë Miller")
+    assert tether("checks", "rows", file_id, "--result", "mismatch") == "no rows\n"
+    tether("checks", "rows", file_id, "--state", "lost", code=2)
+    assert "0 took over an earlier answer" in tether("checks", "file-report", file_id)
+    assert tether.json("checks", "remove", file_id)["row_count"] == 1
+    tether("checks", "rows", file_id, code=2)
 
 
 def _url(tether: _Tether) -> str:

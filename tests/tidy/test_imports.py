@@ -37,10 +37,10 @@ SUBJECTS = {
     "tether_stores": """
     boot_clock pool queries rows settings traces/spans telemetry command_line migrate privileges objects postgres traces redis clock audit events jobs limits return_policies
     order_keys accounts subscribers people gateway_calls row_counts figures sessions banks blacklist preflight mandate_conflicts recurring clean_payers debtors notifications payments vop check_files database_epoch fingerprint_key secrets_key
-    refunds stated_outcomes reconciliation holds billing statement_texts inquiry_orders screening uploads debtor_edits retention data_subjects erasures dossier workers queues store_status bulk_orders monitoring
+    refunds stated_outcomes reconciliation holds billing statement_texts inquiry_orders screening uploads debtor_edits retention data_subjects erasures dossier debtor_history workers queues store_status bulk_orders monitoring
     """.split(),
     "tether_web": """
-    http accounts limits audit people queues events subscribers order_keys return_policies stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors clean_payers preflight dossier erasures uploads vop check_files statement_texts billing recurring refunds figures bulk_orders
+    http accounts limits audit people queues events subscribers order_keys return_policies stated_outcomes notifications payments reconciliation inquiry_orders blacklist debtors clean_payers preflight dossier debtor_history erasures uploads vop check_files statement_texts billing recurring refunds figures bulk_orders
     monitoring health openapi console app
     """.split(),
     "tether_worker": """

@@ -68,6 +68,19 @@ async def test_a_sample_is_ordered_and_reported_by_bank(api: httpx.AsyncClient, 
         ("COBADEFF", "Commerzbank"),
     ]
     assert report["banks"][1]["names"] == {"match": 10, "near": 0, "none": 10, "not_available": 0}
+    # Lists and files hold the same rows as the counts.
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update vop_checks set result = 'mismatch' where name_answer = 'no'")
+    assert (await api.get(path, params={"format": "count", "result": "mismatch"})).json()["count"] == 10
+    assert (await api.get(path, params={"format": "count", "status": "parked"})).json()["count"] == 0
+    mismatches = await api.get(path, params={"result": "mismatch", "status": "checked", "limit": 3})
+    assert mismatches.json()["results"] == {"verified": 30, "mismatch": 10}
+    assert [row["name"] for row in mismatches.json()["checks"]["items"]] == ["no"] * 3
+    lines = (await api.get(path, params={"format": "csv", "result": "mismatch"})).text.splitlines()
+    assert len(lines) == 11
+    assert "attachment" in (await api.get(path, params={"format": "csv"})).headers["content-disposition"]
+    for form in ("json", "csv", "count"):
+        assert (await api.get("/api/uploads/99/vop", params={"format": form})).status_code == 404
     budget = (await api.get("/api/vop/budget")).json()
     assert (budget["is_metered"], budget["day_max"], budget["month_max"]) == (True, 100, None)
     assert budget["calls"] == [{"account": "default", "day_calls": 7, "month_calls": 7}]
@@ -122,6 +135,15 @@ async def test_a_file_is_checked_without_debtors(
     assert asked == [KNOWN]
     path = f"/api/vop/files/{sent['id']}"
     assert (await api.get(path)).json()["checked"] == 3
+    report = (await api.get(f"{path}/report")).json()
+    assert report["names"] == {"match": 1, "near": 1, "none": 0, "not_available": 1}
+    assert report["reused"] == 1
+    found = (await api.get(f"{path}/rows", params={"result": "verified", "limit": 1})).json()
+    assert [(row["row_number"], row["name_match"]) for row in found["items"]] == [(2, "match")]
+    assert found["items"][0]["iban_masked"] == "DE89**************3000"
+    after = await api.get(f"{path}/rows", params={"result": "verified", "cursor": found["next"]})
+    assert [(row["row_number"], row["is_reused"]) for row in after.json()["items"]] == [(4, True)]
+    assert KNOWN not in (await api.get(f"{path}/rows", params={"format": "csv"})).text
     lines = (await api.get(f"{path}/result")).text.removeprefix("\ufeff").splitlines()
     rows = [line.split(";") for line in lines[1:]]
     assert [(row[1], row[3], row[4], row[6], row[11]) for row in rows] == [
@@ -134,7 +156,8 @@ async def test_a_file_is_checked_without_debtors(
         assert conn.execute("select count(*) from debtors").fetchone() == (1,)
     assert (await api.post("/api/vop/files", content=b"x")).status_code == 422
     assert (await api.delete(path)).json()["row_count"] == 3
-    assert (await api.get(f"{path}/result")).status_code == 404
+    for part in ("result", "rows", "report"):
+        assert (await api.get(f"{path}/{part}")).status_code == 404
     assert (await api.post("/api/vop/files", content=body)).status_code == 202
     await prune_check_files(pool, clock=lambda: NOW + timedelta(days=31)).do()
     assert (await api.get("/api/vop/files")).json() == []

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from tests.web.conftest import Serve
 
+IBAN = "DE89370400440532013000"
 PAGES = [
     "/",
+    "/layout-answers",
     "/reconciliation",
+    "/checks",
     "/queues",
     "/quarantine",
     "/return-policies",
@@ -205,9 +208,47 @@ async def test_an_entry_of_the_blacklist_is_added_and_lifted(browser: httpx.Asyn
     shown = (await browser.get(page)).text
     assert "call of today" in shown
     assert "DE89370400440532013000" not in shown
-    lifted = await browser.post(f"{page}/lift", data={"reason": "a mistake of ours"})
-    assert lifted.status_code == 303, lifted.text
+    lifted = await browser.post(f"{page}/lift", data={"reason": "a mistake of ours", "forgives": "account"})
+    assert (lifted.status_code, flaws(lifted.text)) == (200, [])
+    # The answer says what else is to be done.
+    assert "send the debtor&#x27;s row in a new upload" in lifted.text
     assert "Lift the entry" not in (await browser.get(page)).text
+    assert (await browser.get("/api/blacklist/1")).json()["forgives"] == "account"
+    assert (await browser.post(f"{page}/lift", data={"reason": "again"})).status_code == 409
+
+
+async def test_entries_of_a_file_are_added(browser: httpx.AsyncClient) -> None:
+    """A list of a former system is taken over by who has it, and a wrong line is shown to them, not dropped."""
+    content = b"iban;name;note\nDE89370400440532013000;;old\n;Ada <Ahorn>;old\nDE00;;old\n"
+    done = await browser.post("/blacklist/import", files={"file": ("old.csv", content, "text/csv")})
+    assert (done.status_code, flaws(done.text)) == (200, [])
+    assert "<strong>2</strong> entries added" in done.text
+    assert "<strong>1</strong> lines with problems" in done.text
+    assert "Ada &lt;Ahorn&gt;" in (await browser.get("/blacklist")).text
+    for content in (b"", b"nothing;of;this\n1;2;3\n"):
+        refused = await browser.post("/blacklist/import", files={"file": ("old.csv", content, "text/csv")})
+        assert (refused.status_code, flaws(refused.text)) == (422, []), refused.text
+
+
+async def test_a_remembered_answer_is_forgotten_with_a_form(
+    browser: httpx.AsyncClient, database_url: str
+) -> None:
+    """An answer that holds for each later file must be found where somebody looks who wants to be asked again."""
+    upload_id, _ = seed_upload(database_url, [Owed(IBAN, 1_250)], now=datetime.now(UTC))
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "insert into layout_answers (layout, subject, answer, days_min, upload_id, answered_by, answered_at)"
+            " values ('x', 'collected_before', 'take', 30, %s, 'ada', now())",
+            [upload_id],
+        )
+    shown = await browser.get("/layout-answers")
+    assert flaws(shown.text) == []
+    assert f'href="/uploads/{upload_id}"' in unescape(shown.text)
+    (answer,) = (await browser.get("/api/layout-answers")).json()
+    gone = await browser.post(f"/layout-answers/{answer['id']}/forget")
+    assert gone.headers["location"] == "/layout-answers?done=answer_forgotten"
+    assert "No answer is remembered." in (await browser.get("/layout-answers")).text
+    assert (await browser.post(f"/layout-answers/{answer['id']}/forget")).status_code == 404
 
 
 async def test_a_file_is_uploaded_and_shown(browser: httpx.AsyncClient) -> None:
@@ -244,6 +285,7 @@ async def _uploaded(browser: httpx.AsyncClient) -> str:
         ("amount_max_minor", "1,000"),
         ("amount_max_minor", "inf"),
         ("amount_max_minor", "a lot"),
+        ("debit_max_minor", "1.000"),
         ("canary_share", "5.5"),
         ("canary_share", "\N{SUPERSCRIPT TWO}"),
         ("count_max", "-1"),
@@ -308,6 +350,37 @@ async def test_a_debtor_is_corrected_by_its_form(browser: httpx.AsyncClient, dat
     stale = await browser.post(f"{page}/edit", data={**form, "name": "Ada Eiche"})
     assert stale.status_code == 409
     assert "has version 1 by now" in unescape(stale.text)
+
+
+async def test_a_debtor_is_shown_with_all_that_happened_to_it(
+    browser: httpx.AsyncClient, database_url: str
+) -> None:
+    """Who is asked why somebody is not debited finds the entry on the page of the debtor, and lifts it there."""
+    _, (debtor_id,) = seed_upload(
+        database_url, [Owed("DE89370400440532013000", 1250, "Ada Ahorn")], now=datetime.now(UTC)
+    )
+    page = f"/debtors/{debtor_id}"
+    shown = unescape((await browser.get(page)).text)
+    assert "Nothing on the blacklist is about this debtor." in shown
+    assert "No check was requested." in shown
+    await browser.post("/blacklist", data={"iban": "DE89370400440532013000", "note": "call of today"})
+    await browser.post("/blacklist", data={"name": "Ahorn, Ada"})
+    answer = await browser.get(page)
+    assert flaws(answer.text) == []
+    shown = unescape(answer.text)
+    assert 'href="/blacklist/1"' in shown
+    assert 'href="/blacklist/2"' in shown
+    assert "call of today" in shown.partition("<h2>What people did</h2>")[2]
+    assert (await browser.post("/blacklist/1/lift", data={"reason": "a mistake"})).status_code == 200
+    shown = (await browser.get(page)).text
+    assert "Lift entry 2" in shown
+    assert "Lift entry 1" not in shown
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("alter table vop_checks rename to elsewhere")
+    hidden = await browser.get(page)
+    assert hidden.status_code == 200
+    assert "could not be read; reload the page" in hidden.text
+    assert "No check was requested." not in hidden.text
 
 
 async def test_statement_texts_are_stored_and_removed_with_forms(browser: httpx.AsyncClient) -> None:

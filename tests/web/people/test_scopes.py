@@ -29,6 +29,8 @@ async def test_ids_of_other_accounts_do_not_exist(browser: httpx.AsyncClient, tw
     headers = {"authorization": f"Bearer {made.json()['secret']}"}
     for path in ("billing-runs", "billing-attempts", "uploads", "debtors", "webhook-events"):
         assert (await browser.get(f"/api/{path}/1", headers=headers)).status_code == 200, path
+    # An entry of the blacklist holds for all accounts, so it may be another partner's.
+    assert (await browser.get("/api/debtors/1/history", headers=headers)).json()["blacklist"] is None
     app = application(Settings.from_env({}))
     before = (await browser.get("/api/audit", headers=KEY)).json()["items"]
     tried = 0

@@ -6,12 +6,17 @@ from typing import Any
 
 import msgspec
 
+from tether_client.blacklist import ListedEntry
 from tether_client.connection import Connection, given
+from tether_client.notifications import WebhookEvent
 from tether_client.pages import Page
+from tether_client.vop import ListedCheck
 
 __all__ = [
+    "DebtorAction",
     "DebtorChange",
     "DebtorDetail",
+    "DebtorHistory",
     "DebtorResponse",
     "DebtorRoutes",
     "EditResponse",
@@ -236,6 +241,46 @@ class EditResponse(msgspec.Struct, frozen=True):
     debtor: DebtorResponse
 
 
+class DebtorAction(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a person or a program did about a debtor.
+
+    Attributes:
+        acted_at: When.
+        actor: Who.
+        action: What was done, e.g. "refund.ordered".
+        subject: The kind of thing it was done to, e.g. "attempt".
+        subject_id: The id of that thing.
+        reason: What the person gave as reason.
+        change: What it changed, as a line.
+    """
+
+    acted_at: datetime
+    actor: str
+    action: str
+    subject: str
+    subject_id: str | None
+    reason: str | None
+    change: str
+
+
+class DebtorHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What happened to a debtor; each list has the newest 50 rows at most.
+
+    Attributes:
+        blacklist: Entries about its account, name, e-mail address and bank; `None` for callers who are limited to some gateway accounts.
+        check: The check of its account; `None` where none was requested.
+        notifications: Of its debits and their refunds.
+        actions: What people did with it and what belongs to it; `None` for callers who may not read the audit.
+    """
+
+    blacklist: list[ListedEntry] | None
+    check: ListedCheck | None
+    notifications: list[WebhookEvent]
+    actions: list[DebtorAction] | None
+
+
 class DebtorRoutes(Connection):
     """Routes of debtors."""
 
@@ -255,6 +300,10 @@ class DebtorRoutes(Connection):
     def debtor(self, debtor_id: int) -> DebtorResponse:
         """One debtor, with warnings and edits."""
         return self._get(f"/api/debtors/{debtor_id}", DebtorResponse)
+
+    def debtor_history(self, debtor_id: int) -> DebtorHistory:
+        """What happened to a debtor: blacklist, check, notifications, actions."""
+        return self._get(f"/api/debtors/{debtor_id}/history", DebtorHistory)
 
     def edit_debtor(
         self,

@@ -12,6 +12,7 @@ __all__ = [
     "BankReport",
     "CheckFile",
     "ListedCheck",
+    "ListedFileRow",
     "NameCounts",
     "RestingBank",
     "SpentCalls",
@@ -211,6 +212,41 @@ class CheckFile(msgspec.Struct, frozen=True, kw_only=True):
     parked: int
 
 
+class ListedFileRow(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A row of a check file; the account is masked.
+
+    Attributes:
+        row_number: From 1, the header included.
+        iban_masked: First and last four characters.
+        name: As it was sent.
+        state: "waiting", "checked" or "parked".
+        result: What the score means; `None` before.
+        score: How well all answers fit, in whole percent.
+        name_match: "match", "near", "none" or "not_available"; `None` before.
+        name_percent: How well a near name fits.
+        bank_name: The bank's name.
+        bic: The bank's BIC.
+        provider: Who answered.
+        is_reused: Whether an earlier answer about the same account and name was taken over.
+        checked_at: When it was answered.
+    """
+
+    row_number: int
+    iban_masked: str
+    name: str
+    state: str
+    result: str | None
+    score: int | None
+    name_match: str | None
+    name_percent: int | None
+    bank_name: str | None
+    bic: str | None
+    provider: str | None
+    is_reused: bool
+    checked_at: datetime | None
+
+
 class VopRoutes(Connection):
     """Routes of checks."""
 
@@ -228,6 +264,23 @@ class VopRoutes(Connection):
         return self._post(
             "/api/vop/files", None, CheckFile, content=content, headers=headers, params={"account": account}
         )
+
+    def check_file_rows(
+        self,
+        file_id: int,
+        *,
+        result: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[ListedFileRow]:
+        """The rows of a check file in their order, account numbers masked."""
+        query = {"result": result, "status": status, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/vop/files/{file_id}/rows", Page[ListedFileRow], **query)
+
+    def check_file_report(self, file_id: int) -> VopReport:
+        """What was answered about the names of a check file, by bank."""
+        return self._get(f"/api/vop/files/{file_id}/report", VopReport)
 
     def check_file_result(self, file_id: int) -> Iterator[bytes]:
         """The rows of a check file with their results as CSV, in pieces as they come."""
@@ -252,10 +305,16 @@ class VopRoutes(Connection):
         return self._post(f"/api/uploads/{upload_id}/vop", None, VopRequested, params=params)
 
     def checks(
-        self, upload_id: int, *, result: str | None = None, cursor: str | None = None, limit: int = 50
+        self,
+        upload_id: int,
+        *,
+        result: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> VopChecks:
         """The checks of an upload: counts, and one page in the order of debtors."""
-        query = {"result": result, "cursor": cursor, "limit": limit}
+        query = {"result": result, "status": status, "cursor": cursor, "limit": limit}
         return self._get(f"/api/uploads/{upload_id}/vop", VopChecks, **query)
 
     def checks_report(self, upload_id: int) -> VopReport:

@@ -56,6 +56,7 @@ __all__ = [
     "counts_since",
     "decide",
     "find",
+    "written_as",
 ]
 
 # The reason of entries that the return rate of a bank caused.
@@ -99,12 +100,25 @@ def find(entries: Mapping[str, ActiveEntry], *, bic: str | None, bank: str | Non
     Returns:
         A block before a hold, the narrowest first; `None` without an entry.
     """
+    found = [entries[name] for name in written_as(bic=bic, bank=bank) if name in entries]
+    return min(found, key=lambda listing: listing.action, default=None)  # "block" comes before "hold"
+
+
+def written_as(*, bic: str | None, bank: str | None) -> list[str]:
+    """
+    How entries about the bank of an account may be written, those about its BIC first, then the narrowest.
+
+    Args:
+        bic: As the file has it; what is no BIC does not count.
+        bank: The first eight characters of the bank's BIC; `None` where nobody knows it.
+
+    >>> written_as(bic="n/a", bank="COBADEFF")[-2:]
+    ['COBAD*', 'COBA*']
+    """
     given = "".join((bic or "").split()).upper()
-    names = [
+    return [
         name for full in (given if _BIC.fullmatch(given) else "", bank or "") if full for name in _names(full)
     ]
-    found = [entries[name] for name in names if name in entries]
-    return min(found, key=lambda listing: listing.action, default=None)  # "block" comes before "hold"
 
 
 def _names(full: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The audit: one short function per query of `audit.sql`."""
 
 import getpass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
@@ -12,7 +13,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
-__all__ = ["AuditFilters", "AuditPage", "AuditRow", "operator", "page_of", "record"]
+__all__ = ["AuditFilters", "AuditPage", "AuditRow", "about", "operator", "page_of", "record"]
 
 _SQL: Final = load("audit")
 _EXAMINED_MAX: Final = 2_000
@@ -150,6 +151,22 @@ async def page_of(conn: Connection, filters: AuditFilters, *, before_id: int | N
     if len(found) > limit:
         return AuditPage(found[:limit], found[limit - 1].id)
     return AuditPage(found, rows[-1][0].id if len(rows) == examined_max else None)
+
+
+async def about(conn: Connection, things: Sequence[tuple[str, int]], *, limit: int) -> list[AuditRow]:
+    """
+    The latest actions about any of some things, newest first.
+
+    Args:
+        things: Kind and id, such as ("debtor", 71).
+        limit: Rows at most.
+    """
+    values = {
+        "subjects": [subject for subject, _ in things],
+        "subject_ids": [str(subject_id) for _, subject_id in things],
+        "limit": limit,
+    }
+    return await fetch_all(conn, _SQL["about"], values, into=AuditRow)
 
 
 def _led_by(filters: AuditFilters) -> tuple[LiteralString, set[str]]:

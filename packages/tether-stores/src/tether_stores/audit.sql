@@ -58,3 +58,17 @@ where
     and (%(before_id)s::bigint is null or a.id < %(before_id)s)
 order by a.id desc
 limit %(examined_max)s;
+
+-- about --
+-- The rows about some things, newest first: arrays of length n. Up to %(limit)s rows; each thing is looked up by its own.
+select found.*
+from unnest(%(subjects)s::text[], %(subject_ids)s::text[]) as given (subject, subject_id)
+cross join lateral (
+    select {columns}
+    from audit a
+    where a.subject = given.subject and a.subject_id = given.subject_id
+    order by a.id desc
+    limit %(limit)s
+) found
+order by found.id desc
+limit %(limit)s;

@@ -31,6 +31,7 @@ __all__ = [
     "names_among",
     "names_any",
     "names_listed",
+    "of_debtor",
 ]
 
 _SQL: Final = load("blacklist")
@@ -425,6 +426,36 @@ async def listed(
 async def by_id(conn: Connection, entry_id: int) -> ListedEntry | None:
     """One entry, or `None`."""
     return await fetch_one(conn, _SQL["by_id"], {"id": entry_id}, into=ListedEntry)
+
+
+async def of_debtor(
+    conn: Connection,
+    debtor_id: int,
+    *,
+    name_keys: Sequence[str],
+    emails: Sequence[str],
+    bics: Sequence[str],
+    limit: int,
+    now: datetime,
+) -> list[ListedEntry]:
+    """
+    The entries about a debtor, active ones first, then the newest.
+
+    Args:
+        name_keys: From `tether_core.blacklist.name_keys`.
+        emails: From `email_key`; one or none.
+        bics: From `tether_core.banks.written_as`.
+        limit: Rows at most.
+    """
+    values = {
+        "debtor_id": debtor_id,
+        "name_keys": list(name_keys),
+        "emails": list(emails),
+        "bics": list(bics),
+        "limit": limit,
+        "now": now,
+    }
+    return await fetch_all(conn, _SQL["of_debtor"], values, into=ListedEntry)
 
 
 async def names_any(conn: Connection) -> bool:

@@ -312,6 +312,30 @@ select {entry_columns}
 from blacklist
 where id = %(id)s;
 
+-- of_debtor --
+-- The entries about a debtor: its account, now or before an edit, its name and e-mail address in any of the given forms, and its bank. Each kind of subject is
+-- looked up by its own index. Active ones first, then the newest. Up to %(limit)s rows.
+select {entry_columns}
+from blacklist
+where id in (
+    select b.id
+    from (
+        select d.iban_fingerprint from debtors d where d.id = %(debtor_id)s
+        union
+        select e.iban_fingerprint_before from debtor_edits e
+        where e.debtor_id = %(debtor_id)s and e.iban_fingerprint_before is not null
+    ) owned
+    join blacklist b on b.iban_fingerprint = owned.iban_fingerprint
+    union
+    select b.id from blacklist b where b.name_key = any(%(name_keys)s::text[])
+    union
+    select b.id from blacklist b where b.email = any(%(emails)s::text[])
+    union
+    select b.id from blacklist b where b.bic = any(%(bics)s::text[])
+)
+order by (lifted_at is null and (expires_at is null or expires_at > %(now)s)) desc, id desc
+limit %(limit)s;
+
 -- active_entry --
 -- The active entry about a subject for a reason. 0 or 1 row: its id.
 select id

@@ -16,7 +16,7 @@ from tether_stores.banks import bank_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one, fetch_value
-from tether_stores.vop import Check, Checked
+from tether_stores.vop import BankChecks, Check, Checked
 
 __all__ = [
     "CheckFile",
@@ -30,6 +30,7 @@ __all__ = [
     "listed",
     "prune",
     "remove",
+    "report",
     "rows",
 ]
 
@@ -128,10 +129,23 @@ async def by_id(conn: Connection, file_id: int) -> CheckFile | None:
     return await fetch_one(conn, _SQL["by_id"], {"file_id": file_id}, into=CheckFile)
 
 
-async def rows(conn: Connection, file_id: int, *, after: int, limit: int) -> list[CheckedRow]:
-    """The rows of a file in their order, after a row number, up to *limit*."""
-    values = {"file_id": file_id, "after": after, "limit": limit}
+async def rows(
+    conn: Connection,
+    file_id: int,
+    *,
+    after: int,
+    limit: int,
+    result: str | None = None,
+    state: str | None = None,
+) -> list[CheckedRow]:
+    """The rows of a file in their order, after a row number, up to *limit*; with a result and in a state, where these are given."""
+    values = {"file_id": file_id, "after": after, "result": result, "state": state, "limit": limit}
     return await fetch_all(conn, _SQL["rows"], values, into=CheckedRow)
+
+
+async def report(conn: Connection, file_id: int) -> list[BankChecks]:
+    """The finished rows of a file by bank and answer, the most first."""
+    return await fetch_all(conn, _SQL["report"], {"file_id": file_id}, into=BankChecks)
 
 
 async def remove(conn: Connection, file_id: int) -> bool:

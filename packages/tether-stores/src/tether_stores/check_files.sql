@@ -32,12 +32,23 @@ select {file_columns} from check_files f order by f.id desc limit %(limit)s;
 select {file_columns} from check_files f where f.id = %(file_id)s;
 
 -- rows --
--- The rows of a file in their order, after one. Up to %(limit)s rows.
+-- The rows of a file in their order, after one. Filters that are null do not filter. Up to %(limit)s rows.
 select row_number, iban, name, state, result, score, name_answer, name_percent, bank_name, bic, provider, reused_from, checked_at
 from check_file_rows
-where file_id = %(file_id)s and row_number > %(after)s
+where
+    file_id = %(file_id)s and row_number > %(after)s
+    and (%(result)s::text is null or result = %(result)s)
+    and (%(state)s::text is null or state = %(state)s)
 order by row_number
 limit %(limit)s;
+
+-- report --
+-- The finished rows of a file by bank and by what was answered about the name, as `BankChecks`.
+select r.bank_bic as bank, r.name_answer, count(*) as count, count(r.reused_from) as reused, max(r.bank_name) as bank_name
+from check_file_rows r
+where r.file_id = %(file_id)s and r.state = 'checked'
+group by r.bank_bic, r.name_answer
+order by count(*) desc, r.bank_bic, r.name_answer;
 
 -- remove --
 -- Remove a file with its rows. Returns its id, or no row.

@@ -9,7 +9,7 @@ from tether_core.vop import BANK_REST, BANK_UNANSWERED_MAX, Answers, Result, Sco
 
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
-from tether_stores.rows import fetch_all, fetch_value
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "BankAnswers",
@@ -29,6 +29,7 @@ __all__ = [
     "deferred",
     "due",
     "listed",
+    "of_debtor",
     "report",
     "request",
     "request_again",
@@ -406,7 +407,13 @@ async def counts(conn: Connection, upload_id: int) -> dict[tuple[str | None, Res
 
 
 async def listed(
-    conn: Connection, upload_id: int, *, after: int, result: str | None, limit: int
+    conn: Connection,
+    upload_id: int,
+    *,
+    after: int,
+    result: str | None,
+    limit: int,
+    state: str | None = None,
 ) -> list[ListedCheck]:
     """
     One page of an upload's checks, in the order of debtors.
@@ -416,6 +423,7 @@ async def listed(
         upload_id: The upload.
         after: Only debtors with a larger id; 0 for the first page.
         result: Only checks with this result, or `None`.
+        state: Only checks in this state, or `None`.
         limit: Rows at most.
 
     Returns:
@@ -424,9 +432,14 @@ async def listed(
     return await fetch_all(
         conn,
         _SQL["listed"],
-        {"upload_id": upload_id, "after": after, "result": result, "limit": limit},
+        {"upload_id": upload_id, "after": after, "result": result, "state": state, "limit": limit},
         into=ListedCheck,
     )
+
+
+async def of_debtor(conn: Connection, debtor_id: int) -> ListedCheck | None:
+    """The check of a debtor; `None` where none was requested."""
+    return await fetch_one(conn, _SQL["of_debtor"], {"debtor_id": debtor_id}, into=ListedCheck)
 
 
 async def scores(conn: Connection, debtor_ids: Sequence[int]) -> dict[int, Score]:

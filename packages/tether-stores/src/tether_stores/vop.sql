@@ -208,17 +208,25 @@ where d.upload_id = %(upload_id)s
 group by v.state, v.result
 order by v.state, v.result;
 
+-- {check_columns} --
+-- A check `v` for people.
+v.debtor_id, v.state, v.provider, v.score, v.answered, v.result, v.iban_answer as iban, v.bank_answer as bank,
+v.debit_answer as debit, v.country_answer as country, v.name_answer as name, v.bank_name, v.bic, v.requested_at, v.checked_at
+
+-- of_debtor --
+-- The check of a debtor. 0 or 1 row.
+select {check_columns} from vop_checks v where v.debtor_id = %(debtor_id)s;
+
 -- listed --
--- One page of an upload's checks for people, in the order of debtors. Up to %(limit)s rows.
-select
-    v.debtor_id, v.state, v.provider, v.score, v.answered, v.result, v.iban_answer as iban, v.bank_answer as bank,
-    v.debit_answer as debit, v.country_answer as country, v.name_answer as name, v.bank_name, v.bic, v.requested_at, v.checked_at
+-- One page of an upload's checks for people, in the order of debtors. Filters that are null do not filter. Up to %(limit)s rows.
+select {check_columns}
 from debtors d
 cross join lateral (select * from vop_checks v where v.debtor_id = d.id offset 0) v
 where
     -- Said as a range, so that the upload is walked along its own index and no further than the page needs.
     (d.upload_id, d.id) > (%(upload_id)s, %(after)s) and (d.upload_id, d.id) <= (%(upload_id)s, 9223372036854775807)
     and (%(result)s::text is null or v.result = %(result)s)
+    and (%(state)s::text is null or v.state = %(state)s)
 order by d.upload_id, d.id
 limit %(limit)s;
 

@@ -5,23 +5,29 @@
 POST   /api/vop/files                    CSV of IBANs and names, up to 10,000 rows
 GET    /api/vop/files                    the files, newest first
 GET    /api/vop/files/{file_id}          one file and its progress
-GET    /api/vop/files/{file_id}/result   its rows with their results, as CSV
+GET    /api/vop/files/{file_id}/rows     its rows with their results, account numbers masked
+GET    /api/vop/files/{file_id}/report   how many names matched, nearly matched, did not match or were not available, by bank
+GET    /api/vop/files/{file_id}/result   its rows with their results, as CSV with whole account numbers
 DELETE /api/vop/files/{file_id}          remove it with its results
 ```
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Final
+from datetime import datetime
+from typing import Annotated, Any, Final
 
-from litestar import Router, delete, get, post
+import msgspec
+from litestar import Response, Router, delete, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
 from litestar.response import Stream
 from tether_core import check_files as rules
+from tether_core import iban as ibans
 from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import neutralise
+from tether_core.vop import CheckState, Result
 from tether_stores import audit, check_files
 from tether_stores.accounts import gateway_accounts
 from tether_stores.check_files import CheckedRow, CheckFile
@@ -30,10 +36,13 @@ from tether_stores.telemetry import logger
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import disposition
+from tether_web.http.list_response import Form, described, in_form
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id
 from tether_web.http.table_export import as_csv
+from tether_web.vop import ANSWERS, VopReport, report_of
 
-__all__ = ["ROUTER"]
+__all__ = ["ROUTER", "ListedFileRow"]
 
 _LISTED_MAX: Final = 200
 _PAGE: Final = 1_000
@@ -52,8 +61,42 @@ _COLUMNS: Final = (
     "reused",
     "checked_at",
 )
-_MATCHES: Final = {"yes": "match", "close": "near", "no": "none", "unanswered": "not available"}
 _log = logger("vop")
+
+
+class ListedFileRow(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A row of a check file for people; the account is masked.
+
+    Attributes:
+        row_number: From 1, the header included.
+        iban_masked: First and last four characters.
+        name: As it was sent.
+        state: "waiting", "checked" or "parked".
+        result: What the score means; null before.
+        score: How well all answers fit, in whole percent.
+        name_match: "match", "near", "none" or "not_available"; null before.
+        name_percent: How well a near name fits.
+        bank_name: The bank's name.
+        bic: The bank's BIC.
+        provider: Who answered.
+        is_reused: Whether an earlier answer about the same account and name was taken over.
+        checked_at: When it was answered.
+    """
+
+    row_number: int
+    iban_masked: str
+    name: str
+    state: str
+    result: str | None
+    score: int | None
+    name_match: str | None
+    name_percent: int | None
+    bank_name: str | None
+    bic: str | None
+    provider: str | None
+    is_reused: bool
+    checked_at: datetime | None
 
 
 @get("/", summary="List check files, newest first")
@@ -113,6 +156,69 @@ async def shown(state: State, file_id: Id) -> CheckFile:
     return found
 
 
+@get(
+    "/{file_id:int}/rows",
+    summary="The rows of a check file with their results, account numbers masked",
+    responses=described(Page[ListedFileRow]),
+)
+async def listed_rows(
+    state: State,
+    file_id: Id,
+    result: Annotated[Result | None, Parameter(description="Only rows with this result.")] = None,
+    status: Annotated[CheckState | None, Parameter(description="Only rows in this state.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
+    form: Form = "json",
+) -> Response[Any]:
+    """One page, in the order of the file."""
+
+    async def load(cursor: str | None, limit: int) -> Page[ListedFileRow]:
+        async with reading(state.pool) as conn:
+            if await check_files.by_id(conn, file_id) is None:
+                raise _missing()
+            rows = await check_files.rows(
+                conn,
+                file_id,
+                after=decode_cursor(cursor) or 0,
+                limit=limit + 1,
+                result=result,
+                state=status,
+            )
+        last = rows[:limit][-1].row_number if rows else None
+        return page([_for_people(row) for row in rows], limit=limit, last_id=last)
+
+    return await in_form(
+        form, load, row=ListedFileRow, name=f"check-file-{file_id}", cursor=cursor, limit=limit
+    )
+
+
+def _for_people(row: CheckedRow) -> ListedFileRow:
+    return ListedFileRow(
+        row_number=row.row_number,
+        iban_masked=ibans.mask(row.iban),
+        name=row.name,
+        state=row.state,
+        result=row.result,
+        score=row.score,
+        name_match=ANSWERS.get(row.name_answer or ""),
+        name_percent=row.name_percent if row.name_answer == "close" else None,
+        bank_name=row.bank_name,
+        bic=row.bic,
+        provider=row.provider,
+        is_reused=row.reused_from is not None,
+        checked_at=row.checked_at,
+    )
+
+
+@get("/{file_id:int}/report", summary="What was answered about the names of a check file, by bank")
+async def report(state: State, file_id: Id) -> VopReport:
+    """Finished rows only."""
+    async with reading(state.pool) as conn:
+        if await check_files.by_id(conn, file_id) is None:
+            raise _missing()
+        return report_of(await check_files.report(conn, file_id))
+
+
 @get("/{file_id:int}/result", summary="The rows of a check file with their results, as CSV")
 async def result(state: State, file_id: Id) -> Stream:
     """All rows in their order; those without a result are `waiting`, or `parked`."""
@@ -163,7 +269,7 @@ def _cells(row: CheckedRow) -> list[str]:
         row.state,
         row.result,
         row.score,
-        _MATCHES.get(row.name_answer or ""),
+        ANSWERS.get(row.name_answer or "", "").replace("_", " "),
         row.name_percent if row.name_answer == "close" else None,
         row.bank_name,
         row.bic,
@@ -179,5 +285,7 @@ def _missing() -> NotFoundException:
 
 
 ROUTER: Final = Router(
-    "/api/vop/files", route_handlers=[listed, send, shown, result, remove], tags=["uploads"]
+    "/api/vop/files",
+    route_handlers=[listed, send, shown, listed_rows, report, result, remove],
+    tags=["uploads"],
 )

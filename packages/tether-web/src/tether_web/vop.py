@@ -9,29 +9,30 @@ GET  /api/vop/budget                calls of this day and month by gateway accou
 ```
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from litestar.params import Parameter
 from tether_core.audit import facts
 from tether_core.errors import IllegalStep, InvalidRequest
-from tether_core.vop import Result
+from tether_core.vop import CheckState, Result
 from tether_stores import audit, vop
 from tether_stores.accounts import gateway_accounts
 from tether_stores.billing import billing_runs
 from tether_stores.postgres import reading, transaction
-from tether_stores.vop import ListedCheck, RestingBank, SpentCalls
+from tether_stores.vop import BankChecks, ListedCheck, RestingBank, SpentCalls
 
 from tether_web.http.auth import ApiRequest
+from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import Id
 
-__all__ = ["ROUTERS", "VopBudget", "VopChecks", "VopReport", "VopRequested"]
+__all__ = ["ANSWERS", "ROUTERS", "VopBudget", "VopChecks", "VopReport", "VopRequested", "report_of"]
 
 _BANKS_MAX: Final = 100
 
@@ -134,7 +135,8 @@ class VopBudget(msgspec.Struct, frozen=True, kw_only=True):
     resting: list[RestingBank]
 
 
-_ANSWERS: Final = {"yes": "match", "close": "near", "no": "none", "unanswered": "not_available"}
+# What was answered about a name, as reports name it.
+ANSWERS: Final = {"yes": "match", "close": "near", "no": "none", "unanswered": "not_available"}
 
 
 @post("/", status_code=202, summary="Request verification of payee for an upload")
@@ -191,55 +193,68 @@ async def request(
     return VopRequested(requested)
 
 
-@get("/", summary="The checks of an upload and their results")
+@get("/", summary="The checks of an upload and their results", responses=described(VopChecks))
 async def listed(
     state: State,
     upload_id: Id,
     result: Annotated[Result | None, Parameter(description="Only checks with this result.")] = None,
+    status: Annotated[CheckState | None, Parameter(description="Only checks in this state.")] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
-) -> VopChecks:
-    """Counts, and one page of checks."""
+    form: Form = "json",
+) -> Response[Any]:
+    """Counts of all checks of the upload, and one page of those that match."""
+
+    async def load(cursor: str | None, limit: int) -> Page[ListedCheck]:
+        async with reading(state.pool) as conn:
+            rows = await vop.listed(
+                conn,
+                upload_id,
+                after=decode_cursor(cursor) or 0,
+                result=result,
+                state=status,
+                limit=limit + 1,
+            )
+        return page(rows, limit=limit, last_id=rows[:limit][-1].debtor_id if rows else None)
+
     async with reading(state.pool) as conn:
         if await billing_runs.upload_state(conn, upload_id) is None:
             raise NotFoundException("There is no such upload")
-        rows = await vop.listed(
-            conn, upload_id, after=decode_cursor(cursor) or 0, result=result, limit=limit + 1
+        counts = await vop.counts(conn, upload_id) if form == "json" else {}
+    if form != "json":
+        return await in_form(
+            form, load, row=ListedCheck, name=f"checks-of-upload-{upload_id}", cursor=cursor, limit=limit
         )
-        counts = await vop.counts(conn, upload_id)
     results: dict[str, int] = {}
     for (check_state, found), count in counts.items():
         if check_state == "checked" and found is not None:
             results[found] = results.get(found, 0) + count
-    return VopChecks(
-        unrequested=_of(counts, None),
-        waiting=_of(counts, "waiting"),
-        parked=_of(counts, "parked"),
-        results=results,
-        checks=page(rows, limit=limit, last_id=rows[:limit][-1].debtor_id if rows else None),
+    return Response(
+        VopChecks(
+            unrequested=_of(counts, None),
+            waiting=_of(counts, "waiting"),
+            parked=_of(counts, "parked"),
+            results=results,
+            checks=await load(cursor, limit),
+        )
     )
 
 
 def _counts(names: Mapping[str, int]) -> NameCounts:
-    return NameCounts(**{answer: names.get(answer, 0) for answer in _ANSWERS.values()})
+    return NameCounts(**{answer: names.get(answer, 0) for answer in ANSWERS.values()})
 
 
 def _of(counts: dict[tuple[str | None, Result | None], int], state: str | None) -> int:
     return sum(count for (check_state, _), count in counts.items() if check_state == state)
 
 
-@get("/report", summary="What was answered about the names of an upload, by bank")
-async def report(state: State, upload_id: Id) -> VopReport:
-    """Finished checks only."""
-    async with reading(state.pool) as conn:
-        if await billing_runs.upload_state(conn, upload_id) is None:
-            raise NotFoundException("There is no such upload")
-        rows = await vop.report(conn, upload_id)
+def report_of(rows: Sequence[BankChecks]) -> VopReport:
+    """The report of finished checks, from their counts by bank and answer."""
     names = dict[str, int]()
     banks = dict[str | None, dict[str, int]]()
     titles = dict[str | None, str]()
     for row in rows:
-        answer = _ANSWERS[row.name_answer]
+        answer = ANSWERS[row.name_answer]
         names[answer] = names.get(answer, 0) + row.count
         bank = banks.setdefault(row.bank, {})
         bank[answer] = bank.get(answer, 0) + row.count
@@ -254,6 +269,15 @@ async def report(state: State, upload_id: Id) -> VopReport:
             for bank, counts in most[:_BANKS_MAX]
         ],
     )
+
+
+@get("/report", summary="What was answered about the names of an upload, by bank")
+async def report(state: State, upload_id: Id) -> VopReport:
+    """Finished checks only."""
+    async with reading(state.pool) as conn:
+        if await billing_runs.upload_state(conn, upload_id) is None:
+            raise NotFoundException("There is no such upload")
+        return report_of(await vop.report(conn, upload_id))
 
 
 @get("/budget", summary="Calls of the provider of checks, and their limits")

@@ -1,10 +1,11 @@
 """`tether checks`: checks of an upload's accounts before it is billed."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tether_client.command.arguments import Commands, add, add_yes, whole
+from tether_client.command.arguments import Commands, add, add_paging, add_yes, whole
 from tether_client.command.context import Context, rows_text
 from tether_client.command.output import shown, table
 from tether_client.errors import Refused
@@ -21,6 +22,18 @@ _COLUMNS: Final = (
     ("bank", "bank_name"),
     ("provider", "provider"),
     ("checked", "checked_at"),
+)
+
+_ROWS: Final = (
+    ("row", "row_number"),
+    ("iban", "iban_masked"),
+    ("holder", "name"),
+    ("state", "state"),
+    ("result", "result"),
+    ("score", "score"),
+    ("name", "name_match"),
+    ("bank", "bank_name"),
+    ("provider", "provider"),
 )
 
 _FILES: Final = (
@@ -71,11 +84,7 @@ def add_commands(commands: Commands) -> None:
         example="tether checks list 12 --result mismatch",
     )
     _add_id(item)
-    item.add_argument(
-        "--result",
-        metavar="RESULT",
-        help="only verified, likely_verified, inconclusive, mismatch or rejected",
-    )
+    _add_filters(item)
     item.add_argument(
         "--limit", type=whole(1, 500), default=50, metavar="ROWS", help="at most this many rows (default: 50)"
     )
@@ -116,6 +125,24 @@ def _add_files(group: Commands) -> None:
     add(group, "files", _files, text="list check files and their progress", example="tether checks files")
     item = add(
         group,
+        "rows",
+        _rows,
+        text="list the rows of a check file with their results, account numbers masked",
+        example="tether checks rows 3 --result mismatch",
+    )
+    _add_file_id(item)
+    _add_filters(item)
+    add_paging(item)
+    item = add(
+        group,
+        "file-report",
+        _file_report,
+        text="show how many names of a check file matched, by bank",
+        example="tether checks file-report 3",
+    )
+    _add_file_id(item)
+    item = add(
+        group,
         "result",
         _result,
         text="write the rows of a check file with their results into a CSV file",
@@ -131,6 +158,15 @@ def _add_files(group: Commands) -> None:
         example="tether checks remove 3",
     )
     _add_file_id(item)
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--result",
+        metavar="RESULT",
+        help="only verified, likely_verified, inconclusive, mismatch or rejected",
+    )
+    parser.add_argument("--state", metavar="STATE", help="only waiting, checked or parked")
 
 
 def _add_file_id(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +199,18 @@ def _send(context: Context) -> int:
 def _files(context: Context) -> int:
     found = context.client.check_files()
     context.output.result(found, lambda: rows_text(found, _FILES))
+    return 0
+
+
+def _rows(context: Context) -> int:
+    args = context.args
+    listing = partial(context.client.check_file_rows, args.file_id)
+    return context.listed(listing, _ROWS, result=args.result, status=args.state)
+
+
+def _file_report(context: Context) -> int:
+    found = context.client.check_file_report(context.args.file_id)
+    context.output.result(found, lambda: _report_text(found))
     return 0
 
 
@@ -201,7 +249,7 @@ def _order(context: Context) -> int:
 
 def _list(context: Context) -> int:
     args = context.args
-    found = context.client.checks(args.upload_id, result=args.result, limit=args.limit)
+    found = context.client.checks(args.upload_id, result=args.result, status=args.state, limit=args.limit)
     context.output.result(found, lambda: _checks_text(found))
     return 0
 

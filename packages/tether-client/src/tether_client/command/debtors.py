@@ -2,13 +2,14 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tether_client.command.arguments import Commands, add, add_paging, add_reason, add_yes, whole
-from tether_client.command.context import Context
+from tether_client.command.context import Context, rows_text
 from tether_client.command.output import money, new_file, shown
-from tether_client.debtors import DebtorResponse, EditResponse
+from tether_client.debtors import DebtorHistory, DebtorResponse, EditResponse
 from tether_client.erasures import ErasurePreview
 from tether_client.errors import Refused
 
@@ -26,12 +27,46 @@ _COLUMNS: Final = (
     ("verdict", "verdict"),
 )
 _FIRST: Final = ("debtor",)
+_ENTRIES: Final = (
+    ("id", "id"),
+    ("action", "action"),
+    ("reason", "reason_code"),
+    ("about", "scope"),
+    ("source", "source"),
+    ("added", "created_at"),
+    ("lifted", "lifted_at"),
+)
+_CHECK: Final = (
+    ("state", "state"),
+    ("result", "result"),
+    ("score", "score"),
+    ("name", "name"),
+    ("bank", "bank_name"),
+    ("checked", "checked_at"),
+)
+_NOTIFICATIONS: Final = (
+    ("id", "id"),
+    ("status", "status"),
+    ("event", "event"),
+    ("state", "state"),
+    ("outcome", "outcome"),
+    ("payment", "attempt_id"),
+    ("received", "received_at"),
+)
+_ACTIONS: Final = (
+    ("at", "acted_at"),
+    ("who", "actor"),
+    ("action", "action"),
+    ("what", "subject"),
+    ("id", "subject_id"),
+    ("reason", "reason"),
+)
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     parser = commands.add_parser(
-        "debtors", help="debtors: list, show, edit, export, export clean payers, erase"
+        "debtors", help="debtors: list, show, history, edit, export, export clean payers, erase"
     )
     group = parser.add_subparsers(required=True, metavar="COMMAND")
     item = add(
@@ -61,6 +96,14 @@ def add_commands(commands: Commands) -> None:
         _show,
         text="show a debtor with its warnings and edits",
         example="tether debtors show 71",
+    )
+    _add_id(item)
+    item = add(
+        group,
+        "history",
+        _history,
+        text="show what happened to a debtor: blacklist entries, name check, notifications, what people did",
+        example="tether debtors history 71",
     )
     _add_id(item)
     item = add(
@@ -166,6 +209,26 @@ def _show(context: Context) -> int:
     found = context.client.debtor(context.args.debtor_id)
     context.output.result(found, lambda: _text(found))
     return 0
+
+
+def _history(context: Context) -> int:
+    found = context.client.debtor_history(context.args.debtor_id)
+    context.output.result(found, lambda: _history_text(found))
+    return 0
+
+
+def _history_text(found: DebtorHistory) -> str:
+    parts = (
+        ("blacklist", found.blacklist, _ENTRIES),
+        ("name check", [] if found.check is None else [found.check], _CHECK),
+        ("notifications", found.notifications, _NOTIFICATIONS),
+        ("what people did", found.actions, _ACTIONS),
+    )
+    return "\n".join(f"{title}:\n{_rows_text(rows, columns)}" for title, rows, columns in parts)
+
+
+def _rows_text(rows: Sequence[Any] | None, columns: Sequence[tuple[str, str]]) -> str:
+    return "not shown to your key\n" if rows is None else rows_text(rows, columns)
 
 
 def _edit(context: Context) -> int:

@@ -1,5 +1,6 @@
 """Notifications in lists and counts for people; the queries are in `notifications/event_lists.sql`."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +11,16 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all, fetch_one
 
-__all__ = ["InboxCounts", "WebhookEvent", "by_id", "confirmation_of", "counts", "listed", "unfinished"]
+__all__ = [
+    "InboxCounts",
+    "WebhookEvent",
+    "by_id",
+    "confirmation_of",
+    "counts",
+    "listed",
+    "of_ids",
+    "unfinished",
+]
 
 _SQL: Final = load("notifications/event_lists")
 
@@ -110,6 +120,12 @@ async def listed(
     """
     values = {"limit": limit, "before": before, "state": state, "notification_id": notification_id}
     return await fetch_all(conn, _SQL["listed"], values, into=WebhookEvent)
+
+
+async def of_ids(conn: Connection, notification_ids: Sequence[str], *, limit: int) -> list[WebhookEvent]:
+    """The notifications of some ids of the gateway, newest first, up to *limit*."""
+    values = {"notification_ids": list(notification_ids), "limit": limit}
+    return await fetch_all(conn, _SQL["of_ids"], values, into=WebhookEvent)
 
 
 async def by_id(conn: Connection, row_id: int) -> tuple[WebhookEvent, str, bytes] | None:

@@ -60,6 +60,16 @@ where
 order by id desc
 limit %(limit)s;
 
+-- of_ids --
+-- The notifications of some ids of the gateway, newest first. Up to %(limit)s rows. They are found by their ids before they are sorted: a walk from the newest
+-- notification back would read the whole inbox for a debtor of last year.
+with found as materialized (
+    select {event_columns}
+    from webhook_events
+    where notification_id = any(%(notification_ids)s::text[])
+)
+select * from found order by id desc limit %(limit)s;
+
 -- by_id --
 -- One notification with its raw body. 0 or 1 row.
 select {event_columns}, content_type, body

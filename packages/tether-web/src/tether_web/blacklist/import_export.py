@@ -34,7 +34,7 @@ from tether_web.blacklist.entries import EntryBody, common_fields, entry_of, one
 from tether_web.http.auth import ApiRequest
 from tether_web.http.table_export import as_csv
 
-__all__ = ["ROUTER", "ImportProblem", "Imported"]
+__all__ = ["IMPORT_MAX_BYTES", "ROUTER", "ImportProblem", "Imported"]
 
 IMPORT_MAX_BYTES: Final = 20 << 20
 _COLUMNS: Final = "id iban_fingerprint fingerprint_check iban_masked name email bic action reason note source added_by created_at expires_at".split()

@@ -131,7 +131,12 @@ async def exclude_charged_back(request: Asked, key: Key) -> Template | Redirect:
 _READ: Final[dict[str, Callable[[str], float]]] = {
     "count_max": partial(forms.whole, field="count_max"),
     "notice_days": partial(forms.whole, field="notice_days"),
+    "vop_score_min": partial(forms.whole, field="vop_score_min"),
+    "tries_max": partial(forms.whole, field="tries_max"),
+    "recent_days": partial(forms.whole, field="recent_days"),
     "amount_max_minor": partial(forms.minor, field="amount_max_minor"),
+    "debit_max_minor": partial(forms.minor, field="debit_max_minor"),
+    "lifetime_max_minor": partial(forms.minor, field="lifetime_max_minor"),
     "canary_share": lambda text: forms.whole(text, field="canary_share") / 100,
 }
 
@@ -145,10 +150,13 @@ async def bill(request: Asked, key: Key) -> Template | Redirect:
     try:
         body: dict[str, Any] = {
             name: _READ.get(name, str)(form[name])
-            for name in ("due_item", "usage", "account", *_READ)
+            for name in ("due_item", "usage", "account", "merchant_name", *_READ)
             if form.get(name)
         }
         body |= {"again": form.get("again") == "on", "dry_run": is_dry_run}
+        if form.get("override"):
+            override = {"verdicts": [form["override"]], "reason": form.get("override_reason", "")}
+            body["overrides"] = [override]
         answer = await call(request, "POST", f"/api/uploads/{key}/billing", body=body, headers=headers)
     except Failed as exc:
         return await shown_again(request, "/uploads", key, exc)
@@ -197,6 +205,19 @@ async def announce(request: Asked, key: Key) -> Template | Redirect:
             f"/pre-notifications?status=made&upload={key}&done=announced", status_code=HTTP_303_SEE_OTHER
         )
     return rendered(request, "announcement", title=f"Announce upload {key}", key=key, form=form, found=found)
+
+
+@post("/runs/{key:int}/release-refusals", include_in_schema=False)
+async def release_refusals(request: Asked, key: Key) -> Template | Redirect:
+    """Release the refusals of the upload of a run, so that they pause no further run."""
+    form = await forms.given(request)
+    try:
+        body = {"reason": forms.why(form)}
+        upload_id = (await call(request, "GET", f"/api/billing-runs/{key}"))["run"]["upload_id"]
+        await call(request, "POST", f"/api/uploads/{upload_id}/billing/release", body=body)
+    except Failed as exc:
+        return await shown_again(request, "/runs", key, exc)
+    return _gone_on(f"/runs/{key}", "refusals_released")
 
 
 @post("/runs/{key:int}/{action:str}", include_in_schema=False)
@@ -358,15 +379,20 @@ async def block(request: Asked) -> Template | Redirect:
     return _gone_on(f"/blacklist/{entry['id']}", "added")
 
 
-@post("/blacklist/{key:int}/lift", include_in_schema=False)
-async def lift(request: Asked, key: Key) -> Template | Redirect:
-    """Lift an entry."""
+@post("/payments/{key:int}/refunds/{refund:int}/outcome", include_in_schema=False)
+async def state_refund_outcome(request: Asked, key: Key, refund: Key) -> Template | Redirect:
+    """State what the gateway's back office shows for a refund of a payment whose status cannot be inquired."""
     form = await forms.given(request)
     try:
-        await call(request, "DELETE", f"/api/blacklist/{key}", query={"reason": form.get("reason", "")})
+        body = {
+            "outcome": form.get("outcome", ""),
+            "reason": forms.why(form),
+            "unique_id": form.get("unique_id") or None,
+        }
+        await call(request, "POST", f"/api/refunds/{refund}/outcome", body=body)
     except Failed as exc:
-        return await shown_again(request, "/blacklist", key, exc)
-    return _gone_on(f"/blacklist/{key}", "lifted")
+        return await shown_again(request, "/payments", key, exc)
+    return _gone_on(f"/payments/{key}", "outcome_stated")
 
 
 @post("/differences/{key:int}/acknowledge", include_in_schema=False)
@@ -389,6 +415,7 @@ HANDLERS: Final = [
     exclude_charged_back,
     announce,
     bill,
+    release_refusals,
     steer_run,
     inquire,
     forgive,
@@ -399,6 +426,6 @@ HANDLERS: Final = [
     erase_debtor,
     replay,
     block,
-    lift,
+    state_refund_outcome,
     acknowledge,
 ]

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 from litestar import Request
 
-__all__ = ["Download", "Failed", "call", "download", "part", "send"]
+__all__ = ["Download", "Failed", "call", "download", "part", "send", "send_bytes"]
 
 # What of the person's request goes on to the API.
 _PASSED_ON: Final = ("cookie", "x-request-id", "host", "origin", "sec-fetch-site", "x-forwarded-for")
@@ -99,6 +99,18 @@ async def download(request: Request[Any, Any, Any], path: str, *, body: Any) -> 
     names = ("content-disposition", "cache-control")
     kept = {name: response.headers[name] for name in names if name in response.headers}
     return Download(response.content, response.headers.get("content-type", ""), kept)
+
+
+async def send_bytes(
+    request: Request[Any, Any, Any], path: str, content: bytes, *, query: Mapping[str, Any] | None = None
+) -> Any:
+    """
+    Send bytes to the API, such as a small file of a form.
+
+    Raises:
+        Failed: when the answer is not 2xx.
+    """
+    return await _sent(request, "POST", path, query, content, {"content-type": "text/csv"})
 
 
 async def send(request: Request[Any, Any, Any], path: str) -> Any:

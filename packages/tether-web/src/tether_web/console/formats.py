@@ -25,14 +25,14 @@ _TONES: Final[dict[str, Tone]] = {
     **dict.fromkeys(
         """
         approved completed done finished applied processed ok accepted refunded voided resolved
-        active closed delivered given ordered clear
+        active closed delivered given ordered clear checked verified likely_verified
         """.split(),
         "good",
     ),
     **dict.fromkeys(
         """
         chargebacked error declined failed parked paused open contradicted conflicting rejected unknown refused
-        disabled given_up missed revoked
+        disabled given_up missed revoked mismatch
         """.split(),
         "bad",
     ),

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from litestar import Request
+from litestar.datastructures import UploadFile
+from litestar.exceptions import HTTPException
 from tether_core import money
 from tether_core.errors import InvalidAmount
 
 from tether_web.console.api import Failed
 
-__all__ = ["given", "minor", "names", "pairs", "refused", "whole", "why"]
+__all__ = ["given", "given_file", "minor", "names", "of_file", "pairs", "refused", "whole", "why"]
 
 # Where the scope of a request keeps what was typed; the scope is of one request alone.
 _TYPED: Final = "tether.typed"
@@ -35,6 +37,33 @@ async def pairs(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
 async def given(request: Request[Any, Any, Any]) -> dict[str, str]:
     """The fields of a form by name, without blanks around their values."""
     return dict(await pairs(request))
+
+
+async def given_file(request: Request[Any, Any, Any]) -> tuple[dict[str, str], bytes]:
+    """
+    The fields of a form with a file, and the contents of the field `file`.
+
+    Raises:
+        Failed: when there is no file in it, or the form cannot be read.
+    """
+    try:
+        form = await given(request)
+        file = (await request.form()).get("file")
+    except HTTPException as exc:
+        raise Failed(
+            exc.status_code, "The form could not be read, or is too large; send a smaller file."
+        ) from exc
+    content = await file.read() if isinstance(file, UploadFile) else b""
+    if not content:
+        raise _failed("file", "Choose a file that is not empty.")
+    return form, content
+
+
+def of_file(failed: Failed) -> Failed:
+    """The same refusal in the words of a form: the API's field is the body, the form's is the file."""
+    errors = [{**error, "field": error["field"].replace("body", "file")} for error in failed.errors]
+    detail = failed.detail
+    return Failed(failed.status, f"The file{detail[4:]}" if detail.startswith("body") else detail, errors)
 
 
 def refused(request: Request[Any, Any, Any], errors: Sequence[dict[str, str]]) -> dict[str, Any] | None:

@@ -222,6 +222,7 @@ LISTINGS: Final = (
             Filter("upload", "Upload", kind="number"),
         ),
         has_forms=True,
+        above="_debtors_form.html",
     ),
     Listing(
         "/notifications",

@@ -14,6 +14,7 @@ SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         ("/payments", "Payments"),
         ("/refunds", "Refunds"),
         ("/debtors", "Debtors"),
+        ("/checks", "Name checks"),
         ("/blacklist", "Blacklist"),
         ("/return-policies", "Return policy"),
         ("/statement-texts", "Statement texts"),
@@ -40,6 +41,7 @@ _UNDER: Final = {
     "/mandates": "/collection-plans",
     "/pre-notifications": "/collection-plans",
     "/deliveries": "/subscribers",
+    "/layout-answers": "/uploads",
     "/relays": "/gateway-accounts",
     "/differences": "/reconciliation",
 }

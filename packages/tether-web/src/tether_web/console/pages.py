@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeAlias, get_args
 from urllib.parse import urlencode
 
@@ -13,12 +14,13 @@ from litestar.params import Parameter
 from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 from tether_core import __version__
+from tether_core.billing.overrides import OVERRIDABLE
 from tether_core.bulk_orders import filters_of
 from tether_core.errors import InvalidRequest
 from tether_core.events import NAMES
 from tether_core.stated_outcomes import StatedOutcome
 
-from tether_web.console import formats, forms, menu, payments, standstill
+from tether_web.console import debtors, formats, forms, menu, payments, runs, standstill
 from tether_web.console.api import Failed, call, part
 from tether_web.console.expectations import added_up, expected
 from tether_web.console.listings import LISTINGS, Column, Listing
@@ -31,10 +33,12 @@ __all__ = [
     "Asked",
     "Key",
     "action_title",
+    "detail_page",
     "erasure_shown",
     "facts",
     "list_page",
     "not_shown",
+    "own_accounts",
     "rendered",
     "rows_of",
     "shown_again",
@@ -62,9 +66,14 @@ DONE: Final = {
     "ordered": "The run was ordered.",
     "paused": "The run is paused.",
     "resumed": "The run goes on.",
+    "refusals_released": "The refusals are released: only later ones pause a run of this upload.",
     "cancelled": "The run was cancelled.",
     "refund": "The refund was ordered.",
     "void": "The void was ordered.",
+    "checks_requested": "The checks were requested. A worker makes them as far as the budget goes.",
+    "checks_none": "There was nothing to request: each debtor that may be billed has a check already.",
+    "check_file_sent": "The file was received. A worker checks its rows.",
+    "check_file_removed": "The file is removed with its results.",
     "queue_paused": "The queue is paused. Workers obey within seconds.",
     "queue_resumed": "The queue goes on within seconds.",
     "queue_retried": "What waits for its next try is tried now.",
@@ -79,7 +88,7 @@ DONE: Final = {
     "text_removed": "The text is removed.",
     "replayed": "The notification will be processed again.",
     "added": "The entry was added.",
-    "lifted": "The entry was lifted.",
+    "answer_forgotten": "The answer is forgotten. The next file of its layout raises the question again.",
     "acknowledged": "The difference was acknowledged.",
     "bulk": "The order was placed; this page shows how far it is.",
     "stopped": "The order was stopped; what was done stays done.",
@@ -389,6 +398,15 @@ async def rows_of(request: Asked, path: str, query: Mapping[str, Any] | None = N
     return rows
 
 
+async def own_accounts(request: Asked) -> list[str]:
+    """The names of the gateway accounts with which the caller may act; those of the environment and of the table, or the caller's own."""
+    own: tuple[str, ...] | None = request.auth.accounts
+    if own is not None:
+        return list(own)
+    found = await rows_of(request, "/api/gateway-accounts")
+    return [row["name"] for row in found or () if not row["former_of"]] or ["default"]
+
+
 async def _upload(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/uploads/{key}")
     preview = await part(request, f"/api/uploads/{key}/preview")
@@ -397,7 +415,11 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
     preflight = await part(request, f"/api/uploads/{key}/preflight")
     totals = await part(request, f"/api/uploads/{key}/totals") if runs else None
     upload = detail["upload"]
+    can_bill = upload["state"] == "completed" and not detail["withdrawal"]
     return {
+        "accounts": await own_accounts(request) if can_bill else [],
+        "can_bill": can_bill,
+        "overridable": sorted(OVERRIDABLE),
         "title": f"Upload {key}: {upload['filename']}",
         "upload": upload,
         "detail": detail,
@@ -444,6 +466,13 @@ async def _run(request: Asked, key: int) -> dict[str, Any]:
             for name, found in detail["states"].items()
         ],
         "progress": _progress(detail),
+        "options": runs.options(run["options"]),
+        "overrides": [
+            f"{', '.join(found['verdicts']).replace('_', ' ')}, for "
+            f"{'all debtors' if found['debtor_ids'] is None else len(found['debtor_ids'])}, by {found['given_by']}: {found['reason']}"
+            for found in run["overrides"]
+        ],
+        "refusals": runs.refusals(detail["refusals"]),
         "payments": table(payments, BY_PAGE["/payments"]),
     }
 
@@ -500,6 +529,11 @@ async def _payment(request: Asked, key: int) -> dict[str, Any]:
         ),
         "exposure": exposure,
         "refunds": {**table(refunds, BY_PAGE["/refunds"]), "empty": "None was ordered."},
+        "unknown_refunds": [
+            {"id": refund["id"], "kind": refund["kind"]}
+            for refund in refunds or ()
+            if refund["status"] == "unknown"
+        ],
         "outside": outside,
         "notifications": table(heard, BY_PAGE["/notifications"]),
         "differences": table(lines, BY_PAGE["/differences"]),
@@ -525,6 +559,17 @@ _EDITED: Final = (
 )
 
 
+# Where the history could not be read, which the page says.
+_NO_HISTORY: Final[dict[str, Any]] = {
+    "blacklist": None,
+    "check": None,
+    "notifications": None,
+    "actions": None,
+}
+# A person is seldom on the blacklist for more reasons; the others are lifted on their own pages.
+_LIFTED_MAX: Final = 5
+
+
 def _editable(debtor: dict[str, Any], name: str) -> str:
     if name == "iban":
         return ""
@@ -538,7 +583,10 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/debtors/{key}")
     payments = await rows_of(request, "/api/billing-attempts", {"debtor": key})
     signed = await rows_of(request, "/api/mandates", {"debtor": key})
-    actions = await rows_of(request, "/api/audit", {"subject": "debtor", "subject_id": key})
+    history = await part(request, f"/api/debtors/{key}/history") or _NO_HISTORY
+    now: datetime = request.app.state.clock()
+    entries = [debtors.entry_row(entry, now=now) for entry in history["blacklist"] or ()]
+    actions = history["actions"]
     listed = detail["debtor"]["debtor"]
     return {
         "title": f"Debtor {key}",
@@ -565,7 +613,15 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
         ],
         "payments": table(payments, BY_PAGE["/payments"]),
         "mandates": signed and table(signed, BY_PAGE["/mandates"]),
-        "actions": actions and table(actions, BY_PAGE["/audit"]),
+        "is_history": history is not _NO_HISTORY,
+        "upload_id": listed["upload_id"],
+        "entries": None if history["blacklist"] is None else table(entries, debtors.ENTRIES),
+        "active_entries": [entry["id"] for entry in entries if entry["state"] == "active"][:_LIFTED_MAX],
+        "check": debtors.check_text(history["check"]),
+        "notifications": table(history["notifications"], BY_PAGE["/notifications"]),
+        "actions": None
+        if actions is None
+        else table([debtors.action_row(row) for row in actions], debtors.ACTIONS),
     }
 
 
@@ -665,7 +721,20 @@ async def shown_again(request: Asked, page: str, key: int, failed: Failed) -> Te
     )
 
 
-async def _detail(request: Asked, page: str, key: int, *, problem: Any = None, status: int = 200) -> Template:
+async def detail_page(request: Asked, page: str, key: int, *, done: str) -> Template:
+    """The page of a thing after an order that leads nowhere else, with what the order did."""
+    return await _detail(request, page, key, more={"done": done})
+
+
+async def _detail(
+    request: Asked,
+    page: str,
+    key: int,
+    *,
+    problem: Any = None,
+    status: int = 200,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> Template:
     load, template = DETAILS[page]
     try:
         context = await load(request, key)
@@ -674,7 +743,7 @@ async def _detail(request: Asked, page: str, key: int, *, problem: Any = None, s
             request, "problem", status=exc.status, title="Not shown", problem={"detail": exc.detail}
         )
     return rendered(
-        request, template, status=status, **{**context, "problem": problem, "page": page, "key": key}
+        request, template, status=status, **{**context, "problem": problem, "page": page, "key": key, **more}
     )
 
 
