@@ -19,6 +19,7 @@ from tether_stores.reconciliation import completeness, differences
 from tether_stores.retention import archives
 from tether_stores.settings import Settings
 from tether_worker.__main__ import main
+from tether_worker.retention import archive as module
 from tether_worker.retention.archive import ArchiveDeps, archive_once, archiving
 
 if TYPE_CHECKING:
@@ -106,6 +107,38 @@ async def test_a_repeat_after_14_months_is_recognised(conn: Connection, deps: Ar
     assert (found[0], found[2]) == (("b", "conflicting", 2), ("new", "waiting", None))
     # A second run finds nothing, and neither does one after everything else is old.
     assert await archive_once(deps, "notifications") == 0
+
+
+async def test_a_run_rests_after_each_archive(
+    conn: Connection,
+    deps: ArchiveDeps,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Awaitable[object]],
+) -> None:
+    """Deleted without a rest, old rows make answers to notifications three times as slow for as long as there are any."""
+    monkeypatch.setattr(module, "_ROWS_MAX", 1)
+    monkeypatch.setattr(module, "_LOOK_S", 0.01)
+    await _processed(conn, "a", "b", "c")
+    looks, is_stopping = 0, False
+
+    def stopping() -> bool:
+        nonlocal looks
+        looks += 1
+        return is_stopping
+
+    resting = msgspec.structs.replace(deps, stopping=stopping, rest_ratio=1e6)
+    run = asyncio.create_task(archive_once(resting, "notifications"))
+
+    async def is_one_gone() -> bool:
+        return len(await _kept(conn)) < 3
+
+    await eventually(is_one_gone, what="the first archive")
+    # Each archive takes a few looks at most: one that did not rest would be done with the others.
+    enough = looks + 30
+    await eventually(lambda: looks > enough, what="looks of a run that rests")
+    assert await _kept(conn) == ["b", "c"]
+    is_stopping = True
+    assert await run == 1
 
 
 async def test_no_row_is_deleted_while_an_insert_may_not_see_its_key(

@@ -76,7 +76,7 @@ from tether_worker.recurring.pre_notifications import files, giving
 from tether_worker.refunds.run_voids import voiding_runs
 from tether_worker.refunds.status_inquiries import inquiring_refunds
 from tether_worker.refunds.submission import expire_refunds, submitting_refunds
-from tether_worker.retention.archive import ArchiveDeps, archiving
+from tether_worker.retention.archive import REST_RATIO, ArchiveDeps, archiving
 from tether_worker.retention.prune import prune_old_debtors, prune_old_orders, prune_old_uploads
 from tether_worker.row_counts import add_row_counts
 from tether_worker.subscribers.brokers import brokers
@@ -188,6 +188,7 @@ async def work_until_stopped(
                 settings.database_url,
                 name="tether-worker",
                 max_size=settings.database_pool_max,
+                wait_s=settings.database_pool_wait_s,
                 prepared=settings.database_prepared,
             )
         )
@@ -537,7 +538,9 @@ def _reading(
         limits=ReaderLimits(settings.reader_memory_bytes, settings.reader_time_s),
         stopping=stopping.is_set,
     )
-    archive_deps = ArchiveDeps(pool, store, settings.periods, clock, deps.token, stopping.is_set)
+    archive_deps = ArchiveDeps(
+        pool, store, settings.periods, clock, deps.token, stopping.is_set, rest_ratio=REST_RATIO
+    )
     erasure_deps = ErasureDeps(pool, store, clock, deps.token, stopping.is_set)
     return [intake(deps), intake(deps, slot="short")], [
         sweep_objects(pool, store, clock=clock),
