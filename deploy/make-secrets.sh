@@ -28,6 +28,8 @@ for program in web worker; do
 done
 keep tether_api_keys "admin:$(random 24)"
 keep tether_fingerprint_key "$(random 32)"
+# As `tether-worker accounts new-key` makes it.
+keep tether_secrets_key "$(openssl rand -base64 32 | tr '+/' '-_')"
 keep aws_access_key_id "tether"
 keep aws_secret_access_key "$(random 24)"
 keep seaweedfs.env "AWS_ACCESS_KEY_ID=$(cat secrets/aws_access_key_id)
@@ -38,4 +40,5 @@ for name in emp_api_login emp_api_password emp_terminal_token; do
     [ -s "secrets/$name" ] || { : > "secrets/$name"; chmod 644 "secrets/$name"; missing="$missing secrets/$name"; }
 done
 [ -z "$missing" ] || echo "Fill in what the gateway gave you:$missing"
-echo "Keep a copy of secrets/tether_fingerprint_key with your backups: without it the blacklist cannot be matched."
+echo "Keep copies of secrets/tether_fingerprint_key and secrets/tether_secrets_key apart from the machine: without the first the blacklist cannot be"
+echo "matched, without the second no stored password, second factor or refused notification can be read."

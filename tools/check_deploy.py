@@ -44,6 +44,7 @@ VALUE_SETS: list[list[str]] = [
         "--set",
         "monitoring.enabled=true",
     ],
+    ["--set", "preNotifications.claim=pre-notifications"],
 ]
 # Values that must be refused, with a word of the reason.
 REFUSED: list[tuple[list[str], str]] = [

@@ -42,6 +42,7 @@ from tether_sandbox.gateway import running as gateway_running
 from tether_sandbox.services.guard import Guard
 from tether_sandbox.services.objects import Objects
 from tether_sandbox.services.server import free_port
+from tether_stores.accounts.gateway_accounts import new_key
 
 ROOT: Final = Path(__file__).parent.parent
 DEPLOY: Final = ROOT / "deploy"
@@ -336,6 +337,7 @@ def _stores(walk: Walk) -> None:
             "EMP_API_URL": gateway.url,
             "TETHER_API_KEYS": f"ops:{API_KEY}",
             "TETHER_FINGERPRINT_KEY": secrets.token_hex(32),
+            "TETHER_SECRETS_KEY": new_key(),
             "TETHER_WORKER_POOLS": "local",
             "TETHER_WORKER_LISTEN": f"127.0.0.1:{free_port()}",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import contextlib
 import importlib
 import io
@@ -107,7 +108,7 @@ def test_whoever_follows_a_page_is_told_every_setting_that_is_needed(every: Ever
             text = text.partition("The least is")[2].partition("2. ")[0]
         needed = (
             "DATABASE_URL REDIS_URL AWS_BUCKET EMP_API_LOGIN EMP_API_PASSWORD EMP_TERMINAL_TOKEN EMP_API_URL "
-            "TETHER_API_KEYS TETHER_FINGERPRINT_KEY"
+            "TETHER_API_KEYS TETHER_FINGERPRINT_KEY TETHER_SECRETS_KEY"
         )
         found = {name.removesuffix("_FILE") for name in _VARIABLE.findall(text)}
         assert set(needed.split()) <= found
@@ -123,9 +124,15 @@ def _children(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     return found
 
 
+@functools.cache
+def _parser(program: str) -> argparse.ArgumentParser:
+    """The parser of a program; making one takes longer than all else here."""
+    return PARSERS[program]()
+
+
 def _understood(program: str, words: list[str]) -> None:
     """Walk a command as its parser would, as far as a page writes it out."""
-    parser = PARSERS[program]()
+    parser = _parser(program)
     for word in words:
         if word == "--" or not re.fullmatch(r"-{0,2}[a-z0-9][\w=./:-]*", word):
             return  # somebody else's command, or a word that stands for something

@@ -19,9 +19,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 {{- end }}
 
-{{/* What all pods share, as fields of a pod spec; of a dict with root and program: web, worker or migrate. */}}
+{{/* What all pods share, as fields of a pod spec; of a dict with root, program (web, worker or migrate), and whether it writes pre-notifications. */}}
 {{- define "tether.pod" -}}
 {{- $program := .program }}
+{{- $writes := .writes }}
 {{- with .root -}}
 automountServiceAccountToken: false
 securityContext:
@@ -45,6 +46,10 @@ affinity: {{- toYaml . | nindent 2 }}
 volumes:
   - name: temp
     emptyDir: { sizeLimit: 2Gi }
+  {{- if and $writes .Values.preNotifications.claim }}
+  - name: pre-notifications
+    persistentVolumeClaim: { claimName: {{ .Values.preNotifications.claim }} }
+  {{- end }}
   - name: secrets
     secret:
       secretName: {{ .Values.secretName }}
@@ -68,7 +73,7 @@ volumes:
 {{- end }}
 {{- end }}
 
-{{/* What all containers share. */}}
+{{/* What all containers share. It ends with the mounts, for one that needs another. */}}
 {{- define "tether.container" -}}
 image: {{ include "tether.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -76,9 +81,9 @@ securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: { drop: [ALL] }
+envFrom:
+  - configMapRef: { name: {{ .Release.Name }}-settings }
 volumeMounts:
   - { name: temp, mountPath: /tmp }
   - { name: secrets, mountPath: /run/secrets/tether, readOnly: true }
-envFrom:
-  - configMapRef: { name: {{ .Release.Name }}-settings }
 {{- end }}
