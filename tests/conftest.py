@@ -177,6 +177,7 @@ def environment(database_url: str, redis_url: str, objects_dir: Path) -> dict[st
         "TETHER_API_KEYS": "tests:test-key",
         # Longer than in production, so that a busy machine does not respond 503.
         "TETHER_COMMIT_DEADLINE": "20",
+        "DATABASE_POOL_WAIT": "20",
     }
 
 

@@ -24,5 +24,5 @@ async def conn(database_url: str) -> AsyncIterator[Connection]:
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
     """A pool of up to four connections."""
-    async with open_pool(database_url, name="tests", max_size=4) as opened:
+    async with open_pool(database_url, name="tests", max_size=4, wait_s=20) as opened:
         yield opened

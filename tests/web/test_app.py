@@ -50,7 +50,11 @@ async def test_a_node_starts_and_stops_with_nothing_there(
 
     They must wait in service and not in a crash loop.
     """
-    nowhere = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1"}
+    nowhere = {
+        "DATABASE_URL": "postgresql://u@127.0.0.1:1/x",
+        "DATABASE_POOL_WAIT": "0.5",
+        "REDIS_URL": "redis://127.0.0.1:1",
+    }
     async with serving(environment | nowhere) as client:
         assert (await client.get("/health")).status_code == 200
         body = form_body({"unique_id": "a"}, secret=environment["EMP_API_PASSWORD"])

@@ -129,7 +129,7 @@ async def test_probes_are_answered_in_time_while_postgres_hangs(
         answers = await asyncio.gather(
             *(client.get(path) for path in ("/ready", "/ready", "/metrics", "/health"))
         )
-        assert monotonic() - began < 15  # a hanging Postgres would hold them for ever; a busy machine is slow
+        assert monotonic() - began < 60  # a hanging Postgres would hold them for ever; a busy machine is slow
         assert [answer.status_code for answer in answers] == [503, 503, 200, 200]
         assert answers[0].json()["oldest_waiting_s"] is None
 
@@ -140,10 +140,13 @@ async def test_probes_are_answered_in_time_while_postgres_hangs(
 
 
 async def test_searches_cannot_make_a_node_unready(
-    client: httpx.AsyncClient, database_url: str, eventually: Callable[..., Any]
+    serving: Serve, environment: dict[str, str], database_url: str, eventually: Callable[..., Any]
 ) -> None:
     """A balancer takes out every node that is not ready, so a few slow searches would be an outage of notifications."""
-    async with await psycopg.AsyncConnection.connect(database_url) as conn:
+    async with (
+        serving(environment | {"DATABASE_POOL_WAIT": "2"}) as client,
+        await psycopg.AsyncConnection.connect(database_url) as conn,
+    ):
         await conn.execute("lock table debtors in access exclusive mode")
         searches = [
             asyncio.create_task(client.get("/api/debtors?name=nobody", headers=AUTHORIZED)) for _ in range(24)
@@ -160,8 +163,9 @@ async def test_searches_cannot_make_a_node_unready(
         await _send(client, "a")
         # Each is stopped after its time.
         fields = {(item.status_code, item.json()["code"]) for item in await asyncio.gather(*searches)}
-    assert fields == {(503, "query_too_slow"), (503, "store_unreachable")}
-    assert (await client.get("/ready")).json()["oldest_waiting_s"] is not None
+        assert fields == {(503, "query_too_slow"), (503, "store_unreachable")}
+        await conn.rollback()
+        assert (await client.get("/ready")).json()["oldest_waiting_s"] is not None
 
 
 async def test_a_node_that_cannot_record_is_not_ready_though_postgres_answers(
@@ -214,7 +218,7 @@ async def test_metrics_exclude_what_they_could_not_refresh(
         began = monotonic()
         text = (await client.get("/metrics")).text
         took_s = monotonic() - began
-    assert took_s < 5  # below a second where the machine is not busy
+    assert took_s < 30  # below a second where the machine is not busy
     assert not any(f"\n{name}" in text for name in names)
     assert "\ntether_http_seconds_count" in text
 

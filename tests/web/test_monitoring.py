@@ -182,6 +182,7 @@ async def test_a_store_that_is_away_shows_without_any_traffic(
     }
     away = environment | {
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/away",
+        "DATABASE_POOL_WAIT": "0.5",
         "REDIS_URL": "redis://127.0.0.1:1/0",
     }
     async with serving(away) as node:

@@ -33,7 +33,7 @@ async def conn(database_url: str) -> AsyncIterator[Connection]:
 async def pool(database_url: str, program_roles: dict[Program, str]) -> AsyncIterator[Pool]:
     """A pool of up to four connections, as the worker opens them: its role may do no more than its queries need."""
     url = as_role(database_url, program_roles["worker"])
-    async with open_pool(url, name="tests", max_size=4) as opened:
+    async with open_pool(url, name="tests", max_size=4, wait_s=20) as opened:
         yield opened
 
 

@@ -54,7 +54,8 @@ async def test_while_postgres_is_away_no_stream_is_opened(
     serving: Serve, environment: dict[str, str]
 ) -> None:
     """A follower must be asked to retry instead of getting an internal error."""
-    async with serving(environment | {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x"}) as client:
+    away = {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x", "DATABASE_POOL_WAIT": "0.5"}
+    async with serving(environment | away) as client:
         answer = await client.get("/api/events", headers=KEY)
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
 

@@ -115,7 +115,7 @@ async def test_a_truncated_body_is_a_client_error(process: Launch, environment: 
     port = free_port()
     web = process("tether-web", "--port", str(port), environ=environment)
     web.await_url(f"http://127.0.0.1:{port}/health")
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as peer:
         peer.sendall(
             b"POST /api/blacklist HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer test-key\r\n"
             b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n"

@@ -93,7 +93,8 @@ async def test_an_internal_error_is_logged_with_its_traceback_and_answered_witho
 async def test_an_unavailable_store_says_when_to_retry(serving: Serve, environment: dict[str, str]) -> None:
     """A client that reads Retry-After waits; a 500 would make it give up."""
     async with serving(
-        environment | {"DATABASE_URL": "postgresql://postgres:hunter2@127.0.0.1:1/x"}
+        environment
+        | {"DATABASE_URL": "postgresql://postgres:hunter2@127.0.0.1:1/x", "DATABASE_POOL_WAIT": "0.5"}
     ) as client:
         answer = await client.get("/api/billing-attempts", headers=KEY)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")

@@ -161,7 +161,7 @@ async def test_nobody_waits_for_the_quarantine(
     async with serving(wrong) as client:
         with psycopg.connect(database_url) as conn:
             conn.execute("lock table quarantined_notifications in access exclusive mode")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 for number in range(3 * WAITING_MAX):
                     assert (await _post(client, _body(f"n{number}"))).status_code == 401
             conn.rollback()

@@ -530,9 +530,9 @@ async def test_too_many_waiting_are_rejected_at_once(
             first = asyncio.create_task(_post(client, _notification("first")))
             await eventually(lambda: _blocked(database_url), what="the first commit to be held up")
             more = [asyncio.create_task(_post(client, _notification(f"more-{n}"))) for n in range(8)]
-            done, waiting = await asyncio.wait(more, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+            done, waiting = await asyncio.wait(more, timeout=60, return_when=asyncio.FIRST_COMPLETED)
             while len(done) < 5:
-                newly, waiting = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+                newly, waiting = await asyncio.wait(waiting, timeout=60, return_when=asyncio.FIRST_COMPLETED)
                 assert newly, "nobody was rejected"
                 done |= newly
             assert {task.result().status_code for task in done} == {503}

@@ -72,7 +72,7 @@ async def back(browser: httpx.AsyncClient, where: str = "/payments") -> str:
     """Go to the provider, sign in there, and give the address at which the browser comes back."""
     answer = await browser.get("/sign-in/oidc", params={"next": where})
     assert answer.status_code == 302, answer.text
-    async with httpx.AsyncClient(trust_env=False) as outside:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as outside:
         answer = await outside.get(answer.headers["location"])
     assert answer.status_code == 302
     address: str = answer.headers["location"]
@@ -190,7 +190,7 @@ async def test_a_new_key_is_fetched_once_a_minute_at_most(provider: IdentityProv
         "TETHER_OIDC_CLIENT_SECRET": CLIENT_SECRET,
     }
     time_s = 1_000.0
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         tested = oidc.Provider(Settings.from_env(environ), client=client, timer=lambda: time_s)
 
         assert (await claims_of(tested, client))["sub"] == "ada-1"
@@ -367,7 +367,7 @@ async def test_a_provider_that_answers_garbage_is_unavailable(
     """A provider gone wrong would cause an error that nobody explains, or fill the memory of a node."""
     environ = {"TETHER_OIDC_ISSUER": provider.issuer, "TETHER_OIDC_CLIENT_ID": CLIENT_ID}
     settings = Settings.from_env(environ | {"TETHER_OIDC_CLIENT_SECRET": CLIENT_SECRET})
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         tested = oidc.Provider(settings, client=client, timer=lambda: 0.0)
         provider.broken[path] = content
         with pytest.raises(oidc.ProviderUnavailable):
@@ -390,7 +390,7 @@ async def test_a_document_of_another_issuer_or_without_https_is_not_used(
     """Secrets and codes would go over the network in the clear, or to somebody else."""
     provider.discovery = document
     settings = Settings.from_env({"TETHER_OIDC_ISSUER": provider.issuer, "TETHER_OIDC_CLIENT_ID": CLIENT_ID})
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         tested = oidc.Provider(settings, client=client, timer=lambda: 0.0)
         for _ in range(3):
             with pytest.raises(oidc.ProviderUnavailable):

@@ -121,7 +121,7 @@ async def open_pool(
     *,
     name: str,
     max_size: int,
-    wait_s: float = 2.0,
+    wait_s: float = 5.0,
     checked: bool = True,
     prepared: Prepared = "auto",
     looks_up_only: bool = False,

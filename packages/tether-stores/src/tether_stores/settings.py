@@ -104,6 +104,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "DATABASE_POOL_MAX", "Connections a process may hold; 8 keeps four processes below a pool of 40."
         ),
     ] = 8
+    database_pool_wait_s: Annotated[
+        float,
+        _env(
+            "DATABASE_POOL_WAIT",
+            "Seconds a request of the API, or a step of a job, waits for one of these connections; then the request is answered 503 and "
+            "the step is tried again later. Notifications have a connection of their own.",
+        ),
+    ] = 2.0
     database_prepared: Annotated[
         Literal["auto", "off", "on"],
         _env(

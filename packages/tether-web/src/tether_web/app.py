@@ -93,6 +93,8 @@ __all__ = ["application", "create_app", "served"]
 
 _log = telemetry.logger("app")
 _LOOKASIDE_S: Final = 0.05
+# How long the inbox and the probe wait for the connection that each has for itself: it is free, or Postgres is away.
+_OWN_CONNECTION_S: Final = 2.0
 
 
 def application(settings: Settings, *, clock: Callable[[], datetime] | None = None) -> Litestar:
@@ -122,6 +124,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     settings.database_url,
                     name="tether-web",
                     max_size=settings.database_pool_max,
+                    wait_s=settings.database_pool_wait_s,
                     prepared=settings.database_prepared,
                 )
             )
@@ -133,6 +136,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     settings.database_url,
                     name="tether-inbox",
                     max_size=1,
+                    wait_s=_OWN_CONNECTION_S,
                     checked=False,
                     prepared=settings.database_prepared,
                     looks_up_only=True,
@@ -144,13 +148,14 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     settings.database_url,
                     name="tether-history",
                     max_size=1,
+                    wait_s=_OWN_CONNECTION_S,
                     checked=False,
                     prepared=settings.database_prepared,
                 )
             )
             # One connection for the probe of /ready; see health.RecordingProbe.
             probe_pool = await stack.enter_async_context(
-                open_pool(settings.database_url, name="tether-probe", max_size=1)
+                open_pool(settings.database_url, name="tether-probe", max_size=1, wait_s=_OWN_CONNECTION_S)
             )
             cache = await stack.enter_async_context(open_redis(settings.redis_url, name="tether-web"))
             # Notifications give up on Redis soon: a look-up that takes longer than a commit saves nothing.

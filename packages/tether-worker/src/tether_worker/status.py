@@ -161,7 +161,7 @@ async def status(settings: Settings) -> Status:
         supervisors, live = await workers.supervisors(conn, now=now), await workers.live(conn, now=now)
     gateways: list[LimitStatus] = []
     if settings.redis_url:
-        async with open_redis(settings.redis_url, name="tether-status") as cache:
+        async with open_redis(settings.redis_url, name="tether-status", timeout_s=2) as cache:
             gateways = await limit_status(cache, list(known))
     return Status(
         waiting=inbox.waiting,

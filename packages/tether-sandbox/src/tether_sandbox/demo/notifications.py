@@ -77,7 +77,7 @@ def run(stage: Stage, *, attempts: int, seed_number: int, faults: bool, console:
 
 def response_counts(url: str) -> dict[str, int]:
     """How many notifications the web nodes answered, by outcome, from their metrics."""
-    text = httpx.get(f"{url}/metrics", trust_env=False).text
+    text = httpx.get(f"{url}/metrics", trust_env=False, timeout=60).text
     return {outcome: int(float(count)) for outcome, count in _OUTCOME.findall(text)}
 
 

@@ -140,7 +140,7 @@ def opened(
             url,
             stack.enter_context(
                 httpx.Client(
-                    base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=30, trust_env=False
+                    base_url=url, headers={"Authorization": f"Bearer {api_key}"}, timeout=60, trust_env=False
                 )
             ),
         )
@@ -168,6 +168,8 @@ _FAST = {
     "EMP_RATE_LIMIT": "200",
     "RECONCILIATION_RATE_LIMIT": "100",
     "TETHER_WORKER_POOLS": "local",
+    # A busy laptop is slow, and not without connections.
+    "DATABASE_POOL_WAIT": "20",
     # The receiver of events is on this machine.
     "TETHER_SUBSCRIBER_NETWORKS": "127.0.0.1",
 }

@@ -74,9 +74,9 @@ class Program:
         """Its standard error so far."""
         return (self.folder / "stderr").read_text(errors="replace")
 
-    def await_url(self, url: str, *, status: int = 200, timeout_s: float = 60.0) -> None:
+    def await_url(self, url: str, *, status: int = 200, timeout_s: float = 120.0) -> None:
         """Wait until *url* responds with *status*; raise `DidNotStart` if the program ends before."""
-        with httpx.Client(timeout=2, trust_env=False) as client:
+        with httpx.Client(timeout=10, trust_env=False) as client:
 
             def answered() -> bool:
                 try:
@@ -86,7 +86,7 @@ class Program:
 
             self._await(answered, what=f"{status} from {url}", timeout_s=timeout_s)
 
-    def await_line(self, words: str, *, timeout_s: float = 60.0) -> str:
+    def await_line(self, words: str, *, timeout_s: float = 120.0) -> str:
         """Wait until a line of its standard error contains *words*; return the line."""
 
         def found() -> str | None:
@@ -96,7 +96,7 @@ class Program:
         assert line is not None
         return line
 
-    def wait(self, *, timeout_s: float = 60.0) -> int:
+    def wait(self, *, timeout_s: float = 120.0) -> int:
         """Wait until it has ended; return its exit code."""
         code = self._process.wait(timeout_s)
         self._leave()
@@ -106,7 +106,7 @@ class Program:
         """Send signal *number* to its first process."""
         self._process.send_signal(number)
 
-    def terminate(self, *, timeout_s: float = 60.0) -> int:
+    def terminate(self, *, timeout_s: float = 120.0) -> int:
         """End it with SIGTERM and wait; return its exit code."""
         self._process.terminate()
         return self.wait(timeout_s=timeout_s)

@@ -129,7 +129,7 @@ class Server:
     name = "server"
     ended_by: int = signal.SIGTERM
     dropped_by: int = signal.SIGTERM
-    start_s: float = 30.0
+    start_s: float = 120.0
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ def until(
     fact: Callable[[], _Fact],
     *,
     what: str,
-    timeout_s: float = 60.0,
+    timeout_s: float = 120.0,
     despite: tuple[type[Exception], ...] = (),
 ) -> _Fact:
     """
@@ -82,7 +82,7 @@ async def eventually(
     fact: Callable[[], object],
     *,
     what: str,
-    timeout_s: float = 60.0,
+    timeout_s: float = 120.0,
     despite: tuple[type[Exception], ...] = (),
 ) -> object:
     """Wait as `until` does without blocking the event loop; *fact* may be async."""

@@ -42,7 +42,9 @@ is killed; the demo without --year does that.
 # The gateway's own clock stands still, so its scripts never run by themselves.
 _NEVER_S = 1e9
 _SETTINGS = {
-    "EMP_TIMEOUT": "2",
+    # Longer than a busy machine takes: silence is not among the faults of the year.
+    "EMP_TIMEOUT": "20",
+    "DATABASE_POOL_WAIT": "20",
     "EMP_RATE_LIMIT": "1000",
     "RECONCILIATION_RATE_LIMIT": "1000",
     "TETHER_SUBSCRIBER_NETWORKS": "127.0.0.1",

@@ -19,7 +19,7 @@ from tether_sandbox.year.clock import YearClock
 
 __all__ = ["serving"]
 
-_START_S: Final = 60.0
+_START_S: Final = 120.0
 
 
 @asynccontextmanager
@@ -51,7 +51,7 @@ async def serving(settings: Settings, *, port: int, clock: YearClock) -> AsyncIt
     (key,) = settings.api_keys.values()
     try:
         async with httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30, trust_env=False
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False
         ) as client:
 
             async def answers() -> bool:
