@@ -38,7 +38,7 @@ def billed(stage: Stage) -> int:
         stage.gateway.resolve()
         return bool(stage.api.get(f"/api/billing-runs/{run['id']}").json()["run"]["finished_at"])
 
-    until(finished, what="the run to end", timeout_s=60)
+    until(finished, what="the run to end", timeout_s=120)
     return int(run["id"])
 
 
@@ -102,7 +102,7 @@ def configured(stage: Stage, billed: int) -> list[str]:
     until(
         lambda: stage.api.get("/api/quarantine").json()["items"],
         what="the refused notification",
-        timeout_s=60,
+        timeout_s=120,
     )
     return [
         "/return-policies/0",
@@ -148,7 +148,7 @@ def _delivery(stage: Stage, subscriber: str) -> int:
         items = stage.api.get(f"/api{subscriber}/deliveries", params={"limit": 1}).json()["items"]
         return int(items[0]["id"]) if items else 0
 
-    return until(made, what="a delivery to be made", timeout_s=60)
+    return until(made, what="a delivery to be made", timeout_s=120)
 
 
 def test_every_page_fits_two_widths_and_has_no_barrier(
@@ -234,7 +234,7 @@ def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, 
     page.get_by_role("button", name="Upload", exact=True).click()
     expect(page.get_by_role("heading", name="fees.csv")).to_be_visible()
     # Nobody reloads: the page follows what happens, and says that the file was read.
-    expect(page.locator("#live")).to_contain_text("completed", timeout=20_000)
+    expect(page.locator("#live")).to_contain_text("completed", timeout=90_000)
     page.reload()
     page.get_by_label("Due item", exact=True).fill("2027-01")
     page.get_by_role("button", name="See what it would do").click()
@@ -243,7 +243,7 @@ def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, 
     expect(page.get_by_role("status")).to_contain_text("The run was ordered.")
 
     stage.gateway.resolve()
-    expect(page.locator("#live .cards")).to_contain_text("approved", timeout=30_000)
+    expect(page.locator("#live .cards")).to_contain_text("approved", timeout=90_000)
     page.locator("#live table a[href^='/payments/']").first.click()
     expect(page.get_by_role("heading", name="Payment")).to_be_visible()
     page.locator("form[action$='/void']").get_by_label("Why?").fill("a mistake")
@@ -261,7 +261,7 @@ def parked(stage: Stage) -> int:
         items = stage.api.get("/api/webhook-events", params={"status": "parked"}).json()["items"]
         return int(items[0]["id"]) if items else 0
 
-    return until(waiting, what="the notification to be parked", timeout_s=60)
+    return until(waiting, what="the notification to be parked", timeout_s=120)
 
 
 def test_a_notification_is_found_and_replayed_by_keyboard(page: Page, parked: int) -> None:
@@ -353,7 +353,7 @@ def test_everything_that_matches_is_previewed_and_inquired(
     page.get_by_label("Why?").fill("the bank disagrees")
     page.get_by_role("button", name="Inquire all that match").click()
     expect(page.get_by_role("heading", name="Bulk order")).to_be_visible()
-    expect(page.locator("#live")).to_contain_text("finished", timeout=30_000)
+    expect(page.locator("#live")).to_contain_text("finished", timeout=90_000)
     expect(page.get_by_role("region", name="Results")).to_contain_text("done")
 
     # The same below the deliveries of a subscriber, which is no filter but the page itself.
@@ -363,7 +363,7 @@ def test_everything_that_matches_is_previewed_and_inquired(
     expect(page.get_by_text("Nothing was done yet.")).to_be_visible()
     page.get_by_label("Why?").fill("the receiver is up again")
     page.get_by_role("button", name="Redeliver all that match").click()
-    expect(page.locator("#live")).to_contain_text("finished", timeout=30_000)
+    expect(page.locator("#live")).to_contain_text("finished", timeout=90_000)
     page.get_by_role("link", name="What matches now").click()
     page.wait_for_url(f"**{subscribed}/deliveries")
 
@@ -386,7 +386,7 @@ def test_a_second_person_on_another_node_sees_a_change(
     page.get_by_role("button", name="Pause the schedule").click()
     expect(page.get_by_role("status")).to_contain_text("The schedule is changed.")
     # Nobody reloads: an event reaches the other node, and its page follows.
-    expect(row).to_contain_text("paused", timeout=30_000)
+    expect(row).to_contain_text("paused", timeout=90_000)
     context.close()
 
 

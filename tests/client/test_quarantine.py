@@ -57,7 +57,9 @@ def test_a_wrong_password_is_corrected_from_a_terminal(
         form_body({"unique_id": debits[0].unique_id, "status": "voided"}, secret="a-guess"),
     ]
     for body in bodies:
-        answer = httpx.post(f"{url}/api/webhooks/emp", content=body, headers={"content-type": FORM})
+        answer = httpx.post(
+            f"{url}/api/webhooks/emp", content=body, headers={"content-type": FORM}, timeout=60
+        )
         assert answer.status_code == 401
     until(
         lambda: (

@@ -55,7 +55,7 @@ def test_a_plan_from_its_forecast_to_its_end(tether: Callable[..., Any], url: st
     """Who stops a plan in the night, without a browser, must see first what ends with it."""
     owed = [Owed(made_up_iban(random.Random(number)), 500 + 100 * number) for number in range(2)]
     upload_id, _ = seed_upload(database_url, owed, now=datetime.now(UTC))
-    with httpx.Client(base_url=url, headers={"authorization": "Bearer test-key"}) as api:
+    with httpx.Client(base_url=url, headers={"authorization": "Bearer test-key"}, timeout=60) as api:
         plan = {"name": "Members", "options": {"notice_days": None}}
         assert api.post("/api/collection-plans", json=plan).status_code == 201
         first = bank_day(datetime.now(UTC)) + timedelta(days=10)

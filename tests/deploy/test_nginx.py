@@ -151,7 +151,7 @@ def site(
 
 def _is_up(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+        return httpx.get(f"{url}/health", trust_env=False, timeout=60).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -260,7 +260,7 @@ def test_tls_is_modern_and_never_left(
             return None
 
     assert until(handshake, what="the proxy") == ("TLSv1.3", "h2")
-    with httpx.Client(verify=trusting, trust_env=False) as client:
+    with httpx.Client(verify=trusting, trust_env=False, timeout=60) as client:
         found = client.get(f"https://localhost:{secure_port}/health")
         assert (found.status_code, found.headers["strict-transport-security"]) == (200, "max-age=63072000")
         assert client.get(f"http://127.0.0.1:{port}/.well-known/acme-challenge/token").text == "proof"

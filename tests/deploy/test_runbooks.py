@@ -121,7 +121,7 @@ def world(
         monkeypatch.setenv(name, value)
     more = {"XDG_CONFIG_HOME": str(tmp_path), "TETHER_URL": url, "TETHER_API_KEY": "test-key"}
     headers = {"authorization": "Bearer test-key"}
-    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as api:
+    with httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False) as api:
         yield World(environ | more, api, capsys)
 
 

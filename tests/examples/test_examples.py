@@ -131,7 +131,7 @@ def test_a_list_is_enrolled_once_and_foretold(
     said = []
     for _ in range(2):
         command = [sys.executable, str(_EXAMPLES / "collect_monthly.py"), str(members), str(first_due_on)]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
     assert "in 90 days: 6 debits of 66.00 EUR" in said[0]
@@ -139,7 +139,7 @@ def test_a_list_is_enrolled_once_and_foretold(
 
     # On the same node: a version of the return policy is made and tried, and decides nothing.
     command = [sys.executable, str(_EXAMPLES / "try_a_return_policy.py"), "MS02=block"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == ["MS02: hold -> block", "nothing would have been otherwise"]
 
@@ -147,7 +147,7 @@ def test_a_list_is_enrolled_once_and_foretold(
 def _billed(file: Path, *, url: str, due_item: str) -> str:
     environ = os.environ | {"TETHER_URL": url, "TETHER_API_KEY": "test-key"}
     command = [sys.executable, str(_EXAMPLES / "bill_an_upload.py"), str(file), due_item]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

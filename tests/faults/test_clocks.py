@@ -29,7 +29,7 @@ def _skewed(process: Launch, environ: dict[str, str], *queues: str, by_s: int) -
     worker = process(
         "python", "-m", "tether_sandbox.chaos.clock_skew", str(by_s), "run", *queues, environ=environ
     )
-    worker.await_line('"worker started"', timeout_s=60)
+    worker.await_line('"worker started"', timeout_s=120)
     return worker
 
 
@@ -60,7 +60,7 @@ def test_a_worker_an_hour_behind_books_what_comes(
     (made,) = seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC))
     port = free_port()
     web = process("tether-web", "--port", str(port), environ=environment)
-    web.await_url(f"http://127.0.0.1:{port}/health", timeout_s=60)
+    web.await_url(f"http://127.0.0.1:{port}/health", timeout_s=120)
     worker = _skewed(process, environment, "webhooks", by_s=-HOUR_S)
     fields = {
         "unique_id": made.unique_id,
@@ -72,7 +72,7 @@ def test_a_worker_an_hour_behind_books_what_comes(
         content=encode(fields),
         headers={"content-type": FORM},
         trust_env=False,
-        timeout=20,
+        timeout=60,
     )
     assert answer.status_code == 200
 
@@ -80,7 +80,7 @@ def test_a_worker_an_hour_behind_books_what_comes(
         with psycopg.connect(database_url) as conn:
             return conn.execute("select state from billing_attempts").fetchall() == [("approved",)]
 
-    until(applied, what="the notification to be applied", timeout_s=60)
+    until(applied, what="the notification to be applied", timeout_s=120)
     assert "the clock of this machine is wrong" in worker.stderr
 
 
@@ -113,25 +113,25 @@ def test_a_worker_an_hour_ahead_leaves_the_calls_of_others_alone(
         return conn.execute(query).fetchall()
 
     first = process("tether-worker", "run", "billing", environ=environ)
-    first.await_line('"worker started"', timeout_s=60)
+    first.await_line('"worker started"', timeout_s=120)
     order(10, script=SLOW)
-    until(lambda: len(simulator.records()) == 10, what="the gateway to have taken all", timeout_s=60)
+    until(lambda: len(simulator.records()) == 10, what="the gateway to have taken all", timeout_s=120)
     first.signal(signal.SIGSTOP)
     under_way = "select count(*) from billing_attempts where leased_until is not null"
     ((held,),) = ask(under_way)
     _skewed(process, environ, "billing", by_s=HOUR_S)
     # Its first look at leases comes before it can have planned and sent anything.
     order(1, script=0)
-    until(lambda: len(simulator.records()) == 11, what="a debit of the worker that is ahead", timeout_s=60)
+    until(lambda: len(simulator.records()) == 11, what="a debit of the worker that is ahead", timeout_s=120)
     assert held > 0
     assert ask("select count(*) from billing_attempts where state = 'unknown'") == [(0,)]
     until(
         lambda: ask(f"{under_way} and due_item = 'once'") == [(held,)],
         what="its own call to be recorded",
-        timeout_s=60,
+        timeout_s=120,
     )
     first.signal(signal.SIGCONT)
-    until(lambda: ask(under_way) == [(0,)], what="the first worker to record what it heard", timeout_s=60)
+    until(lambda: ask(under_way) == [(0,)], what="the first worker to record what it heard", timeout_s=120)
     assert ask("select distinct state from billing_attempts") == [("pending",)]
     assert simulator.sums()["debited_twice"] == []
 
@@ -171,7 +171,7 @@ def test_a_step_of_postgres_clock_submits_nothing_again(
     with running(setup) as gateway:
         environ = {**environment, "EMP_API_URL": gateway.url, "EMP_TIMEOUT": "1"}
         worker = process("tether-worker", "run", "billing", "reconciliation", environ=environ)
-        worker.await_line('"worker started"', timeout_s=60)
+        worker.await_line('"worker started"', timeout_s=120)
         now = datetime.now(UTC)
         upload_id, _ = seed_upload(database_url, [Owed(scripted_iban(38), 1_000)], now=now)
         conn.execute(
@@ -185,20 +185,20 @@ def test_a_step_of_postgres_clock_submits_nothing_again(
                 "select state, unresolved_reason, not_found, submit_at, cardinality(submitted_to) from billing_attempts"
             ).fetchone()
 
-        until(lambda: (row() or "?")[0] == "unknown", what="the answer to be lost", timeout_s=60)
+        until(lambda: (row() or "?")[0] == "unknown", what="the answer to be lost", timeout_s=120)
         conn.execute("update billing_attempts set updated_at = updated_at - interval '1 minute'")
-        until(lambda: (row() or "??")[1] == "too_early", what="the first inquiry", timeout_s=60)
+        until(lambda: (row() or "??")[1] == "too_early", what="the first inquiry", timeout_s=120)
         first = row()
         assert first is not None
         conn.execute("update settable.clock set ahead = '20 minutes'")
-        until(lambda: "clock stepped" in worker.stderr, what="the step to be noticed", timeout_s=60)
+        until(lambda: "clock stepped" in worker.stderr, what="the step to be noticed", timeout_s=120)
         # By Postgres the next inquiry is due now; it finds nothing, and starts the grace period anew.
-        until(lambda: (row() or "???")[2] != first[2], what="the inquiry after the step", timeout_s=60)
+        until(lambda: (row() or "???")[2] != first[2], what="the inquiry after the step", timeout_s=120)
         assert gateway.requests()["reconcile"] >= 2
         until(
             lambda: conn.execute("select 1 from outbox where name = 'clock.stepped'").fetchone(),
             what="the step to be announced",
-            timeout_s=60,
+            timeout_s=120,
         )
         assert row() is not None
         assert (row() or ())[3:] == (None, 1)

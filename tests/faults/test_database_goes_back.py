@@ -58,7 +58,7 @@ class Stage:
 
     def all(self, query: str) -> list[tuple[Any, ...]]:
         """Give the rows of a query, on a connection of its own: the server changes."""
-        with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=3) as conn:
+        with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=30) as conn:
             return conn.execute(query).fetchall()
 
     def fetch_one(self, query: str) -> Any:
@@ -67,7 +67,7 @@ class Stage:
 
     def execute(self, query: str, *values: object) -> None:
         """Execute a statement."""
-        with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=3) as conn:
+        with psycopg.connect(self.postgres.url, autocommit=True, connect_timeout=30) as conn:
             conn.execute(query, values or None)
 
     def order(self, count: int, *, state: str = "planning") -> int:
@@ -332,10 +332,10 @@ def test_nobody_pays_twice_and_nothing_is_forgotten(
         content=acknowledged,
         headers={"content-type": FORM},
         trust_env=False,
-        timeout=20,
+        timeout=60,
     )
     assert answer.status_code == 200
-    until(is_recorded, what="the repeat to be recorded", timeout_s=5)
+    until(is_recorded, what="the repeat to be recorded")
 
     stage.execute(
         "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s",
@@ -401,7 +401,7 @@ def test_a_repeat_of_a_lost_notification_is_recorded(
                 content=encode(fields),
                 headers={"content-type": FORM},
                 trust_env=False,
-                timeout=20,
+                timeout=60,
             ).status_code
         return 0
 

@@ -50,7 +50,7 @@ def test_a_node_that_is_back_is_asked_when_the_other_goes(
         proxy = front(Path(folder), guard=guard, nodes=ports, own=own)
         proxy.start()
         try:
-            with httpx.Client(base_url=proxy.url, trust_env=False) as client:
+            with httpx.Client(base_url=proxy.url, trust_env=False, timeout=60) as client:
 
                 def answers(count: int) -> set[int]:
                     return {

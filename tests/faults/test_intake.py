@@ -90,7 +90,7 @@ async def test_a_worker_killed_again_and_again_doubles_and_loses_no_row(
             found = ask(database_url, f"select state, rows_read from uploads where id = {upload_id}")
             return found if found[0][1] > before or found[0][0] == "completed" else []
 
-        ((state, seen),) = await eventually(moved, what="another chunk", timeout_s=60)
+        ((state, seen),) = await eventually(moved, what="another chunk", timeout_s=120)
         # Into the chunk that follows, or into the end.
         worker.kill()
         kills += 1
@@ -142,7 +142,7 @@ async def test_a_parser_dies_with_its_worker_and_leaves_no_file(
             database_url, f"select stored from uploads where id = {upload_id} and state = 'completed'"
         ) == [(20_000,)]
 
-    await eventually(completed, what="the end of the file", timeout_s=60)
+    await eventually(completed, what="the end of the file", timeout_s=120)
     assert ask(database_url, "select count(distinct row_number) from debtors") == [(20_000,)]
 
 
@@ -165,6 +165,6 @@ async def test_a_hostile_file_costs_no_worker(
         found = ask(database_url, "select state, failure_code, stored from uploads order by id")
         return found if all(state in {"completed", "failed"} for state, *_ in found) else []
 
-    found = await eventually(over, what="the end of both", timeout_s=60)
+    found = await eventually(over, what="the end of both", timeout_s=120)
     assert found == [("failed", "too_large_inside", 0), ("completed", None, 1)]
     assert worker.returncode is None

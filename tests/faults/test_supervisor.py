@@ -103,7 +103,7 @@ def test_a_pool_keeps_its_processes_grows_shrinks_and_drains(
     until(lambda: len(_workers(database_url)) == 2, what="the third worker to end")
     metrics: str = until(
         lambda: _with(
-            httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text,
+            httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=60).text,
             'tether_pool_processes{kind="running",pool="inbox"} 2.0',
         ),
         what="the metrics to say so",
@@ -113,7 +113,10 @@ def test_a_pool_keeps_its_processes_grows_shrinks_and_drains(
     handled = [line for line in metrics.splitlines() if line.startswith("tether_job_rows_total")]
     assert float(handled[0].rpartition(" ")[2]) == ROWS
     assert (
-        httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False).json()["pools"]["inbox"]["running"] == 2
+        httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=60).json()["pools"]["inbox"][
+            "running"
+        ]
+        == 2
     )
     children = psutil.Process(supervisor.pid).children()
     _record(database_url, 10)

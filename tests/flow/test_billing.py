@@ -45,7 +45,7 @@ class World:
     def __init__(self, environ: dict[str, str], *, url: str, simulator: Simulator) -> None:
         self.environ = environ
         self.simulator = simulator
-        self.api = httpx.Client(base_url=url, headers=KEY, timeout=20, trust_env=False)
+        self.api = httpx.Client(base_url=url, headers=KEY, timeout=60, trust_env=False)
         self.conn = psycopg.connect(environ["DATABASE_URL"], autocommit=True)
 
     def all(self, query: str) -> list[tuple[Any, ...]]:
@@ -146,8 +146,8 @@ def test_every_debit_comes_to_its_end_and_nobody_pays_twice(world: World, until:
     # Enough good ones before them that the refusals among them do not pause the run.
     owed = [*(Owed(scripted_iban(0), 2_000 + n) for n in range(_GOOD)), *owed]
     run_id = world.order(owed)
-    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan", timeout_s=60)
-    until(world.sent, what="all debits to be sent", timeout_s=60)
+    until(lambda: world.run(run_id)["run"]["count"] == len(owed), what="the plan", timeout_s=120)
+    until(world.sent, what="all debits to be sent", timeout_s=120)
     planned = sum(item.amount_minor for item in owed)
     result = world.run(run_id)
     assert sum(some["amount_minor"] for some in result["states"].values()) == planned
@@ -177,13 +177,15 @@ def test_an_outage_of_the_gateway_costs_time_only(world: World, until: Callable[
     until(
         lambda: world.run(run_id)["gateway"]["breaker"] in {"open", "half_open"},
         what="the breaker to open",
-        timeout_s=60,
+        timeout_s=120,
     )
     world.simulator.faults(Faults())
     until(
-        lambda: world.run(run_id)["gateway"]["breaker"] == "closed", what="the breaker to close", timeout_s=60
+        lambda: world.run(run_id)["gateway"]["breaker"] == "closed",
+        what="the breaker to close",
+        timeout_s=120,
     )
-    until(lambda: "ready" not in world.run(run_id)["steps"], what="the rest to be sent", timeout_s=60)
+    until(lambda: "ready" not in world.run(run_id)["steps"], what="the rest to be sent", timeout_s=120)
 
     until(
         lambda: world.resolved(Counter(approved=len(owed))), what="every debit to be collected", timeout_s=180

@@ -30,7 +30,7 @@ class World:
     def __init__(self, database_url: str, *, url: str, simulator: Simulator, debits: list[Seeded]) -> None:
         self.simulator = simulator
         self.debits = debits
-        self.web = httpx.Client(base_url=url, headers=KEY, timeout=10, trust_env=False)
+        self.web = httpx.Client(base_url=url, headers=KEY, timeout=60, trust_env=False)
         self.conn = psycopg.connect(database_url, autocommit=True)
 
     def all(self, query: str) -> list[tuple[Any, ...]]:
@@ -80,7 +80,7 @@ def world(environment: dict[str, str], process: Launch, until: Callable[..., Any
         ):
             for debit in debits:
                 simulator.transition(StatusChange("approved", unique_id=debit.unique_id))
-            until(lambda: item.states() == ["approved"] * 5, what="the debits to be collected", timeout_s=60)
+            until(lambda: item.states() == ["approved"] * 5, what="the debits to be collected", timeout_s=120)
             yield item
 
 
@@ -134,11 +134,11 @@ def test_one_pair_moves_nothing_else_and_a_flood_delays_no_chargeback(
     )
     world.simulator.resolve()  # each of them was acknowledged
 
-    until(lambda: world.states()[-1] == "chargebacked", what="the true chargeback", timeout_s=60)
+    until(lambda: world.states()[-1] == "chargebacked", what="the true chargeback", timeout_s=120)
     until(
         lambda: not world.all("select from webhook_events where state = 'waiting' or outcome = 'confirm'"),
         what="everything to be inquired about",
-        timeout_s=60,
+        timeout_s=120,
     )
     assert world.states() == ["approved"] * 4 + ["chargebacked"]
     assert world.all("select reason_code from billing_attempts where state = 'chargebacked'") == [("AC04",)]
@@ -153,7 +153,7 @@ def test_one_pair_moves_nothing_else_and_a_flood_delays_no_chargeback(
     until(
         lambda: world.all("select from outbox where name = 'notifications.excess_delivered'"),
         what="a person to be told",
-        timeout_s=60,
+        timeout_s=120,
     )
 
 
@@ -164,7 +164,7 @@ def test_a_person_replays_what_the_gateway_contradicted(world: World, until: Cal
     until(
         lambda: world.all("select from webhook_events where outcome = 'contradicted'"),
         what="the contradiction",
-        timeout_s=60,
+        timeout_s=120,
     )
     world.conn.execute(
         "update webhook_events set inquiries_began_at = inquiries_began_at - interval '3 days', next_at = now()"
@@ -173,7 +173,7 @@ def test_a_person_replays_what_the_gateway_contradicted(world: World, until: Cal
     until(
         lambda: world.all("select from webhook_events where state = 'contradicted'"),
         what="the end of its inquiries",
-        timeout_s=60,
+        timeout_s=120,
     )
     (row,) = world.web.get("/api/webhook-events", params={"status": "contradicted"}).json()["items"]
     assert row["contradicted_count"] >= 2
@@ -184,5 +184,5 @@ def test_a_person_replays_what_the_gateway_contradicted(world: World, until: Cal
             "select from webhook_events where state = 'confirming' and outcome = 'contradicted'"
         ),
         what="it to be inquired anew",
-        timeout_s=60,
+        timeout_s=120,
     )

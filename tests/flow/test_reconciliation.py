@@ -42,7 +42,7 @@ class World:
         self.simulator = simulator
         self.gateway = gateway
         self.start = start
-        self.web = httpx.Client(base_url=url, headers=KEY, timeout=10, trust_env=False)
+        self.web = httpx.Client(base_url=url, headers=KEY, timeout=60, trust_env=False)
         self.conn = psycopg.connect(environ["DATABASE_URL"], autocommit=True)
         self.accounts: dict[str, str] = {}
 
@@ -155,7 +155,7 @@ async def world(environment: dict[str, str], process: Launch) -> AsyncIterator[W
         web.await_url(f"{url}/ready")
         worker.await_line("worker started")
         account = Account(
-            "default", simulator.url, setup.login, setup.passwords[0], setup.terminals[0], timeout_s=1
+            "default", simulator.url, setup.login, setup.passwords[0], setup.terminals[0], timeout_s=20
         )
         async with open_gateway(account) as gateway:
             item = World(environ, url=url, simulator=simulator, gateway=gateway, start=process)
@@ -186,10 +186,10 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     until(
         lambda: world.event(str(innocent), "chargebacked")["contradicted"],
         what="the lie to be contradicted",
-        timeout_s=60,
+        timeout_s=120,
     )
     until(
-        lambda: world.states()["back"] == "chargebacked", what="the chargeback to be confirmed", timeout_s=60
+        lambda: world.states()["back"] == "chargebacked", what="the chargeback to be confirmed", timeout_s=120
     )
 
     # Events that were reported without a reason, or not at all, are in the lists.
@@ -207,13 +207,13 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
         "lost": "approved",
         "never-there": "unknown",
     }
-    until(lambda: world.states() == expected, what="the books to agree with the gateway", timeout_s=60)
+    until(lambda: world.states() == expected, what="the books to agree with the gateway", timeout_s=120)
     until(
         lambda: world.all(
             "select 1 from billing_attempts where transaction_id = 'never-there' and submit_at is not null"
         ),
         what="the debit that never came there to be free again",
-        timeout_s=60,
+        timeout_s=120,
     )
 
     # The notification of what was fetched comes after all, and a second reading finds nothing new.
@@ -221,7 +221,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     until(
         lambda: world.event(str(late), "approved")["event"]["state"] == "processed",
         what="the late notification to be applied",
-        timeout_s=60,
+        timeout_s=120,
     )
     counts = []
     for _ in range(2):  # the first reading may still find what the gateway did since the last one
@@ -229,7 +229,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
         until(
             lambda: not world.all("select 1 from report_fetches where due_at is not null"),
             what="the lists",
-            timeout_s=60,
+            timeout_s=120,
         )
         until(
             # The lie is inquired about for two days.
@@ -239,7 +239,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
                 )
             ),
             what="applying",
-            timeout_s=60,
+            timeout_s=120,
         )
         counts.append(world.all("select count(*) from webhook_events"))
     assert counts[0] == counts[1]
@@ -276,23 +276,23 @@ async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
     until(
         lambda: world.all("select 1 from webhook_events where state = 'confirming' and failures > 0"),
         what="a question without an answer",
-        timeout_s=60,
+        timeout_s=120,
     )
     until(
         lambda: world.all(
             "select 1 from billing_attempts where transaction_id = 'away-lost' and inquire_at is not null"
         ),
         what="a question about the lost answer",
-        timeout_s=60,
+        timeout_s=120,
     )
     assert world.states() == {"away": "approved", "away-lost": "unknown"}
     assert world.all("select 1 from blacklist") == []
     world.simulator.faults(Faults())
-    until(lambda: world.states()["away"] == "chargebacked", what="the gateway's word", timeout_s=60)
+    until(lambda: world.states()["away"] == "chargebacked", what="the gateway's word", timeout_s=120)
     until(
         lambda: world.event(str(unique_id), "chargebacked")["event"]["state"] == "processed",
         what="the report to be confirmed, by webhook or by fetch",
-        timeout_s=60,
+        timeout_s=120,
     )
     assert world.event(str(unique_id), "chargebacked")["confirmed"]["reason_code"] == "AC04"
     assert world.simulator.debited(transaction_id="away-lost") == 1

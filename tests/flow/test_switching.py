@@ -40,7 +40,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
     worker = process("tether-worker", "run", "webhooks", "default", environ=environ)
     web.await_url(f"http://127.0.0.1:{port}/ready")
     worker.await_line("worker started")
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=KEY, timeout=30, trust_env=False) as api:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=KEY, timeout=60, trust_env=False) as api:
 
         def post(number: int, **fields: str) -> None:
             secret = environ["EMP_API_PASSWORD"]
@@ -59,7 +59,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         until(
             lambda: [item["reason"] for item in news("waiting")] == ["unknown_payment"],
             what="the chargeback to be deferred",
-            timeout_s=60,
+            timeout_s=120,
         )
 
         now = datetime.now(UTC)
@@ -79,7 +79,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         assert "waiting 1, parked 0" in imported.stdout
 
         post(2, **back)
-        until(lambda: len(news("processed")) == 2, what="both chargebacks to be applied", timeout_s=60)
+        until(lambda: len(news("processed")) == 2, what="both chargebacks to be applied", timeout_s=120)
         attempts = api.get("/api/billing-attempts", params={"status": "chargebacked"}).json()["items"]
         assert {attempt["transaction_id"] for attempt in attempts} == {"old-1", "old-2"}
         listed = api.get("/api/blacklist").json()["items"]
@@ -93,7 +93,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         until(
             lambda: api.get(upload).json()["upload"]["state"] == "needs_answer",
             what="the list to be read",
-            timeout_s=60,
+            timeout_s=120,
         )
         found = api.get("/api/debtors", params={"upload": upload.rpartition("/")[2]}).json()["items"]
         assert {item["reference"]: item["verdict"] for item in found} == {
@@ -108,7 +108,7 @@ def test_a_chargeback_of_the_system_before_keeps_its_debtor_from_being_debited(
         until(
             lambda: api.get(upload).json()["upload"]["state"] == "completed",
             what="the answer to be applied",
-            timeout_s=60,
+            timeout_s=120,
         )
         plan = api.post(f"{upload}/billing", json={"dry_run": True}).json()
         assert (plan["count"], plan["skipped"]) == (1, {"screened_out": 4})

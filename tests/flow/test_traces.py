@@ -48,7 +48,7 @@ def test_a_debit_is_followed_from_the_request_to_the_gateway(
         worker = process("tether-worker", "run", *queues, environ=environ)
         web.await_url(f"{url}/ready")
         with httpx.Client(
-            base_url=url, headers={"Authorization": "Bearer test-key"}, timeout=30, trust_env=False
+            base_url=url, headers={"Authorization": "Bearer test-key"}, timeout=60, trust_env=False
         ) as api:
             sent = api.post(
                 "/api/uploads",
@@ -59,7 +59,7 @@ def test_a_debit_is_followed_from_the_request_to_the_gateway(
             def state() -> str:
                 return str(api.get(sent["links"]["self"]).json()["upload"]["state"])
 
-            until(lambda: state() == "completed", what="the end of reading", timeout_s=60)
+            until(lambda: state() == "completed", what="the end of reading", timeout_s=120)
             ordered = api.post(
                 f"/api/uploads/{sent['id']}/billing",
                 json={"due_item": "2026-03"},
@@ -71,15 +71,15 @@ def test_a_debit_is_followed_from_the_request_to_the_gateway(
                 attempts = api.get("/api/billing-attempts").json()["items"]
                 return [attempt["status"] for attempt in attempts] == ["approved"]
 
-            until(collected, what="the debit to be collected", timeout_s=60)
+            until(collected, what="the debit to be collected", timeout_s=120)
         upload = {("tether-web", "POST /api/uploads"), ("tether-worker", "read upload")}
-        until(lambda: upload <= collector.of(TRACES[0]), what="the trace of the upload", timeout_s=30)
+        until(lambda: upload <= collector.of(TRACES[0]), what="the trace of the upload")
         debit = {
             ("tether-web", "POST /api/uploads/{upload_id}/billing"),
             ("tether-worker", "submit debit"),
             ("tether-worker", "gateway submission"),
         }
-        until(lambda: debit <= collector.of(TRACES[1]), what="the trace of the debit", timeout_s=30)
+        until(lambda: debit <= collector.of(TRACES[1]), what="the trace of the debit")
 
         def of_notification() -> bool:
             return any(
@@ -88,7 +88,7 @@ def test_a_debit_is_followed_from_the_request_to_the_gateway(
                 if span.name == "POST /api/webhooks/emp"
             )
 
-        until(of_notification, what="the trace of a notification", timeout_s=30)
+        until(of_notification, what="the trace of a notification")
         assert web.terminate() == 0
         assert worker.terminate() == 0
         call = next(span for span in collector.spans if span.name == "gateway submission")

@@ -45,7 +45,7 @@ def node(process: Launch, on_s3: dict[str, str]) -> Iterator[httpx.Client]:
     web.await_url(f"http://127.0.0.1:{port}/ready")
     key = {"Authorization": "Bearer test-key"}
     with httpx.Client(
-        base_url=f"http://127.0.0.1:{port}", headers=key, timeout=30, trust_env=False
+        base_url=f"http://127.0.0.1:{port}", headers=key, timeout=60, trust_env=False
     ) as opened:
         yield opened
 
@@ -141,6 +141,6 @@ def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(
     assert worker.terminate() == 0
     until(lambda: node.get(at).json()["upload"]["state"] in {"reading", "completed"}, what="its state")
     process("tether-worker", "run", "default", environ=on_s3)
-    until(lambda: node.get(at).json()["upload"]["state"] == "completed", what="its end", timeout_s=60)
+    until(lambda: node.get(at).json()["upload"]["state"] == "completed", what="its end", timeout_s=120)
     counts = node.get(at).json()["upload"]["row_counts"]
     assert (counts["rows"], counts["stored"], counts["refused"]) == (120_000, 120_000 - wrong, wrong)

@@ -45,6 +45,7 @@ def test_a_node_lives_through_all_that_its_description_allows(
         headers={"authorization": authorization},
         files={"file": ("list.csv", SHEET)},
         trust_env=False,
+        timeout=60,
     )
     assert sent.status_code == 202, sent.text
     result = subprocess.run(
@@ -58,7 +59,7 @@ def test_a_node_lives_through_all_that_its_description_allows(
             "--exclude-path=/api/events",  # a stream has no end
             f"--max-examples={EXAMPLES}",
             "--suppress-health-check=all",
-            "--request-timeout=20",
+            "--request-timeout=60",
             "--generation-deterministic",
             "--no-color",
             "--continue-on-failure",

@@ -45,7 +45,7 @@ def test_wrong_words_get_a_sentence(
 ) -> None:
     """A stranger's first try is often wrong; a traceback, or a run that does nothing and says so, is their last."""
     program = process("tether-sandbox", *words.split(), environ=environ)
-    assert program.wait(timeout_s=60) == code
+    assert program.wait(timeout_s=120) == code
     assert said in program.stderr
     assert "Traceback" not in program.stderr
     assert "hunter2" not in program.stderr
@@ -56,7 +56,7 @@ def test_a_database_without_tables_is_no_traceback(process: Launch, empty_databa
     program = process(
         "tether-sandbox", "seed", "--attempts", "1", environ={"DATABASE_URL": empty_database_url}
     )
-    assert program.wait(timeout_s=60) == 2
+    assert program.wait(timeout_s=120) == 2
     assert "run tether-worker migrate first" in program.stderr
 
 
@@ -66,7 +66,7 @@ def test_a_command_is_run_with_and_without_two_dashes(process: Launch, environme
         program = process(
             "tether-sandbox", "up", *words, 'echo "$TETHER_API_KEYS"; exit 7', environ=environment
         )
-        assert program.wait(timeout_s=60) == 7
+        assert program.wait(timeout_s=120) == 7
         assert program.stdout.strip() == environment["TETHER_API_KEYS"]
 
 
@@ -137,22 +137,28 @@ def _postmaster_folder(tree: list[psutil.Process]) -> Path | None:
     return None
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-@pytest.mark.parametrize("words", ["up", "demo"])
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        *(("up", how) for how in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)),
+        ("demo", signal.SIGINT),
+        ("demo", signal.SIGKILL),
+    ],
+)
 def test_told_to_stop_it_leaves_nothing_behind(
     process: Launch, until: Callable[..., Any], words: str, how: signal.Signals
 ) -> None:
     """A Postgres that goes on after Ctrl-C costs its owner's memory until the next restart, and nobody knows whose it is."""
     program = process("tether-sandbox", words, environ={})
     ready = "and sign in as" if words == "up" else "database migrated"
-    until(lambda: ready in program.stdout, what="the services", timeout_s=60)
+    until(lambda: ready in program.stdout, what="the services", timeout_s=120)
     tree = _tree(program)
     data = _postmaster_folder(tree)
     assert len(tree) >= 3
     assert data is not None
     assert data.exists()
     os.kill(program.pid, how)
-    code = program.wait(timeout_s=60)
+    code = program.wait(timeout_s=120)
     assert (
         code
         == {

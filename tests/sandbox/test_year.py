@@ -58,7 +58,10 @@ async def test_a_receiver_on_a_moved_clock_still_refuses_old_signatures() -> Non
         "webhook-timestamp": str(int(began_at.timestamp())),
         "webhook-signature": Webhook(secret).sign("evt_1_a", began_at, body),
     }
-    async with serve(secrets=[secret], clock=clock) as receiver, httpx.AsyncClient(trust_env=False) as client:
+    async with (
+        serve(secrets=[secret], clock=clock) as receiver,
+        httpx.AsyncClient(trust_env=False, timeout=60) as client,
+    ):
         for change in ({}, {"webhook-id": "evt_2_a"}, {"webhook-timestamp": "nonsense"}):
             await client.post(receiver.url, content=body, headers=headers | change)
         clock.move_to(began_at.replace(hour=began_at.hour + 1))

@@ -39,7 +39,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 @pytest.fixture
 async def cache(redis_url: str) -> AsyncIterator[Redis]:
     """Redis, which keeps a mark."""
-    async with open_redis(redis_url, name="tests") as opened:
+    async with open_redis(redis_url, name="tests", timeout_s=20) as opened:
         yield opened
 
 

@@ -173,7 +173,7 @@ async def test_a_rolled_back_change_is_not_summed_and_adders_do_not_meet(pool: P
         await _agree(conn)
     async with pool.connection() as first, pool.connection() as second, first.transaction():
         await _do(first, MOVE, ids=[1, 2, 3], **move)
-        async with asyncio.timeout(30), transaction(pool) as adder:
+        async with asyncio.timeout(120), transaction(pool) as adder:
             await _do(second, MOVE, ids=[4, 5, 6], **move)
             assert await figures.add_changes(adder) == 3
             async with transaction(pool) as other:

@@ -100,7 +100,9 @@ async def test_a_stream_that_fails_leaves_nothing(
         server: Endpoint = request.getfixturevalue("s3")
         # What is not finished lies where only the store's own interface shows it.
         files = f"http://127.0.0.1:{server._own_ports['filer.port']}/buckets/tether"
-        async with httpx.AsyncClient(headers={"accept": "application/json"}, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            headers={"accept": "application/json"}, trust_env=False, timeout=60
+        ) as client:
             assert (await client.get(f"{files}/")).is_success
             unfinished = await client.get(f"{files}/.uploads/")
         assert unfinished.status_code == 404 or not unfinished.json()["Entries"]
@@ -119,7 +121,7 @@ async def test_a_store_that_is_real_refuses_a_wrong_secret_and_a_link_that_was_c
     assert await objects.stat(store, "linked/c") is None
     assert isinstance(store, S3Store)
     link = await obstore.sign_async(store, "GET", "linked/a", timedelta(minutes=1))
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         assert (await client.get(link)).content == b"a"
         assert (await client.get(link.replace("linked/a", "linked/b"))).status_code == 403
 

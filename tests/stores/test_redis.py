@@ -103,7 +103,7 @@ async def _fails_quickly(client: plain.asyncio.Redis) -> None:
         began = monotonic()
         with pytest.raises(StoreUnreachable, match=r"^Redis is not reachable \(\w+\)") as raised:
             await attempt
-        assert monotonic() - began < 5  # its own limit is a quarter of a second; without it, minutes
+        assert monotonic() - began < 30  # its own limit is a quarter of a second; without it, minutes
         assert "@" not in str(raised.value)
     assert not await answers(client)
 

@@ -160,7 +160,7 @@ async def test_writers_and_the_adder_do_not_wait_for_each_other(pool: Pool) -> N
         first.transaction(),
     ):
         await _do(first, "update billing_attempts set state = 'error', payment_stage = 50 where id <= 10")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await _do(second, "update billing_attempts set state = 'error', payment_stage = 50 where id > 10")
             assert await row_counts.add_changes(adder) > 0
             async with transaction(pool) as other:

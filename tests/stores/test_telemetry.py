@@ -33,7 +33,7 @@ def _lines(program: str, *, level: str = "info", **environ: str) -> list[dict[st
         [sys.executable, "-c", textwrap.dedent(code) + textwrap.dedent(program)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env={**os.environ, **environ},
     )

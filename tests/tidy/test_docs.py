@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import contextlib
+import functools
 import importlib
 import io
 import re

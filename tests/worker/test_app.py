@@ -128,7 +128,7 @@ async def test_a_worker_that_is_told_to_end_before_it_began_ends() -> None:
     wake_up_queue = WakeUpQueue(redis.asyncio.Redis.from_url("redis://127.0.0.1:1"), name="webhooks")
     worker = _worker(wake_up_queue, [], grace_s=300)
     worker.drain()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         await worker.start()
 
 
@@ -163,7 +163,7 @@ def test_a_gateway_that_says_nothing_keeps_no_worker(environment: dict[str, str]
         worker = process(
             "tether-worker", "run", "reconciliation", "--grace", "1", environ=environment | changes
         )
-        gateway.settimeout(60)
+        gateway.settimeout(120)
         call, _ = gateway.accept()  # the first report is fetched
         with call:
             worker.signal(signal.SIGTERM)

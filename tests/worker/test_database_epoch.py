@@ -130,7 +130,7 @@ async def world(
             "EMP_API_LOGIN": SETUP.login,
             "EMP_API_PASSWORD": SETUP.passwords[0],
             "EMP_TERMINAL_TOKEN": SETUP.terminals[0],
-            "EMP_TIMEOUT": "1",
+            "EMP_TIMEOUT": "20",
             "EMP_RATE_LIMIT": "5000",
             "RECONCILIATION_RATE_LIMIT": "5000",
         }

@@ -276,7 +276,9 @@ def _keep_versions(server: Endpoint) -> None:
     headers["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={hmac.digest(key, text.encode(), 'sha256').hex()}"
     )
-    answer = httpx.put(f"{server.url}/{BUCKET}?versioning=", content=body, headers=headers, trust_env=False)
+    answer = httpx.put(
+        f"{server.url}/{BUCKET}?versioning=", content=body, headers=headers, trust_env=False, timeout=60
+    )
     assert answer.is_success, answer.text
 
 

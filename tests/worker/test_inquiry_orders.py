@@ -135,7 +135,7 @@ async def world(
         " from generate_series(1, 2) n"
     )
     account = Account(
-        "default", simulator.url, SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=5
+        "default", simulator.url, SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=20
     )
     async with open_gateway(account) as gateway:
         yield World(

@@ -30,7 +30,7 @@ async def _record(url: str, name: str) -> None:
 
 
 def _get(url: str) -> httpx.Response:
-    return httpx.get(url, trust_env=False)
+    return httpx.get(url, trust_env=False, timeout=60)
 
 
 def _query(url: str, query: str) -> list[Any]:

@@ -119,7 +119,7 @@ def test_programs_get_nothing_but_json_though_redis_is_away(
     program = process(
         "tether-worker", "status", "--json", environ=environment | {"REDIS_URL": "redis://127.0.0.1:1"}
     )
-    assert program.wait(timeout_s=60) == 0
+    assert program.wait(timeout_s=120) == 0
     assert msgspec.json.decode(program.stdout)["waiting"] == 0
 
 

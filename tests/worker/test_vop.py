@@ -363,6 +363,6 @@ async def test_anything_but_an_answer_is_silence(status: int, body: bytes) -> No
 
 async def test_a_service_that_is_not_there_is_silence() -> None:
     """The name of its host, or the account, must not come out in the error."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         with pytest.raises(ProviderSilent, match="ConnectError"):
             await over_http(client, url="http://127.0.0.1:9/", token="")(KNOWN, "Zoë Miller")

@@ -66,7 +66,9 @@ def _post(simulator: Simulator, path: str, body: bytes, **headers: str) -> httpx
     credentials = base64.b64encode(f"{setup.login}:{setup.passwords[0]}".encode()).decode()
     given = {"authorization": f"Basic {credentials}", "content-type": "text/xml", **headers}
     # verify: loading the certificates of the world takes longer than the call, which has no TLS.
-    return httpx.post(f"{simulator.url}{path}", content=body, headers=given, trust_env=False, verify=False)
+    return httpx.post(
+        f"{simulator.url}{path}", content=body, headers=given, trust_env=False, verify=False, timeout=60
+    )
 
 
 def _sell(simulator: Simulator, transaction_id: str, *, script: int = 0) -> responses.GatewayAnswer:
@@ -165,7 +167,7 @@ def test_who_may_not_ask_is_told_so(simulator: Simulator) -> None:
     """Each of these has an answer of its own at the gateway, and clients must tell them apart."""
     ask = requests.reconcile(transaction_id="x")
     path = "/reconcile/sandbox-terminal"
-    assert httpx.get(f"{simulator.url}{path}", trust_env=False).status_code == 405
+    assert httpx.get(f"{simulator.url}{path}", trust_env=False, timeout=60).status_code == 405
     assert _post(simulator, "/nowhere", ask).status_code == 404
     for header in ("", "Basic", "Basic %%%", "Bearer abc", "Basic " + base64.b64encode(b"a:b").decode()):
         unknown = _post(simulator, path, ask, authorization=header)
@@ -359,7 +361,10 @@ def test_the_time_of_records_can_be_set() -> None:
         assert not isinstance(listed, responses.GatewayAnswer)
         assert [item.reason_code for item in listed.items] == ["MD06"]
         naive = httpx.post(
-            f"{gateway.url}/ledger/clock", content=b'{"now": "2026-03-02T06:00:00"}', trust_env=False
+            f"{gateway.url}/ledger/clock",
+            content=b'{"now": "2026-03-02T06:00:00"}',
+            trust_env=False,
+            timeout=60,
         )
         assert naive.status_code == 400
 

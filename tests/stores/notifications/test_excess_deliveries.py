@@ -153,7 +153,7 @@ async def test_whoever_counts_waits_for_no_worker(database_url: str, conn: Conne
         other = _row(
             unique_id="u-1", status="chargebacked", event="chargeback", chargeback_unique_id="c1", amount="1"
         )
-        outcomes = await asyncio.wait_for(_record(conn, _dispute(99), other, _dispute(1, "u-2")), 10)
+        outcomes = await asyncio.wait_for(_record(conn, _dispute(99), other, _dispute(1, "u-2")), 60)
         assert outcomes == ["counted", "conflicting", "recorded"]
 
 

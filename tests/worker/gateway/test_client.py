@@ -12,8 +12,9 @@ from tether_sandbox.gateway import SCRIPTS, Faults, Setup, Simulator, StatusChan
 from tether_worker.gateway import client as calls
 from tether_worker.gateway.connections import Account, Gateway, open_gateway
 
-SETUP = Setup(result_after_s=3600, hidden_s=3600, slow_s=0.05)  # results come when a test settles, not before
-ACCOUNT = Account("default", "", SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=1.0)
+# Results come when a test settles, not before. Silence ends with the connection: how long a call lasts is tested apart.
+SETUP = Setup(result_after_s=3600, hidden_s=3600, slow_s=0.05, silence_s=1.0)
+ACCOUNT = Account("default", "", SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=20.0)
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +220,7 @@ async def test_waiting_for_a_free_connection_makes_nothing_unknown(simulator: Si
         silent, sold = await asyncio.gather(
             calls.sale(
                 gateway, _debit("busy-1", script=30)
-            ),  # holds the one connection for the whole timeout
+            ),  # holds the one connection as long as it is silent
             calls.sale(gateway, _debit("busy-2")),
             return_exceptions=True,
         )
@@ -300,7 +301,7 @@ async def test_whatever_else_comes_is_silence(
     """Every one of these leaves it open whether the debit stands."""
     timeout_s = 0.5 if why == "timeout" else 20  # only who trickles is given up
     answering = _answering(answer, timeout_s=timeout_s)
-    async with answering as account, open_gateway(account) as gateway, asyncio.timeout(60):
+    async with answering as account, open_gateway(account) as gateway, asyncio.timeout(120):
         with pytest.raises(GatewaySilent, match=why):
             await calls.sale(gateway, _debit("raw-1"))
 

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 
     Play = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
+# Longer than any answer of a busy machine.
+PATIENCE_S: Final = 20.0
 ACCOUNT: Final = Account(
-    "default", "", "login", "password", "terminal", timeout_s=0.3, connect_timeout_s=0.2, connections_max=1
+    "default",
+    "",
+    "login",
+    "password",
+    "terminal",
+    timeout_s=PATIENCE_S,
+    connect_timeout_s=PATIENCE_S,
+    connections_max=1,
 )
 ANSWER: Final = (
     b"<payment_response><status>approved</status><unique_id>44177a21</unique_id></payment_response>"
@@ -97,6 +106,11 @@ async def _listening(play: Play) -> AsyncIterator[int]:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
     await asyncio.sleep(0)
+
+
+def _hasty(gateway: Gateway) -> Gateway:
+    """The same connections, with a limit of a second for what gets no whole answer."""
+    return msgspec.structs.replace(gateway, account=msgspec.structs.replace(gateway.account, timeout_s=1.0))
 
 
 @contextlib.asynccontextmanager
@@ -173,9 +187,10 @@ async def test_a_call_that_fails_leaves_a_client_that_submits(
 ) -> None:
     """A connection that is kept after such a call answers nothing any more, and takes the next debits with it."""
     server.play = [play, play]
+    calling = _hasty(gateway) if play in {_nothing, _head_alone, _half} else gateway
     for _ in range(2):
         with pytest.raises(GatewaySilent) as caught:
-            await calls.sale(gateway, _debit())
+            await calls.sale(calling, _debit())
         assert not isinstance(caught.value, NotSubmitted)
     assert (await calls.sale(gateway, _debit())).unique_id == "44177a21"
     assert gateway.calls.replaced == {phase: 2}
@@ -232,7 +247,7 @@ async def test_a_call_cancelled_at_any_step_leaves_a_client_that_submits(
 async def test_a_process_stopped_at_any_timestamp_of_a_call_submits_afterwards(server: Server) -> None:
     """A paused machine ends every call under way at once; with a client that never recovers, billing would stand still."""
     async with _at(server) as account:
-        short = msgspec.structs.replace(account, timeout_s=0.05, connect_timeout_s=0.05)
+        short = msgspec.structs.replace(account, timeout_s=0.05)
         for steps in range(0, 40, 3):
             async with open_gateway(short) as gateway:
                 call = asyncio.create_task(calls.sale(gateway, _debit()))
@@ -241,9 +256,7 @@ async def test_a_process_stopped_at_any_timestamp_of_a_call_submits_afterwards(s
                 time.sleep(0.08)  # noqa: ASYNC251 - the process is stopped
                 with contextlib.suppress(GatewaySilent):
                     await call
-                patient = msgspec.structs.replace(
-                    gateway, account=msgspec.structs.replace(account, timeout_s=5)
-                )
+                patient = msgspec.structs.replace(gateway, account=account)
                 assert (await calls.sale(patient, _debit())).unique_id == "44177a21"
 
 
@@ -263,7 +276,8 @@ async def test_a_process_stopped_while_it_connects_submits_nothing() -> None:
     listening = await asyncio.get_running_loop().create_server(Stopping, "127.0.0.1", 0)
     async with listening:
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with open_gateway(msgspec.structs.replace(ACCOUNT, url=url)) as gateway:
+        account = msgspec.structs.replace(ACCOUNT, url=url, timeout_s=0.3, connect_timeout_s=0.2)
+        async with open_gateway(account) as gateway:
             with pytest.raises(NotSubmitted):
                 await calls.sale(gateway, _debit())
         for transport in transports:
@@ -291,7 +305,7 @@ async def test_a_request_whose_time_is_over_is_not_written(server: Server, gatew
 async def test_waiting_for_a_connection_is_not_submitted(server: Server, gateway: Gateway) -> None:
     """A busy worker would call debits unknown that were never submitted, and wait a quarter of an hour for each."""
     server.play = [_nothing]
-    holding = asyncio.create_task(calls.sale(gateway, _debit("holds")))
+    holding = asyncio.create_task(calls.sale(_hasty(gateway), _debit("holds")))
     await asyncio.sleep(0)
     with pytest.raises(NotSubmitted) as caught:
         await calls.sale(gateway, _debit("waits"), begin_until_s=time.monotonic() + 0.05)
@@ -309,7 +323,7 @@ async def test_waiting_for_a_connection_is_not_submitted(server: Server, gateway
 async def test_cancelled_while_it_waits_is_not_submitted(server: Server, gateway: Gateway) -> None:
     """Of the debits whose calls a failing run cancels, those that never began are free at once."""
     server.play = [_nothing]
-    holding = asyncio.create_task(calls.sale(gateway, _debit("holds")))
+    holding = asyncio.create_task(calls.sale(_hasty(gateway), _debit("holds")))
     waiting = asyncio.create_task(calls.sale(gateway, _debit("waits")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -345,9 +359,9 @@ async def test_without_a_connection_nothing_is_submitted(host: str, serve: Play 
     """Name, address, certificate: what fails before the request is no unknown outcome, and says who must look."""
     async with _listening(serve or _says_nothing) as port:
         url = host.format(port=port, closed=free_port())
-        account = msgspec.structs.replace(ACCOUNT, url=url, timeout_s=10.0, connect_timeout_s=0.2)
+        account = msgspec.structs.replace(ACCOUNT, url=url)
         if cause == "connect_timeout":
-            account = msgspec.structs.replace(account, timeout_s=0.2)
+            account = msgspec.structs.replace(account, connect_timeout_s=0.3)
         async with open_gateway(account) as gateway:
             for _ in range(2):
                 with pytest.raises(NotSubmitted) as caught:

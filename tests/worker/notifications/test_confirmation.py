@@ -109,7 +109,7 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 async def world(conn: Connection, pool: Pool, simulator: Simulator) -> AsyncIterator[World]:
     """Everything but the payment, with the simulator as the account "default"."""
-    account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=5)
+    account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=20)
     async with open_gateway(account) as gateway:
         yield World(
             conn, pool, {"default": GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20}))}
@@ -367,7 +367,7 @@ async def test_a_wrong_password_refutes_nothing(
     """The gateway's refusal of us says nothing of the debtor; taken for an answer it would clear every chargeback."""
     unique_id = await paid(StatusChange("chargebacked", "chargeback", "AC04"))
     await world.deliver(unique_id, **CLAIM)
-    account = Account("default", simulator.url, SETUP.login, "wrong", "terminal-1", timeout_s=5)
+    account = Account("default", simulator.url, SETUP.login, "wrong", "terminal-1", timeout_s=20)
     async with open_gateway(account) as gateway:
         world.clients["default"] = msgspec.structs.replace(world.clients["default"], gateway=gateway)
         await confirm(world.inquiry_deps)

@@ -377,7 +377,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
         )
         program = process("tether-worker", "attempts", "import", str(file), environ=environment)
         has_pending = "select 1 from pg_stat_activity where application_name = 'tether-attempts' and wait_event_type = 'Lock'"
-        until(lambda: conn.execute(has_pending).fetchone(), what="the third batch to wait", timeout_s=60)
+        until(lambda: conn.execute(has_pending).fetchone(), what="the third batch to wait", timeout_s=120)
         program.kill()
         other.rollback()
         count = "select (select count(*) from billing_attempts), (select count(*) from debtors)"

@@ -53,7 +53,7 @@ SETUP = Setup(result_after_s=3600, hidden_s=3600)
 RULES = SubmissionRules(lease_s=75, not_found_grace_s=900)
 PERMIT = Permit(go=True, generation=0)
 OPTIONS = RunOptions()
-STARTS = count(1_000, 1_000)
+STARTS = count(1_000, 5_000)  # more than a test has debtors
 _WAITING = "select count(*) from pg_locks where not granted"
 
 
@@ -78,11 +78,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
+def call_s() -> str:
+    """How long a call may take, in seconds: longer than any answer of a busy machine. Tests of silence set it shorter."""
+    return "20"
+
+
+@pytest.fixture
 async def deps(
-    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock
+    pool: Pool, environment: dict[str, str], simulator: Simulator, clock: Clock, call_s: str
 ) -> AsyncIterator[SubmissionDeps]:
     """What sending needs, with an account at the simulator and a rate no test reaches."""
-    async with _opened(pool, environment, simulator, clock) as opened:
+    async with _opened(pool, environment, simulator, clock, EMP_TIMEOUT=call_s) as opened:
         yield opened
 
 
@@ -97,7 +103,7 @@ async def _opened(
             "EMP_API_LOGIN": SETUP.login,
             "EMP_API_PASSWORD": SETUP.passwords[0],
             "EMP_TERMINAL_TOKEN": SETUP.terminals[0],
-            "EMP_TIMEOUT": "1",
+            "EMP_TIMEOUT": "20",
             "EMP_RATE_LIMIT": "5000",
         }
         | more
@@ -131,7 +137,8 @@ def make(database_url: str, conn: Connection, clock: Clock) -> Make:
         )
         if plan:
             async with _pool_of(database_url) as pool:
-                while await plan_chunk(pool, now=clock.now, limit=2):
+                # Several chunks, and few for a long list: each is a transaction.
+                while await plan_chunk(pool, now=clock.now, limit=max(2, len(owed) // 8)):
                     pass
         return run_id
 
@@ -172,12 +179,21 @@ async def debtors(conn: Connection, attempt_ids: list[int]) -> tuple[int, ...]:
 
 async def submission(deps: SubmissionDeps) -> int:
     """Send what may be sent."""
-    return await submit_until(deps, end_s=monotonic() + 20)
+    return await submit_until(deps, end_s=monotonic() + 120)
+
+
+async def begun_shortly(deps: SubmissionDeps) -> int:
+    """Send for a short while, and until something was sent."""
+    begun = 0
+    async with asyncio.timeout(120):
+        while not begun:
+            begun = await submit_until(deps, end_s=monotonic() + 0.3)
+    return begun
 
 
 async def claim_all(deps: SubmissionDeps, conn: Connection, run_id: int) -> tuple[int, int]:
     """Submit once what may be submitted now; gives how many calls were begun, and how many debits are left."""
-    begun = await submit_until(deps, end_s=monotonic() + 0.3)
+    begun = await begun_shortly(deps)
     left = sum(attempt.submission_count == 0 for attempt in await attempts(conn, run_id))
     return begun, left
 
@@ -286,15 +302,11 @@ async def test_two_workers_share_the_debits(
     other = msgspec.structs.replace(deps, under_way=set())
     assert sum(await asyncio.gather(submission(deps), submission(other), submission(deps))) == 120
     sent = await attempts(conn, run_id)
-    counts = [simulator.debited(transaction_id=debit.transaction_id) for debit in sent]
-    # A call that got no connection within a second, on a busy machine, went nowhere, and nobody says otherwise.
-    missed = [debit for debit, count in zip(sent, counts, strict=True) if count == 0]
-    assert [debit for debit in missed if debit.state == "approved" or debit.unique_id] == []
-    assert max(counts) == 1
-    assert sum(counts) >= 100
+    assert {simulator.debited(transaction_id=debit.transaction_id) for debit in sent} == {1}
     assert simulator.sums()["debited_twice"] == []
 
 
+@pytest.mark.parametrize("call_s", ["3"])
 async def test_a_slow_answer_holds_up_no_further_call(
     deps: SubmissionDeps, conn: Connection, make: Make
 ) -> None:
@@ -311,7 +323,10 @@ async def test_a_slow_answer_holds_up_no_further_call(
     assert [attempt.state for attempt in await attempts(conn, run_id)] == ["unknown", "pending", "pending"]
 
 
-@pytest.mark.parametrize("script", [30, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47])
+@pytest.mark.parametrize(
+    ("script", "call_s"),
+    [(30, "3"), *((script, "20") for script in (31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47))],
+)
 async def test_without_a_clear_answer_a_debit_is_unknown_and_not_sent_again(
     script: int, deps: SubmissionDeps, conn: Connection, make: Make, simulator: Simulator
 ) -> None:
@@ -797,7 +812,7 @@ async def test_of_connections_that_die_in_every_phase_only_unsubmitted_debits_ar
     with running(setup) as simulator:
         simulator.faults(dying)
         run_id = await make(*owed(120))
-        async with _opened(pool, environment, simulator, clock) as deps:
+        async with _opened(pool, environment, simulator, clock, EMP_TIMEOUT="1") as deps:
             await submission(deps)
             opened = await deps.gateways.get("default")
             assert opened is not None
@@ -820,7 +835,7 @@ async def test_a_readable_429_is_ready_again_at_once(
     """The gateway says that it took nothing; an unknown outcome would hold the debtor for a quarter of an hour."""
     simulator.faults(Faults(throttled_readably=1.0))
     run_id = await make(*owed(1))
-    assert await submit_until(deps, end_s=monotonic() + 0.3) == 1
+    assert await begun_shortly(deps) == 1
     (item,) = await attempts(conn, run_id)
     assert (item.state, item.submission_count, item.leased_until, item.error_code) == (
         "pending",

@@ -122,7 +122,7 @@ def simulator() -> Iterator[Simulator]:
 async def world(conn: Connection, pool: Pool, simulator: Simulator) -> AsyncIterator[World]:
     """Everything but the attempts."""
     account = Account(
-        "default", simulator.url, SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=5
+        "default", simulator.url, SETUP.login, SETUP.passwords[0], SETUP.terminals[0], timeout_s=20
     )
     async with open_gateway(account) as gateway:
         yield World(conn, pool, GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20})))
@@ -391,7 +391,7 @@ async def test_a_refused_question_settles_nothing(
 ) -> None:
     """A wrong password on our side must not look like "the gateway has no such debit"."""
     await unknown("refused-1")
-    account = Account("default", simulator.url, SETUP.login, "wrong", SETUP.terminals[0], timeout_s=5)
+    account = Account("default", simulator.url, SETUP.login, "wrong", SETUP.terminals[0], timeout_s=20)
     async with open_gateway(account) as gateway:
         world.client = GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20}))
         await world.inquire_and_apply()
@@ -435,7 +435,7 @@ async def test_questions_keep_to_their_share_and_stop_at_an_open_breaker(
     """A gateway that fails must not be asked on and on, and a question not asked must not count as a try."""
     for number in range(30):
         await unknown(f"share-{number}")
-    async with open_redis(redis_url, name="tests", timeout_s=5) as client:
+    async with open_redis(redis_url, name="tests", timeout_s=20) as client:
         world.inquiry_deps = InquiryDeps(
             world.inquiry_deps.pool, world._clients, limited(Limiter(client)), lambda: world.now, lambda: 0.5
         )

@@ -124,7 +124,7 @@ def simulator() -> Iterator[Simulator]:
 @pytest.fixture
 async def world(conn: Connection, pool: Pool, simulator: Simulator, attempt: Make) -> AsyncIterator[World]:
     """Everything but debits."""
-    account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=5)
+    account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=20)
     async with open_gateway(account) as gateway:
         yield World(
             conn,

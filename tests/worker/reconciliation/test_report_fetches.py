@@ -145,7 +145,7 @@ async def world(
     conn: Connection, pool: Pool, simulator: Simulator, days: Iterator[date]
 ) -> AsyncIterator[World]:
     """Everything but payments and attempts."""
-    account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=5)
+    account = Account("default", simulator.url, SETUP.login, SETUP.passwords[0], "terminal-1", timeout_s=20)
     async with open_gateway(account) as gateway:
         client = GatewayClient(gateway, SETUP.terminals, limits({"reconciliation": 20}))
         yield World(conn, pool, client, simulator, next(days))

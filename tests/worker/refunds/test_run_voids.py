@@ -132,7 +132,7 @@ async def world(
             "EMP_API_LOGIN": SETUP.login,
             "EMP_API_PASSWORD": SETUP.passwords[0],
             "EMP_TERMINAL_TOKEN": SETUP.terminals[0],
-            "EMP_TIMEOUT": "1",
+            "EMP_TIMEOUT": "20",
         }
     )
     async with (

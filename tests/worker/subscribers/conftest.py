@@ -51,8 +51,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def delivering(pool: Pool, clock: Clock) -> AsyncIterator[Delivering]:
-    """What a worker process sends, with a time limit that suits tests."""
-    sender = Sender(allowed=networks(["127.0.0.0/8"]), timeout_s=2)
+    """What a worker process sends."""
+    sender = Sender(allowed=networks(["127.0.0.0/8"]), timeout_s=60)
     deps = Delivering(pool, sender, secrets_key=[KEY], clock=clock, jitter=lambda: 0.5)
     yield deps
     await deps.ended()

@@ -25,6 +25,7 @@ from tests.worker.subscribers.conftest import KEY, changed, subscribe, write
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    import pytest
     from tether_sandbox.receiver import Received, Receiver
     from tether_stores.postgres import Connection, Pool
 
@@ -266,17 +267,18 @@ async def test_a_replay_sends_a_range_again(
 
 
 async def test_what_waits_is_bounded_and_the_rest_stays_in_the_outbox(
-    conn: Connection, receiver: Receiver, deliver: Deliver, clock: Clock
+    conn: Connection, receiver: Receiver, deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A subscriber that is away for a week must not fill a table of its own, nor lose anything."""
+    monkeypatch.setattr(subscribers, "WAITING_MAX", 150)
     subscriber_id = await subscribe(conn, receiver.url, now=clock())
     receiver.fault = "500"
-    total = subscribers.WAITING_MAX + 300
+    total = 150 + 60
     await write(conn, *(changed(n) for n in range(1, total + 1)), now=clock())
     await deliver()
     found = await subscribers.by_id(conn, subscriber_id)
     assert found is not None
-    assert (found.waiting, found.behind) == (subscribers.WAITING_MAX, 300)
+    assert (found.waiting, found.behind) == (150, 60)
     receiver.fault = "ok"
     clock.now += timedelta(minutes=2)
     await deliver(batches=2_000)
