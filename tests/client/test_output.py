@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tether_client.command.output import Output, fitted
@@ -25,13 +26,14 @@ def test_a_name_that_the_terminal_cannot_write_is_no_traceback(
 
 def test_a_full_disk_is_one_sentence() -> None:
     """A list that was written half must not look like a whole one, and a traceback says nobody what to do."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tether_client", "completion", "bash"],
-        stdout=open("/dev/full", "w"),  # noqa: SIM115, PTH123 - closed with the process
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "tether_client", "completion", "bash"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
     assert ended.returncode == 2
     assert ended.stderr == (
         "tether: The output cannot be written: No space left on device. Make room, or choose another file.\n"
