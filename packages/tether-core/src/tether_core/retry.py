@@ -14,6 +14,7 @@ Retry schedules: how long each kind of work waits before it is tried again, and 
 | `REPORT_S` | fetching a report; the last wait repeats | |
 | `ACCOUNT_CHECK_S` | a check of an account that the provider did not answer | parked |
 | `DELIVERY_S` | an event that a subscriber did not take | given up |
+| `UNSENT_DELIVERY_S` | an event that this process cannot send: no key opens the secret, or no broker is set; counts as no try | |
 
 All values are seconds. Waits grow, so that a short failure ends soon and a long outage costs little.
 
@@ -42,6 +43,7 @@ __all__ = [
     "REPORT_S",
     "SILENCE_S",
     "UNKNOWN_PAYMENT_S",
+    "UNSENT_DELIVERY_S",
     "next_by_age",
     "next_try",
 ]
@@ -93,6 +95,8 @@ DELIVERY_S: Final = (
     *(n * _HOUR for n in (1, 2, 4, 8, 12)),
     *(_DAY,) * 3,
 )
+# It ends when a person corrects a setting; until then each look costs a query.
+UNSENT_DELIVERY_S: Final = _MINUTE
 
 
 def next_try(schedule_s: tuple[int, ...], failures: int, *, now: datetime, jitter: float) -> datetime | None:

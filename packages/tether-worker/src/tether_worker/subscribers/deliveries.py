@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 from tether_core.events import SubscriberDisabled
 from tether_core.jobs import DELIVER
+from tether_core.retry import UNSENT_DELIVERY_S
 from tether_core.subscribers import cloud_events
 from tether_core.subscribers.delivery import Response, TryResult, decide
 from tether_core.subscribers.subscriber import (
@@ -60,7 +61,6 @@ _PRUNE_MAX: Final = 1_000
 
 # Tries that never left this process: the event is not stored any more, or the key of the secrets or the broker is not set.
 _INTERNAL: Final = frozenset({"broker_not_configured", "event_deleted", "secret_unreadable"})
-_SECRET_RETRY: Final = timedelta(minutes=1)
 
 _log = logger("subscribers")
 
@@ -313,7 +313,7 @@ async def record(
     subscriber_id = claimed.subscriber_id
     if response.error in _INTERNAL:
         # It says nothing about the subscriber, so it uses no try up.
-        later = TryResult("waiting", now + _SECRET_RETRY)
+        later = TryResult("waiting", now + timedelta(seconds=UNSENT_DELIVERY_S))
         result = TryResult("given_up", None) if response.error == "event_deleted" else later
         kept = msgspec.structs.replace(claimed, failures=claimed.failures - 1)
         await deliveries.put(conn, kept, response, result, tried_at=tried_at, took_ms=took_ms, now=now)
