@@ -45,7 +45,7 @@ SUBJECTS = {
     """.split(),
     "tether_worker": """
     jobs workers traces scaling row_counts blacklist retention erasures figures queues subscribers accounts people fingerprint_key secrets_key status stated_outcomes order_keys mandate_conflicts gateway doctor check_files vop uploads debtor_edits lost_history billing recurring reconciliation inquiry_orders
-    payments refunds notifications database_epoch bulk_orders commands app
+    payments refunds notifications database_epoch bulk_orders commands app process
     """.split(),
     "tether_client": """
     errors pages credentials connection events health uploads vop billing accounts payments refunds inquiry_orders notifications quarantine relays blacklist bulk_orders reconciliation preflight
@@ -94,7 +94,7 @@ OWN_CLOCK = {
     "tether_stores/telemetry.py",
     "tether_web/app.py",
     "tether_worker/__main__.py",
-    "tether_worker/app.py",
+    "tether_worker/process.py",
 }
 # What the core may use beside the standard library, and where.
 THIRD_PARTY = {"msgspec": "*", "python_calamine": "spreadsheet/workbook.py", "hypothesis": "testing.py"}

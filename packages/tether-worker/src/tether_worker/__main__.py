@@ -33,7 +33,7 @@ from tether_worker import (
     secrets_key,
     stated_outcomes,
 )
-from tether_worker.app import Clock, Supervised, work_until_stopped
+from tether_worker.app import Clock
 from tether_worker.billing import refusals
 from tether_worker.commands import (
     acknowledge_difference,
@@ -44,6 +44,7 @@ from tether_worker.commands import (
 )
 from tether_worker.erasures import commands as erasures
 from tether_worker.payments import chargebacks, import_debits
+from tether_worker.process import Supervised, work_until_stopped
 from tether_worker.reconciliation.completeness import exit_code as completeness_code
 from tether_worker.reconciliation.completeness import show as show_completeness
 from tether_worker.reconciliation.differences import show as show_differences

@@ -17,7 +17,7 @@ from tether_stores.migrate import migrate, numbered
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_worker.__main__ import main
-from tether_worker.app import _worker
+from tether_worker.jobs.wake_ups import wake_up_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_an_idle_worker_ends_soon(environment: dict[str, str], process: Launch, 
 async def test_a_worker_that_is_told_to_end_before_it_began_ends() -> None:
     """A node that is taken back within its first second must not stay until it is killed."""
     wake_up_queue = WakeUpQueue(redis.asyncio.Redis.from_url("redis://127.0.0.1:1"), name="webhooks")
-    worker = _worker(wake_up_queue, [], grace_s=300)
+    worker = wake_up_worker(wake_up_queue, [], grace_s=300)
     worker.drain()
     async with asyncio.timeout(120):
         await worker.start()
