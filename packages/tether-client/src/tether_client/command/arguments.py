@@ -22,9 +22,11 @@ __all__ = [
     "Do",
     "add",
     "add_filters",
+    "add_group",
     "add_key",
     "add_paging",
     "add_reason",
+    "add_with_id",
     "add_yes",
     "amount",
     "date_of",
@@ -107,6 +109,35 @@ def add(commands: Commands, name: str, do: Do, *, text: str, example: str) -> ar
     )
     parser.set_defaults(do=do)
     return parser
+
+
+def add_group(commands: Commands, name: str, text: str) -> Commands:
+    """Add a command that has commands of its own; returns where they belong."""
+    return commands.add_parser(name, help=text).add_subparsers(required=True, metavar="COMMAND")
+
+
+def add_with_id(
+    group: Commands, name: str, do: Do, *, text: str, example: str, of: str
+) -> argparse.ArgumentParser:
+    """
+    Add a command about one row, whose id is read into `row_id`.
+
+    Args:
+        group: Where it belongs.
+        name: Of the command.
+        do: As for `add`.
+        text: As for `add`.
+        example: As for `add`.
+        of: What the row is called, such as "due item".
+    """
+    item = add(group, name, do, text=text, example=example)
+    item.add_argument(
+        "row_id",
+        type=whole(1),
+        metavar=of.upper().replace(" ", "_"),
+        help=f"the id of the {of}",
+    )
+    return item
 
 
 def add_paging(parser: argparse.ArgumentParser) -> None:
