@@ -1,8 +1,8 @@
 """What the console's forms do: each sends one order to the API, and goes on to the page that shows its result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from litestar import Response, post
 from litestar.params import Parameter
@@ -17,9 +17,53 @@ from tether_web.console.pages import BY_PAGE, Asked, Key, erasure_shown, list_pa
 
 __all__ = ["HANDLERS"]
 
+Form: TypeAlias = Mapping[str, str]
+
 
 def _gone_on(path: str, done: str) -> Redirect:
     return Redirect(f"{path}?done={done}", status_code=HTTP_303_SEE_OTHER)
+
+
+async def _ordered(
+    request: Asked,
+    page: str,
+    key: int,
+    done: str,
+    method: str,
+    path: str,
+    order: Callable[[Form], dict[str, Any]],
+    *,
+    headers: Callable[[Form], dict[str, str]] | None = None,
+) -> Template | Redirect:
+    """
+    Send an order about one row to the API, and go on to the row's page; where it is refused, that page says why.
+
+    Args:
+        request: Of the form.
+        page: The path of the pages of such rows.
+        key: The row.
+        done: The notice after the order.
+        method: Of the route.
+        path: Of the route.
+        order: Makes of the form what the route takes: parameters for DELETE, else a body. May raise `Failed`.
+        headers: Makes the headers of the form; `None` for none.
+    """
+    form = await forms.given(request)
+    try:
+        taken: dict[str, Any] = {"query" if method == "DELETE" else "body": order(form)}
+        await call(request, method, path, headers=headers and headers(form), **taken)
+    except Failed as exc:
+        return await shown_again(request, page, key, exc)
+    return _gone_on(f"{page}/{key}", done)
+
+
+def _reason(form: Form) -> dict[str, Any]:
+    """The reason as it was typed; where one is needed, the API refuses its lack."""
+    return {"reason": form.get("reason", "")}
+
+
+def _required_reason(form: Form) -> dict[str, Any]:
+    return {"reason": forms.why(form)}
 
 
 # Where the API takes an answer, by the part of `tether_core.spreadsheet.plan.Answers` that a question names.
@@ -80,24 +124,22 @@ async def answers(request: Asked, key: Key) -> Template | Redirect:
 @post("/uploads/{key:int}/withdraw", include_in_schema=False)
 async def withdraw(request: Asked, key: Key) -> Template | Redirect:
     """Withdraw an upload."""
-    form = await forms.given(request)
-    try:
-        await call(request, "DELETE", f"/api/uploads/{key}", query={"reason": form.get("reason", "")})
-    except Failed as exc:
-        return await shown_again(request, "/uploads", key, exc)
-    return _gone_on(f"/uploads/{key}", "withdrawn")
+    return await _ordered(request, "/uploads", key, "withdrawn", "DELETE", f"/api/uploads/{key}", _reason)
 
 
 @post("/uploads/{key:int}/preflight", include_in_schema=False)
 async def preflight(request: Asked, key: Key) -> Template | Redirect:
     """Make a pre-flight report."""
-    form = await forms.given(request)
-    try:
-        body = {"account": form.get("account") or "default"}
-        await call(request, "POST", f"/api/uploads/{key}/preflight", body=body)
-    except Failed as exc:
-        return await shown_again(request, "/uploads", key, exc)
-    return _gone_on(f"/uploads/{key}", "preflight")
+    path = f"/api/uploads/{key}/preflight"
+    return await _ordered(
+        request,
+        "/uploads",
+        key,
+        "preflight",
+        "POST",
+        path,
+        lambda form: {"account": form.get("account") or "default"},
+    )
 
 
 @post("/uploads/{key:int}/exclude-charged-back", include_in_schema=False)
@@ -146,7 +188,7 @@ async def bill(request: Asked, key: Key) -> Template | Redirect:
     """Order a billing run, or show what it would do."""
     form = await forms.given(request)
     is_dry_run = form.get("what") == "dry_run"
-    headers = {} if is_dry_run else {"Idempotency-Key": form.get("order_key", "")}
+    headers = {} if is_dry_run else _order_key(form)
     try:
         body: dict[str, Any] = {
             name: _READ.get(name, str)(form[name])
@@ -241,65 +283,49 @@ async def steer_run(request: Asked, key: Key, action: Annotated[str, Parameter()
 @post("/payments/{key:int}/inquire", include_in_schema=False)
 async def inquire(request: Asked, key: Key) -> Template | Redirect:
     """Ask the gateway for the status of a payment now."""
-    form = await forms.given(request)
-    try:
-        body = {"reason": forms.why(form)}
-        await call(request, "POST", f"/api/billing-attempts/{key}/inquiry", body=body)
-    except Failed as exc:
-        return await shown_again(request, "/payments", key, exc)
-    return _gone_on(f"/payments/{key}", "inquired")
+    path = f"/api/billing-attempts/{key}/inquiry"
+    return await _ordered(request, "/payments", key, "inquired", "POST", path, _required_reason)
 
 
 @post("/payments/{key:int}/forgive", include_in_schema=False)
 async def forgive(request: Asked, key: Key) -> Template | Redirect:
     """Forgive the chargeback of a payment."""
-    form = await forms.given(request)
-    try:
-        body = {"reason": forms.why(form)}
-        await call(request, "POST", f"/api/billing-attempts/{key}/forgive", body=body)
-    except Failed as exc:
-        return await shown_again(request, "/payments", key, exc)
-    return _gone_on(f"/payments/{key}", "forgiven")
+    path = f"/api/billing-attempts/{key}/forgive"
+    return await _ordered(request, "/payments", key, "forgiven", "POST", path, _required_reason)
+
+
+def _outcome(form: Form) -> dict[str, Any]:
+    return {
+        **_required_reason(form),
+        "outcome": form.get("outcome", ""),
+        "unique_id": form.get("unique_id") or None,
+    }
 
 
 @post("/payments/{key:int}/outcome", include_in_schema=False)
 async def state_outcome(request: Asked, key: Key) -> Template | Redirect:
     """State what the gateway's back office shows for a payment whose status cannot be inquired."""
-    form = await forms.given(request)
-    try:
-        body = {
-            "outcome": form.get("outcome", ""),
-            "reason": forms.why(form),
-            "unique_id": form.get("unique_id") or None,
-        }
-        await call(request, "POST", f"/api/billing-attempts/{key}/outcome", body=body)
-    except Failed as exc:
-        return await shown_again(request, "/payments", key, exc)
-    return _gone_on(f"/payments/{key}", "outcome_stated")
+    path = f"/api/billing-attempts/{key}/outcome"
+    return await _ordered(request, "/payments", key, "outcome_stated", "POST", path, _outcome)
+
+
+def _return(form: Form) -> dict[str, Any]:
+    usage = {"usage": form["usage"]} if form.get("usage") else {}
+    return {**_required_reason(form), **usage}
+
+
+def _order_key(form: Form) -> dict[str, str]:
+    return {"Idempotency-Key": form.get("order_key", "")}
 
 
 @post("/payments/{key:int}/{action:str}", include_in_schema=False)
 async def return_money(request: Asked, key: Key, action: Annotated[str, Parameter()]) -> Template | Redirect:
     """Refund or void a payment."""
     if action not in {"refund", "void"}:
-        return await shown_again(
-            request, "/payments", key, Failed(404, "A payment can be refunded or voided.")
-        )
-    form = await forms.given(request)
-    try:
-        body = {"reason": forms.why(form)}
-        if form.get("usage"):
-            body["usage"] = form["usage"]
-        await call(
-            request,
-            "POST",
-            f"/api/billing-attempts/{key}/{action}",
-            body=body,
-            headers={"Idempotency-Key": form.get("order_key", "")},
-        )
-    except Failed as exc:
-        return await shown_again(request, "/payments", key, exc)
-    return _gone_on(f"/payments/{key}", action)
+        unknown = Failed(404, "A payment can be refunded or voided.")
+        return await shown_again(request, "/payments", key, unknown)
+    path = f"/api/billing-attempts/{key}/{action}"
+    return await _ordered(request, "/payments", key, action, "POST", path, _return, headers=_order_key)
 
 
 @post("/debtors/{key:int}/edit", include_in_schema=False)
@@ -382,29 +408,23 @@ async def block(request: Asked) -> Template | Redirect:
 @post("/payments/{key:int}/refunds/{refund:int}/outcome", include_in_schema=False)
 async def state_refund_outcome(request: Asked, key: Key, refund: Key) -> Template | Redirect:
     """State what the gateway's back office shows for a refund of a payment whose status cannot be inquired."""
-    form = await forms.given(request)
-    try:
-        body = {
-            "outcome": form.get("outcome", ""),
-            "reason": forms.why(form),
-            "unique_id": form.get("unique_id") or None,
-        }
-        await call(request, "POST", f"/api/refunds/{refund}/outcome", body=body)
-    except Failed as exc:
-        return await shown_again(request, "/payments", key, exc)
-    return _gone_on(f"/payments/{key}", "outcome_stated")
+    path = f"/api/refunds/{refund}/outcome"
+    return await _ordered(request, "/payments", key, "outcome_stated", "POST", path, _outcome)
 
 
 @post("/differences/{key:int}/acknowledge", include_in_schema=False)
 async def acknowledge(request: Asked, key: Key) -> Template | Redirect:
     """Say that a person has looked at a difference."""
-    form = await forms.given(request)
-    body = {"reason": form.get("reason", ""), "order_again": form.get("order_again") == "on"}
-    try:
-        await call(request, "POST", f"/api/reconciliation-differences/{key}/acknowledge", body=body)
-    except Failed as exc:
-        return await shown_again(request, "/differences", key, exc)
-    return _gone_on(f"/differences/{key}", "acknowledged")
+    path = f"/api/reconciliation-differences/{key}/acknowledge"
+    return await _ordered(
+        request,
+        "/differences",
+        key,
+        "acknowledged",
+        "POST",
+        path,
+        lambda form: {**_reason(form), "order_again": form.get("order_again") == "on"},
+    )
 
 
 HANDLERS: Final = [
