@@ -100,7 +100,7 @@ def text() -> str:
         "| `hidden_column` | whether a hidden column holds the amount or the IBAN | `mapping` |",
         *(f"{line} `collect` |" for line in _table(selection.__doc__)[2:]),
         "",
-        "Whether `03/04/2026` is in March or April is no question, because no debit carries the day: such days are excluded with a",
+        "Whether `03/04/2026` is in March or April is no question, because no debit carries the day: such days are left blank with a",
         'warning of the plan, until `formats.date_order` ("day_month" or "month_day") says how to read them.',
         "",
         "## Fields and the header words that mean them",

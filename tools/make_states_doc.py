@@ -18,7 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "states.md"
 
 # What the stages are called; their numbers, order and states come from the tables.
 _PAYMENT_NAMES = {
-    stages.SENT: "sent, or about to be",
+    stages.SENT: "submitted, or about to be",
     stages.UNKNOWN_TO_US: "outcome unknown to us",
     stages.IN_PROGRESS: "in progress at the gateway",
     stages.UNKNOWN_TO_GATEWAY: "outcome unknown to the gateway",
@@ -37,13 +37,13 @@ _DISPUTE_NAMES = {
 # Where no notification leads: our own sending does.
 _OURS = {
     stages.SENT: "*our row is committed*",
-    stages.UNKNOWN_TO_US: "*our call has no usable answer*",
+    stages.UNKNOWN_TO_US: "*our call has no usable response*",
     stages.UNKNOWN_TO_GATEWAY: "`error` with a code whose outcome is unknown or may exist",
 }
 _OUTCOMES = {
     "refused": "no money moved",
-    "unknown": "the gateway cannot say: ask by our id",
-    "may_exist": "a twin may stand already: ask first",
+    "unknown": "the gateway does not know: inquire by our id",
+    "may_exist": "the same debit may exist: inquire first",
     "not_found": "the gateway has no such payment",
     "none_found": "the list is empty; no failure",
 }
@@ -182,7 +182,7 @@ def _retry_schedule() -> list[str]:
     short, long = retry.NOTIFICATION_S, retry.UNKNOWN_PAYMENT_S
     return [
         "A try that ends without a result is deferred by a retry schedule, a tenth more or less; at its end the notification is",
-        "parked. One of a payment we do not know climbs the longer retry schedule.",
+        "parked. A notification of an unknown payment follows the longer schedule.",
         "",
         *_table(
             ["failures", "wait", "wait for an unknown payment"],
@@ -208,7 +208,7 @@ def _reasons() -> list[str]:
         "## Why money went back",
         "",
         "What a reason code of the scheme means for the next debit (`tether_core.blacklist`), by version 0 of the",
-        "[return policy](../guides/return-policy.md). `TETHER_BLACKLIST_CODES` replaces the set that blocks; a code that holds goes on holding unless that set has it. A code in no table blocks nobody and",
+        "[return policy](../guides/return-policy.md). `TETHER_BLACKLIST_CODES` replaces the set that blocks; a code with the action hold keeps it unless that set has the code. A code in no table blocks nobody and",
         "is shown to a person.",
         "",
         *_mermaid(

@@ -13,7 +13,7 @@ def test_names_are_told_apart() -> None:
 
 
 def test_all_holds_every_job_of_the_module() -> None:
-    """A job excluded of `ALL` would be woken for and answered by nobody."""
+    """A job that `ALL` lacks would be woken and run by nobody."""
     assert {job for job in vars(jobs).values() if isinstance(job, Job)} == set(ALL)
 
 

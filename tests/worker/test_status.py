@@ -79,7 +79,7 @@ def test_people_see_every_number(capsys: pytest.CaptureFixture[str]) -> None:
 def test_programs_get_json(
     environment: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Monitoring reads these names; a renamed one is an alarm that never wake-ups."""
+    """Monitoring reads these names; a renamed one is an alarm that never rings."""
     for name, text in environment.items():
         monkeypatch.setenv(name, text)
     assert main(["status", "--json"]) == 0

@@ -410,7 +410,7 @@ async def test_an_answer_that_comes_after_its_lease_is_not_written(
 
 
 async def test_the_work_is_found_without_a_wake_up(world: World, paid: Callable[..., Awaitable[str]]) -> None:
-    """Nobody wake-ups for claims: a worker that does not look leaves them waiting."""
+    """Nothing wakes a worker for claims: a worker that does not look leaves them waiting."""
     work = confirming(world.inquiry_deps)
     assert not await work.has_pending()
     await world.deliver(await paid(), **CLAIM)

@@ -242,8 +242,8 @@ REASONS: Final[dict[str, ReasonPolicy]] = {
         _p("RR04", "none", 0, "A regulatory reason; a person must look."),
         _p("SL01", "hold", 0, "The debtor limited or excluded this creditor at the bank."),
         _p("TM01", "none", 0, "The debit came after the cut-off time."),
-        _p("XT33", "none", 0, "A code of the acquirer, excluded of chargeback rates."),
-        _p("XT73", "none", 0, "A code of the acquirer, excluded of chargeback rates."),
+        _p("XT33", "none", 0, "A code of the acquirer, excluded from chargeback rates."),
+        _p("XT73", "none", 0, "A code of the acquirer, excluded from chargeback rates."),
     )
 }
 

@@ -183,7 +183,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     emp_timeout_s: Annotated[
         float,
-        _env("EMP_TIMEOUT", "Seconds for a whole call; the gateway's own SDKs wait 60, a person would not."),
+        _env("EMP_TIMEOUT", "Seconds for a whole call; the gateway's own SDKs wait 60, which is long for a person."),
     ] = 30.0
     emp_connect_timeout_s: Annotated[
         float, _env("EMP_CONNECT_TIMEOUT", "Seconds for the connection alone.")
@@ -212,7 +212,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_NODES_MAX",
-            "Processes that may call the gateway at once; while Redis is away each keeps to this part of every limit.",
+            "Processes that may call the gateway at once; while Redis is away each uses one part in this many of every limit.",
         ),
     ] = 10
     not_found_grace_s: Annotated[
@@ -220,7 +220,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _env(
             "TETHER_NOT_FOUND_GRACE",
             "The not-found grace period: seconds for which a call may be under way after its lease (`EMP_TIMEOUT` and 45 s). "
-            'The gateway\'s "not found" is accepted when two answers are both together apart; longer than any proxy '
+            'The gateway\'s "not found" is accepted when two such answers are as far apart as lease and grace period together. Longer than any proxy '
             "holds a request, and than the 5 minutes in which the gateway takes an equal debit for a duplicate.",
         ),
     ] = 900.0
@@ -277,7 +277,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_RETRY_SPACING_DAYS",
-            "Calendar days from a return to the next try, at least; banks and debtors want some, 3 to 10 are usual.",
+            "Calendar days from a return to the next try, at least; 3 to 10 are usual.",
         ),
     ] = 5
     pre_notifications_dir: Annotated[
@@ -434,7 +434,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _env(
             "TETHER_BANK_BLOCK_PERCENT",
-            "Above this return rate, in percent, a bank is put on hold for some days; 0 for never, since every business bears another rate.",
+            "Above this return rate, in percent, a bank is put on hold for some days; 0 for never, since what is too high differs by business.",
         ),
     ] = 0.0
     bank_block_floor: Annotated[
@@ -548,15 +548,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _env(
             "TETHER_QUARANTINE_DAYS",
             "Days for which notifications with an invalid signature are kept, sealed under TETHER_SECRETS_KEY; without that key "
-            "none are kept. Two weeks: a wrong password is noticed sooner, and false bodies need not stay.",
+            "none are kept. Two weeks: a wrong password is noticed sooner, and false notifications need not stay.",
         ),
     ] = 14
     quarantine_rows: Annotated[
         int,
         _env(
             "TETHER_QUARANTINE_ROWS",
-            "How many of them are kept of one account that name a known debit, and how many of all others; of these, a day's share "
-            "within 24 hours. 10,000 are a day of a large account.",
+            "How many of them are kept of one account that name a known debit, and how many others of it; of the others, only a day's "
+            "share within 24 hours. 10,000 are a day of a large account.",
         ),
     ] = 10_000
     quarantine_bytes: Annotated[

@@ -81,7 +81,7 @@ async def listed(
 ) -> Response[Any]:
     """A page may have fewer rows than `limit` before the last one, because a page examines at most 2,000 rows."""
     if subject_id is not None and subject is None:
-        raise InvalidRequest("give the kind of thing, too", field="subject")
+        raise InvalidRequest("is needed with subject_id, such as run", field="subject")
     filters = AuditFilters(
         actor=actor,
         action=action,

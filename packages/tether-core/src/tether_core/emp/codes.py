@@ -93,7 +93,7 @@ def _e(outcome: Outcome, who: Literal["us", "data", "bank", "time"], text: str) 
 
 
 ERRORS: Final[dict[str, ErrorMeaning]] = {
-    "100": _e("unknown", "time", "The gateway failed inside."),
+    "100": _e("unknown", "time", "An internal error of the gateway."),
     "101": _e(
         "unknown",
         "time",
@@ -114,7 +114,7 @@ ERRORS: Final[dict[str, ErrorMeaning]] = {
     "340": _e("refused", "data", "A field has an impossible value."),
     "350": _e("refused", "us", "The request was not well-formed."),
     "360": _e("refused", "us", "The request had the wrong content type."),
-    "400": _e("refused", "us", "The step does not fit the payment's life."),
+    "400": _e("refused", "us", "The step does not fit the payment's life cycle."),
     "410": _e("refused", "us", "The referenced payment does not exist."),
     "420": _e("refused", "us", "The referenced payment is in a state that forbids this step."),
     "430": _e("refused", "us", "The referenced payment was invalidated."),

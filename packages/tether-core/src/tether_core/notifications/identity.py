@@ -52,7 +52,7 @@ def identify(notification: Notification, *, account: str) -> Identity:
     """
     The key and the content digest of a notification.
 
-    The signature is excluded of the content: it says the same with SHA-1 today and SHA-256 tomorrow.
+    The signature is excluded from the content: it says the same with SHA-1 today and SHA-256 tomorrow.
 
     Args:
         notification: Decoded, and verified before anything is done with the result.

@@ -268,12 +268,12 @@ def claim(
     submission: Submission, *, now: datetime, identity: str = UNKNOWN, rules: SubmissionRules = _RULES
 ) -> Submission:
     """
-    Take a debit to send it; to be committed before the call is made.
+    Claim a debit for submission; to be committed before the call is made.
 
     Args:
         submission: A debit that is ready, from its time on.
         now: The current time.
-        identity: The key of the gateway identity that the call will go to. Excluded, no "not found" will ever free it.
+        identity: The key of the gateway identity that the call will go to. Without it no "not found" ever makes the debit ready again.
         rules: The operator's choices.
 
     Returns:

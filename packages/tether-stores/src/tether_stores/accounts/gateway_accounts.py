@@ -3,7 +3,7 @@ Accounts at the gateway: the one of the environment, called "default", and the r
 
 What is secret of a row (login, passwords, terminal tokens) is one encrypted text, under a key that only the
 environment has: anyone who reads the table, or a backup of it, learns nothing that helps. The text names its account, so
-a row cannot be given another row's secrets. A row that no key opens is excluded and complained about; it never stops
+a row cannot be given another row's secrets. A row that no key opens is excluded, with a warning; it never stops
 the others.
 
 An account has several passwords while one is being changed: calls are made with the first, notifications may be signed with

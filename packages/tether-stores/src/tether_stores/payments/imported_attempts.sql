@@ -5,11 +5,11 @@
 -- in between are kept out by the unique constraints of billing_attempts. What is here never changes: an attempt's state is
 -- what its notifications make of these first stages.
 --
--- Nothing ever sends such an attempt, since only attempts of a run are sent. Its debtor is excluded of billing, too, and
+-- Such an attempt is never submitted, since only attempts of a run are. Its debtor is excluded from billing, too, and
 -- its attempt has the time of its submission, which screening uses.
 
 -- add_debtors --
--- Insert the debtors of n debits; excluded of billing, because another system has debited them. Arrays of length n, row
+-- Insert the debtors of n debits; excluded from billing, because another system has debited them. Arrays of length n, row
 -- numbers distinct. Returns row_number, id: n rows.
 insert into debtors (
     row_number, iban, iban_fingerprint, name, reference, mandate_id, amount_minor, currency, bank_bic, created_at, verdict, cause

@@ -211,7 +211,7 @@ class Provider:
                 content = _content(token, await self._key_set(older_than_s=_KEYS_AGAIN_S))
             claims = msgspec.json.decode(content, type=dict[str, Any])
         except (JoseError, ValueError, TypeError, AttributeError, LookupError, *_UNREADABLE) as exc:
-            _log.warning("token refused", error=type(exc).__name__)
+            _log.warning("provider token refused", error=type(exc).__name__)
             raise TokenUnreadable from None
         return claims
 
@@ -306,7 +306,7 @@ def _error(content: bytes) -> str:
     except _UNREADABLE:
         error = ""
     known = error if error in _KNOWN_ERRORS else "other"
-    _log.warning("code refused", error=known)
+    _log.warning("provider code refused", error=known)
     return known
 
 
