@@ -215,7 +215,7 @@ REASONS: Final[dict[str, ReasonPolicy]] = {
         _p("AC13", "none", 0, "A consumer's account was debited under the business scheme."),
         _p("AG01", "block", 0, "Direct debits are not allowed on this account."),
         _p("AG02", "none", 0, "The operation code or format was wrong."),
-        _p("AM04", "none", 2, "The account had not enough money."),
+        _p("AM04", "none", 2, "The account did not have enough money."),
         _p("AM05", "none", 0, "The debit was a duplicate; look why."),
         _p("BE01", "none", 0, "The debtor's data do not match the account."),
         _p("BE05", "none", 0, "The creditor identifier is unknown or has changed."),

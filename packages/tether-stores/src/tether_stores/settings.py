@@ -183,7 +183,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     emp_timeout_s: Annotated[
         float,
-        _env("EMP_TIMEOUT", "Seconds for a whole call; the gateway's own SDKs wait 60, which is long for a person."),
+        _env(
+            "EMP_TIMEOUT",
+            "Seconds for a whole call; the gateway's own SDKs wait 60, which is long for a person.",
+        ),
     ] = 30.0
     emp_connect_timeout_s: Annotated[
         float, _env("EMP_CONNECT_TIMEOUT", "Seconds for the connection alone.")

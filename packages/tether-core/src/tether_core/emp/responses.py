@@ -226,7 +226,7 @@ def read_transactions(
         size_max_bytes: Largest body that is looked at.
 
     Returns:
-        The page; an empty one where the gateway says that there are none; or, where it refuses the question, its refusal.
+        The page; an empty one where the gateway says that there are none; or, where it refuses the request, its refusal.
 
     Raises:
         Unreadable: when it is neither.
@@ -250,7 +250,7 @@ def read_chargebacks(
         size_max_bytes: Largest body that is looked at.
 
     Returns:
-        The page; an empty one where the gateway says that there are none; or, where it refuses the question, its refusal.
+        The page; an empty one where the gateway says that there are none; or, where it refuses the request, its refusal.
 
     Raises:
         Unreadable: when it is neither.

@@ -98,11 +98,11 @@ FIELDS: Final = (
 # What may be wrong with a row; the last four by what is stored.
 CODES: Final[dict[str, str]] = {
     "row_unreadable": "Lines were swallowed by an open quotation mark, or a delimiter has moved the cells.",
-    "cell_missing": "A cell is blank that no debit can do without.",
+    "cell_missing": "A required cell is blank.",
     "id_unreadable": "An id has blanks or signs that the gateway's ids do not have, or more than 255.",
     "amount_unreadable": "It is not an amount above 0 with all decimals of its currency.",
     "currency_unreadable": "It is not three letters of ISO 4217.",
-    "status_unknown": "No table of the gateway's words has this status, or it is no state of a debit.",
+    "status_unknown": "The gateway has no such status of a debit.",
     "code_unreadable": "It is no code of the gateway or of a bank.",
     "iban_invalid": "It is not an IBAN.",
     "timestamp_unreadable": "It is not a time as ISO 8601 writes it.",
@@ -495,7 +495,9 @@ def compare(
     same: Attempt | None = None
 
     def differs(field: str, code: str, text: str, held: str) -> None:
-        problems.append(Problem(debit.row, field, code, text, f"Stored it is {held}; a person must look."))
+        problems.append(
+            Problem(debit.row, field, code, text, f"The stored value is {held}; a person must look.")
+        )
 
     for attempt in stored:
         if attempt.transaction_id == debit.transaction_id:

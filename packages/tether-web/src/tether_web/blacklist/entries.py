@@ -246,7 +246,7 @@ async def lift(
 def _explanation(entry: ListedEntry, lift: Lift) -> str:
     """The consequences of a lift, and what else a person must do."""
     if entry.source == "automatic":
-        return "The entry is lifted. Debits of before no longer count for the return rate of the bank."
+        return "The entry is lifted. Earlier debits no longer count for the return rate of the bank."
     if entry.iban_masked is None:
         return "The entry is lifted."
     parts = ["The entry is lifted."]

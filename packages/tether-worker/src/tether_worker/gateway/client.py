@@ -353,4 +353,4 @@ def _refusal(answer: responses.GatewayAnswer) -> GatewaySilent | InvalidRequest:
     meaning = codes.error_meaning(answer.code or "")
     if meaning.who == "time":
         return GatewaySilent(why=f"error {answer.code}")
-    return InvalidRequest(f"the gateway refuses the question (error {answer.code}): {meaning.text}")
+    return InvalidRequest(f"the gateway refuses the request (error {answer.code}): {meaning.text}")
