@@ -23,7 +23,7 @@ __all__ = ["Drained", "drained", "resolved", "waiting", "written"]
 
 _CHUNK = 2_000
 _POLL_S = 0.05
-# A worker that books less than this many a second is given up on.
+# A worker that applies less than this many a second is given up on.
 _PER_S_MIN = 100
 
 

@@ -6,7 +6,7 @@ The gateway is the simulator, so every figure comes from its ledger and not from
 - *held*: two worker processes under `EMP_RATE_LIMIT`, at 50 and at 300 a second; in every span of 10 s the gateway must
   see the rate within 2 %;
 - *asked*: two workers make status inquiries about 10,000 debits of unknown outcome, while a third one submits debits; in no span of
-  10 s may the questions exceed `RECONCILIATION_RATE_LIMIT`, nor both together the account's rate;
+  10 s may the inquiries exceed `RECONCILIATION_RATE_LIMIT`, nor both together the account's rate;
 - *lifted*: one worker process, 100,000 debits and a limit that is never reached; debits a second, and the worker's memory along
   the way.
 
@@ -89,7 +89,9 @@ class Lifted(msgspec.Struct):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be chosen."""
     parser.add_argument("--debits", type=int, default=100_000, help="without a limit (default: %(default)s)")
-    parser.add_argument("--unknown", type=int, default=10_000, help="asked about (default: %(default)s)")
+    parser.add_argument(
+        "--unknown", type=int, default=10_000, help="debits of unknown outcome (default: %(default)s)"
+    )
     parser.add_argument("--short", action="store_true", help="about two minutes, for a first look")
 
 
@@ -118,10 +120,10 @@ def _aims(held: Sequence[Held], asked: InquiryKind, lifted: Lifted) -> list[Aim]
     both = asked.both_most_per_s / _BOTH_PER_S
     return [
         *found,
-        Aim("questions: most in any 10 s over their share, at most 1.02", share, share <= 1.02),
+        Aim("inquiries: most in any 10 s over their share, at most 1.02", share, share <= 1.02),
         Aim("both: most in any 10 s over the account's rate, at most 1.02", both, both <= 1.02),
         Aim(
-            "unknown debits not settled by asking, 0",
+            "unknown debits not resolved by inquiries, 0",
             asked.unknown - asked.resolved,
             asked.unknown == asked.resolved,
         ),
@@ -138,10 +140,14 @@ def _report(held: Sequence[Held], asked: InquiryKind, lifted: Lifted, found: Seq
     )
     columns = ("what", "limit/s", "most/s in 10 s", "least/s in 10 s", "mean/s", "requests", "most / limit")
     lines += ["## Held by two workers", "", *table(columns, [_row(item) for item in held])]
-    lines += ["## Questions beside debits", "", *table(columns, [_row(asked.questions), _row(asked.debits)])]
+    lines += [
+        "## Status inquiries beside debits",
+        "",
+        *table(columns, [_row(asked.questions), _row(asked.debits)]),
+    ]
     lines += prose(
-        f"Two workers ask about {asked.unknown} debits of unknown outcome, {asked.resolved} were settled by that; a third has debits",
-        f"to send meanwhile. Both together: at most {asked.both_most_per_s:.1f}/s in any 10 s, with a rate of {_BOTH_PER_S:.0f}/s.",
+        f"Two workers inquire about {asked.unknown} debits of unknown outcome and resolved {asked.resolved}; a third has debits",
+        f"to submit meanwhile. Both together: at most {asked.both_most_per_s:.1f}/s in any 10 s, with a rate of {_BOTH_PER_S:.0f}/s.",
     )
     lines += ["## One worker, without a limit", ""]
     quarters = [_median(part) for part in _quarters(lifted.rss_mib)]
@@ -178,10 +184,10 @@ def _plot(name: str, held: Sequence[Held], asked: InquiryKind, lifted: Lifted) -
             "sent": _spans(item.per_second),
             "limit": _level(item.limit_per_s, item.per_second),
         }
-    panels[f"questions beside debits, spans of 10 s, {_ASK_PER_S:.0f}/s and {_BOTH_PER_S:.0f}/s in all"] = {
-        "questions": _spans(asked.questions.per_second),
+    panels[f"inquiries beside debits, spans of 10 s, {_ASK_PER_S:.0f}/s and {_BOTH_PER_S:.0f}/s in all"] = {
+        "inquiries": _spans(asked.questions.per_second),
         "debits": _spans(asked.debits.per_second),
-        "share of questions": _level(_ASK_PER_S, asked.questions.per_second),
+        "share of inquiries": _level(_ASK_PER_S, asked.questions.per_second),
     }
     panels["debits a second of one worker, no limit"] = {"sent": _spans(lifted.per_second)}
     panels["its resident memory, MiB"] = {"worker": (lifted.at_s, lifted.rss_mib)}

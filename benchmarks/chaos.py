@@ -70,7 +70,7 @@ def _aims(report: ChaosReport, *, short: bool) -> list[Aim]:
         ),
         Aim("faults never recovered from, 0", len(report.unrecovered), not report.unrecovered),
         Aim("requests that failed at the proxy although a node was left, 0", corrupted, corrupted == 0),
-        Aim("lines of our programs that tell of a defect, 0", len(report.warnings), not report.warnings),
+        Aim("log lines of internal errors, 0", len(report.warnings), not report.warnings),
     ]
     if short:
         return always
@@ -85,7 +85,7 @@ def _sums(report: ChaosReport) -> list[str]:
     between = report.pooler or "nothing between"
     lines = prose(
         f"Two web nodes behind {report.proxy}, two workers, Postgres behind {between}, Redis, an object store and a gateway;",
-        f"{report.lasted_s:.0f} s of deliveries, sent again until they are answered, while {report.files} files were handed in",
+        f"{report.lasted_s:.0f} s of deliveries, sent again until they are answered, while {report.files} files were uploaded",
         "and billed.",
     )
     quantiles = " / ".join(f"{report.latency_ms[item]:.0f}" for item in ("p50", "p95", "p99"))

@@ -2,7 +2,7 @@
 `python -m benchmarks drain`: how fast one worker applies notifications, and whether it keeps up with one web process.
 
 Three figures: events applied per second from a backlog, answers per second of one web process at saturation with that worker
-running, and the time from receipt to applying at 500 a second. A worker that books faster than its web process answers can never
+running, and the time from receipt to applying at 500 a second. A worker that applies faster than its web process answers can never
 fall behind for long.
 """
 
@@ -90,7 +90,7 @@ def _held(it: Environment, seconds: float, *, number: int) -> tuple[Held, _Appli
 
 
 def _full(it: Environment, seconds: float, *, connections: int, number: int) -> tuple[Full, int]:
-    """Send as much as one web process answers while one worker books; also give what waits at the end."""
+    """Send as much as one web process answers while one worker applies them; also give what waits at the end."""
     count = int(_PER_S_MAX * seconds)
     attempts = it.seeded(count // PER_ATTEMPT + 1, number=number)
     bodies = take(notifications(attempts, number=number), count, it.folder / "full")
@@ -129,7 +129,7 @@ def _report(
     )
     lines += ["## At saturation", ""]
     lines += prose(
-        f"One web process, {connections} connections, load from {generator()}; the worker books meanwhile and shares the two",
+        f"One web process, {connections} connections, load from {generator()}; the worker applies them meanwhile and shares the two",
         "cores with everything else.",
     )
     lines += table(

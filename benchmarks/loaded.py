@@ -59,7 +59,7 @@ Figure: TypeAlias = Callable[[Loaded], float]
 
 def loaded(on: Environment, url: str, programs: Mapping[str, int], amount: Amount, *, number: int) -> Loaded:
     """
-    Load an address while one worker books, and let that finish.
+    Load an address while one worker applies, and let that finish.
 
     Args:
         on: The database.

@@ -107,7 +107,7 @@ def _report(found: _Found) -> list[str]:
     answered = sum(load.answers.values())
     lines = prose(
         f"One web process that lets {_WAITING_MAX} notifications wait, the inbox locked for half of each second. {_FEW}",
-        f"connections were taken in at {found.sustainable:.0f}/s; then {_MANY} connections asked for twice that.",
+        f"connections were taken in at {found.sustainable:.0f}/s; then {_MANY} connections sent twice that.",
     )
     return lines + table(
         ("per second", "found"),
