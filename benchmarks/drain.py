@@ -90,7 +90,7 @@ def _held(it: Environment, seconds: float, *, number: int) -> tuple[Held, _Appli
 
 
 def _full(it: Environment, seconds: float, *, connections: int, number: int) -> tuple[Full, int]:
-    """Send as much as one web process answers while one worker applies them; also give what waits at the end."""
+    """Send as much as one web process answers while one worker applies it; also return what waits at the end."""
     count = int(_PER_S_MAX * seconds)
     attempts = it.seeded(count // PER_ATTEMPT + 1, number=number)
     bodies = take(notifications(attempts, number=number), count, it.folder / "full")

@@ -55,7 +55,7 @@ def test_no_request_fails_while_a_node_is_left(report: ChaosReport) -> None:
 
 
 def test_no_program_complains_of_a_defect(report: ChaosReport) -> None:
-    """A fault from outside that is logged as internal error wakes a person for nothing."""
+    """A fault from outside that is logged as an internal error wakes a person for nothing."""
     assert report.warnings == []
 
 

@@ -54,7 +54,7 @@ async def test_many_keys_are_one_round_trip(redis_url: str, server: plain.Redis)
 
 
 def test_a_connection_that_was_closed_a_timestamp_ago_costs_nobody_an_answer(redis_url: str) -> None:
-    """The loop of our programs calls that a RuntimeError, which would pass for internal error; found by the chaos test."""
+    """The loop of our programs calls that a RuntimeError, which would pass for an internal error; found by the chaos test."""
 
     async def closed_between_two_looks() -> list[bytes | None]:
         async with open_redis(redis_url, name="tests", timeout_s=PATIENT_S) as client:

@@ -99,7 +99,7 @@ async def test_a_missing_redis_is_told_and_costs_no_readiness(
 async def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(
     serving: Serve, environment: dict[str, str], empty_database_url: str
 ) -> None:
-    """The first mistake of a first deploy. As internal error it sends people to read code; one command mends it."""
+    """The first mistake of a first deploy. As an internal error it sends people to read code, although one command corrects it."""
     fresh = {"DATABASE_URL": empty_database_url, "DATABASE_DIRECT_URL": empty_database_url}
     async with serving(environment | fresh) as client:
         answer = await client.get("/ready")

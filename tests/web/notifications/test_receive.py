@@ -287,7 +287,7 @@ _UNREADABLE = [
 async def test_unreadable_bodies_are_400(client: httpx.AsyncClient, database_url: str) -> None:
     """What cannot be read is the sender's to correct.
 
-    It must not look like internal error, nor be recorded.
+    It must not look like an internal error, nor be recorded.
     """
     for body, content_type in _UNREADABLE:
         answer = await _post(client, body, content_type)
