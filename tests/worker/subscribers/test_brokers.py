@@ -20,11 +20,13 @@ from nats.js.api import StreamConfig
 from standardwebhooks import Webhook
 from tether_core.errors import InvalidRequest
 from tether_core.subscribers.cloud_events import stable_id
+from tether_core.subscribers.delivery import Response
 from tether_sandbox.services.server import free_port
 from tether_stores.settings import Settings
 from tether_stores.subscribers import deliveries
 from tether_worker.subscribers.brokers import brokers, properties
 from tether_worker.subscribers.deliveries import Delivering
+from tether_worker.subscribers.nats import Nats
 from tether_worker.subscribers.sending import Sender
 
 from tests.worker.subscribers.conftest import KEY, SECRET, changed, subscribe, write
@@ -201,6 +203,11 @@ async def test_nats_gets_the_same_events_and_drops_repeats_itself(
         client = await eventually(
             lambda: _client(url), what="the server", despite=(OSError, nats.errors.Error)
         )
+        # Who names TLS gets TLS or nothing: the events of debtors do not go in plain text.
+        private = Nats([f"tls://127.0.0.1:{port}"], credentials=None, timeout_s=30)
+        sent = await private.send(SUBJECT, key=None, headers={"webhook-id": "evt"}, body=b"{}")
+        assert sent == Response(None, "connect")
+        await private.close()
         # No stream takes the subject yet.
         await _deliver(delivering)
         assert await _rows(conn, "select distinct state, error from deliveries where tries > 0") == [

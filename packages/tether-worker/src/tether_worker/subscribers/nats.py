@@ -77,7 +77,7 @@ class Nats:
                 await _closed(self._client)
                 self._client = None
             # Without reconnects of its own: what is sent meanwhile would wait in its buffer, and arrive after it was given up.
-            self._client = await nats.connect(
+            client = await nats.connect(
                 self._servers,
                 name="tether",
                 error_cb=_ignored,
@@ -87,7 +87,21 @@ class Nats:
                 reconnect_time_wait=0,
                 user_credentials=self._credentials,
             )
-            return self._client
+            if not _is_as_private_as_named(client):
+                await _closed(client)
+                raise Error
+            self._client = client
+            return client
+
+
+def _is_as_private_as_named(client: Client) -> bool:
+    """
+    Whether a server that was named `tls://` is spoken to over TLS.
+
+    The library goes on in plain text where the server does not demand TLS, or where somebody in between says so.
+    """
+    url = client.connected_url
+    return url is None or url.scheme != "tls" or bool(client._server_info.get("tls_required"))  # noqa: SLF001 - nothing else tells
 
 
 async def _ignored(_error: Exception) -> None:
