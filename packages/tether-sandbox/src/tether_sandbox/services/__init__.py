@@ -22,8 +22,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import msgspec
+import psutil
 
 from tether_sandbox.services import docker as engine
 from tether_sandbox.services.guard import Guard
@@ -33,6 +35,11 @@ from tether_sandbox.services.redis import Redis
 from tether_sandbox.services.server import DidNotStart, Server
 
 __all__ = ["DidNotStart", "Objects", "Postgres", "Redis", "Services", "running"]
+
+# Several processes of tests fill some gigabytes.
+_MEMORY_MIN_BYTES: Final = 12 << 30
+# What a container may use, by the second and by the first version of control groups; "max" for no limit.
+_MEMORY_LIMITS: Final = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 class Services(msgspec.Struct, frozen=True):
@@ -70,7 +77,7 @@ def running(
         s3: Whether objects are behind an S3 endpoint instead of in a folder.
         docker: Whether Postgres, Redis and SeaweedFS run in Docker containers.
         survives_power_loss: Whether Postgres waits for the disk. Without it, commits survive a kill of Postgres, but not a crash
-            of the machine.
+            of the machine; and temporary data is kept in memory where there is much of it.
 
     Yields:
         The services, each of which accepts connections.
@@ -85,13 +92,18 @@ def running(
         return
     with contextlib.ExitStack() as stack:
         guard = stack.enter_context(Guard())
-        home = _made(folder, passable=True) if folder else stack.enter_context(_temporary(guard))
+        home = (
+            _made(folder, passable=True)
+            if folder
+            else stack.enter_context(_temporary(guard, place=None if survives_power_loss else _memory()))
+        )
         servers: list[Server] = []
         postgres = redis = objects = None
         wanted = _wanted(settings)
         if "postgres" in wanted:
-            flushed = "on" if survives_power_loss else "off"
-            postgres = Postgres(_made(home / "postgres"), guard=guard, settings={"fsync": flushed})
+            # Little log is kept where it may be in memory.
+            flushed = {"fsync": "on"} if survives_power_loss else {"fsync": "off", "max_wal_size": "256MB"}
+            postgres = Postgres(_made(home / "postgres"), guard=guard, settings=flushed)
             servers.append(postgres)
         if "redis" in wanted:
             servers.append(redis := Redis(_made(home / "redis"), guard=guard))
@@ -168,15 +180,28 @@ def _let_through(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(guard: Guard) -> Iterator[Path]:
-    """Create a temporary folder for the length of a block."""
-    folder = Path(tempfile.mkdtemp(prefix="tether-", dir=_place())).resolve()
+def _temporary(guard: Guard, *, place: Path | None) -> Iterator[Path]:
+    """Create a temporary folder for the length of a block; in *place*, or where temporary folders are."""
+    folder = Path(tempfile.mkdtemp(prefix="tether-", dir=place or _place())).resolve()
     guard.remove(folder)
     _let_through(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """A folder in memory, if this machine and what limits this process leave much of it."""
+    place = Path("/dev/shm")  # noqa: S108 - mkdtemp names the folder itself
+    try:
+        free = min(shutil.disk_usage(place).free, psutil.virtual_memory().available)
+    except OSError:
+        return None
+    for limit in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            free = min(free, int(Path(limit).read_text()))
+    return place if free >= _MEMORY_MIN_BYTES and reachable(place) else None
 
 
 def _place() -> Path:
