@@ -350,8 +350,12 @@ def _verify(context: Context) -> int:
     """Say whether a report is unchanged; the exit code is 1 where it is not."""
     try:
         report = msgspec.json.decode(context.args.file.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise Refused(f"{context.args.file} is no report: {exc}") from exc
+    except OSError as exc:
+        raise Refused(f"{context.args.file} cannot be read: {exc.strerror}.") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Refused(
+            f"{context.args.file} is no report. Give the file that `tether uploads preflight --json` has written."
+        ) from exc
     found = context.client.verify_preflight(report)
     signed = (
         "signed by this installation and unchanged"

@@ -29,11 +29,18 @@ _BLOCKED: Final = {
 
 
 def meaning(attempt: Mapping[str, Any]) -> str:
-    """What the state of a payment means, as a sentence."""
+    """
+    What the state of a payment means, as a sentence.
+
+    >>> meaning({"status": "approved", "reason_code": "MD06", "not_submitted_reason": None})
+    'It was collected and charged back, and the chargeback was reversed: the money is here again.'
+    """
     if attempt["not_submitted_reason"]:
         return f"It was not submitted: {attempt['not_submitted_reason'].replace('_', ' ')}. No money moved."
     if attempt["status"] == "pending" and not attempt["submission_count"]:
         return "It was not submitted yet."
+    if attempt["status"] == "approved" and attempt["reason_code"]:
+        return "It was collected and charged back, and the chargeback was reversed: the money is here again."
     return _MEANINGS.get(attempt["status"], "")
 
 
@@ -50,6 +57,10 @@ def returned(attempt: Mapping[str, Any]) -> dict[str, str] | None:
     policy = REASONS.get(code)
     if policy is None:
         return {"code": code, "text": "This code is not known; ask the gateway.", "then": ""}
+    if attempt["status"] == "approved":
+        # An entry that the chargeback made may have been lifted since, or not.
+        then = "The chargeback was reversed; whether an entry of the blacklist is left is on the page of the debtor."
+        return {"code": code, "text": policy.meaning, "then": then}
     return {"code": code, "text": policy.meaning, "then": _BLOCKED[policy.action]}
 
 
