@@ -14,6 +14,7 @@ from tether_core.emp.notification import FORM
 from tether_core.testing import form_body
 from tether_sandbox.demo.debits import debtors_csv
 from tether_sandbox.demo.files import upload_file
+from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.server import free_port
 from tether_sandbox.services.waiting import until
 from tether_sandbox.settings import PASSWORD
@@ -249,6 +250,24 @@ def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, 
     page.locator("form[action$='/void']").get_by_label("Why?").fill("a mistake")
     page.get_by_role("button", name="Void").click()
     expect(page.get_by_role("status").or_(page.get_by_role("alert"))).to_be_visible()
+
+
+def test_the_questions_of_a_file_are_answered(page: Page, tmp_path: Path) -> None:
+    """A file that can be read in two ways is read as its sender says, and not as a machine guesses."""
+    rng = random.Random(8)
+    rows = [f"Person {n};{made_up_iban(rng)};1.23{n};{'SH'[n % 2]}" for n in range(6)]
+    (tmp_path / "odd.csv").write_text("\n".join(["Name;IBAN;Betrag;S/H", *rows]) + "\n")
+    page.goto("/uploads")
+    page.get_by_label("A file of debtors").set_input_files(tmp_path / "odd.csv")
+    page.get_by_role("button", name="Upload", exact=True).click()
+    page.get_by_role("group", name="Which rows are to be collected?").get_by_label("S", exact=True).check(
+        timeout=30_000
+    )
+    page.get_by_label("Which decimal sign").select_option("comma")
+    page.get_by_role("button", name="Answer", exact=True).click()
+    expect(page.locator("#live")).to_contain_text("completed", timeout=30_000)
+    # By the comma these are thousands, and half of the rows are debits.
+    expect(page.locator("#live .cards")).to_contain_text("3 debtors, 3,696.00 EUR")
 
 
 @pytest.fixture(scope="session")
