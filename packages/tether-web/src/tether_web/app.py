@@ -317,11 +317,16 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
             ),
         ),
     )
-    openapi.describe_webhook(app)
-    form.describe_form(app)
-    openapi.describe_problems(app)
-    openapi_examples.describe_fields(app)
-    openapi.name_schemas(app)
+    openapi.describe(
+        app,
+        by=(
+            openapi.describe_webhook,
+            form.describe_form,
+            openapi.describe_problems,
+            openapi_examples.describe_fields,
+            openapi.name_schemas,
+        ),
+    )
     return app
 
 

@@ -113,7 +113,9 @@ class ExposurePage(msgspec.Struct, frozen=True):
 @get(
     "/",
     summary="Collected, returned, refunded and net, by a dimension",
-    responses={200: ResponseSpec(FigurePage, description="JSON or CSV, by `format`.")},
+    responses={
+        200: ResponseSpec(FigurePage, generate_examples=False, description="JSON or CSV, by `format`.")
+    },
 )
 async def by_dimension(  # one argument a filter
     state: State,
@@ -208,7 +210,9 @@ async def ageing_of(
 @get(
     "/exposure",
     summary="Money that may still go back, in all and by upload",
-    responses={200: ResponseSpec(ExposurePage, description="JSON or CSV, by `format`.")},
+    responses={
+        200: ResponseSpec(ExposurePage, generate_examples=False, description="JSON or CSV, by `format`.")
+    },
 )
 async def exposure(
     state: State,

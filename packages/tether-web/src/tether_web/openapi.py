@@ -1,13 +1,15 @@
 """OpenAPI: parts that Litestar cannot derive from the handlers: the webhook route and the error responses."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from litestar import Litestar
+from litestar._openapi.plugin import OpenAPIPlugin
 from litestar.openapi.spec import (
     Components,
     Example,
+    OpenAPI,
     OpenAPIHeader,
     OpenAPIMediaType,
     OpenAPIResponse,
@@ -19,13 +21,14 @@ from litestar.openapi.spec import (
     RequestBody,
     Schema,
 )
+from tether_core import __version__
 from tether_core.emp.notification import FORM, JSON
 
 from tether_web.http import problem_details
 from tether_web.http.problem_details import PROBLEM_JSON
 from tether_web.notifications.receive import PATH, RELAY_PATH
 
-__all__ = ["describe_problems", "describe_webhook", "name_schemas"]
+__all__ = ["describe", "describe_problems", "describe_webhook", "name_schemas"]
 
 _TEXT: Final = Schema(type=OpenAPIType.STRING)
 _FIELDS: Final = Schema(
@@ -58,6 +61,27 @@ _WEBHOOK_ERRORS: Final = {
     "415": "Neither a form nor JSON.",
     "503": "Not recorded; retry after Retry-After seconds.",
 }
+
+
+# The document of this process: it says the same whatever the settings are.
+_DOCUMENTS: Final[dict[str, OpenAPI]] = {}
+
+
+def describe(app: Litestar, *, by: Sequence[Callable[[Litestar], None]]) -> None:
+    """
+    Complete the application's OpenAPI document.
+
+    That takes longer than the rest of a start, so a process that makes several applications, as tests do, completes one document.
+
+    Args:
+        by: What completes it, in order.
+    """
+    if __version__ in _DOCUMENTS:
+        app.plugins.get(OpenAPIPlugin)._openapi = _DOCUMENTS[__version__]  # noqa: SLF001 - where Litestar keeps it
+        return
+    for complete in by:
+        complete(app)
+    _DOCUMENTS[__version__] = app.openapi_schema
 
 
 def describe_webhook(app: Litestar) -> None:

@@ -157,7 +157,11 @@ async def last(request: ApiRequest, state: State, upload_id: Id) -> PreflightRes
 @get(
     "/{report_id:int}",
     summary="One pre-flight report",
-    responses={200: ResponseSpec(PreflightResponse, description="JSON or Markdown, by `format`.")},
+    responses={
+        200: ResponseSpec(
+            PreflightResponse, generate_examples=False, description="JSON or Markdown, by `format`."
+        )
+    },
 )
 async def shown(state: State, report_id: Id, form: Form = "json") -> Response[Any]:
     """As it was made; with `format=markdown` as a page for people, which is not signed."""

@@ -141,7 +141,7 @@ async def listed(
 @post(
     "/",
     summary="Add an entry",
-    responses={200: ResponseSpec(ListedEntry, description="The existing entry.")},
+    responses={200: ResponseSpec(ListedEntry, generate_examples=False, description="The existing entry.")},
 )
 async def add(request: ApiRequest, state: State, data: JSONBody[EntryBody]) -> Response[ListedEntry]:
     """Add an account, a name, an address or banks to the blacklist."""

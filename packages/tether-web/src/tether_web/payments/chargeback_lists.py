@@ -96,7 +96,11 @@ async def by_code(state: State, upload: Upload = None, account: Account = None) 
 @get(
     "/",
     summary="List chargebacks, newest debit first",
-    responses={200: ResponseSpec(Page[ChargedBackDebit], description="JSON or CSV, by `format`.")},
+    responses={
+        200: ResponseSpec(
+            Page[ChargedBackDebit], generate_examples=False, description="JSON or CSV, by `format`."
+        )
+    },
 )
 async def listed(
     state: State,

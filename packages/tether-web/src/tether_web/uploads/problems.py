@@ -44,7 +44,11 @@ _XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 @get(
     "/{upload_id:int}/problems",
     summary="The problems of an upload, by row",
-    responses={200: ResponseSpec(Page[ListedProblem], description="JSON, CSV or XLSX, by `format`.")},
+    responses={
+        200: ResponseSpec(
+            Page[ListedProblem], generate_examples=False, description="JSON, CSV or XLSX, by `format`."
+        )
+    },
 )
 async def problems(
     state: State,

@@ -157,8 +157,10 @@ def links_of(upload_id: int) -> Links:
     summary="Upload a file of debtors",
     request_max_body_size=None,  # bounded while it streams, by TETHER_UPLOAD_MAX_BYTES
     responses={
-        200: ResponseSpec(UploadResponse, description="Stored already; see note."),
-        202: ResponseSpec(UploadResponse, description="Stored; the worker reads it."),
+        200: ResponseSpec(UploadResponse, generate_examples=False, description="Stored already; see note."),
+        202: ResponseSpec(
+            UploadResponse, generate_examples=False, description="Stored; the worker reads it."
+        ),
     },
 )
 async def send(request: ApiRequest, state: State) -> Response[UploadResponse]:
