@@ -146,7 +146,7 @@ async def world(environment: dict[str, str], process: Launch) -> AsyncIterator[W
         terminals=(environment["EMP_TERMINAL_TOKEN"],),
         notify_url=f"{url}/api/webhooks/emp",
         result_after_s=3600,  # results come when the test says so
-        silence_s=3,
+        silence_s=1,
     )
     with running(setup) as simulator:
         environ = {**environment, "EMP_API_URL": simulator.url, "RECONCILIATION_RATE_LIMIT": "200"}
