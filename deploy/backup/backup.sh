@@ -24,7 +24,7 @@ pg_verifybackup --quiet "$unfinished"
 mv "$unfinished" "$folder/$name"
 
 # Only after the new one is whole. Names sort by time.
-for old in $(ls -1 "$folder" | grep '^base-' | sort -r | tail -n "+$((keep + 1))"); do
+for old in $(cd "$folder" && printf '%s\n' base-* | sort -r | tail -n "+$((keep + 1))"); do
     rm -rf "${folder:?}/$old"
 done
 
