@@ -14,7 +14,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -122,7 +121,8 @@ class Injector:
             await asyncio.sleep(held_s)
             await self._sender.pause()
             began = time.monotonic()
-            removal = asyncio.create_task(asyncio.to_thread(partial(injected.__exit__, None, None, None)))
+            # A probe that is acknowledged before the database is replaced is lost with it.
+            await asyncio.to_thread(injected.__exit__, None, None, None)
         elif fault.kills:
             removal = asyncio.create_task(remove())
         else:
