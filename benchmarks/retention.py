@@ -200,9 +200,19 @@ async def _pruned(url: str, folder: str, works: Event, rests: Event, ends: Event
             lambda: ends.is_set() or not works.is_set(),
         )
         while not ends.is_set():
-            paced = msgspec.structs.replace(deps, rest_ratio=REST_RATIO if rests.is_set() else 0.0)
+            paced = _paced(deps, works=works, rests=rests, ends=ends)
             if not works.is_set() or not await archive_once(paced, "notifications"):
                 await asyncio.sleep(0.2)
+
+
+def _paced(deps: ArchiveDeps, *, works: Event, rests: Event, ends: Event) -> ArchiveDeps:
+    """For a run that ends when the pace changes: one that rests would go on resting."""
+    is_resting = rests.is_set()
+    return msgspec.structs.replace(
+        deps,
+        rest_ratio=REST_RATIO if is_resting else 0.0,
+        stopping=lambda: ends.is_set() or not works.is_set() or rests.is_set() != is_resting,
+    )
 
 
 async def _simulated(on: Environment, *, months: int, monthly: int) -> list[dict[str, int]]:
