@@ -248,6 +248,8 @@ async def test_uploads_are_withdrawn_unless_something_was_submitted(
         )
     order = await _order(pool, "withdraw", {"status": "completed"})
     async with pool.connection() as conn:
+        others = filters_of("withdraw", {"filename": "of another name"})
+        assert (await bulk_orders.matching(conn, others, before=None, limit=3, now=NOON)).ids == []
         totals = await bulk_orders.judged(conn, "withdraw", uploads, now=NOON, accounts=ACCOUNTS, lock=False)
         assert [row.refusal and row.refusal.code for row in totals] == [None, "not_withdrawable", None]
     await _done(deps)

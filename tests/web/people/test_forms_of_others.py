@@ -40,6 +40,7 @@ FORM = {
     "since": "2026-01-01",
     "every": "1",
     "unit": "month",
+    "share": "100",
     "code": "AM04",
     "retries": "1",
     "based_on": "0",
@@ -52,6 +53,9 @@ FORM = {
     "filters": "run=1",
     "enabled": "on",
 }
+# Forms that want a file as well.
+WITH_FILE = {"/blacklist/import", "/checks"}
+FILE = {"file": ("accounts.csv", b"iban;name\nDE89370400440532013000;Eve\n", "text/csv")}
 # The own session and account of the caller that sends them.
 OWN_FORMS = {"/sign-in", "/sign-out", "/second-factor"}
 STEPS = {"mandates": "cancel", "due-items": "waive", "payments": "refund"}
@@ -95,8 +99,9 @@ async def test_a_viewer_orders_nothing_by_any_form(browser: httpx.AsyncClient, t
     paths = forms_of_the_console()
     assert len(paths) > 45
     refused = 0
+    assert set(paths) >= WITH_FILE
     for path in paths:
-        answer = await browser.post(path, data=FORM)
+        answer = await browser.post(path, data=FORM, files=FILE if path in WITH_FILE else None)
         assert answer.status_code in {403, 404}, (path, answer.status_code, answer.headers.get("location"))
         refused += answer.status_code == 403
     assert refused > 25

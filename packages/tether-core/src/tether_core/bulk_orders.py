@@ -250,9 +250,11 @@ class UploadFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         status: In this state.
+        filename: Whose file name contains this, in any case.
     """
 
     status: UploadState | None = None
+    filename: str | None = None
 
 
 class ScheduleFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
