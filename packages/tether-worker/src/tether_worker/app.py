@@ -33,7 +33,7 @@ from tether_worker.erasures.erase import ErasureDeps, erasing, reviewing_erasure
 from tether_worker.figures import add_figures
 from tether_worker.gateway.calls import publish_calls
 from tether_worker.gateway.clients import open_gateways
-from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, InquiryDeps, clients_of, limited
+from tether_worker.gateway.status_inquiry import INQUIRIES_MAX, InquiryDeps, clients_of, limited
 from tether_worker.inquiry_orders import inquiring_ordered
 from tether_worker.jobs.gates import Gates
 from tether_worker.jobs.metrics import WorkerMetrics
@@ -196,7 +196,7 @@ async def _inquiring(
 ) -> tuple[list[Work], list[PeriodicTask]]:
     queues, clock, metrics = node.queues, node.clock, node.metrics
     gateways = await stack.enter_async_context(
-        open_gateways(pool, settings=settings, connections_max=QUESTIONS_MAX, observe=metrics.gateway_called)
+        open_gateways(pool, settings=settings, connections_max=INQUIRIES_MAX, observe=metrics.gateway_called)
     )
     limiter, polling = Limiter(cache, nodes_max=settings.nodes_max), dict[str, asyncio.Lock]()
     scope = settings.emp_chargeback_scope or None

@@ -25,7 +25,7 @@ from tether_stores.refunds import refunds
 from tether_stores.telemetry import logger
 
 from tether_worker.gateway.inquiry_batch import Reply
-from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, InquiryDeps, inquire
+from tether_worker.gateway.status_inquiry import INQUIRIES_MAX, InquiryDeps, inquire
 
 __all__ = ["inquire_attempts", "inquire_first", "without_later_orders", "without_later_tries"]
 
@@ -91,7 +91,7 @@ async def without_later_tries(deps: InquiryDeps, replies: Sequence[Reply]) -> li
         return list(replies)
     async with connection(deps.pool) as conn:
         latest = {latest_try.id: latest_try for latest_try in await lost_history.latest_tries(conn, absent)}
-    slots = asyncio.Semaphore(QUESTIONS_MAX)
+    slots = asyncio.Semaphore(INQUIRIES_MAX)
 
     async def checked(reply: Reply) -> Reply:
         if reply.result != "not_found" or reply.row.id not in latest:

@@ -35,7 +35,7 @@ from tether_stores.payments.inquiries import InquiryRow, InquiryTable
 from tether_stores.postgres import connection
 from tether_stores.telemetry import logger
 
-from tether_worker.gateway.status_inquiry import QUESTIONS_MAX, GatewayClient, InquiryDeps, inquire
+from tether_worker.gateway.status_inquiry import INQUIRIES_MAX, GatewayClient, InquiryDeps, inquire
 from tether_worker.jobs.leases import Lease, held
 
 __all__ = [
@@ -171,7 +171,7 @@ async def inquire_batch(
         inquired_at, inquired_s = deps.clock(), deps.boot.seconds()
         # No more at once than there are connections: a row whose calls all wait in line with those of others would seldom get through
         # all of them.
-        slots, end_s = asyncio.Semaphore(QUESTIONS_MAX), monotonic() + _BEGIN_S
+        slots, end_s = asyncio.Semaphore(INQUIRIES_MAX), monotonic() + _BEGIN_S
 
         async def reply_about(row: InquiryRow) -> Reply | None:
             async with slots:

@@ -30,7 +30,7 @@ from tether_worker.gateway.clients import Gateways
 from tether_worker.gateway.connections import Gateway
 
 __all__ = [
-    "QUESTIONS_MAX",
+    "INQUIRIES_MAX",
     "SHARE",
     "GatewayClient",
     "Inquired",
@@ -47,7 +47,7 @@ __all__ = [
 # The share of an account's rate that inquiries have; see tether_core.limits.rate_limit.
 SHARE: Final = "reconciliation"
 # Inquiries under way at once for one account, each on a connection of its own.
-QUESTIONS_MAX: Final = 16
+INQUIRIES_MAX: Final = 16
 # An inquiry that would wait longer than this is left to the next run.
 _TURN_MAX_S: Final = 30.0
 _LOOK_S: Final = 1.0
