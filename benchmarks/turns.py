@@ -99,7 +99,11 @@ def run_of(
         for count in connections:
             # Let the worker catch up first; else the backlog of the previous part would be measured in this one.
             with contextlib.suppress(TimeoutError):
-                until(lambda: not _waiting(on, variant), what="an empty queue", timeout_s=_CAUGHT_UP_S)
+                until(
+                    lambda: not variant.applies or not _waiting(on, variant),
+                    what="an empty queue",
+                    timeout_s=_CAUGHT_UP_S,
+                )
             full[count] = saturate(
                 url, files[f"full-{count}"], connections=count, seconds=length.full_s, programs=programs
             )

@@ -33,6 +33,7 @@ class Variant(msgspec.Struct, frozen=True):
         server: Its command; none for Tether, which the environment starts.
         worker: Its command.
         queue: The Redis command and key for the number of waiting jobs.
+        applies: Whether Tether's worker runs beside it; without, the share of the worker in a figure shows.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Variant(msgspec.Struct, frozen=True):
     server: str = ""
     worker: str = ""
     queue: tuple[Literal["llen", "zcard"], str] | None = None
+    applies: bool = True
 
     def install(self) -> None:
         """Have its libraries; `NotInstalled` says why not."""
@@ -50,7 +52,8 @@ class Variant(msgspec.Struct, frozen=True):
         """Start its server and its worker; whether they work is the caller's to see."""
         if self.kind == "ours":
             web = environment.start_web(workers=1)
-            return Running(self, environment.url, web, environment.start_worker("webhooks"))
+            worker = environment.start_worker("webhooks") if self.applies else None
+            return Running(self, environment.url, web, worker)
         port = free_port()
         here, bin_folder, environ = self._places()
         words = {"port": port, "here": here, "programs": bin_folder}
@@ -99,6 +102,7 @@ class Running(msgspec.Struct, frozen=True):
 
 ALL = (
     Variant("ours", "**Tether**: tether-web, tether-worker", "ours"),
+    Variant("ours-unapplied", "Tether, its worker stopped", "ours", applies=False),
     Variant("floor", "floor: bare ASGI on Granian", "floor", _GRANIAN + "benchmarks.floor:at_once"),
     Variant("floor-redis", "floor + one SET NX (redis-py)", "floor", _GRANIAN + "benchmarks.floor:marked"),
     Variant("floor-postgres", "floor + one insert (psycopg)", "floor", _GRANIAN + "benchmarks.floor:stored"),

@@ -7,6 +7,9 @@ A **Work** is a job with a function that processes one batch of due rows and ret
 - by *polling*: each worker looks for due rows every second or so. A lost wake-up, or no Redis at all, costs that long and nothing else.
 
 A run that hits its time limit is restarted at once, so a job that keeps a rate has no pause between two runs.
+
+Where rows come all the time, a wake-up for every few of them costs more than the rows. A job may have a **pause**: a run that found fewer
+rows than a batch takes waits that long and looks once more, until it finds none. Wake-ups that come during a pause have nothing to do.
 """
 
 import asyncio
@@ -19,9 +22,22 @@ from tether_core.errors import Unavailable
 from tether_core.jobs import Job
 from tether_stores.telemetry import logger
 
-__all__ = ["Ran", "Work", "look", "rewake", "run", "woken"]
+__all__ = ["Pause", "Ran", "Work", "look", "rewake", "run", "woken"]
 
 _log = logger("work")
+
+
+class Pause(msgspec.Struct):
+    """
+    The pause of a job's runs in this process.
+
+    Attributes:
+        lasts_s: How long it lasts, in seconds.
+        is_on: Whether a run pauses now; it looks for all rows that are committed until its pause ends.
+    """
+
+    lasts_s: float
+    is_on: bool = False
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -33,12 +49,14 @@ class Work(msgspec.Struct, frozen=True):
         batch: Processes a batch of due rows and returns how many; 0 when none is due.
         has_pending: Whether any row has been due for so long that its wake-up must have been lost.
         batch_size: How many rows a batch takes where more are due; a smaller batch means that none is left for now.
+        pause: After a smaller batch, before one more; `None` to end the run.
     """
 
     job: Job
     batch: Callable[[], Awaitable[int]]
     has_pending: Callable[[], Awaitable[bool]]
     batch_size: int = 1
+    pause: Pause | None = None
 
 
 class Ran(msgspec.Struct, frozen=True):
@@ -67,14 +85,26 @@ async def run(work: Work) -> Ran:
     Raises:
         Unavailable: when a store is away; rows stay as they were.
     """
+    pause = work.pause
+    if pause is not None and pause.is_on:
+        return Ran(0, all_done=True)
     until = monotonic() + work.job.run_s
     done = 0
-    while monotonic() < until:
+    while True:
         handled = await work.batch()
         done += handled
-        if handled < work.batch_size:
+        is_over = monotonic() >= until
+        if handled >= work.batch_size:
+            if is_over:
+                return Ran(done, all_done=False)
+            continue
+        if pause is None or pause.is_on or is_over or not handled:
             return Ran(done, all_done=True)
-    return Ran(done, all_done=False)
+        pause.is_on = True
+        try:
+            await asyncio.sleep(pause.lasts_s)
+        finally:
+            pause.is_on = False
 
 
 def woken(work: Work) -> Callable[[dict[str, Any]], Awaitable[None]]:
