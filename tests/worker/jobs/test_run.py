@@ -10,7 +10,7 @@ import pytest
 import structlog
 from tether_core.errors import StoreUnreachable
 from tether_core.jobs import WEBHOOKS
-from tether_worker.jobs.run import Pause, Ran, Work, look, rewake, run, woken
+from tether_worker.jobs.run import BatchPause, Ran, Work, look, rewake, run, woken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ async def test_a_run_ends_in_time_however_much_waits() -> None:
 async def test_a_run_with_a_pause_looks_again_until_it_finds_nothing() -> None:
     """Rows that come all the time are handled by one run, in batches, without a wake-up for every few."""
     pile = Pile(3, 3, 1, 2, 0, 9)
-    work = msgspec.structs.replace(pile.work(), batch_size=3, pause=Pause(0.001))
+    work = msgspec.structs.replace(pile.work(), batch_size=3, pause=BatchPause(0.001))
     assert await run(work) == Ran(9, all_done=True)
     assert pile.batches == [9]
 
@@ -80,7 +80,7 @@ async def test_a_wake_up_during_a_pause_leaves_the_rows_to_the_run_that_pauses(
 ) -> None:
     """Each wake-up of another slot would otherwise begin a run of its own, and all of them would share the rows."""
     pile = Pile(1)
-    pause = Pause(600)
+    pause = BatchPause(600)
     work = msgspec.structs.replace(pile.work(), batch_size=3, pause=pause)
     pausing = asyncio.create_task(run(work))
     await eventually(lambda: pause.is_on, what="the pause")

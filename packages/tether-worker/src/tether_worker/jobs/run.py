@@ -22,12 +22,12 @@ from tether_core.errors import Unavailable
 from tether_core.jobs import Job
 from tether_stores.telemetry import logger
 
-__all__ = ["Pause", "Ran", "Work", "look", "rewake", "run", "woken"]
+__all__ = ["BatchPause", "Ran", "Work", "look", "rewake", "run", "woken"]
 
 _log = logger("work")
 
 
-class Pause(msgspec.Struct):
+class BatchPause(msgspec.Struct):
     """
     The pause of a job's runs in this process.
 
@@ -56,7 +56,7 @@ class Work(msgspec.Struct, frozen=True):
     batch: Callable[[], Awaitable[int]]
     has_pending: Callable[[], Awaitable[bool]]
     batch_size: int = 1
-    pause: Pause | None = None
+    pause: BatchPause | None = None
 
 
 class Ran(msgspec.Struct, frozen=True):

@@ -50,7 +50,7 @@ from tether_stores.refunds.refunds import LockedRefund
 from tether_stores.telemetry import logger
 from tether_stores.traces import parents, spans
 
-from tether_worker.jobs.run import Pause, Work
+from tether_worker.jobs.run import BatchPause, Work
 from tether_worker.reconciliation.differences import Processed, find_in_notifications
 
 __all__ = ["ApplyDeps", "applying"]
@@ -117,7 +117,7 @@ def applying(deps: ApplyDeps) -> Work:
         async with connection(deps.pool) as conn:
             return await webhook_events.due(conn, now=deps.clock(), older_than_s=_LOST_WAKE_UP_S)
 
-    return Work(WEBHOOKS, batch, has_pending, BATCH_MAX, Pause(_PAUSE_S))
+    return Work(WEBHOOKS, batch, has_pending, BATCH_MAX, BatchPause(_PAUSE_S))
 
 
 async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
