@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psycopg
 import pytest
 from tether_core.emp.signature import Credential
@@ -114,14 +115,14 @@ async def test_everything_opens_under_the_new_key_alone(
     await _refuse(conn, [b"nobody opens this"], key=LOST)
     keys = [NEW, OLD]
     former = dict.fromkeys(("accounts", "subscribers", "second_factors"), SealedCounts(former=1))
-    assert await count(pool, keys, batch_max=2) == {**former, "quarantine": SealedCounts(0, BODIES, 1)}
+    assert await count(conn, keys, batch_max=2) == {**former, "quarantine": SealedCounts(0, BODIES, 1)}
 
     # Another transaction holds a row: it is passed over, and nothing waits for it.
     async with await psycopg.AsyncConnection.connect(database_url) as other:
         await other.execute("select 1 from quarantined_notifications order by id limit 1 for update")
         done = await reseal(pool, keys, ordered_by="ada", reason="the old key leaked", batch_max=2)
     assert done == {"accounts": 1, "subscribers": 1, "second_factors": 1, "quarantine": BODIES - 1}
-    assert (await count(pool, keys))["quarantine"] == SealedCounts(BODIES - 1, 1, 1)
+    assert (await count(conn, keys))["quarantine"] == SealedCounts(BODIES - 1, 1, 1)
     again = await reseal(pool, keys, ordered_by="ada", reason="the rest", batch_max=2)
     assert again == {"accounts": 0, "subscribers": 0, "second_factors": 0, "quarantine": 1}
     assert await reseal(pool, keys, ordered_by="ada", reason="once more") is None
@@ -164,7 +165,7 @@ async def test_a_text_that_was_written_meanwhile_is_not_replaced(conn: Connectio
     )
     assert accounts["second"].login == "b"
     with pytest.raises(InvalidRequest, match="nothing is sealed"):
-        await count(pool, [])
+        await count(conn, [])
 
 
 @pytest.fixture
@@ -177,30 +178,67 @@ def run(
 
     def start(*words: str, keys: str) -> tuple[int, str]:
         monkeypatch.setenv("TETHER_SECRETS_KEY", keys)
-        code = main(("secrets", *words))
+        code = main(words)
         captured = capsys.readouterr()
         return code, captured.out + captured.err
 
     return start
 
 
+async def _prepared(database_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+        await _sealed_texts(conn, key=OLD)
+
+
 def test_the_command_says_what_is_left(run: Callable[..., tuple[int, str]], database_url: str) -> None:
     """The old key is removed by what this command says: it must not end well while anything needs that key."""
-
-    async def prepared() -> None:
-        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
-            await _sealed_texts(conn, key=OLD)
-
-    assert run("show", keys="")[0] == 2
-    assert run("show", keys=NEW)[0] == 0
-    asyncio.run(prepared())
-    code, text = run("show", keys=f"{NEW},{OLD}")
+    assert run("secrets", "show", keys="")[0] == 2
+    assert run("secrets", "show", keys=NEW)[0] == 0
+    asyncio.run(_prepared(database_url))
+    code, text = run("secrets", "show", keys=f"{NEW},{OLD}")
     assert (code, "5 refused notifications are sealed under a former key" in text) == (1, True)
-    code, text = run("show", keys=NEW)
+    code, text = run("secrets", "show", keys=NEW)
     assert (code, "1 gateway accounts are opened by no key here" in text) == (1, True)
-    assert run("reseal", "--by", " ", "--reason", "x", keys=f"{NEW},{OLD}")[0] == 2
-    code, text = run("reseal", "--by", "ada", "--reason", "yearly", keys=f"{NEW},{OLD}")
+    assert run("secrets", "reseal", "--by", " ", "--reason", "x", keys=f"{NEW},{OLD}")[0] == 2
+    code, text = run("secrets", "reseal", "--by", "ada", "--reason", "yearly", keys=f"{NEW},{OLD}")
     assert (code, "sealed anew: 8 texts" in text) == (0, True)
     assert not any(secret in text for secret in (OLD, NEW, "its-password", SECRET))
-    assert run("show", keys=NEW)[0] == 0
-    assert "nothing to do" in run("reseal", "--by", "ada", "--reason", "yearly", keys=NEW)[1]
+    assert run("secrets", "show", keys=NEW)[0] == 0
+    assert "nothing to do" in run("secrets", "reseal", "--by", "ada", "--reason", "yearly", keys=NEW)[1]
+
+
+def test_the_doctor_says_what_a_former_key_still_seals(
+    run: Callable[..., tuple[int, str]], database_url: str
+) -> None:
+    """Who only checks that all is well before the old key goes, and never heard of `secrets show`, loses accounts and second factors with it."""
+
+    def said(keys: str) -> dict[str, list[str]]:
+        _, text = run("doctor", "--json", "--without-gateway", keys=keys)
+        found: dict[str, list[str]] = {"well": [], "advice": [], "wrong": []}
+        for item in msgspec.json.decode(text.partition("\n")[0]):
+            if "TETHER_SECRETS_KEY" in item["text"]:
+                found[item["verdict"]].append(item["text"])
+        return found
+
+    nothing = "the first key of TETHER_SECRETS_KEY opens all that is sealed"
+    assert said(NEW) == {"well": [nothing], "advice": [], "wrong": []}
+    asyncio.run(_prepared(database_url))
+    assert said(OLD) == {"well": [nothing], "advice": [], "wrong": []}
+    (sentence,) = said(f"{NEW},{OLD}")["advice"]
+    assert sentence == (
+        "A former key of TETHER_SECRETS_KEY still seals 1 gateway accounts, 1 subscribers, 1 second factors, 5 refused notifications. "
+        "Run `tether-worker secrets reseal` before that key is removed."
+    )
+    lost = said(NEW)
+    assert [text.partition(":")[0] for text in lost["wrong"]] == [
+        f"1 {kind} are opened by no key here"
+        for kind in ("gateway accounts", "subscribers", "second factors")
+    ]
+    assert lost["advice"][0].startswith("5 refused notifications are opened by no key here")
+    (sentence,) = said("")["wrong"]
+    assert sentence == (
+        "TETHER_SECRETS_KEY is not set, and nothing here opens what is sealed under it: "
+        "gateway accounts, subscribers, second factors, refused notifications. Set it as it was."
+    )
+    assert run("secrets", "reseal", "--by", "ada", "--reason", "yearly", keys=f"{NEW},{OLD}")[0] == 0
+    assert said(NEW) == {"well": [nothing], "advice": [], "wrong": []}

@@ -26,7 +26,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 from tether_core import __version__
-from tether_core.errors import StoreUnreachable, TetherError
+from tether_core.errors import InvalidRequest, StoreUnreachable, TetherError
 from tether_core.fingerprint_key import REASONS
 from tether_core.scaling import parse_pools
 from tether_stores import (
@@ -36,6 +36,7 @@ from tether_stores import (
     privileges,
     queues,
     redis,
+    secrets_key,
     store_status,
     workers,
 )
@@ -46,6 +47,7 @@ from tether_stores.postgres import Connection, Pooling, SchemaBehind, connection
 from tether_stores.settings import Settings, described
 
 from tether_worker.gateway.login import LoggedIn, Login, log_in
+from tether_worker.secrets_key import TITLES, count, unopenable_text
 
 __all__ = ["Finding", "add_commands", "examined", "is_older", "of_logins", "open_files", "weak_secrets"]
 
@@ -284,7 +286,43 @@ async def _database(conn: Connection, settings: Settings) -> list[Finding]:
         for program in await privileges.unbounded(conn)
     ]
     found += [Finding("postgres", "wrong", text) for text in await durability_warnings(conn)]
-    return found + await _rows(conn, settings)
+    return found + await _sealed(conn, settings) + await _rows(conn, settings)
+
+
+async def _sealed(conn: Connection, settings: Settings) -> list[Finding]:
+    """What is sealed under another key than the first one of `TETHER_SECRETS_KEY`."""
+    if not settings.secrets_key:
+        kinds = [
+            TITLES[kind]
+            for kind in secrets_key.SEALED
+            if await secrets_key.texts(conn, kind, after=None, limit=1)
+        ]
+        text = f"TETHER_SECRETS_KEY is not set, and nothing here opens what is sealed under it: {', '.join(kinds)}. Set it as it was."
+        return [Finding("secrets", "wrong", text)] if kinds else []
+    try:
+        counted = await count(conn, settings.secrets_key)
+    except InvalidRequest as exc:
+        return [Finding("secrets", "wrong", str(exc))]
+    # Refused notifications expire by themselves; without the others an account, a subscriber or a person is cut off.
+    found = [
+        Finding(
+            "secrets",
+            "advice" if kind == "quarantine" else "wrong",
+            unopenable_text(kind, counts.unopenable),
+        )
+        for kind, counts in counted.items()
+        if counts.unopenable
+    ]
+    former = ", ".join(
+        f"{counts.former:,} {TITLES[kind]}" for kind, counts in counted.items() if counts.former
+    )
+    if former:
+        text = f"A former key of TETHER_SECRETS_KEY still seals {former}. Run `tether-worker secrets reseal` before that key is removed."
+        found.append(Finding("secrets", "advice", text))
+    elif not found:
+        text = "the first key of TETHER_SECRETS_KEY opens all that is sealed"
+        found.append(Finding("secrets", "well", text))
+    return found
 
 
 async def _pooling(settings: Settings) -> list[Finding]:

@@ -25,16 +25,16 @@ from tether_core.audit import facts
 from tether_core.errors import InvalidRequest
 from tether_stores import audit, secrets_key
 from tether_stores.clock import timestamp
-from tether_stores.postgres import Pool, connection, open_pool, transaction
+from tether_stores.postgres import Connection, Pool, connection, open_pool, transaction
 from tether_stores.secrets_key import SEALED, SealedCounts, SealedKind
 from tether_stores.settings import Settings
 from tether_stores.telemetry import logger
 
-__all__ = ["add_commands", "count", "reseal"]
+__all__ = ["TITLES", "add_commands", "count", "reseal", "unopenable_text"]
 
 # A body has up to 64 KiB: a batch is a few megabytes at most.
 BATCH_MAX: Final = 100
-_TITLES: Final[dict[SealedKind, str]] = {
+TITLES: Final[dict[SealedKind, str]] = {
     "accounts": "gateway accounts",
     "subscribers": "subscribers",
     "second_factors": "second factors",
@@ -51,7 +51,7 @@ _log = logger("secrets")
 
 
 async def count(
-    pool: Pool, keys: Sequence[str], *, batch_max: int = BATCH_MAX
+    conn: Connection, keys: Sequence[str], *, batch_max: int = BATCH_MAX
 ) -> dict[SealedKind, SealedCounts]:
     """
     How many texts of each kind are current, former and unopenable.
@@ -68,8 +68,7 @@ async def count(
         total = SealedCounts()
         after: str | int | None = None
         while True:
-            async with connection(pool) as conn:
-                some = await secrets_key.texts(conn, kind, after=after, limit=batch_max)
+            some = await secrets_key.texts(conn, kind, after=after, limit=batch_max)
             total += secrets_key.counted(some, keys=keys)
             if len(some) < batch_max:
                 break
@@ -103,7 +102,8 @@ async def reseal(
     Raises:
         InvalidRequest: without a usable key.
     """
-    before = await count(pool, keys, batch_max=batch_max)
+    async with connection(pool) as conn:
+        before = await count(conn, keys, batch_max=batch_max)
     if not any(counts.former for counts in before.values()):
         return None
     former = {f"former_{kind}": counts.former for kind, counts in before.items()}
@@ -174,28 +174,35 @@ def _reseal(args: argparse.Namespace, settings: Settings) -> int:
     return _listed(left)
 
 
+def unopenable_text(kind: SealedKind, number: int) -> str:
+    """What to do about *number* texts of a kind that no key opens, as a sentence."""
+    return (
+        f"{number:,} {TITLES[kind]} are opened by no key here: put the key that sealed them at the end of TETHER_SECRETS_KEY, "
+        f"or, where it is lost, {_UNOPENABLE[kind]}."
+    )
+
+
 def _listed(found: Mapping[SealedKind, SealedCounts]) -> int:
     console = Console()
     table = Table("sealed", "by the first key", "by a former key", "by no key here")
     for kind, counts in found.items():
-        table.add_row(_TITLES[kind], f"{counts.current:,}", f"{counts.former:,}", f"{counts.unopenable:,}")
+        table.add_row(TITLES[kind], f"{counts.current:,}", f"{counts.former:,}", f"{counts.unopenable:,}")
     console.print(table)
     for kind, counts in found.items():
         if counts.former:
-            text = f"{counts.former:,} {_TITLES[kind]} are sealed under a former key: run `tether-worker secrets reseal` before that key is removed."
+            text = f"{counts.former:,} {TITLES[kind]} are sealed under a former key: run `tether-worker secrets reseal` before that key is removed."
             console.print(text, soft_wrap=True)
         if counts.unopenable:
-            text = (
-                f"{counts.unopenable:,} {_TITLES[kind]} are opened by no key here: put the key that sealed them at the end of TETHER_SECRETS_KEY, "
-                f"or, where it is lost, {_UNOPENABLE[kind]}."
-            )
-            console.print(text, soft_wrap=True)
+            console.print(unopenable_text(kind, counts.unopenable), soft_wrap=True)
     return 1 if any(counts.former or counts.unopenable for counts in found.values()) else 0
 
 
 async def _counted(settings: Settings) -> dict[SealedKind, SealedCounts]:
-    async with open_pool(settings.database_url, name="tether-secrets", max_size=1) as pool:
-        return await count(pool, settings.secrets_key)
+    async with (
+        open_pool(settings.database_url, name="tether-secrets", max_size=1) as pool,
+        connection(pool) as conn,
+    ):
+        return await count(conn, settings.secrets_key)
 
 
 async def _resealed(
@@ -205,4 +212,5 @@ async def _resealed(
         done = await reseal(
             pool, settings.secrets_key, ordered_by=args.by.strip(), reason=args.reason.strip()
         )
-        return done, await count(pool, settings.secrets_key)
+        async with connection(pool) as conn:
+            return done, await count(conn, settings.secrets_key)
