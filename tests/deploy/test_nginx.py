@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import ssl
 import threading
@@ -186,6 +187,29 @@ def test_connections_that_say_nothing_keep_nobody_out(site: Site) -> None:
             half.close()
 
 
+def test_every_body_passes_that_a_node_takes(site: Site) -> None:
+    """A person sends the largest list by the page of uploads, and would read a page of nginx about an entity; a program sends it to the API."""
+    answers = {}
+    for path, megabytes in {
+        "/api/uploads": 200,
+        "/uploads": 200,
+        "/api/blacklist/import": 20,
+        "/blacklist/import": 20,
+        "/api/debtors": 10,
+        "/api/webhooks/emp": 1,
+        "/uploads/1/answers": 12,
+    }.items():
+        head = f"POST {path} HTTP/1.1\r\nHost: pay.example\r\nExpect: 100-continue\r\nContent-Length: {megabytes << 20}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", site.port), timeout=60) as plain:
+            plain.sendall(head.encode())
+            answers[path] = plain.makefile("rb").readline().split()[1]
+    assert {path for path, status in answers.items() if status == b"413"} == {
+        "/api/webhooks/emp",
+        "/uploads/1/answers",
+    }
+    assert set(answers.values()) == {b"100", b"413"}
+
+
 def test_names_never_reach_the_logs_of_the_proxy(site: Site, until: Callable[..., Any]) -> None:
     """Lists are searched by name in the query, and logs go where no name may go; also where the request fails."""
     headers = {"authorization": "Bearer test-key"}
@@ -283,13 +307,24 @@ def test_tls_is_modern_and_never_left(
         pass
 
 
-def test_only_a_trusted_proxy_says_who_the_client_is(site: Site) -> None:
-    """Otherwise a stranger opens /metrics by a header."""
+def test_only_a_trusted_proxy_says_who_the_client_is(site: Site, until: Callable[..., Any]) -> None:
+    """Otherwise a stranger opens /metrics by a header, or passes for the gateway where its addresses are listed."""
     claim = {"x-forwarded-for": "10.1.2.3"}
     with site.client(address=STRANGER) as outside, site.client() as inside:
         assert outside.get("/metrics", headers=claim).status_code == 403
         assert inside.get("/metrics", headers={"x-forwarded-for": "192.0.2.1"}).status_code == 403
         assert inside.get("/metrics", headers=claim).status_code == 200
+
+        folder = site.logs.parent
+        (folder / "tether" / "gateway-addresses.inc").write_text("allow 127.0.0.1;\ndeny all;\n")
+        os.kill(int((folder / "nginx.pid").read_text()), signal.SIGHUP)
+
+        def is_refused() -> bool:
+            return outside.post("/api/webhooks/emp", headers=claim).status_code == 403
+
+        until(is_refused, what="the list of addresses")
+        assert site.send("listed") == 200
+        assert outside.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize("host", ["pay.example:8443", "pay.example", "[::1]:8443"])
