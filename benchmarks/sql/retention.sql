@@ -62,3 +62,7 @@ select count(*) from webhook_events;
 -- pruned --
 -- How many rows of notifications were archived and deleted. One row.
 select coalesce(sum(rows), 0) from archives where kind = 'notifications' and pruned_at is not null;
+
+-- archives --
+-- How many archives there are, and how many of them hold rows that are not deleted yet. One row.
+select count(*), count(*) filter (where pruned_at is null) from archives;
