@@ -38,6 +38,14 @@ def test_every_secret_and_variable_is_documented() -> None:
             assert f"`{name}`" in page, name
 
 
+def test_the_gate_runs_with_each_python_that_the_packages_name() -> None:
+    """Who installs with a Python that the package index shows as supported must not be the first to try it."""
+    (matrix,) = re.findall(r"python: \[(.+)\]", (ROOT / ".github/workflows/ci.yml").read_text())
+    for path in sorted(ROOT.glob("packages/*/pyproject.toml")):
+        named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', path.read_text())
+        assert re.findall(r"3\.\d+", matrix) == named, path
+
+
 def test_a_release_has_its_notes() -> None:
     """A tag without a section in the changelog would be published with nothing said about it."""
     changelog = "# Changelog\n\n## 0.2.0, 2027-01-05\n\n- New.\n\n## 0.1.0, 2026-12-01\n\n- First.\n"
