@@ -55,6 +55,7 @@ docs:
     uv run python tools/make_metrics_doc.py
     uv run python tools/make_spreadsheets_doc.py
     uv run python tools/make_dashboards.py
+    cp deploy/alerts/prometheus.yaml deploy/helm/tether/files/alerts.yaml
 
 # the docs as a site, in build/site
 site:

@@ -1,7 +1,7 @@
 """
 Check everything in deploy/ that can be checked without a cluster and without a Docker engine: `just deploy-check`.
 
-The Dockerfile by hadolint, compose.yaml by the compose schema, workflows by actionlint and zizmor, scripts by shellcheck, units by systemd-analyze where it is installed, and the Helm
+The Dockerfile by hadolint, compose.yaml by the compose schema, workflows by actionlint and zizmor, scripts by shellcheck, units by systemd-analyze and alerts by promtool where these are installed, and the Helm
 chart by `helm lint --strict`, rendered with several sets of values and each object by the strict schema of its kind: Kubernetes' own, and
 those of KEDA and the Prometheus operator, closed to unknown fields. What it cannot do is to apply the chart or to run the image.
 
@@ -45,6 +45,16 @@ VALUE_SETS: list[list[str]] = [
         "monitoring.enabled=true",
     ],
     ["--set", "preNotifications.claim=pre-notifications"],
+    [
+        "--set",
+        "redis.enabled=true,redis.storageClassName=fast,seaweedfs.enabled=true,imagePullSecrets[0].name=registry",
+    ],
+    ["--set", "seaweedfs.enabled=true,networkPolicy.enabled=false,tolerations[0].operator=Exists"],
+    [
+        "--set",
+        "monitoring.enabled=true,monitoring.labels.release=stack,monitoring.alerts.without[0]=BackupIsOld",
+    ],
+    ["--set", "monitoring.enabled=true,monitoring.alerts.enabled=false"],
 ]
 # Values that must be refused, with a word of the reason.
 REFUSED: list[tuple[list[str], str]] = [
@@ -53,6 +63,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--set", "supervisor.enabled=false"], "nobody would do the work"),
     (["--set", "ingress.enabled=true"], "ingress.host"),
     (["--set", "settings.emp_timeout=5"], "settings"),
+    (["--set", "redis.memory=lots"], "memory"),
+    (["--set", "monitoring.alerts.without=BackupIsOld"], "without"),
 ]
 
 
@@ -100,6 +112,12 @@ def problems_of(document: dict[str, Any], folder: Path) -> Iterator[str]:
     schema = closed(model.model_json_schema(by_alias=True))
     for error in jsonschema.Draft202012Validator(schema).iter_errors(document):
         yield f"{name}: {error.json_path}: {error.message}"
+    if document["kind"] == "PrometheusRule" and shutil.which("promtool"):
+        file = folder / "rules.yaml"
+        file.write_text(yaml.safe_dump(document["spec"]))
+        done = called("promtool", "check", "rules", file)
+        if done.returncode:
+            yield f"{name}: {done.stdout}{done.stderr}"
 
 
 def owner_in(document: dict[str, Any]) -> Iterator[str]:
@@ -164,7 +182,14 @@ def main() -> int:
             "deploy/compose.yaml",
         ),
         run("workflows, actionlint", "actionlint", *sorted(WORKFLOWS.glob("*.yml"))),
-        run("workflows, zizmor", "zizmor", "--offline", "--no-progress", WORKFLOWS),
+        run("workflows, zizmor", "zizmor", "--offline", "--no-progress", WORKFLOWS.parent),
+        run(
+            "dependabot.yml, schema",
+            "check-jsonschema",
+            "--builtin-schema",
+            "vendor.dependabot",
+            ".github/dependabot.yml",
+        ),
         run(
             "scripts, shellcheck",
             "shellcheck",

@@ -26,3 +26,9 @@ def test_each_alert_is_tested_both_ways() -> None:
     files = sorted((ROOT / "deploy/alerts").glob("*_test.yaml"))
     tests = re.findall(r"^- name: (.+)$", "".join(file.read_text() for file in files), re.MULTILINE)
     assert {f"{alert} {what}" for alert in ALERTS for what in ("fires", "is quiet")} <= set(tests)
+
+
+def test_the_chart_has_the_same_alerts() -> None:
+    """A chart cannot read a file outside of it; an alert that was mended in one place would go on waking people of the other."""
+    copy = ROOT / "deploy/helm/tether/files/alerts.yaml"
+    assert copy.read_text() == RULES, "run: just docs"
