@@ -3,7 +3,7 @@ Install Tether on this machine as docs/guides/deployment.md says, run it, break 
 
 Wheels in a virtual environment of their own; Postgres and Redis of Debian's packages, SeaweedFS and nginx of their wheels; roles of Postgres made by the migration; two web nodes behind nginx
 with TLS, and a supervisor; settings in the files that the units read. Then: `tether-worker doctor` and `tether smoke`; a node is killed under load; the supervisor is stopped, the alert fires,
-and its runbook mends it; a backup is restored to a point in time. Upgrade and rollback under load with the code of each earlier schema: `just upgrade`.
+and its runbook mends it; a backup is restored to a point in time, with a bucket that was lost. Upgrade and rollback under load with the code of each earlier schema: `just upgrade`.
 
 It needs root or a user that may run Postgres, and Debian's packages postgresql, redis-server and prometheus; about eight minutes. What it cannot try here: systemd, containers, a cluster, an issuer of
 certificates. Nothing is left behind.
@@ -30,11 +30,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+import obstore
 import psycopg
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from obstore.store import S3Store
 from tether_core.emp.notification import FORM
 from tether_core.testing import form_body
 from tether_sandbox.gateway import Setup
@@ -52,6 +54,8 @@ OWNER: Final = "tether_owner"
 # What the node that was killed, and the one that came back, must not cost.
 SENT_MIN: Final = 200
 ALERT_S: Final = 300.0
+# A list of debtors that is there before the backup.
+KEPT_FILE: Final = b"iban;name;amount\nDE89370400440532013000;Mia Muster;12,50\n"
 
 
 class Walk:
@@ -588,8 +592,65 @@ def _fire_an_alert(walk: Walk) -> None:
         walk.end("prometheus")
 
 
+class _Bucket:
+    """The bucket: a file in it of before the backup, its loss, and its copy."""
+
+    def __init__(self, walk: Walk) -> None:
+        given = walk.environ("worker")
+        self._store = S3Store(
+            given["AWS_BUCKET"],
+            endpoint=given["AWS_ENDPOINT"],
+            access_key_id=given["AWS_ACCESS_KEY_ID"],
+            secret_access_key=given["AWS_SECRET_ACCESS_KEY"],
+            region=given["AWS_DEFAULT_REGION"],
+            client_options={"allow_http": True, "timeout": "30s"},
+        )
+        self._walk = walk
+        self._copy: dict[str, bytes] = {}
+        self._headers = {"authorization": f"Bearer {API_KEY}"}
+        with _client(walk) as client:
+            files = {"file": ("kept.csv", KEPT_FILE)}
+            answer = client.post("/api/uploads", files=files, headers=self._headers).raise_for_status()
+        self._path = f"/api/uploads/{answer.json()['id']}/file"
+
+    def _keys(self) -> list[str]:
+        return [item["path"] for item in obstore.list(self._store).collect()]
+
+    def lose(self) -> None:
+        """Copy the bucket, as a tool that synchronises buckets does, and delete all that is in it."""
+        self._copy = {key: obstore.get(self._store, key).bytes().to_bytes() for key in self._keys()}
+        obstore.delete(self._store, list(self._copy))
+        if self._keys():
+            raise Failed("the bucket was not emptied")
+
+    def bring_back(self) -> None:
+        """Copy everything back."""
+        for key, content in self._copy.items():
+            obstore.put(self._store, key, content)
+
+    def checked(self) -> str:
+        """What is to be said of it, once the programs run again."""
+        with _client(self._walk) as client:
+            found = client.get(self._path, headers=self._headers)
+        if found.content != KEPT_FILE:
+            raise Failed(f"the file of before the backup is answered {found.status_code}")
+        return f"{len(self._copy)} objects of the bucket deleted and copied back; a file of before the backup is whole"
+
+
+def _restarted(walk: Walk) -> None:
+    walk.call("tether-worker", "migrate", which="migrate")
+    for number in range(2):
+        walk.start_web(number)
+    walk.start_workers()
+    with _client(walk) as client:
+        _until(
+            lambda: client.get("/ready").status_code == httpx.codes.OK,
+            what="a web node after the restore",
+        )
+
+
 def _restore_a_backup(walk: Walk) -> None:
-    with _step("a backup restored to a point in time") as facts:
+    with _step("a backup restored to a point in time, and a lost bucket from its copy") as facts:
         home = walk.folder / "postgres"
         for script in (DEPLOY / "backup").iterdir():
             (home / script.name).write_bytes(script.read_bytes())
@@ -616,6 +677,7 @@ def _restore_a_backup(walk: Walk) -> None:
                 raise Failed(f"{command[0]}: {done.stderr}")
             return str(done.stdout.strip())
 
+        bucket = _Bucket(walk)
         backup = run(home / "backup.sh", home / "backups")
         facts.append(f"backup.sh: {Path(backup).name}")
         load = _Load(walk)
@@ -642,6 +704,7 @@ def _restore_a_backup(walk: Walk) -> None:
             )
         for name in ("web-0", "web-1", "workers"):
             walk.end(name)
+        bucket.lose()
         walk.end("postgres", signal.SIGINT)
         began_s = time.monotonic()
         run(home / "restore.sh", backup, home / "restored", home / "wal", row[0])
@@ -660,15 +723,9 @@ def _restore_a_backup(walk: Walk) -> None:
         )
         if found != kept:
             raise Failed(f"{found} notifications after the restore, {kept} at the time it was restored to")
-        walk.call("tether-worker", "migrate", which="migrate")
-        for number in range(2):
-            walk.start_web(number)
-        walk.start_workers()
-        with _client(walk) as client:
-            _until(
-                lambda: client.get("/ready").status_code == httpx.codes.OK,
-                what="a web node after the restore",
-            )
+        bucket.bring_back()
+        _restarted(walk)
+        facts.append(bucket.checked())
 
         def noticed() -> bool:
             return (
