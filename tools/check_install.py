@@ -149,22 +149,20 @@ class Walk:
 
     def start_web(self, number: int) -> None:
         """Start a web node as its unit does."""
-        port = str(self.nodes[number])
-        self.start(
-            f"web-{number}",
-            "tether-web",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            port,
-            "--workers",
-            "2",
-            environ=self.environ("web"),
-        )
+        words = _unit("tether-web@.service", instance=str(self.nodes[number]))
+        self.start(f"web-{number}", *words, environ=self.environ("web"))
 
     def start_workers(self) -> None:
         """Start the supervisor as its unit does."""
-        self.start("workers", "tether-worker", "supervise", environ=self.environ("worker"))
+        self.start("workers", *_unit("tether-workers.service"), environ=self.environ("worker"))
+
+
+def _unit(name: str, *, instance: str = "") -> list[str]:
+    """The command of a unit, of the programs on the path."""
+    found = re.search(r"^ExecStart=(.+)$", (DEPLOY / "systemd" / name).read_text(), re.MULTILINE)
+    assert found is not None
+    program, *words = found[1].replace("%i", instance).split()
+    return [Path(program).name, *words]
 
 
 class Failed(Exception):
@@ -365,7 +363,7 @@ def _stores(walk: Walk) -> None:
 
 def _programs(walk: Walk) -> None:
     with _step("migrated as the owner; two web nodes and a supervisor as roles of their own") as facts:
-        facts.extend(walk.call("tether-worker", "migrate", which="migrate").splitlines()[-3:])
+        facts.extend(walk.call(*_unit("tether-migrate.service"), which="migrate").splitlines()[-3:])
         for number in range(2):
             walk.start_web(number)
         walk.start_workers()
@@ -638,7 +636,7 @@ class _Bucket:
 
 
 def _restarted(walk: Walk) -> None:
-    walk.call("tether-worker", "migrate", which="migrate")
+    walk.call(*_unit("tether-migrate.service"), which="migrate")
     for number in range(2):
         walk.start_web(number)
     walk.start_workers()
