@@ -8,6 +8,7 @@ from benchmarks import (
     capacity,
     chaos,
     drain,
+    encryption,
     fairness,
     fuzz,
     growth,
@@ -40,6 +41,7 @@ _ALL = {
     "overload": overload,
     "fuzz": fuzz,
     "capacity": capacity,
+    "encryption": encryption,
     "retention": retention,
 }
 
