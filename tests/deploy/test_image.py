@@ -1,4 +1,4 @@
-"""The image has what its programs can be told to use; it is not built here, where no image registry can be reached."""
+"""The image has what its programs can be told to use. The tests do not build it."""
 
 from __future__ import annotations
 
