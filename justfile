@@ -78,7 +78,7 @@ deploy-check:
 upgrade *MIGRATIONS:
     uv run tether-sandbox up -- python tools/check_upgrade.py {{MIGRATIONS}}
 
-# install from wheels as the guide says, with Debian's Postgres and Redis, nginx with TLS; smoke, kill a node, fire an alert, restore a backup
+# install from wheels as the guide says, with Debian's Postgres and Redis, nginx with TLS; smoke, kill a node, update and go back, fire an alert, restore a backup
 walk:
     uv run python tools/check_install.py
 

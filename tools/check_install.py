@@ -1,11 +1,12 @@
 """
 Install Tether on this machine as docs/guides/deployment.md says, run it, break it, and mend it: `just walk`.
 
-Wheels in a virtual environment of their own; Postgres and Redis of Debian's packages, SeaweedFS and nginx of their wheels; roles of Postgres made by the migration; two web nodes behind nginx
-with TLS, and a supervisor; settings in the files that the units read. Then: `tether-worker doctor` and `tether smoke`; a node is killed under load; the supervisor is stopped, the alert fires,
-and its runbook mends it; a backup is restored to a point in time, with a bucket that was lost. Upgrade and rollback under load with the code of each earlier schema: `just upgrade`.
+Wheels in virtual environments of their own; Postgres and Redis of Debian's packages, SeaweedFS and nginx of their wheels; roles of Postgres made by the migration; two web nodes behind nginx
+with TLS, and a supervisor, by the commands of the units; settings in the files that the units read. Then: `tether-worker doctor` and `tether smoke`; a node is killed under load; the programs are
+updated and put back under load; the supervisor is stopped, the alert fires, and its runbook mends it; a backup is restored to a point in time, with a bucket that was lost. Updates with the code
+of each earlier schema: `just upgrade`.
 
-It needs root or a user that may run Postgres, and Debian's packages postgresql, redis-server and prometheus; about eight minutes. What it cannot try here: systemd, containers, a cluster, an issuer of
+It needs root or a user that may run Postgres, and Debian's packages postgresql, redis-server and prometheus; about ten minutes. What it cannot try here: systemd, containers, a cluster, an issuer of
 certificates. Nothing is left behind.
 """
 
@@ -54,6 +55,8 @@ OWNER: Final = "tether_owner"
 # What the node that was killed, and the one that came back, must not cost.
 SENT_MIN: Final = 200
 ALERT_S: Final = 300.0
+# Folders of programs, before and after an update.
+VERSIONS: Final = ("0.1.0", "0.2.0")
 # A list of debtors that is there before the backup.
 KEPT_FILE: Final = b"iban;name;amount\nDE89370400440532013000;Mia Muster;12,50\n"
 
@@ -147,6 +150,13 @@ class Walk:
             )
         return done.stdout
 
+    def switch(self, version: str) -> None:
+        """Let the link to the version that runs point to another one: `ln -sfn`."""
+        link = self.folder / "opt" / ".venv"
+        other = link.with_name("other")
+        other.symlink_to(self.folder / "opt" / version)
+        other.rename(link)
+
     def start_web(self, number: int) -> None:
         """Start a web node as its unit does."""
         words = _unit("tether-web@.service", instance=str(self.nodes[number]))
@@ -218,6 +228,7 @@ def main() -> int:
             _proxy(walk)
             _smoke(walk)
             _kill_a_node(walk)
+            _update(walk)
             _fire_an_alert(walk)
             _restore_a_backup(walk)
         except Failed as exc:
@@ -231,16 +242,20 @@ def main() -> int:
 
 def _install(walk: Walk) -> None:
     with _step("wheels built and installed into a virtual environment") as facts:
-        dist, home = walk.folder / "dist", walk.folder / "opt" / ".venv"
-        commands: tuple[list[str | Path], ...] = (
-            ["uv", "build", "-q", "--all-packages", "--wheel", "--out-dir", dist],
-            ["uv", "venv", "-q", "--python", sys.executable, home],
-        )
-        for command in commands:
-            subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
+        dist = walk.folder / "dist"
+        build = ["uv", "build", "-q", "--all-packages", "--wheel", "--out-dir", dist]
+        subprocess.run(build, cwd=ROOT, check=True)  # noqa: S603
         wheels = sorted(dist.glob("tether_*-*.whl"))
         wanted = [wheel for wheel in wheels if not wheel.name.startswith("tether_sandbox")]
-        subprocess.run(["uv", "pip", "install", "-q", "--python", home, *wanted], cwd=ROOT, check=True)  # noqa: S603, S607
+        # The same programs twice: an update goes from one folder to the other, and back.
+        for version in VERSIONS:
+            home = walk.folder / "opt" / version
+            for command in (
+                ["uv", "venv", "-q", "--python", sys.executable, home],
+                ["uv", "pip", "install", "-q", "--compile-bytecode", "--python", home, *wanted],
+            ):
+                subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
+        walk.switch(VERSIONS[0])
         facts.append(", ".join(wheel.name for wheel in wanted))
 
 
@@ -539,6 +554,31 @@ def _kill_a_node(walk: Walk) -> None:
         assert row is not None
         if row[0] < load.sent:
             raise Failed(f"{load.sent} were answered 200, and {row[0]} are stored")
+
+
+def _update(walk: Walk) -> None:
+    with _step(
+        "an update to another folder of programs and back, under load, without a failed request"
+    ) as facts:
+        load = _Load(walk)
+        load.more(SENT_MIN)
+        old, new = VERSIONS
+        walk.call(
+            walk.folder / "opt" / new / "bin" / "tether-worker", "migrate", "--phase", "pre", which="migrate"
+        )
+        for version in (new, old):
+            walk.switch(version)
+            walk.end("workers")
+            walk.start_workers()
+            for number in range(2):
+                walk.end(f"web-{number}")
+                walk.start_web(number)
+                _until(lambda: _get(walk.nodes[number], "/ready") == httpx.codes.OK, what="the web node")  # noqa: B023 - at once
+                load.more(SENT_MIN)
+        load.end()
+        facts.append(f"{load.sent} answered 200, {len(load.failed)} failed")
+        if load.failed:
+            raise Failed(f"requests failed: {sorted(set(load.failed))[:5]}")
 
 
 def _fire_an_alert(walk: Walk) -> None:
