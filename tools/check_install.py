@@ -243,17 +243,18 @@ def main() -> int:
 def _install(walk: Walk) -> None:
     with _step("wheels built and installed into a virtual environment") as facts:
         dist = walk.folder / "dist"
-        build = ["uv", "build", "-q", "--all-packages", "--wheel", "--out-dir", dist]
+        build: list[str | Path] = ["uv", "build", "-q", "--all-packages", "--wheel", "--out-dir", dist]
         subprocess.run(build, cwd=ROOT, check=True)  # noqa: S603
         wheels = sorted(dist.glob("tether_*-*.whl"))
         wanted = [wheel for wheel in wheels if not wheel.name.startswith("tether_sandbox")]
         # The same programs twice: an update goes from one folder to the other, and back.
         for version in VERSIONS:
             home = walk.folder / "opt" / version
-            for command in (
+            commands: tuple[list[str | Path], ...] = (
                 ["uv", "venv", "-q", "--python", sys.executable, home],
                 ["uv", "pip", "install", "-q", "--compile-bytecode", "--python", home, *wanted],
-            ):
+            )
+            for command in commands:
                 subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603
         walk.switch(VERSIONS[0])
         facts.append(", ".join(wheel.name for wheel in wanted))
