@@ -33,6 +33,7 @@ WIDENED: dict[str, str] = {
     "blacklist.blacklist_source_known": "entries that a return rate caused",
     "blacklist.blacklist_about_one": "entries about banks",
     "debtors.debtors_verdict_known": "rows whose bank is on the blacklist",
+    "run_void_debits.run_void_debits_refused_known": "voids of debits that were won back",
     "bulk_orders.bulk_orders_action_known": "orders about schedules, due items and deliveries",
 }
 

@@ -75,12 +75,15 @@ def _notification(item: Refund, status: str, **fields: str) -> Notification:
         (stages.REFUNDED, 0, "refunded"),
         (stages.APPROVED, stages.CHARGEBACKED, "charged back"),
         (stages.APPROVED, stages.LOST_AGAIN, "charged back"),
+        (stages.APPROVED, stages.WON_BACK, "won back"),
+        (stages.REFUNDED, stages.WON_BACK, "refunded"),
     ],
 )
 def test_what_may_be_voided(payment: int, dispute: int, why: str) -> None:
     """A void of what is charged back pays twice; one of unknown outcome cancels nobody knows what."""
     verdict = allowance.judge("void", _debit(payment, dispute), submitted_at=NOON, now=NOON)
     assert (verdict.allowed, verdict.why) == (why == "sent today", why)
+    assert allowance.sentence("void", verdict).endswith(".")
 
 
 def test_a_void_is_for_today_only() -> None:

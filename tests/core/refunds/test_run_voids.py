@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from tether_core.holds import Hold
 from tether_core.payments import stages
@@ -19,13 +20,15 @@ def test_a_debit_is_voided_once_and_only_where_it_can_be() -> None:
     assert judge(DEBIT, submitted_at=NOW, now=NOW) is None
     assert judge(DEBIT, submitted_at=NOW, now=NOW, ordered="void") is None
     refunded = judge(DEBIT, submitted_at=NOW, now=NOW, ordered="refund")
+    won_back = judge(msgspec.structs.replace(DEBIT, dispute_stage=stages.WON_BACK), submitted_at=NOW, now=NOW)
     waiting = Attempt(7, "default", "t-7", None, 1000, "EUR", payment_stage=stages.SENT)
     unsubmitted = judge(waiting, submitted_at=NOW, now=NOW, is_submitted=False)
     held = judge(
         DEBIT, submitted_at=NOW, now=NOW, hold=Hold("dispute_unconfirmed", "a dispute waits", passes=True)
     )
-    assert [found and found.code for found in (refunded, unsubmitted, held)] == [
+    assert [found and found.code for found in (refunded, won_back, unsubmitted, held)] == [
         "refund_ordered",
+        "won_back",
         "not_submitted",
         "held",
     ]

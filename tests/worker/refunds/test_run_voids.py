@@ -159,6 +159,7 @@ async def test_todays_debits_are_voided_and_the_others_keep_their_reason(world: 
         await world.attempt("rv-declined", payment_stage=stages.DECLINED): "nothing_collected",
         await world.attempt("rv-unknown", payment_stage=stages.UNKNOWN_TO_US): "outcome_unknown",
         await world.attempt("rv-returned", unique_id="u-cb", dispute_stage=1): "charged_back",
+        await world.attempt("rv-won-back", unique_id="u-wb", dispute_stage=2): "won_back",
         await world.attempt("rv-voided", unique_id="u-v", payment_stage=stages.VOIDED): "money_back",
         await world.attempt(
             "rv-ready", payment_stage=stages.SENT, submission_count=0, submitted_at=None
@@ -171,7 +172,7 @@ async def test_todays_debits_are_voided_and_the_others_keep_their_reason(world: 
 
     order = await world.order()
     assert await voiding_runs(world.deps.pool, clock=lambda: world.now).has_pending()
-    assert await world.work() == 6  # ten debits by two, and a batch that finds no more
+    assert await world.work() == 6  # eleven debits by two, and a batch that finds no more
     assert await world.result(order) == dict.fromkeys(today, "pending") | refused
     while await submit_refunds(world.deps):
         pass

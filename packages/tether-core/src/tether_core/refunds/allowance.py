@@ -8,9 +8,10 @@ Whether a debit may be refunded or voided now, and the sentence that says why no
 | not submitted, being submitted, or its outcome unknown | refused: it is not known what there is to cancel |
 | declined or in error | refused: there is nothing to cancel |
 | voided or refunded | refused: it was refunded |
-| charged back, or in a dispute | refused: the bank returned it |
+| charged back, or its dispute lost again | refused: the bank returned it |
+| won back | refused: it has been through the banks; a refund is possible |
 | under way or approved, submitted on an earlier day | refused: it has gone to the banks; a refund is possible later |
-| under way or approved, submitted today (UTC) | allowed |
+| under way or approved, submitted today (by the banks' clock) | allowed |
 
 Both are judged twice: when a person orders them, and again before the submission (`tether_core.refunds.refund`).
 
@@ -78,17 +79,20 @@ def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: date
 
 
 def _judge_void(debit: Attempt, *, submitted_at: datetime, now: datetime) -> Allowance:
-    if debit.dispute_stage != stages.UNDISPUTED:
-        return Allowance(False, "charged back")
-    if debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
-        return Allowance(False, "refunded")
-    if debit.payment_stage in {stages.ERROR, stages.DECLINED}:
-        return Allowance(False, "nothing to give")
-    if debit.payment_stage not in {stages.IN_PROGRESS, stages.APPROVED} or debit.unique_id is None:
-        return Allowance(False, "of unknown outcome")
-    if bank_day(submitted_at) != bank_day(now):
-        return Allowance(False, "sent on an earlier day")
-    return Allowance(True, "sent today")
+    why = "sent today"
+    if debit.dispute_stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}:
+        why = "charged back"
+    elif debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
+        why = "refunded"
+    elif debit.dispute_stage == stages.WON_BACK:
+        why = "won back"
+    elif debit.payment_stage in {stages.ERROR, stages.DECLINED}:
+        why = "nothing to give"
+    elif debit.payment_stage not in {stages.IN_PROGRESS, stages.APPROVED} or debit.unique_id is None:
+        why = "of unknown outcome"
+    elif bank_day(submitted_at) != bank_day(now):
+        why = "sent on an earlier day"
+    return Allowance(why == "sent today", why)
 
 
 # Verdict -> what to say of a refund and of a void.
@@ -115,6 +119,10 @@ _SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "of unknown outcome": (
         "",
         "This attempt cannot be voided yet: its outcome is not known. Order the void again after the next status inquiry.",
+    ),
+    "won back": (
+        "",
+        "This attempt cannot be voided: it was charged back and won back, so it has been through the banks. Refund it instead.",
     ),
     "sent on an earlier day": (
         "",

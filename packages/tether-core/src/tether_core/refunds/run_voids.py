@@ -58,6 +58,7 @@ VoidRefusalCode = Literal[
     "nothing_collected",
     "outcome_unknown",
     "refund_ordered",
+    "won_back",
 ]
 
 # state x step -> state
@@ -76,6 +77,7 @@ VOID_REFUSALS: Final[dict[VoidRefusalCode, str]] = {
     "nothing_collected": "It was refused or not submitted, so nothing was collected.",
     "outcome_unknown": "Its outcome is not known yet; order the void again once the status inquiry has brought it.",
     "refund_ordered": "A refund of it is ordered already.",
+    "won_back": "It was charged back and won back, so it has been through the banks; refund it instead.",
 }
 assert set(VOID_REFUSALS) == set(get_args(VoidRefusalCode))
 
@@ -86,6 +88,7 @@ _BY_WHY: Final[dict[str, VoidRefusalCode]] = {
     "nothing to give": "nothing_collected",
     "of unknown outcome": "outcome_unknown",
     "sent on an earlier day": "earlier_day",
+    "won back": "won_back",
 }
 _STOPPED: Final[frozenset[RunState]] = frozenset({"paused", "finished", "cancelled"})
 

@@ -581,7 +581,7 @@ create table run_void_debits (
     constraint run_void_debits_refused_known check (
         refused in (
             'charged_back', 'earlier_day', 'held', 'money_back', 'not_submitted', 'nothing_collected', 'outcome_unknown',
-            'refund_ordered'
+            'refund_ordered', 'won_back'
         )
     ),
     constraint run_void_debits_refused_reason check ((refused is null) = (refused_reason is null))
