@@ -336,7 +336,7 @@ _PLAIN: Final = {
         claim advance finish deferred due of_days
     """,
     "reconciliation/differences": """
-        unresolved resolve open_lines counts of_run by_id hold acknowledge holding facts changed_at refunds_named last_id next_ids beyond_inquiries unreachable disputes_reported runs_over warn_run open_by_kind
+        unresolved resolve open_lines counts of_run by_id hold acknowledge holding returns facts changed_at refunds_named last_id next_ids beyond_inquiries unreachable disputes_reported runs_over warn_run open_by_kind
     """,
     "row_counts": """
         begin add_attempts add_words
@@ -348,7 +348,7 @@ _PLAIN: Final = {
         lock_accounts locked expired unsent unschedule_ended due_again begin_day hold_day count_day lease_count
     """,
     "stated_outcomes": """
-        latest named of_attempt
+        latest latest_of_refunds named of_attempt
     """,
     "jobs/periodic": """
         take prune

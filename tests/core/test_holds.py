@@ -27,13 +27,14 @@ REFUND = Refund("refund", DEBIT, ORDER, NOON - timedelta(days=18))
     [
         (Reported(dispute=True), "dispute_unconfirmed", True),
         (Reported(returned=True), "return_unconfirmed", True),
+        (Reported(failed=True), "failure_unconfirmed", True),
         (Reported(gateway_refund=True), "gateway_refund", False),
         (Reported(difference="state_differs"), "difference", False),
         (Reported(dispute=True, difference="state_differs"), "dispute_unconfirmed", True),
     ],
 )
 def test_what_keeps_a_refund_away(reported: Reported, code: str, passes: bool) -> None:  # noqa: FBT001 - a column
-    """Each of these refunds would pay the same money out twice."""
+    """Each of these refunds would pay the same money out twice, or money that never came."""
     hold = refund_hold(reported)
     assert hold is not None
     assert (hold.code, hold.passes) == (code, passes)
@@ -61,16 +62,25 @@ def test_only_what_is_ready_is_deferred() -> None:
         submission.defer(submission.claim(ORDER, now=NOON), until=NOON)
 
 
-def test_a_debit_of_the_account_waits_too() -> None:
-    """It would meet the same dispute; and a permanent reason is shown first."""
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"dispute_unconfirmed": True}, "A chargeback"),
+        ({"collection_unconfirmed": True}, "collected after all"),
+    ],
+)
+def test_a_debit_of_the_account_waits_too(facts: dict[str, bool], words: str) -> None:
+    """It would meet the same dispute, or be the second debit for its due item; and a permanent reason is shown first."""
     candidate = Candidate(
         debtor_id=7,
         iban="DE89370400440532013000",
         amount_minor=1000,
         currency="EUR",
         has_name=True,
-        dispute_unconfirmed=True,
+        **facts,
     )
-    assert judge(candidate, options=RunOptions()).code == "being_confirmed"
+    verdict = judge(candidate, options=RunOptions())
+    assert verdict.code == "being_confirmed"
+    assert words in verdict.text
     assert "being_confirmed" in PASSING
     assert judge(candidate, options=RunOptions(debit_min_minor=2000)).code == "too_small"

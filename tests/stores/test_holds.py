@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tether_core.holds import Reported
 from tether_sandbox.seed import seed
 from tether_stores import holds
+from tether_stores.holds import HeldAccount
 
 if TYPE_CHECKING:
     from tether_stores.postgres import Connection
@@ -52,18 +54,25 @@ class World:
             f"insert into webhook_events ({names}) values ({places})", list(values.values())
         )
 
-    async def held(self) -> tuple[bool, bool, bool]:
-        """Whether a dispute holds refunds, a return does, and whether the account is held."""
-        heard = (await holds.of_refunds(self.conn, [self.debit.id], now=NOW))[self.debit.id]
+    async def heard(self) -> Reported:
+        """What holds refunds."""
+        return (await holds.of_refunds(self.conn, [self.debit.id], now=NOW))[self.debit.id]
+
+    async def account(self) -> HeldAccount | None:
+        """What holds the account."""
         row = await (
             await self.conn.execute(
                 "select iban_fingerprint from billing_attempts where id = %s", [self.debit.id], binary=True
             )
         ).fetchone()
         assert row is not None
-        account = bytes(row[0])
-        held = await holds.accounts_held(self.conn, [account, b"another"], now=NOW)
-        return heard.dispute, heard.returned, held == {account}
+        held = await holds.accounts_held(self.conn, [bytes(row[0]), b"another"], now=NOW)
+        return held.get(bytes(row[0]))
+
+    async def held(self) -> tuple[bool, bool, bool]:
+        """Whether a dispute holds refunds, a return does, and whether a dispute holds the account."""
+        heard, account = await self.heard(), await self.account()
+        return heard.dispute, heard.returned, account is not None and account.dispute
 
 
 @pytest.fixture
@@ -128,3 +137,60 @@ async def test_whoever_varies_a_report_gains_no_time(world: World) -> None:
     assert await world.held() == (False, False, False)
     await world.hear("refunded", event=None, status="refunded", minutes=(30, 10))
     assert await world.held() == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("payment", "dispute", "columns", "held"),
+    [
+        (50, 0, {"event": None, "status": "approved"}, True),
+        (40, 0, {"event": None, "status": "approved", "state": "parked"}, True),
+        (60, 0, {"event": None, "status": "approved"}, False),  # it is collected, so its due item is not free
+        (50, 0, {"event": None, "status": "pending_async"}, False),
+        (50, 0, {"event": None, "status": "approved", "account": "second"}, False),
+        (60, 1, {"event": "chargeback_reversal", "status": "chargeback_reversed"}, True),
+        (60, 1, {"event": None, "status": "represented"}, True),
+        (60, 1, {"event": None, "status": "approved"}, False),  # the approval before the chargeback, late
+        (60, 2, {"event": "chargeback_reversal", "status": "chargeback_reversed"}, False),
+        (50, 0, {"event": None, "status": "approved", "minutes": (11, 0)}, False),
+        (50, 0, {"event": None, "status": "approved", "minutes": (9, 0)}, True),
+    ],
+)
+async def test_a_debit_that_may_be_collected_after_all_holds_its_account(
+    world: World,
+    payment: int,
+    dispute: int,
+    columns: dict[str, Any],
+    held: bool,  # noqa: FBT001 - a column
+) -> None:
+    """Its due item looks free while the report waits to be confirmed, and a second debit would collect it once more."""
+    state = {0: {40: "error", 50: "declined", 60: "approved"}[payment], 1: "chargebacked", 2: "approved"}[
+        dispute
+    ]
+    await world.conn.execute(
+        "update billing_attempts set payment_stage = %s, dispute_stage = %s, state = %s",
+        [payment, dispute, state],
+    )
+    await world.hear("k", **columns)
+    assert await world.account() == (HeldAccount(dispute=False, collection=True) if held else None)
+
+
+@pytest.mark.parametrize(
+    ("payment", "columns", "failed"),
+    [
+        (60, {"status": "declined"}, True),
+        (60, {"status": "timeout", "state": "parked"}, True),
+        (20, {"status": "declined"}, False),  # nothing is collected that a refund could return
+        (60, {"status": "declined", "state": "processed"}, False),
+        (60, {"status": "declined", "minutes": (30, 10)}, False),
+    ],
+)
+async def test_a_collected_debit_that_may_have_failed_is_not_refunded(
+    world: World,
+    payment: int,
+    columns: dict[str, Any],
+    failed: bool,  # noqa: FBT001 - a column
+) -> None:
+    """The refund would give money away that the debtor never paid."""
+    await world.conn.execute("update billing_attempts set payment_stage = %s, state = 'approved'", [payment])
+    await world.hear("k", event=None, **columns)
+    assert await world.heard() == Reported(failed=failed)

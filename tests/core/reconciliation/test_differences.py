@@ -35,6 +35,8 @@ def test_a_refund_that_failed_later_may_be_ordered_again() -> None:
     outcome = rules.reopen(_refund(stages.APPROVED, refunded))
     assert (outcome.order.attempt.state, outcome.debit.state) == ("declined", "approved")
     assert len(outcome.events) == 2
+    outcome = rules.reopen(_refund(stages.APPROVED, refunded), further_returns=1)
+    assert (outcome.order.attempt.state, outcome.debit, len(outcome.events)) == ("declined", refunded, 1)
     with pytest.raises(IllegalStep):
         rules.reopen(_refund(stages.DECLINED, refunded))
     with pytest.raises(IllegalStep):  # its bank has returned it

@@ -1310,23 +1310,45 @@ async def test_what_a_notification_ended_is_not_sent(
     assert (item.submit_at, item.submission_count) == (None, 0)
 
 
-async def test_debits_of_an_account_wait_while_a_dispute_of_it_is_confirmed(
-    deps: SubmissionDeps, make: Make, conn: Connection, clock: Clock, attempt: Any
+@pytest.mark.parametrize(
+    ("stages", "status", "event"),
+    [
+        ((60, 0), "chargebacked", "chargeback"),
+        ((50, 0), "approved", None),
+        ((60, 1), "chargeback_reversed", "chargeback_reversal"),
+    ],
+)
+async def test_debits_of_an_account_wait_while_a_report_about_it_is_confirmed(
+    deps: SubmissionDeps,
+    make: Make,
+    conn: Connection,
+    clock: Clock,
+    attempt: Any,
+    stages: tuple[int, int],
+    status: str,
+    event: str | None,
 ) -> None:
-    """The next debit would meet the same dispute; ended for good, a forger could stop a list."""
+    """The next debit would meet the same dispute, or be the second for its due item; ended for good, a forger could stop a list."""
     run_id = await make(*owed(2), options=RunOptions(recent_days=0))
     account = (
         await (await conn.execute("select iban_fingerprint from debtors order by id limit 1")).fetchall()
     )[0][0]
-    await attempt("earlier", unique_id="d1", payment_stage=60, at=clock.now - timedelta(days=40))
+    await attempt(
+        "earlier",
+        unique_id="d1",
+        payment_stage=stages[0],
+        dispute_stage=stages[1],
+        at=clock.now - timedelta(days=40),
+    )
     await conn.execute(
-        "update billing_attempts set iban_fingerprint = %s where transaction_id = 'earlier'", [account]
+        "update billing_attempts set iban_fingerprint = %s, reason_code = 'AM04' where transaction_id = 'earlier'",
+        [account],
     )
     await conn.execute(
         "insert into webhook_events (key, content, account, kind, notification_id, status, event, source, content_type, body,"
-        " state, failures, received_at, next_at) values ('k', 'c', 'default', 'payment', 'd1', 'chargebacked', 'chargeback',"
+        " state, failures, received_at, next_at) values ('k', 'c', 'default', 'payment', 'd1', %(status)s, %(event)s,"
         " 'webhook', 'form', 'x', 'confirming', 0, %(now)s, %(now)s)",
-        {"now": clock.now},
+        {"now": clock.now, "status": status, "event": event},
     )
     other = await make(*owed(2), options=RunOptions(due_item="2026-04", recent_days=0), plan=False)
     await set_aside(conn, other, "waiting_elsewhere")

@@ -16,7 +16,8 @@ from tether_core.payments.attempt import ApplyPolicy
 from tether_core.reconciliation.report_records import from_answer
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_core.stated_outcomes import statement
-from tether_stores import stated_outcomes
+from tether_stores import holds, stated_outcomes
+from tether_stores.holds import HeldAccount
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import Recording
 from tether_stores.postgres import connection, transaction
@@ -395,6 +396,24 @@ async def test_a_refund_that_fails_after_it_was_approved(world: World, way: str)
             await differences.acknowledge(conn, line.id, by="ada", reason="again", order_again=False, now=NOW)
 
 
+async def test_a_debit_is_not_refundable_again_while_another_refund_returned_its_money(world: World) -> None:
+    """Of two refunds one failed later; ordered again, a third one pays what the other has paid."""
+    debit, refund = await _refunded(world)
+    await world.conn.execute(
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage, state,"
+        " payment_stage, ordered_by, created_at, updated_at, submission_count, submitted_at) values (%s, 'refund', 2, 'default', 'r-2',"
+        " 'b2', 1000, 'EUR', 'x', 'approved', 60, 't', now(), now(), 1, now())",
+        [debit],
+    )
+    await world.post("b1", status="declined", transaction_type="sdd_refund")
+    (line,) = await differences.open_lines(world.conn, limit=10)
+    assert line.refund_id == refund
+    async with transaction(world.pool) as conn:
+        await differences.acknowledge(conn, line.id, by="ada", reason="failed", order_again=True, now=NOW)
+    assert await world.all("select state from refunds order by id") == [("declined",), ("approved",)]
+    assert await world.all("select state from billing_attempts") == [("refunded",)]
+
+
 @pytest.mark.parametrize("way", ["notification", "report"])
 async def test_a_refund_of_another_amount_is_a_line(world: World, way: str) -> None:
     """The gateway returns a quarter, our records say all of it; the debtor complains, and nobody knew."""
@@ -529,6 +548,10 @@ async def test_a_person_corrects_what_was_stated(world: World) -> None:
     await _state(world, debit, "never_arrived")
     await world.post("44177a21", status="approved", transaction_id="t-1", amount="1000", currency="EUR")
     assert await world.lines() == [("statement_contradicted", debit, "open")]
+    # Nobody can confirm it, so the line keeps other debits for its due item away.
+    ((account,),) = await world.all("select iban_fingerprint from billing_attempts")
+    held = {bytes(account): HeldAccount(dispute=False, collection=True)}
+    assert await holds.accounts_held(world.conn, [bytes(account)], now=NOW) == held
     assert await world.all("select state, reason from webhook_events") == [("waiting", "unlinked")]
     with pytest.raises(IllegalStep):
         await _state(world, debit, "declined")
@@ -536,12 +559,34 @@ async def test_a_person_corrects_what_was_stated(world: World) -> None:
     assert await apply_batch(world.applying) == 1
     assert await world.all("select state from billing_attempts") == [("approved",)]
     assert await world.all("select state, outcome from webhook_events") == [("processed", "unchanged")]
+    assert await holds.accounts_held(world.conn, [bytes(account)], now=NOW) == {}
     assert await world.all("select outcome from stated_outcomes order by id") == [
         ("never_arrived",),
         ("approved",),
     ]
     with pytest.raises(IllegalStep):
         await _state(world, debit, "declined")
+
+
+async def test_a_refund_that_a_person_called_lost_and_that_is_reported_is_a_line(world: World) -> None:
+    """Ordered once more while nobody can confirm the report, the money goes back twice."""
+    debit, refund = await _refunded(world)
+    await world.conn.execute("update billing_attempts set payment_stage = 60, state = 'approved'")
+    await world.conn.execute(
+        "update refunds set payment_stage = 10, state = 'unknown', unique_id = null, submitted_to = '{gone}',"
+        " submitted_at = %s, unresolved_reason = 'not_found_elsewhere'",
+        [NOW - timedelta(days=3)],
+    )
+    said = statement(outcome="never_arrived", unique_id=None, reason="back office", by="ada")
+    async with transaction(world.pool) as conn:
+        assert await stated_outcomes.close_refund(conn, refund, said, accounts=(), now=NOW)
+    assert await differences.holding(world.conn, [debit]) == {}
+    world.applying = ApplyDeps(world.pool, ApplyPolicy(confirm="failures"), lambda: NOW, lambda: 0.5)
+    await world.post("44177a21", status="approved", transaction_id="r-1", transaction_type="sdd_refund")
+    assert await world.all("select state from refunds") == [("error",)]
+    (line,) = await differences.open_lines(world.conn, limit=10)
+    assert (line.kind, line.attempt_id, line.refund_id) == ("statement_contradicted", debit, refund)
+    assert await differences.holding(world.conn, [debit]) == {debit: "statement_contradicted"}
 
 
 async def test_a_debit_that_fails_after_a_person_called_it_approved_is_a_line(world: World) -> None:

@@ -30,6 +30,7 @@ from tether_worker.gateway.clients import open_gateways
 from tether_worker.gateway.status_inquiry import InquiryDeps, clients_of, limited
 from tether_worker.notifications.apply import ApplyDeps, apply_batch
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps, allow_calls
+from tether_worker.reconciliation.differences import review_all
 from tether_worker.refunds import submission as refund_submission
 from tether_worker.refunds.status_inquiries import inquire_refunds, inquiring_refunds
 from tether_worker.refunds.submission import expire_refunds, submit_refunds, submitting_refunds
@@ -535,7 +536,9 @@ async def _hear(world: World, unique_id: str, **fields: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"status": "chargebacked", "event": "chargeback"}, {"status": "refunded"}], ids=str
+    "fields",
+    [{"status": "chargebacked", "event": "chargeback"}, {"status": "refunded"}, {"status": "declined"}],
+    ids=str,
 )
 async def test_an_ordered_refund_waits_for_what_was_heard_of_its_debit(
     world: World, fields: dict[str, str]
@@ -558,6 +561,51 @@ async def test_an_ordered_refund_waits_for_what_was_heard_of_its_debit(
     assert await submit_refunds(world.deps) == 1
     assert world.refunds(own_id) == 1
     assert await world.column("not_submitted_reason") is None
+
+
+async def _failed_order(world: World, debit: int) -> None:
+    """An order about a debit that the gateway, known by r1, declined."""
+    await world.order(debit)
+    await world.conn.execute(
+        "update refunds set state = 'declined', payment_stage = 50, unique_id = 'r1', submit_at = null, submission_count = 1,"
+        " submitted_at = %s",
+        [world.now],
+    )
+
+
+async def test_a_failed_refund_that_is_approved_after_all_keeps_the_next_one_away(world: World) -> None:
+    """A person has ordered it once more; the report lies in the inbox, and the money goes back twice."""
+    debit = await world.debit("gb-late")
+    await _failed_order(world, debit)
+    own_id = await world.order(debit)
+    await _hear(world, "r1", status="approved", transaction_type="sdd_refund")
+    assert await submit_refunds(world.deps) == 1
+    assert await world.states() == ("approved", "pending")
+    assert await world.column("not_submitted_reason") == "being confirmed"
+    assert await apply_batch(world.applying) == 1
+    assert await world.states() == ("refunded", "pending")
+    world.now += timedelta(minutes=3)
+    assert await submit_refunds(world.deps) == 1
+    assert await world.states() == ("refunded", "error")
+    assert world.refunds(own_id) == 0
+
+
+async def test_a_failed_refund_that_is_approved_after_the_next_one_is_a_line(world: World) -> None:
+    """No rule of ours can prevent it; parked for a reason nobody understands, the second payment is never claimed back."""
+    debit = await world.debit("gb-later")
+    await _failed_order(world, debit)
+    await world.order(debit)
+    assert await submit_refunds(world.deps) == 1
+    assert await world.states() == ("refunded", "approved")
+    await _hear(world, "r1", status="approved", transaction_type="sdd_refund")
+    assert await apply_batch(world.applying) == 1
+    rows = await (await world.conn.execute("select state from refunds order by number")).fetchall()
+    assert rows == [("approved",), ("approved",)]
+    await review_all(world.deps.pool, now=world.now, limit=10)
+    (line,) = await differences.open_lines(world.conn, limit=10)
+    assert (line.kind, line.attempt_id, line.theirs) == ("returned_twice", debit, "2 refunds")
+    with pytest.raises(AssertionError):
+        await world.order(debit)  # an order is active
 
 
 async def test_no_refund_while_states_differ(world: World) -> None:

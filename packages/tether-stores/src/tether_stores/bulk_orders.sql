@@ -134,7 +134,7 @@ select
     a.submission_count > a.submissions_uncounted or a.unique_id is not null as is_inquirable, g.kind as ordered
 from billing_attempts a
 left join lateral (
-    -- At most one is active; the limit keeps Postgres from reading all refunds.
+    -- One is enough to know; the limit keeps Postgres from reading all refunds.
     select kind from refunds where attempt_id = a.id and state in ('pending', 'unknown', 'approved', 'refunded') limit 1
 ) g on true
 where a.id = any(%(ids)s::bigint[])

@@ -25,7 +25,15 @@ from tether_stores.queries import load
 from tether_stores.refunds import refunds
 from tether_stores.rows import fetch_all, fetch_value
 
-__all__ = ["Closed", "KeptStatement", "close_debit", "close_refund", "latest", "of_attempt"]
+__all__ = [
+    "Closed",
+    "KeptStatement",
+    "close_debit",
+    "close_refund",
+    "latest",
+    "latest_of_refunds",
+    "of_attempt",
+]
 
 _SQL: Final = load("stated_outcomes")
 _RULES: Final = SubmissionRules()
@@ -177,6 +185,12 @@ async def of_attempt(conn: Connection, attempt_id: int) -> list[KeptStatement]:
 async def latest(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, StatedOutcome]:
     """What was stated last of some debits; those of which nothing was are excluded."""
     cursor = await conn.execute(_SQL["latest"], {"attempt_ids": list(attempt_ids)})
+    return dict(await cursor.fetchall())
+
+
+async def latest_of_refunds(conn: Connection, attempt_ids: Sequence[int]) -> dict[int, StatedOutcome]:
+    """What was stated last of the refunds and voids of some debits, by refund; those of which nothing was are excluded."""
+    cursor = await conn.execute(_SQL["latest_of_refunds"], {"attempt_ids": list(attempt_ids)})
     return dict(await cursor.fetchall())
 
 

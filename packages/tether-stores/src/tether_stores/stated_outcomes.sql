@@ -24,6 +24,13 @@ from stated_outcomes
 where attempt_id = any(%(attempt_ids)s) and refund_id is null
 order by attempt_id, id desc;
 
+-- latest_of_refunds --
+-- What was stated last of the refunds and voids of n debits: refund_id, outcome. 0 to n rows.
+select distinct on (refund_id) refund_id, outcome
+from stated_outcomes
+where attempt_id = any(%(attempt_ids)s) and refund_id is not null
+order by refund_id, id desc;
+
 -- named --
 -- Which other debit, refund or void of Tether has an id of the gateway. 0 to n rows.
 select 'debit' from billing_attempts where unique_id = %(unique_id)s and id is distinct from %(attempt_id)s

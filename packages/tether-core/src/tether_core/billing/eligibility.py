@@ -34,7 +34,7 @@ The order of the rules is from "never billable" to "billable later":
 | `lifetime_cap` | the account would pay more in all than one account may |
 | `unchecked` `check_failed` | a check before billing is demanded, and is missing or not good enough |
 | `not_notified` | a pre-notification is required, and was not given, or not in time, or states another amount or account, or a later day |
-| `being_confirmed` | a chargeback of a debit from this account was reported and is not confirmed yet |
+| `being_confirmed` | a report about a debit from this account is not confirmed yet: a chargeback, or that it was collected after all |
 
 The rules run twice: when a run is planned, and again just before each debit is submitted, so that an account that was blacklisted in between
 is not debited. A **try again** after a return (`again`) was decided by the reason of that return (`tether_core.payments.returns`), so the
@@ -113,6 +113,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         notified_days_ago: Days since the debtor was notified of this due item, amount and account; `None` for never.
         announced_in_days: Days until the debit that this notification states; 0 or less once that day has come, `None` without one.
         dispute_unconfirmed: Whether a dispute of a debit from this account was reported and is not processed yet.
+        collection_unconfirmed: Whether it was reported that a debit from this account, which failed or was charged back, is collected after
+            all, and that is not processed yet.
     """
 
     debtor_id: int
@@ -144,6 +146,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     notified_days_ago: int | None = None
     announced_in_days: int | None = None
     dispute_unconfirmed: bool = False
+    collection_unconfirmed: bool = False
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
@@ -406,9 +409,16 @@ def _not_notified(candidate: Candidate, options: RunOptions) -> str | None:
 
 
 def _being_confirmed(candidate: Candidate, _: RunOptions) -> str | None:
-    if not candidate.dispute_unconfirmed:
-        return None
-    return "A chargeback of a debit from this account was reported and is being confirmed with the gateway."
+    if candidate.dispute_unconfirmed:
+        return (
+            "A chargeback of a debit from this account was reported and is being confirmed with the gateway."
+        )
+    if candidate.collection_unconfirmed:
+        return (
+            "A debit from this account that failed or was charged back was reported as collected after all. That is being confirmed with "
+            "the gateway; where that is impossible, a person must look at it."
+        )
+    return None
 
 
 # Verdict -> its rule, in the order in which they are checked.

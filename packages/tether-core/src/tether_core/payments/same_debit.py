@@ -214,12 +214,3 @@ def _differ(first: str, second: str) -> bool:
 def _doubtful(first: str, second: str) -> bool:
     """Whether two values cannot be compared because a spreadsheet program has damaged one of them."""
     return bool(first and second) and (is_damaged(first) or is_damaged(second))
-
-
-# --- within a file ---------------------------------------------------------------------------------------------------
-
-
-# --- against imported debits ------------------------------------------------------------------------------------------
-
-
-# --- when a debit is planned or submitted ----------------------------------------------------------------------------

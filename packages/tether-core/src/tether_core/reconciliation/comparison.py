@@ -45,6 +45,7 @@ __all__ = [
     "of_notification",
     "refund_amount",
     "refund_failed",
+    "refund_statement_contradicted",
     "statement_contradicted",
 ]
 
@@ -329,12 +330,12 @@ def refund_amount(
 
 def may_contradict_statement(attempt: Attempt, notification: Notification) -> bool:
     """
-    Whether a notification says that money moved by a debit that our books call declined or in error.
+    Whether a notification says that money moved by a debit, refund or void that our books call declined or in error.
 
     It counts before it is confirmed, because the gateway identity that could confirm it is gone.
 
     Args:
-        attempt: The debit as it is after the decision.
+        attempt: The debit as it is after the decision, or the order as it was before.
         notification: The notification.
 
     Returns:
@@ -360,6 +361,27 @@ def statement_contradicted(attempt: Attempt, *, stated: StatedOutcome, theirs: s
     """
     return Difference(
         "statement_contradicted", attempt.id, "", ours=f"{stated}, stated by a person", theirs=_plain(theirs)
+    )
+
+
+def refund_statement_contradicted(attempt_id: int, *, refund_id: int) -> Difference:
+    """
+    The line about a refund or void that a person stated not to have happened, and that the gateway approved, by a notification or its record.
+
+    Args:
+        attempt_id: The debit.
+        refund_id: The refund or void.
+
+    Returns:
+        The difference; one for a refund, however often it is reported.
+    """
+    return Difference(
+        "statement_contradicted",
+        attempt_id,
+        f"refund {refund_id}",
+        ours=f"refund or void {refund_id} stated not to have happened",
+        theirs="approved",
+        refund_id=refund_id,
     )
 
 

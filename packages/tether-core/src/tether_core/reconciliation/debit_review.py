@@ -13,7 +13,7 @@ import msgspec
 from tether_core.money import Money
 from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
-from tether_core.reconciliation.comparison import statement_contradicted
+from tether_core.reconciliation.comparison import refund_statement_contradicted, statement_contradicted
 from tether_core.reconciliation.differences import Difference
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 from tether_core.stated_outcomes import StatedOutcome, is_contradicted
@@ -129,14 +129,7 @@ def _contradicted(facts: DebitFacts) -> list[Difference]:
     if facts.stated is not None and is_contradicted(facts.stated, facts.attempt):
         found.append(statement_contradicted(facts.attempt, stated=facts.stated, theirs=facts.attempt.state))
     found += [
-        Difference(
-            "statement_contradicted",
-            facts.attempt.id,
-            f"refund {refund_id}",
-            ours=f"refund or void {refund_id} stated not to have happened",
-            theirs="approved",
-            refund_id=refund_id,
-        )
+        refund_statement_contradicted(facts.attempt.id, refund_id=refund_id)
         for refund_id in facts.contradicted_refunds
     ]
     return found

@@ -48,6 +48,7 @@ __all__ = [
     "DifferenceKind",
     "DifferenceState",
     "KindRule",
+    "holds_refunds",
     "open_debits",
     "reopen",
     "require_reason",
@@ -172,12 +173,25 @@ class Difference(msgspec.Struct, frozen=True):
     refund_id: int | None = None
 
 
-def reopen(refund: Refund) -> Outcome:
+def holds_refunds(line: Difference) -> bool:
+    """
+    Whether an open line keeps refunds and voids of its debit away.
+
+    Args:
+        line: The line. One about a refund that a person stated not to have happened does, whatever its kind does otherwise.
+    """
+    stated = line.kind == "statement_contradicted" and line.refund_id is not None
+    return stated or KINDS[line.kind].holds_refunds
+
+
+def reopen(refund: Refund, *, further_returns: int = 0) -> Outcome:
     """
     Let a debit be refunded once more, after a person has found that its approved refund or void did not happen.
 
     Args:
         refund: The refund or void, approved by our books, and its debit, both locked.
+        further_returns: Other refunds and voids of the debit that the gateway approved. Where there is any, the money went back by it, and
+            the debit stays as it is.
 
     Returns:
         The order as declined, the debit as it was before it; what to announce.
@@ -192,7 +206,7 @@ def reopen(refund: Refund) -> Outcome:
         raise IllegalStep("billing attempt", state="charged back or disputed", step="refunded again")
     failed = msgspec.structs.replace(order, payment_stage=stages.DECLINED, error_code="failed_later")
     back = debit
-    if debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
+    if debit.payment_stage in {stages.VOIDED, stages.REFUNDED} and not further_returns:
         # A debit that was voided may not have been approved; status inquiries find out.
         stage = stages.APPROVED if refund.kind == "refund" else stages.IN_PROGRESS
         back = msgspec.structs.replace(debit, payment_stage=stage)

@@ -237,15 +237,17 @@ def _with_amounts(owing: list[Owing], amounts: Mapping[int, int]) -> list[Owing]
 
 
 async def _with_holds(conn: Connection, owing: list[Owing], *, now: datetime) -> list[Owing]:
-    """Mark debtors whose account is held by a reported dispute that is not processed yet."""
+    """Mark debtors whose account is held by a report that is not processed yet."""
     held = await holds.accounts_held(conn, [debtor.iban_fingerprint for debtor in owing], now=now)
-    if not held:
-        return owing
     return [
-        msgspec.structs.replace(
+        debtor
+        if (reported := held.get(debtor.iban_fingerprint)) is None
+        else msgspec.structs.replace(
             debtor,
             candidate=msgspec.structs.replace(
-                debtor.candidate, dispute_unconfirmed=debtor.iban_fingerprint in held
+                debtor.candidate,
+                dispute_unconfirmed=reported.dispute,
+                collection_unconfirmed=reported.collection,
             ),
         )
         for debtor in owing

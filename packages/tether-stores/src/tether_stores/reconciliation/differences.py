@@ -26,7 +26,7 @@ from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.refunds import refunds
-from tether_stores.rows import fetch_all, fetch_one
+from tether_stores.rows import fetch_all, fetch_one, fetch_value
 
 __all__ = [
     "CHANGED_DEBITS",
@@ -237,7 +237,7 @@ async def open_new(conn: Connection, found: Iterable[Difference], *, now: dateti
             "refund_ids": [line.refund_id for line in lines],
             "ours": [line.ours for line in lines],
             "theirs": [line.theirs for line in lines],
-            "holds_refunds": [KINDS[line.kind].holds_refunds for line in lines],
+            "holds_refunds": [differences.holds_refunds(line) for line in lines],
             "amount_lines_max": differences.AMOUNT_LINES_MAX,
             "now": now,
         },
@@ -358,7 +358,9 @@ async def acknowledge(
             )
         # The debit and its order before the line, as processing locks them.
         refund = (await refunds.locked(conn, [line.refund_id]))[line.refund_id].refund
-        outcome = differences.reopen(refund)
+        further = {"attempt_id": refund.debit.id, "refund_id": line.refund_id}
+        returns = await fetch_value(conn, _SQL["returns"], further, into=int)
+        outcome = differences.reopen(refund, further_returns=returns)
         await refunds.write(conn, [Written(outcome.order)], now=now)
         await billing_attempts.move(conn, [outcome.debit], now=now)
         facts += [(None, fact) for fact in outcome.events]

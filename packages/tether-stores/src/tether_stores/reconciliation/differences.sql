@@ -231,6 +231,20 @@ from refunds g
 where g.state in ('approved', 'refunded')
     and (g.unique_id = any(%(unique_ids)s) or g.transaction_id = any(%(transaction_ids)s));
 
+-- returns --
+-- How many refunds and voids of a debit the gateway approved, of Tether and of its back office, without one order of Tether. One row.
+select (
+    (
+        select count(*) from refunds g
+        where g.attempt_id = %(attempt_id)s and g.id <> %(refund_id)s and g.state in ('approved', 'refunded')
+    )
+    + (
+        select count(*) from gateway_refunds r
+        where r.attempt_id = %(attempt_id)s and r.state = 'approved'
+            and not exists (select from refunds g where g.unique_id = r.unique_id)
+    )
+)::integer;
+
 -- hold_position --
 -- How far a review has come, held so that one worker goes on from it. 0 or 1 row.
 select position from reconciliation_reviews where name = %(name)s for update skip locked;

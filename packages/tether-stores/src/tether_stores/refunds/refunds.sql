@@ -1,20 +1,24 @@
 -- refunds: refunds and voids (tether_core.refunds.refund).
 --
 -- They are submitted like debits (payments/submissions.sql): a row may be submitted while submit_at is set, a claim is committed before
--- the call, and after a lost response status inquiries follow. At most one order about a debit is active; failed ones stay. A
--- transaction that changes an order locks its debit first, since both may change together.
+-- the call, and after a lost response status inquiries follow. At most one order about a debit may be submitted, or has an unknown
+-- outcome; no order is placed while another one is active. One that failed, and that the gateway approves after all, may then be the second
+-- that returned the money, and is stored as that. A transaction that changes an order locks its debit first, since both may change together.
 
 -- {attempt_columns} from payments/billing_attempts --
 
 -- add --
--- Insert a refund or void, unless an order about the debit is active. Returns id, or no row.
+-- Insert a refund or void, unless an order about the debit, which this transaction has locked, is active. Returns id, or no row.
 insert into refunds (
     attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state, payment_stage,
     ordered_by, created_at, updated_at, submit_at
 )
-values (
+select
     %(attempt_id)s, %(kind)s, %(number)s, %(account)s, %(transaction_id)s, %(amount_minor)s, %(currency)s, %(usage)s,
     'pending', 0, %(ordered_by)s, %(now)s, %(now)s, %(now)s
+where not exists (
+    select from refunds g
+    where g.attempt_id = %(attempt_id)s and g.state in ('pending', 'unknown', 'approved', 'refunded')
 )
 on conflict do nothing
 returning id;

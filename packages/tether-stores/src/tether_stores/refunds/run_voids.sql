@@ -57,7 +57,14 @@ select
     {attempt_columns}, coalesce(a.submitted_at, a.created_at) as debited_at, a.submission_count > 0 as is_submitted,
     g.id as refund_id, g.kind as ordered
 from billing_attempts a
-left join refunds g on g.attempt_id = a.id and g.state in ('pending', 'unknown', 'approved', 'refunded')
+left join lateral (
+    -- Two are active where the gateway approved one after all that had failed.
+    select r.id, r.kind
+    from refunds r
+    where r.attempt_id = a.id and r.state in ('pending', 'unknown', 'approved', 'refunded')
+    order by r.number desc
+    limit 1
+) g on true
 where (a.run_id, a.id) > (%(run_id)s, %(after)s) and (a.run_id, a.id) <= (%(run_id)s, 9223372036854775807)
 order by a.run_id, a.id  -- as a range: with an equality Postgres may walk along the debits of all other runs
 limit %(limit)s;

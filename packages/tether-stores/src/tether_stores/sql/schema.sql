@@ -509,9 +509,9 @@ create table refunds (
     constraint refunds_submitted_at_a_timestamp check (submission_count = 0 or submitted_at is not null),
     constraint refunds_uncounted_of_submissions check (submissions_uncounted between 0 and submission_count)
 );
--- A debit is refunded at most once: an active order excludes all others.
-create unique index refunds_one_active on refunds (attempt_id)
-    where state in ('pending', 'unknown', 'approved', 'refunded');
+-- A debit is refunded at most once: an order that may still return its money excludes all others. What the gateway has approved may be two orders,
+-- where it approved one after all that had failed; no order is placed beside an approved one (refunds/refunds.sql).
+create unique index refunds_one_active on refunds (attempt_id) where state in ('pending', 'unknown');
 create index refunds_to_submit on refunds (submit_at) where submit_at is not null;
 create index refunds_by_state on refunds (state, id);
 create index refunds_leased on refunds (leased_until) where leased_until is not null;

@@ -265,7 +265,19 @@ async def _apply_together(
     await events.append(conn, facts, now=now)
     await webhook_events.finish(conn, finished, now=now)
     await gateway_refunds.report(conn, reported, now=now)
-    await find_in_notifications(conn, processed, also=differing, now=now)
+    await find_in_notifications(
+        conn, processed, also=differing, approved_after_all=_approved_after_all(genuine, backs), now=now
+    )
+
+
+def _approved_after_all(notifications: Sequence[Notification], orders: "_Orders") -> list[Refund]:
+    """Refunds and voids that failed by our books, and that notifications, not confirmed yet, report as approved."""
+    named = [(orders.find(notification), notification) for notification in notifications]
+    return [
+        order
+        for order, notification in named
+        if order is not None and comparison.may_contradict_statement(order.order.attempt, notification)
+    ]
 
 
 def _reported(debit: Attempt, notification: Notification) -> ReportedRefund:

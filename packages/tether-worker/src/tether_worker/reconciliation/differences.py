@@ -35,6 +35,7 @@ from tether_core.payments.attempt import Attempt, Confirmation, Decision
 from tether_core.reconciliation import comparison, debit_review
 from tether_core.reconciliation.differences import BY_STATE, REVIEWED, Difference, resolved_by, sentence
 from tether_core.reconciliation.report_records import ReportRecord
+from tether_core.refunds.refund import Refund
 from tether_stores import events, stated_outcomes
 from tether_stores.events import Horizon, Tip
 from tether_stores.postgres import Connection, Pool, connection, transaction
@@ -211,7 +212,12 @@ class Processed(msgspec.Struct, frozen=True):
 
 
 async def find_in_notifications(
-    conn: Connection, processed: Sequence[Processed], *, now: datetime, also: Sequence[Difference] = ()
+    conn: Connection,
+    processed: Sequence[Processed],
+    *,
+    now: datetime,
+    also: Sequence[Difference] = (),
+    approved_after_all: Sequence[Refund] = (),
 ) -> None:
     """
     Open the lines that processed notifications show, in the transaction that processed them.
@@ -219,6 +225,7 @@ async def find_in_notifications(
     Args:
         processed: The notifications, decided.
         also: Differences that were found beside these.
+        approved_after_all: Refunds and voids that failed by our books, and are reported as approved.
     """
     found = list(also)
     maybe_new = list[Processed]()
@@ -243,6 +250,14 @@ async def find_in_notifications(
             )
             for item in against
             if stated.get(item.attempt.id) in {"declined", "never_arrived"}
+        ]
+    if approved_after_all:
+        debits = sorted({refund.debit.id for refund in approved_after_all})
+        stated_of = await stated_outcomes.latest_of_refunds(conn, debits)
+        found += [
+            comparison.refund_statement_contradicted(refund.debit.id, refund_id=refund.order.attempt.id)
+            for refund in approved_after_all
+            if stated_of.get(refund.order.attempt.id) in {"declined", "never_arrived"}
         ]
     if found:
         await _write(conn, found, [], now=now)
