@@ -66,8 +66,8 @@ class GatewayAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         billing_per_s: Debits a second at most; `None` for `EMP_RATE_LIMIT`.
         reconciliation_per_s: Questions a second at most; `None` for `RECONCILIATION_RATE_LIMIT`.
         debit_max_minor: Largest amount of one debit; `None` for no cap.
-        day_count_max: Debits a day (UTC) at most; `None` for no cap.
-        day_amount_max_minor: Money a day (UTC) at most; `None` for no cap.
+        day_count_max: Debits a day of the banks at most; `None` for no cap.
+        day_amount_max_minor: Money a day of the banks at most; `None` for no cap.
         characters: Of names and texts: "latin" as they are, without signs that no bank carries; "sepa" in the basic set;
             `None` for `EMP_CHARACTERS`.
         enabled: Whether it may send. Its notifications are taken all the same.
