@@ -9,7 +9,8 @@ record changes that. The `attempt` of its `Submission` is the order itself; the 
 `tether_core.refunds.allowance` says whether a debit may be refunded or voided: when a person orders it, and again before the submission.
 An order that the gateway approved moves the debit to `refunded` or `voided`; a chargeback after that makes the debit `refunded_and_charged_back`, which is announced and listed for a person.
 
-A debit has at most one active order. Failed orders are kept, and the next one has another number. An order that the gateway rejects,
+No order is placed while another one about the debit is active. Failed orders are kept, and the next one has another number; where the gateway
+approves a failed one after all, the next one is not submitted any more, or both have returned the money. An order that the gateway rejects,
 because of the merchant configuration or because the state of the debit has changed, ends as `error`: the person who ordered it corrects
 the cause and orders it again.
 

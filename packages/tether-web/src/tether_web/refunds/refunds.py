@@ -87,7 +87,7 @@ async def void(
 
 @get("/refunds", summary="Refunds and voids of a debit, newest first")
 async def of_attempt(state: State, attempt_id: Id) -> list[ListedRefund]:
-    """All orders; at most one is active."""
+    """All orders. Two are active only where the gateway approved one after all that had failed."""
     async with reading(state.pool) as conn:
         if await billing_attempts.by_id(conn, attempt_id) is None:
             raise NotFoundException("There is no such billing attempt")
