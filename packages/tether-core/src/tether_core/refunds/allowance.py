@@ -37,9 +37,19 @@ from tether_core.payments.attempt import Attempt
 from tether_core.payments.returns import settles_on
 from tether_core.target_calendar import bank_day
 
-__all__ = ["Allowance", "RefundKind", "judge", "sentence"]
+__all__ = ["Allowance", "RefundKind", "VoidWhy", "judge", "sentence"]
 
 RefundKind = Literal["refund", "void"]
+# Why a debit may be voided, which is "sent today", or why not.
+VoidWhy = Literal[
+    "sent today",
+    "charged back",
+    "refunded",
+    "won back",
+    "nothing to give",
+    "of unknown outcome",
+    "sent on an earlier day",
+]
 
 
 class Allowance(msgspec.Struct, frozen=True):
@@ -79,7 +89,7 @@ def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: date
 
 
 def _judge_void(debit: Attempt, *, submitted_at: datetime, now: datetime) -> Allowance:
-    why = "sent today"
+    why: VoidWhy = "sent today"
     if debit.dispute_stage in {stages.CHARGEBACKED, stages.LOST_AGAIN}:
         why = "charged back"
     elif debit.payment_stage in {stages.VOIDED, stages.REFUNDED}:
