@@ -594,8 +594,10 @@ async def test_a_failed_refund_that_is_approved_after_the_next_one_is_a_line(wor
     """No rule of ours can prevent it; parked for a reason nobody understands, the second payment is never claimed back."""
     debit = await world.debit("gb-later")
     await _failed_order(world, debit)
-    await world.order(debit)
+    own_id = await world.order(debit)
     assert await submit_refunds(world.deps) == 1
+    await _notify(world, own_id, status="approved", transaction_type="sdd_refund")
+    assert await apply_batch(world.applying) == 1
     assert await world.states() == ("refunded", "approved")
     await _hear(world, "r1", status="approved", transaction_type="sdd_refund")
     assert await apply_batch(world.applying) == 1
