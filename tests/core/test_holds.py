@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from tether_core import retry
@@ -69,7 +70,7 @@ def test_only_what_is_ready_is_deferred() -> None:
         ({"collection_unconfirmed": True}, "collected after all"),
     ],
 )
-def test_a_debit_of_the_account_waits_too(facts: dict[str, bool], words: str) -> None:
+def test_a_debit_of_the_account_waits_too(facts: dict[str, Any], words: str) -> None:
     """It would meet the same dispute, or be the second debit for its due item; and a permanent reason is shown first."""
     candidate = Candidate(
         debtor_id=7,
