@@ -24,9 +24,9 @@ __all__ = ["add_arguments", "run"]
 _RATE = 500
 _PER_S_MAX = 12_000
 _PATH = "/api/webhooks/emp"
-# Of the worker's backlog; the aims are those of docs/performance-tuning.md.
-_AIM_PER_S = 4_000
-_AIM_P95_MS = 250
+# How much faster one worker applies a backlog than its web process answers at saturation, and the time from receipt to applying.
+_AIM_RATIO = 2.5
+_AIM_P95_MS = 60
 
 
 class _Applied(msgspec.Struct, frozen=True, array_like=True):
@@ -152,12 +152,11 @@ def _report(
     ratio = drained.per_s / full.per_s
     return lines + aims(
         [
-            Aim(f"applied/s, at least {_AIM_PER_S}", drained.per_s, drained.per_s >= _AIM_PER_S),
-            Aim("applied/s : answers/s, at least 1", ratio, ratio >= 1),
+            Aim(f"applied/s : answers/s, at least {_AIM_RATIO}", ratio, ratio >= _AIM_RATIO),
             Aim(
-                f"receipt to applying p95, below {_AIM_P95_MS} ms",
+                f"receipt to applying p95 at {_RATE}/s, at most {_AIM_P95_MS} ms",
                 applied.p95_ms,
-                applied.p95_ms < _AIM_P95_MS,
+                applied.p95_ms <= _AIM_P95_MS,
             ),
         ]
     )

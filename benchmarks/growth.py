@@ -159,6 +159,14 @@ def _aims(grown: _Grown) -> list[Aim]:
     for rows in others:
         moved = median(ratios(grown[rows], grown[first], quantile("p95_ms")))
         found.append(Aim(f"p95 at {rows:,} rows : at {first:,}, below 1.2", moved, moved < 1.2))
+        drained = median(ratios(grown[rows], grown[first], _drained))
+        found.append(
+            Aim(
+                f"applied/s from a backlog at {rows:,} rows : at {first:,}, at least 0.9",
+                drained,
+                drained >= 0.9,
+            )
+        )
     return found
 
 
