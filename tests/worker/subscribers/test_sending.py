@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from tether_core.subscribers.addresses import networks
 from tether_core.subscribers.delivery import Response
 from tether_sandbox.receiver import serve
 from tether_stores.subscribers.secrets import written
 from tether_worker.subscribers.sending import Sender
+
+from tests.support.certificates import self_signed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -152,36 +148,13 @@ async def test_a_server_with_a_certificate_of_its_own_making_gets_nothing(tmp_pa
         came.append(await reader.read(100))
         writer.close()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=_self_signed(tmp_path))
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=self_signed(tmp_path).server_context())
     async with server:
         sender = Sender(allowed=LOOPBACK, timeout_s=60)
         response = await _send(sender, f"https://localhost:{server.sockets[0].getsockname()[1]}/")
         await sender.close()
     assert response == Response(None, "tls")
     assert b"".join(came) == b""
-
-
-def _self_signed(folder: Path) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "server.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem.write_bytes(private + certificate.public_bytes(Encoding.PEM))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem)
-    return context
 
 
 async def test_nobody_listens_and_no_such_name() -> None:

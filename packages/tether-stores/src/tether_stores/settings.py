@@ -600,7 +600,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     nats_credentials: Annotated[
         str,
-        _env("TETHER_NATS_CREDENTIALS", "A file of credentials of NATS (.creds). Empty: none."),
+        _env(
+            "TETHER_NATS_CREDENTIALS",
+            "A file of credentials of NATS (.creds), with a JWT and a seed of a user. Empty: none.",
+        ),
     ] = ""
     delivery_log_days: Annotated[
         int,

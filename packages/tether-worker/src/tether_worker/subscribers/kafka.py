@@ -48,8 +48,11 @@ class Kafka:
             "acks": "all",
             "linger.ms": 0,
             "message.timeout.ms": max(int((timeout_s - _SLACK_S) * 1000), 1_000),
+            "error_cb": self._note,
         }
         self._timeout_s = timeout_s
+        # What is wrong with the connections, since the last message was confirmed or failed.
+        self._trouble: DeliveryError | None = None
         self._closing = threading.Event()
         self._polling: threading.Thread | None = None
         self._producer = self._made()
@@ -87,7 +90,10 @@ class Kafka:
         if error is not None and error.fatal():
             # An idempotent producer that lost its place publishes nothing more.
             self._producer = self._made()
-        return Response(None, None if error is None else _reason(error))
+        # librdkafka connects again and again, and reports of the message only that its time is over.
+        reason = None if error is None else _reason(error)
+        trouble, self._trouble = self._trouble, None
+        return Response(None, trouble or reason if reason == "timeout" else reason)
 
     async def close(self) -> None:
         """Wait for what is confirmed soon, and close."""
@@ -95,6 +101,12 @@ class Kafka:
         if self._polling is not None:
             await asyncio.to_thread(self._polling.join)
         await asyncio.to_thread(self._producer.flush, _SLACK_S)
+
+    def _note(self, error: KafkaError) -> None:
+        """Keep what a connection ends with; that no broker is left says less than why."""
+        reason = _reason(error)
+        if self._trouble is None or reason != "connect":
+            self._trouble = reason
 
     def _made(self) -> Producer:
         try:
@@ -118,4 +130,6 @@ class Kafka:
 def _reason(error: KafkaError) -> DeliveryError:
     if error.code() in _TIMEOUTS:
         return "timeout"
+    if error.code() == KafkaError._SSL:  # noqa: SLF001 - its own name
+        return "tls"
     return "connect" if error.code() in _UNREACHABLE else "broker_refused"
