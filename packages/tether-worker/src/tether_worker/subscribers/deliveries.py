@@ -55,8 +55,10 @@ _LOOKED_AT_MAX: Final = 20_000
 _TURN_MAX: Final = 500
 # Longer than an exchange and its record; then another worker sends again.
 _LEASE: Final = timedelta(seconds=TIMEOUT_S + 15)
-# How long a batch waits for slots that become free.
+# How long a batch waits for slots that become free, and how long for further ones after the first: looking for what is due costs
+# as much as a delivery, whether one slot is free or all are.
 _PAUSE_S: Final = 0.5
+_TOGETHER_S: Final = 0.005
 _PRUNE_MAX: Final = 1_000
 
 # Tries that never left this process: the event is not stored any more, or the key of the secrets or the broker is not set.
@@ -109,6 +111,8 @@ class Delivering:
         begun = await self._begin()
         if self._in_progress:
             await asyncio.wait(self._in_progress, timeout=_PAUSE_S, return_when=asyncio.FIRST_COMPLETED)
+            if self._in_progress:
+                await asyncio.wait(self._in_progress, timeout=_TOGETHER_S)
             return max(begun, 1)
         return begun
 
