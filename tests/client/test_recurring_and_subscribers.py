@@ -7,7 +7,6 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from tether_client.__main__ import main
 from tether_core.target_calendar import bank_day
@@ -55,17 +54,21 @@ def test_a_plan_from_its_forecast_to_its_end(tether: Callable[..., Any], url: st
     """Who stops a plan in the night, without a browser, must see first what ends with it."""
     owed = [Owed(made_up_iban(random.Random(number)), 500 + 100 * number) for number in range(2)]
     upload_id, _ = seed_upload(database_url, owed, now=datetime.now(UTC))
-    with httpx.Client(base_url=url, headers={"authorization": "Bearer test-key"}, timeout=60) as api:
-        plan = {"name": "Members", "options": {"notice_days": None}}
-        assert api.post("/api/collection-plans", json=plan).status_code == 201
-        first = bank_day(datetime.now(UTC)) + timedelta(days=10)
-        order = {
-            "upload_id": upload_id,
-            "first_due_on": str(first),
-            "mandate_signed_on": "2026-01-05",
-            "dry_run": False,
-        }
-        assert api.post("/api/collection-plans/1/schedules", json=order).json()["enrolled"] == 2
+    first = bank_day(datetime.now(UTC)) + timedelta(days=10)
+    assert tether("plans", "add", "Members", '{"notice_days": null}')["options"]["notice_days"] is None
+    assert "name" in tether("plans", "add", "Members", code=2)
+    assert "no_such_option" in tether("plans", "add", "Others", '{"no_such_option": 1}', code=2)
+    order = ("plans", "enrol", "1", str(upload_id), "--first-due-on", str(first))
+    text = tether(*order, "--dry-run", text=True)
+    assert "0 debtors would get a schedule" in text
+    assert "not enrolled, no_mandate: 2" in text
+    signed_order = (*order, "--mandate-signed-on", "2026-01-05")
+    # Without an agreement nobody is enrolled.
+    assert "Enrol 2 debtors, 11.00 on each due date?" in tether(*signed_order, code=2)
+    assert tether("plans", "show", "1")["schedules"] == 0
+    assert tether(*signed_order, "--yes")["enrolled"] == 2
+    again = tether(*signed_order, "--yes")
+    assert (again["enrolled"], again["verdicts"]) == (0, {"has_schedule": 2})
 
     assert [plan["name"] for plan in tether("plans", "list", "--status", "active")["items"]] == ["Members"]
     assert tether("plans", "forecast", "1", "--days", "15")["amount_minor"] == 1_100

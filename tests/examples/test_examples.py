@@ -6,16 +6,22 @@ import importlib.util
 import os
 import random
 import re
+import socketserver
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.policy import default
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import httpx
 import psycopg
 import pytest
 from standardwebhooks import Webhook
+from tether_client import Client
+from tether_client.recurring import AnnouncementOrder
 from tether_core.emp.signature import sign
 from tether_core.events import RefundChargedBack, encode
 from tether_core.subscribers import cloud_events
@@ -142,6 +148,74 @@ def test_a_list_is_enrolled_once_and_foretold(
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == ["MS02: hold -> block", "nothing would have been otherwise"]
+    _mail_pre_notifications(environ, tmp_path, due_on=str(first_due_on))
+
+
+def _mail_pre_notifications(environ: dict[str, str], folder: Path, *, due_on: str) -> None:
+    """Of four debtors two get a mail, each once, however often the example runs."""
+    rng = random.Random(3)
+    people = (
+        ("Ana Nowak", "ana@example.org"),
+        ("Zoë Łącka", "zoe@example.org"),
+        ("Ben Nowak", "nobody@example.org"),
+        ("Eva Nowak", ""),
+    )
+    members = folder / "mailed.csv"
+    lines = [f"{name};{made_up_iban(rng)};12,50;{email}" for name, email in people]
+    members.write_text("\n".join(["Name;IBAN;Amount;E-Mail", *lines]) + "\n", encoding="utf-8")
+    with Client(environ["TETHER_URL"], api_key=environ["TETHER_API_KEY"]) as client:
+        upload = client.await_upload(client.add_upload(members).id).upload
+        order = AnnouncementOrder(due_item="2027", due_on=due_on, creditor_name="Example club")
+        assert client.announce(upload.id, order).made == 4
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _MailServer) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            _MailServer.mails.clear()
+            of_mail = {
+                "MAIL_SERVER": f"127.0.0.1:{server.server_address[1]}",
+                "MAIL_FROM": "Example club <club@example.org>",
+            }
+            said = []
+            for _ in range(2):
+                command = [sys.executable, str(_EXAMPLES / "mail_pre_notifications.py")]
+                done = subprocess.run(
+                    command, env=environ | of_mail, capture_output=True, text=True, timeout=120, check=False
+                )
+                assert done.returncode == 1, done.stderr
+                said.append(done.stdout.strip())
+            server.shutdown()
+        assert said == [
+            "2 mailed, 1 without an e-mail address, 1 refused by the mail server",
+            "0 mailed, 1 without an e-mail address, 1 refused by the mail server",
+        ]
+        notices = client.pre_notifications(upload=upload.id).items
+        mails = [message_from_bytes(mail, policy=default) for mail in _MailServer.mails]
+        mailed = {notice.id: notice for notice in notices if notice.status == "given"}
+        assert [mail["Message-ID"] for mail in mails] == [
+            f"<pre-notification-{number}@example.org>" for number in mailed
+        ]
+        assert {notice.name for notice in mailed.values()} == {"Ana Nowak", "Zoë Łącka"}
+        for mail, notice in zip(mails, mailed.values(), strict=True):
+            assert mail["To"].addresses[0].display_name == notice.name
+            assert mail.get_content().split() == notice.text.split()
+            assert mail["Subject"].endswith("12.50 EUR")
+
+
+class _MailServer(socketserver.StreamRequestHandler):
+    """A mail server that has no mailbox for nobody@."""
+
+    mails: ClassVar[list[bytes]] = []
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 mail\r\n")
+        for line in self.rfile:
+            word = line[:4].upper()
+            if word == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                self.mails.append(b"".join(iter(self.rfile.readline, b".\r\n")))
+            if word == b"QUIT":
+                self.wfile.write(b"221 bye\r\n")
+                return
+            self.wfile.write(b"550 no mailbox\r\n" if b"<nobody@" in line else b"250 ok\r\n")
 
 
 def _billed(file: Path, *, url: str, due_item: str) -> str:

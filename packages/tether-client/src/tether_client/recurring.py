@@ -1,6 +1,6 @@
 """Recurring collection: mandates, collection plans, schedules, due items, pre-notifications."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ __all__ = [
     "AnnouncementResponse",
     "CollectionPlan",
     "DueItem",
+    "Enrolled",
+    "Enrolment",
     "Expected",
     "Forecast",
     "GivenResponse",
@@ -248,6 +250,46 @@ class ScheduleDetail(msgspec.Struct, frozen=True):
     due_items: list[DueItem]
 
 
+class Enrolled(msgspec.Struct, frozen=True):
+    """
+    What became of one debtor of an order to enrol.
+
+    Attributes:
+        debtor_id: The debtor.
+        amount_minor: What is collected on each due date.
+        verdict: "enrolled", or why not.
+        text: The facts behind it.
+        schedule_id: The schedule; `None` where there is none, and in a dry run.
+    """
+
+    debtor_id: int
+    amount_minor: int
+    verdict: str
+    text: str
+    schedule_id: int | None
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """
+    What became of the debtors of an order to enrol.
+
+    Attributes:
+        dry_run: Whether nothing was stored.
+        enrolled: Debtors who got a schedule, or would get one.
+        amount_minor: Their money on each due date.
+        verdicts: All debtors that were looked at, by verdict.
+        debtors: The first of those who got none, with the reason; at most 200.
+        next: The cursor of the debtors after these; `None` for none.
+    """
+
+    dry_run: bool
+    enrolled: int
+    amount_minor: int
+    verdicts: dict[str, int]
+    debtors: list[Enrolled]
+    next: str | None
+
+
 class NoticeResponse(msgspec.Struct, frozen=True):
     """
     A pre-notification.
@@ -397,6 +439,36 @@ class RecurringRoutes(Connection):
     def plan(self, plan_id: int) -> PlanDetail:
         """One collection plan, and what waits to be collected."""
         return self._get(f"/api/collection-plans/{plan_id}", PlanDetail)
+
+    def add_plan(
+        self, name: str, *, options: Mapping[str, Any] | None = None, account: str | None = None
+    ) -> CollectionPlan:
+        """
+        Add a collection plan; its schedules begin with `enrol`.
+
+        Args:
+            name: Once in the gateway account.
+            options: What its debits may do, as in the OpenAPI document.
+            account: The gateway account; `None` for the default one.
+        """
+        body: dict[str, Any] = {"name": name, "options": dict(options or {})}
+        if account is not None:
+            body["account"] = account
+        return self._post("/api/collection-plans", body, CollectionPlan)
+
+    def enrol(
+        self, plan_id: int, upload_id: int, *, first_due_on: str, dry_run: bool = False, **more: Any
+    ) -> Enrolment:
+        """
+        Give each debtor of an upload a schedule; at most 10,000 debtors an order.
+
+        Args:
+            first_due_on: A day such as "2027-02-01".
+            dry_run: Only see who would get one.
+            more: Any of last_due_on, mandate_signed_on, debtor_id and cursor (`Enrolment.next`).
+        """
+        body = {**more, "upload_id": upload_id, "first_due_on": first_due_on, "dry_run": dry_run}
+        return self._post(f"/api/collection-plans/{plan_id}/schedules", body, Enrolment)
 
     def pause_plan(self, plan_id: int, *, reason: str) -> CollectionPlan:
         """After the response nothing of the plan is made, ordered or submitted."""

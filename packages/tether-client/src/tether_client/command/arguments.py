@@ -15,6 +15,8 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
+import msgspec
+
 from tether_client.command.context import Context
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "amount",
     "date_of",
     "day",
+    "json_object",
     "whole",
 ]
 
@@ -80,6 +83,14 @@ def date_of(text: str) -> str:
     except ValueError:
         pass
     raise argparse.ArgumentTypeError("must be like 2026-03-02")
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """An object of JSON."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise argparse.ArgumentTypeError("must be a JSON object") from None
 
 
 def add(commands: Commands, name: str, do: Do, *, text: str, example: str) -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from tether_client.command.arguments import (
     add_reason,
     add_yes,
     amount,
+    json_object,
     whole,
 )
 from tether_client.command.context import Context
@@ -53,7 +54,7 @@ def add_commands(commands: Commands) -> None:
         ("formats", 'how values are written, such as {"amount_format": "comma"}'),
         ("collect", 'column to the words whose rows are collected, such as {"S/H": ["S"]}'),
     ):
-        item.add_argument(f"--{name}", type=_object, metavar="JSON", help=text)
+        item.add_argument(f"--{name}", type=json_object, metavar="JSON", help=text)
     item.add_argument("--encoding", metavar="NAME", help="the encoding of a text file, such as cp1252")
     item.add_argument("--keep-columns", action="store_true", help="store unknown columns with each debtor")
     item.add_argument("--dry-run", action="store_true", help="read and screen the file, but store no debtors")
@@ -94,7 +95,7 @@ def add_commands(commands: Commands) -> None:
     _add_id(item)
     item.add_argument(
         "answers",
-        type=_object,
+        type=json_object,
         metavar="JSON",
         help="any of mapping, formats, encoding, collect, keep_columns, screening, remember",
     )
@@ -205,13 +206,6 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 
 def _add_wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for the end, and show progress")
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
-        raise argparse.ArgumentTypeError("must be a JSON object") from None
 
 
 def _add(context: Context) -> int:

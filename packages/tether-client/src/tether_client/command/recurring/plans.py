@@ -1,7 +1,10 @@
 """`tether plans`, `schedules` and `due-items`: what is collected, from whom, and when."""
 
+from collections import Counter
 from functools import partial
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from tether_client.command.arguments import (
     Commands,
@@ -13,12 +16,22 @@ from tether_client.command.arguments import (
     add_reason,
     add_with_id,
     add_yes,
+    date_of,
+    json_object,
     whole,
 )
 from tether_client.command.context import Context, rows_text
 from tether_client.command.output import money, shown
 from tether_client.command.recurring.mandates import mandate_text
-from tether_client.recurring import CollectionPlan, DueItem, Forecast, PlanDetail, Schedule
+from tether_client.recurring import (
+    CollectionPlan,
+    DueItem,
+    Enrolled,
+    Enrolment,
+    Forecast,
+    PlanDetail,
+    Schedule,
+)
 
 __all__ = ["add_commands"]
 
@@ -59,7 +72,10 @@ _EXPECTED: Final = (
     ("amount", "amount_minor"),
     ("deferred", "deferred"),
 )
+_NOT_ENROLLED: Final = (("debtor", "debtor_id"), ("verdict", "verdict"), ("why", "text"))
 _DAYS_MAX: Final = 400
+# As many as the API names in one response.
+_NAMED_MAX: Final = 200
 
 
 def add_commands(commands: Commands) -> None:
@@ -85,7 +101,9 @@ def _add_life(group: Commands, of: str, do: tuple[Do, Do, Do], *, resume: str, e
 
 
 def _add_plans(commands: Commands) -> None:
-    group = add_group(commands, "plans", "collection plans: list, show, pause, resume, end, forecast")
+    group = add_group(
+        commands, "plans", "collection plans: add, enrol, list, show, pause, resume, end, forecast"
+    )
     item = add(
         group,
         "list",
@@ -103,6 +121,42 @@ def _add_plans(commands: Commands) -> None:
         example="tether plans show 4",
         of="plan",
     )
+    item = add(
+        group,
+        "add",
+        _add_plan,
+        text="add a collection plan; debtors are enrolled in it afterwards",
+        example='tether plans add Membership \'{"notice_days": 14, "pay_days": [1, 15]}\'',
+    )
+    item.add_argument("name", metavar="NAME", help="for people; once in a gateway account")
+    item.add_argument(
+        "options",
+        type=json_object,
+        nargs="?",
+        metavar="JSON",
+        help="what its debits may do; docs/guides/recurring.md has an example",
+    )
+    item.add_argument("--account", metavar="ACCOUNT", help="the gateway account (default: default)")
+    item = add_with_id(
+        group,
+        "enrol",
+        _enrol,
+        text="give each debtor of an upload a schedule of a collection plan",
+        example="tether plans enrol 4 12 --first-due-on 2027-02-01 --dry-run",
+        of="plan",
+    )
+    item.add_argument("upload_id", type=whole(1), metavar="UPLOAD", help="the id of the upload")
+    item.add_argument("--first-due-on", required=True, type=date_of, metavar="DAY", help="the first due date")
+    item.add_argument("--last-due-on", type=date_of, metavar="DAY", help="no due date after this")
+    item.add_argument(
+        "--mandate-signed-on",
+        type=date_of,
+        metavar="DAY",
+        help="when the debtors signed whose rows do not say it",
+    )
+    item.add_argument("--debtor", dest="debtor_id", type=whole(1), metavar="DEBTOR", help="only this debtor")
+    item.add_argument("--dry-run", action="store_true", help="only show who would get a schedule")
+    add_yes(item)
     _add_life(
         group,
         "plan",
@@ -214,6 +268,64 @@ def _plan_text(found: PlanDetail) -> str:
             "",
         ]
     )
+
+
+def _add_plan(context: Context) -> int:
+    args = context.args
+    return _plan_changed(
+        context, context.client.add_plan(args.name, options=args.options, account=args.account)
+    )
+
+
+def _enrol(context: Context) -> int:
+    args = context.args
+    if args.dry_run or not args.yes:
+        found = _enrolled(context, dry_run=True)
+        if args.dry_run:
+            context.output.result(found, lambda: _enrolment_text(found))
+            return 0
+        for line in _enrolment_text(found).splitlines():
+            context.output.note(line)
+        context.confirm(f"Enrol {found.enrolled:,} debtors, {money(found.amount_minor)} on each due date?")
+    done = _enrolled(context, dry_run=False)
+    context.output.result(done, lambda: _enrolment_text(done))
+    return 0
+
+
+def _enrolled(context: Context, *, dry_run: bool) -> Enrolment:
+    """Order for all debtors of the upload, as many orders as that takes."""
+    args = context.args
+    names = ("last_due_on", "mandate_signed_on", "debtor_id")
+    more: dict[str, Any] = {name: value for name in names if (value := getattr(args, name)) is not None}
+    count, amount_minor, verdicts, debtors = 0, 0, Counter[str](), list[Enrolled]()
+    while True:
+        found = context.client.enrol(
+            args.row_id, args.upload_id, first_due_on=args.first_due_on, dry_run=dry_run, **more
+        )
+        count, amount_minor = count + found.enrolled, amount_minor + found.amount_minor
+        verdicts.update(found.verdicts)
+        debtors += found.debtors
+        if found.next is None:
+            return msgspec.structs.replace(
+                found,
+                enrolled=count,
+                amount_minor=amount_minor,
+                verdicts=dict(verdicts),
+                debtors=debtors[:_NAMED_MAX],
+            )
+        more["cursor"] = found.next
+
+
+def _enrolment_text(found: Enrolment) -> str:
+    verb = "would get" if found.dry_run else "got"
+    lines = [f"{found.enrolled:,} debtors {verb} a schedule, {money(found.amount_minor)} on each due date"]
+    lines += [
+        f"not enrolled, {verdict}: {count:,}"
+        for verdict, count in sorted(found.verdicts.items())
+        if verdict != "enrolled"
+    ]
+    text = "\n".join(lines) + "\n"
+    return text + rows_text(found.debtors, _NOT_ENROLLED) if found.debtors else text
 
 
 def _pause_plan(context: Context) -> int:
