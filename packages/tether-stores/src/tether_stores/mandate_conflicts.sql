@@ -1,20 +1,17 @@
 -- mandates: which rows of an upload have a mandate of several accounts.
 --
--- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandate_conflicts` decides. Both
--- queries read what is needed of an upload once: the first its rows, the second one row of `debtors_by_mandate` for each of them.
+-- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandate_conflicts` decides. The key takes
+-- longer to compute than anything else here, so a query reads the rows of an upload once, computes their keys once, and looks for
+-- them twice: among themselves, and in one row of `debtors_by_mandate` for each of them.
 
--- {of_several_accounts} --
--- The end of a query: rows of `used` whose key is used for several accounts.
+-- {conflicts} --
+-- The end of a query about `used`, the rows of an upload with their keys.
+several as (
+    select key from used group by key having count(*) > 1
+),
 keys as (
-    select key from used group by key having count(distinct iban_fingerprint) > 1
-)
-select key, row_number, mandate_id, iban_fingerprint
-from used
-join keys using (key)
-order by key, row_number
-
--- {of_another_account} --
--- The end of a query: rows of `used` whose mandate was last seen with another account, in another upload.
+    select key from used join several using (key) group by key having count(distinct iban_fingerprint) > 1
+),
 latest as materialized (
     select k.key, e.*
     from (select distinct key from used) k
@@ -30,48 +27,36 @@ latest as materialized (
     ) e
 )
 select
-    used.row_number, used.mandate_id, used.iban_fingerprint, latest.upload_id, latest.row_number, latest.mandate_id,
+    false as is_elsewhere, key, row_number, mandate_id, iban_fingerprint,
+    null::bigint, null::integer, null::text, null::bytea
+from used
+join keys using (key)
+union all
+select
+    true, key, used.row_number, used.mandate_id, used.iban_fingerprint, latest.upload_id, latest.row_number, latest.mandate_id,
     latest.iban_fingerprint
 from used
 join latest using (key)
 where latest.iban_fingerprint <> used.iban_fingerprint
-order by used.row_number
+order by is_elsewhere, key, row_number
 
--- in_file --
--- The rows of an upload whose mandate key stands beside several accounts. Ordered by key and row. 0 to n rows:
--- key, row_number, mandate_id, iban_fingerprint.
-with used as materialized (
-    select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
-    from debtors
-    where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
-),
-{of_several_accounts};
-
--- in_file_dry_run --
--- The same of a dry run.
-with used as materialized (
-    select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
-    from dry_run_rows
-    where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
-),
-{of_several_accounts};
-
--- elsewhere --
--- The rows of an upload whose mandate was last seen with another account. 0 to n rows: row_number, mandate_id, iban_fingerprint;
--- then upload_id, row_number, mandate_id and iban_fingerprint of the latest row of another upload that may be billed and has the key.
+-- uses --
+-- The rows of an upload whose mandate key stands beside several accounts: of the same upload, or last seen in another one. 0 to n rows:
+-- whether it is about another upload, key, row_number, mandate_id, iban_fingerprint; and of another upload, else null: upload_id, row_number,
+-- mandate_id and iban_fingerprint of the latest row that may be billed and has the key. First those of the upload alone, ordered by key and row.
 -- Each key is looked up once; "+ 0" keeps the look in the index of keys, where the one of ids would be read from its end.
 with used as materialized (
     select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
     from debtors
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
-{of_another_account};
+{conflicts};
 
--- elsewhere_dry_run --
+-- uses_dry_run --
 -- The same of a dry run.
 with used as materialized (
     select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
     from dry_run_rows
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),
-{of_another_account};
+{conflicts};

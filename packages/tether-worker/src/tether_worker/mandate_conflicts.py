@@ -72,9 +72,9 @@ async def warn(
 
 async def _pairs(conn: Connection, due: DueUpload) -> AsyncIterator[tuple[MandateUse, MandateUse]]:
     """Rows of the file whose mandate another account has, each with a row of that account."""
-    async for some in mandate_conflicts.in_file(conn, due.id, dry_run=due.dry_run):
-        for pair in rules.of_several_accounts(some):
-            yield pair
-    async for use, other in mandate_conflicts.elsewhere(conn, due.id, dry_run=due.dry_run):
-        if rules.is_same(use.mandate_id, other.mandate_id):
-            yield use, other
+    async for some, elsewhere in mandate_conflicts.uses(conn, due.id, dry_run=due.dry_run):
+        if elsewhere is None:
+            for pair in rules.of_several_accounts(some):
+                yield pair
+        elif rules.is_same(some[0].mandate_id, elsewhere.mandate_id):
+            yield some[0], elsewhere
