@@ -7,6 +7,8 @@ import struct
 import zipfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tether_core.spreadsheet import view_ods, view_xls, view_xlsx
 from tether_core.spreadsheet.view import NOT_CALCULATED, View
 
@@ -183,6 +185,54 @@ def test_xlsx_elements_may_have_a_prefix() -> None:
     data = make.raw_xlsx("", extra={"xl/worksheets/sheet1.xml": sheet})
     found = view_xlsx.look(io.BytesIO(data), "A")
     assert (found.hides(1), found.marks) == (True, {2: ((0, "#N/A"),)})
+
+
+ROWS = (
+    '<row r="{0}"><c r="A{0}" t="inlineStr"><is><t>Ann O&apos;Neil: "e"-mail!</t></is></c><c r="B{0}"><v>5</v></c></row>',
+    '<row r="{0}"><c r="A{0}" t="inlineStr"><is><t>it\'s: no ht, no :</t></is></c></row>',
+    '<row r="{0}" hidden="1"><c r="A{0}"><v>5</v></c></row>',
+    "<row r='{0}' hidden='1'><c r='A{0}'><v>5</v></c></row>",
+    '<row r="{0}" ht="0" customHeight="1"><c r="A{0}"><v>5</v></c></row>',
+    '<row r="{0}"><c r="A{0}" t="e"><v>#N/A</v></c></row>',
+    '<row r="{0}"><c r="A{0}"><f>' + "A1+" * 40 + "B1</f></c></row>",
+    '<row r="{0}"><c r="A{0}"><f>B9</f><v></v></c><c r="B{0}"><f>B9</f><v/></c></row>',
+    '<row r="{0}"><c r="A{0}"><f>B9</f><v>7</v></c><c r="B{0}"/></row>',
+    '<row r="{0}"><c r="A{0}" t="inlineStr"><is><r><rPr><strike/></rPr><t>Ann</t></r></is></c></row>',
+)
+BEFORE = (
+    "",
+    '<sheetFormatPr zeroHeight="1"/>',
+    '<cols><col min="1" max="1" hidden="1"/></cols>',
+    '<cols><col min="2" max="2" width="0"/></cols>',
+)
+BEHIND = (
+    "",
+    '<mergeCells count="1"><mergeCell ref="A1:A2"/></mergeCells>',
+    '<conditionalFormatting sqref="A1:A9"><cfRule type="dataBar"><dataBar showValue="0"/></cfRule></conditionalFormatting>',
+)
+
+
+@given(
+    rows=st.lists(st.sampled_from(ROWS), max_size=6),
+    before=st.sampled_from(BEFORE),
+    behind=st.sampled_from(BEHIND),
+    chunk_bytes=st.integers(200, 700),
+)
+def test_xlsx_a_search_of_the_bytes_misses_nothing(
+    rows: list[str], before: str, behind: str, chunk_bytes: int
+) -> None:
+    """A sheet is parsed only where a word is found in its bytes; a word that is missed is a hidden row that is debited."""
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    written = "".join(row.format(number) for number, row in enumerate(rows, 1))
+    sheet = f'<?xml version="1.0"?><worksheet xmlns="{main}">{before}<sheetData>{written}</sheetData>{behind}</worksheet>'
+    data = make.raw_xlsx("", extra={"xl/worksheets/sheet1.xml": sheet})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(view_xlsx, "_CHUNK_BYTES", chunk_bytes)
+        found = view_xlsx.look(io.BytesIO(data), "A")
+        patched.setattr(view_xlsx, "_remarkable", lambda *_: True)
+        parsed = view_xlsx.look(io.BytesIO(data), "A")
+    assert found == parsed
+    assert found.complete
 
 
 def test_a_document_type_ends_the_look() -> None:

@@ -14,8 +14,8 @@ import posixpath
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
-from typing import IO, BinaryIO, Final
+from collections.abc import Mapping, Sequence
+from typing import IO, BinaryIO, Final, Literal
 from xml.parsers import expat
 
 import msgspec
@@ -38,24 +38,21 @@ __all__ = ["DoctypeFound", "look", "parse_xml", "place_of", "related_parts", "sh
 _CHUNK_BYTES: Final = 1 << 20
 _OVERLAP_BYTES: Final = 64
 _PART_BYTES_MAX: Final = 64 << 20
-# What a sheet without any of these holds is shown as it is. Names with a prefix and other quotation marks are parsed to be sure.
-_WORDS: Final = (
+# What a sheet without any of these holds is shown as it is. Names with a prefix and other quotation marks are parsed to be sure. Searching takes
+# as long as inflating, so each part of a sheet is searched for what may stand there, and for a frequent word only where its rare letter is.
+_AROUND_ROWS: Final = (
     b"hidden",
-    b'"e"',
-    b"='",
     b"mergeCell",
     b"zeroHeight",
-    b' ht="0',
     b' width="0',
-    b"</f></c>",
-    b"<v></v>",
-    b"/></c>",
-    b":row",
-    b"strike",
     b"showValue",
     b":conditionalFormatting",
-    b"<!",
 )
+_IN_ROWS: Final = (b"hidden", b'"e"', b' ht="0', b"strike")
+_RARE: Final = ((b"'", b"='"), (b"!", b"<!"), (b":", b":row"))
+_FORMULA: Final = b"<f"
+_WITHOUT_RESULT: Final = (b"</f></c>", b"<v></v>", b"/></c>")
+_ROWS_BEGIN, _ROWS_END = b"<sheetData", b"</sheetData"
 _CONDITIONAL: Final = b"conditionalFormatting"
 _REFERENCE: Final = re.compile(r"\$?([A-Z]{1,3})\$?([0-9]{1,7})", re.ASCII)
 # The parts of the styles; a font or a format means something else in each.
@@ -456,17 +453,61 @@ def _remarkable(archive: zipfile.ZipFile, info: zipfile.ZipInfo, styles: _Styles
     if named := {*styles.marks, *styles.struck, *styles.unseen, *styles.rounding}:
         numbers = "|".join(sorted(named))
         styled = re.compile(rf"""\ss\s*=\s*["'](?:{numbers})["']""".encode())
-    words = (*_WORDS, _CONDITIONAL) if styles.hiding else _WORDS
+    search = _Search((*_AROUND_ROWS, _CONDITIONAL) if styles.hiding else _AROUND_ROWS)
     with archive.open(info) as stream:
         overlap = b""
         while chunk := stream.read(_CHUNK_BYTES):
             window = overlap + chunk
             if not overlap and (b"\0" in chunk[:4] or b"<" not in chunk[:200]):
                 return True  # another encoding than one of bytes
-            if any(word in window for word in words) or (styled is not None and styled.search(window)):
+            if search.finds(window) or (styled is not None and styled.search(window)):
                 return True
             overlap = window[-_OVERLAP_BYTES:]
-    return False
+    # A sheet that ends before its rows do is none that this search knows.
+    return search.part != "behind"
+
+
+class _Search:
+    """
+    Searches a sheet, a window at a time, for words that make it differ from its values.
+
+    Attributes:
+        part: In which the window ends.
+    """
+
+    def __init__(self, around: Sequence[bytes]) -> None:
+        self.part: Literal["before", "rows", "behind"] = "before"
+        self._around = around
+        self._has_formulas = False
+
+    def finds(self, window: bytes) -> bool:
+        """Whether the next window holds a word that counts where it stands."""
+        if any(letter in window and word in window for letter, word in _RARE):
+            return True
+        begins = ends = -1
+        if self.part == "before" and (begins := window.find(_ROWS_BEGIN)) >= 0:
+            self.part = "rows"
+        elif self.part == "before":
+            return self._is_around(window)
+        if self.part == "rows" and (ends := window.find(_ROWS_END)) >= 0:
+            self.part = "behind"
+        elif self.part == "behind":
+            return self._is_around(window)
+        rows = window[max(begins, 0) : len(window) if ends < 0 else ends]
+        return (
+            self._is_around(window[: max(begins, 0)])
+            or self._is_in_rows(rows)
+            or (ends >= 0 and self._is_around(window[ends:]))
+        )
+
+    def _is_around(self, text: bytes) -> bool:
+        return any(word in text for word in self._around)
+
+    def _is_in_rows(self, text: bytes) -> bool:
+        self._has_formulas = self._has_formulas or _FORMULA in text
+        return any(word in text for word in _IN_ROWS) or (
+            self._has_formulas and any(word in text for word in _WITHOUT_RESULT)
+        )
 
 
 def _column(letters: str) -> int:
