@@ -5,7 +5,6 @@
 are the jobs and the application of the real programs in this process; `check` compares at the end what all parties have.
 """
 
-import asyncio
 import contextlib
 import os
 import tempfile
@@ -13,6 +12,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import uvloop
 from rich.console import Console
 from tether_stores import telemetry
 from tether_stores.migrate import migrate
@@ -70,7 +70,8 @@ def run(script: YearScript, *, console: Console) -> int:
         with contextlib.redirect_stderr(log.open("w")):
             telemetry.configure(level="warning", program="tether-year")
         with console.status("starting Postgres and Redis ..."):
-            services = stack.enter_context(running(os.environ))
+            # Nothing is killed, so nothing waits for the disk.
+            services = stack.enter_context(running(os.environ, survives_power_loss=False))
         port = free_port()
         gateway = stack.enter_context(
             gateway_running(
@@ -99,7 +100,8 @@ def run(script: YearScript, *, console: Console) -> int:
         console.print(
             f"[green]✓[/] started ({time.monotonic() - began_s:.1f} s); {script.debtors} debtors, {script.days} days"
         )
-        played = asyncio.run(
+        # The event loop of the worker.
+        played = uvloop.run(
             play(
                 script,
                 environ,

@@ -119,7 +119,13 @@ async def working(settings: Settings, *, clock: YearClock, rng: random.Random) -
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
-            open_pool(settings.database_url, name="tether-worker", max_size=settings.database_pool_max)
+            # Nothing ends a connection during the year, so none is checked before it is used.
+            open_pool(
+                settings.database_url,
+                name="tether-worker",
+                max_size=settings.database_pool_max,
+                checked=False,
+            )
         )
         cache = await stack.enter_async_context(redis.open_redis(settings.redis_url, name="tether-worker"))
         watch = Watch(
