@@ -78,6 +78,10 @@ deploy-check:
 upgrade *MIGRATIONS:
     uv run tether-sandbox up -- python tools/check_upgrade.py {{MIGRATIONS}}
 
+# complete commands in real shells: bash, zsh and fish (Debian's packages zsh and fish)
+shells:
+    uv run python tools/check_completion.py
+
 # install from wheels as the guide says, with Debian's Postgres and Redis, nginx with TLS; smoke, kill a node, update and go back, fire an alert, restore a backup
 walk:
     uv run python tools/check_install.py

@@ -126,6 +126,8 @@ def _uploads(tether: _Tether, members: Path) -> int:
     )
     text = tether("uploads", "add", str(members), "--wait")
     assert "The same file was sent" in tether.errors
+    assert "Give --force to store it again." in tether.errors  # its own option, not the parameter of the API
+    assert "force=true" not in tether.errors
     assert "stored 3 owing 33.00" in text
     assert "\x1b" not in text
     assert tether.json("uploads", "list", "--limit", "1")["items"][0]["id"] == upload["id"]
@@ -135,6 +137,19 @@ def _uploads(tether: _Tether, members: Path) -> int:
     assert "There is no such upload" in tether.errors
     tether("uploads", "list", "--status", "nonsense", code=2)
     tether("uploads", "answer", str(upload["id"]), "{}", code=2)
+
+    key = str(upload["id"])
+    assert {row["row"] for row in tether.json("uploads", "problems", key, "--level", "error")["items"]} == {5}
+    report, again = members.with_name("report.csv"), members.with_name("again.csv")
+    tether("uploads", "report", key, str(report))
+    assert "DE00" in report.read_text("utf-8-sig")
+    assert tether.json("uploads", "file", key, str(again))["size_bytes"] == members.stat().st_size
+    assert again.read_bytes() == members.read_bytes()
+    tether("uploads", "file", key, str(again), code=2)
+    assert "exists" in tether.errors
+    assert tether("uploads", "remembered") == "no rows\n"
+    tether("uploads", "forget", "999", code=2)
+    assert tether.json("uploads", "release", key, "--reason", "the terminal was set up wrong") == []
     return int(upload["id"])
 
 
@@ -142,6 +157,11 @@ def _bills(tether: _Tether, upload_id: int) -> int:
     order = ("uploads", "bill", str(upload_id), "--due-item", "2026-03")
     preview = tether.json(*order, "--dry-run", "--count-max", "2")
     assert (preview["count"], preview["amount_minor"]) == (2, 2300)
+    tether(*order, "--dry-run", "--override", "recently_tried", code=2)
+    assert "--override-reason" in tether.errors
+    in_spite = ("--override", "recently_tried", "--override-reason", "agreed by phone", "--tries-max", "2")
+    assert tether.json(*order, "--dry-run", *in_spite, "--recent-days", "0")["count"] == 3
+    assert tether.json(*order, "--dry-run", "--vop-score-min", "80")["count"] == 0
     tether(*order, code=2)  # nobody can be asked, and nobody agreed beforehand
     assert "--yes" in tether.errors
     assert tether.json("runs", "list")["items"] == []
@@ -166,6 +186,11 @@ def _gives_back(tether: _Tether, run_id: int) -> None:
 
     until(approved, what="three collected payments")
     payment = approved()[0]
+    some = tether.json(
+        "payments", "list", "--amount-min", "11.00", "--amount-max", "11.50", "--country", "DE"
+    )
+    assert {item["amount_minor"] for item in some["items"]} <= {1100}
+    assert tether("payments", "list", "--amount-min", "999.00") == "no rows\n"
     payment_id = str(payment["id"])
     tether("refund", payment_id, code=2)
     assert "Order the refund of payment" in tether.errors
@@ -179,6 +204,13 @@ def _gives_back(tether: _Tether, run_id: int) -> None:
         lambda: tether.json("payments", "show", payment_id)["payment"]["status"] == "voided", what="the void"
     )
     assert f"void {made['id']} of payment {payment_id}" in tether("payments", "show", payment_id)
+    orders = tether.json("refunds", "list", "--account", "default")["items"]
+    assert [(order["id"], str(order["attempt_id"])) for order in orders] == [(made["id"], payment_id)]
+    assert tether("refunds", "list", "--account", "second") == "no rows\n"
+    # Nothing is forgiven or stated that did not happen, or that can be inquired.
+    tether("payments", "forgive", payment_id, "--reason", "the bank was wrong", code=2)
+    tether("payments", "outcome", payment_id, "declined", "--reason", "seen in the back office", code=2)
+    tether("refunds", "outcome", str(made["id"]), "declined", "--reason", "seen in the back office", code=2)
     voids = tether.json("runs", "void", str(run_id), "--reason", "a test", "--dry-run")
     assert voids["voids"]["count"] + sum(some["count"] for some in voids["refused"]) == 3
 

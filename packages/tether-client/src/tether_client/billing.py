@@ -338,6 +338,13 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         debit_max_minor: Leave out debits above this amount.
         usage: The text on the debtors' bank statements.
         notice_days: Debit only debtors who were notified so many days before.
+        lifetime_max_minor: What one account may pay in all, in minor units.
+        tries_max: How often one due item may be tried.
+        recent_days: Days for which a try for another upload prevents a debit of the account.
+        vop_score_min: The least score of the check before billing.
+        merchant_name: The creditor's name on the bank statements.
+        remote_ip: The address from which the debtors agreed.
+        overrides: Verdicts to ignore: each with `verdicts`, `reason` and, where wanted, `debtor_ids`.
     """
 
     due_item: str | msgspec.UnsetType = msgspec.UNSET
@@ -350,6 +357,13 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     debit_max_minor: int | msgspec.UnsetType = msgspec.UNSET
     usage: str | msgspec.UnsetType = msgspec.UNSET
     notice_days: int | msgspec.UnsetType = msgspec.UNSET
+    lifetime_max_minor: int | msgspec.UnsetType = msgspec.UNSET
+    tries_max: int | msgspec.UnsetType = msgspec.UNSET
+    recent_days: int | msgspec.UnsetType = msgspec.UNSET
+    vop_score_min: int | msgspec.UnsetType = msgspec.UNSET
+    merchant_name: str | msgspec.UnsetType = msgspec.UNSET
+    remote_ip: str | msgspec.UnsetType = msgspec.UNSET
+    overrides: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class BillingRoutes(Connection):
@@ -380,11 +394,17 @@ class BillingRoutes(Connection):
         body = msgspec.to_builtins(order)
         return self._order(f"/api/uploads/{upload_id}/billing", body, RunResponse, idempotency_key)
 
+    def release_refusals(self, upload_id: int, *, reason: str) -> list[Refusals]:
+        """Release the gateway's refusals of an upload's runs, so that they do not pause its next run; returns the runs that had some."""
+        path = f"/api/uploads/{upload_id}/billing/release"
+        return self._post(path, {"reason": reason}, list[Refusals])
+
     def runs(
         self,
         *,
         status: str | None = None,
         upload: int | None = None,
+        account: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[RunResponse]:

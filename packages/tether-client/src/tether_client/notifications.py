@@ -176,10 +176,11 @@ class NotificationRoutes(Connection):
         *,
         status: str | None = None,
         unique_id: str | None = None,
+        account: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[WebhookEvent]:
-        """Notifications of the gateway, newest first."""
+        """Notifications of the gateway, newest first; *account* goes with *unique_id*, or with a *status* other than processed."""
         return self._get("/api/webhook-events", Page[WebhookEvent], **given(locals()))
 
     def notification(self, event_id: int) -> EventDetail:

@@ -9,7 +9,9 @@ from tether_client.connection import Connection
 from tether_client.pages import Page
 
 __all__ = [
+    "Closed",
     "ExposureResponse",
+    "Forgiven",
     "ListedAttempt",
     "PaymentRoutes",
 ]
@@ -99,6 +101,48 @@ class ExposureResponse(msgspec.Struct, frozen=True, kw_only=True):
     refunded_and_charged_back: bool
 
 
+class Forgiven(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A chargeback that is forgiven, and what still excludes its account.
+
+    Attributes:
+        attempt_id: The debit that was charged back.
+        forgiven_by: Who forgave it.
+        forgiven_at: When.
+        reason: Why.
+        is_new: Whether it was not forgiven before.
+        unforgiven: Chargebacks of the account that still exclude it.
+        still_held_by: The active blacklist entries of the account; lift these, too, if it is to be debited.
+    """
+
+    attempt_id: int
+    forgiven_by: str
+    forgiven_at: datetime
+    reason: str
+    is_new: bool
+    unforgiven: int
+    still_held_by: list[int]
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A submission whose outcome a person has stated.
+
+    Attributes:
+        statement_id: The statement.
+        attempt_id: The debit.
+        refund_id: The refund or void, or null where it is about the debit.
+        status: The state it has now.
+        debit_status: The state of the debit now.
+    """
+
+    statement_id: int
+    attempt_id: int
+    refund_id: int | None
+    status: str
+    debit_status: str
+
+
 class PaymentRoutes(Connection):
     """Routes of billing attempts."""
 
@@ -119,3 +163,21 @@ class PaymentRoutes(Connection):
     def exposure(self, attempt_id: int) -> ExposureResponse:
         """Until when a payment can be returned, refunded or voided."""
         return self._get(f"/api/billing-attempts/{attempt_id}/exposure", ExposureResponse)
+
+    def forgive_chargeback(self, attempt_id: int, *, reason: str) -> Forgiven:
+        """Forgive the chargeback of a payment, so that it no longer excludes its account; entries of the blacklist stay."""
+        return self._post(f"/api/billing-attempts/{attempt_id}/forgive", {"reason": reason}, Forgiven)
+
+    def state_outcome(
+        self, attempt_id: int, outcome: str, *, reason: str, unique_id: str | None = None
+    ) -> Closed:
+        """
+        State the outcome of a payment whose status cannot be inquired any more.
+
+        Args:
+            outcome: "approved", "declined" or "never_arrived".
+            reason: Where it was seen.
+            unique_id: The gateway's id; needed for "approved".
+        """
+        body = {"outcome": outcome, "reason": reason, "unique_id": unique_id}
+        return self._post(f"/api/billing-attempts/{attempt_id}/outcome", body, Closed)

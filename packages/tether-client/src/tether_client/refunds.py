@@ -5,7 +5,9 @@ from datetime import datetime
 import msgspec
 
 from tether_client.billing import DebitTotal
-from tether_client.connection import Connection
+from tether_client.connection import Connection, given
+from tether_client.pages import Page
+from tether_client.payments import Closed
 
 __all__ = [
     "ListedRefund",
@@ -142,6 +144,24 @@ class RunVoidDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 class RefundRoutes(Connection):
     """Routes of refunds and voids."""
+
+    def refunds(
+        self,
+        *,
+        status: str | None = None,
+        account: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[ListedRefund]:
+        """Refunds and voids of all payments, newest first."""
+        return self._get("/api/refunds", Page[ListedRefund], **given(locals()))
+
+    def state_refund_outcome(
+        self, refund_id: int, outcome: str, *, reason: str, unique_id: str | None = None
+    ) -> Closed:
+        """State the outcome of a refund or void, as `state_outcome` does for a payment."""
+        body = {"outcome": outcome, "reason": reason, "unique_id": unique_id}
+        return self._post(f"/api/refunds/{refund_id}/outcome", body, Closed)
 
     def refunds_of(self, attempt_id: int) -> list[ListedRefund]:
         """The refunds and voids of a payment."""

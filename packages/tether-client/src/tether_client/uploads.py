@@ -1,6 +1,6 @@
 """Uploads: files of debtors, how they are read, and what came of their rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -19,7 +19,9 @@ __all__ = [
     "Exclusion",
     "FileDecision",
     "KeptCounts",
+    "LayoutAnswer",
     "Links",
+    "ListedProblem",
     "Owed",
     "Plan",
     "Question",
@@ -460,6 +462,52 @@ class UploadTotals(msgspec.Struct, frozen=True):
     debits: list[Debits]
 
 
+class ListedProblem(msgspec.Struct, frozen=True):
+    """
+    A problem of a row.
+
+    Attributes:
+        row: Number of the row in the file.
+        ordinal: Place among the problems of that row, from 0.
+        level: "error" when the row is refused for it, else "warning".
+        column: The column's header, or its letters.
+        code: A stable word.
+        excerpt: The cell, cut and masked.
+        note: What is wrong and what to do, a sentence.
+    """
+
+    row: int
+    ordinal: int
+    level: str
+    column: str
+    code: str
+    excerpt: str
+    note: str
+
+
+class LayoutAnswer(msgspec.Struct, frozen=True):
+    """
+    An answer that is remembered for files of a layout.
+
+    Attributes:
+        id: Its number, by which it can be forgotten.
+        subject: What it is about.
+        answer: Take the rows, or leave them out.
+        days_min: It takes no rows whose imported debits are more recent than this.
+        upload_id: For which it was given.
+        answered_by: Who gave it.
+        answered_at: When.
+    """
+
+    id: int
+    subject: str
+    answer: str
+    days_min: int
+    upload_id: int
+    answered_by: str
+    answered_at: datetime
+
+
 class _Counted:
     """A file that reports how much of it was read."""
 
@@ -537,6 +585,47 @@ class UploadRoutes(Connection):
     def withdraw_upload(self, upload_id: int, *, reason: str) -> UploadDetail:
         """Withdraw an upload of which nothing was submitted."""
         return self._delete(f"/api/uploads/{upload_id}", UploadDetail, reason=reason)
+
+    def problems(
+        self,
+        upload_id: int,
+        *,
+        level: str | None = None,
+        code: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[ListedProblem]:
+        """
+        The problems of an upload, in the order of the file.
+
+        Args:
+            level: "error" or "warning"; `None` for both.
+            code: Only this problem.
+        """
+        query = {"level": level, "code": code, "cursor": cursor, "limit": limit}
+        return self._get(f"/api/uploads/{upload_id}/problems", Page[ListedProblem], **query)
+
+    def problem_report(self, upload_id: int, *, what: str = "refused", form: str = "csv") -> Iterator[bytes]:
+        """
+        A report of rows to correct and upload again, in pieces.
+
+        Args:
+            what: "refused" for rows with problems, "excluded" for those that screening excluded.
+            form: "csv" or "xlsx".
+        """
+        return self._pieces(f"/api/uploads/{upload_id}/problems", what=what, format=form)
+
+    def upload_file(self, upload_id: int) -> Iterator[bytes]:
+        """The file of an upload as it was sent, in pieces."""
+        return self._pieces(f"/api/uploads/{upload_id}/file")
+
+    def layout_answers(self) -> list[LayoutAnswer]:
+        """Answers that are remembered for files of a layout, newest first."""
+        return self._get("/api/layout-answers", list[LayoutAnswer])
+
+    def forget_layout_answer(self, answer_id: int) -> None:
+        """Forget an answer: the next file of its layout raises the question again."""
+        self._answered("DELETE", f"/api/layout-answers/{answer_id}")
 
     def await_upload(
         self,

@@ -16,6 +16,7 @@ __all__ = [
     "NameCounts",
     "RestingBank",
     "SpentCalls",
+    "UploadCheck",
     "VopBudget",
     "VopChecks",
     "VopReport",
@@ -61,6 +62,21 @@ class ListedCheck(msgspec.Struct, frozen=True, kw_only=True):
     bic: str | None
     requested_at: datetime
     checked_at: datetime | None
+
+
+class UploadCheck(ListedCheck, frozen=True, kw_only=True):
+    """
+    A check in a list of all uploads.
+
+    In addition to `ListedCheck`:
+
+    Attributes:
+        upload_id: The upload of the debtor.
+        account: The gateway account whose budget pays for it.
+    """
+
+    upload_id: int
+    account: str
 
 
 class VopRequested(msgspec.Struct, frozen=True, kw_only=True):
@@ -316,6 +332,18 @@ class VopRoutes(Connection):
         """The checks of an upload: counts, and one page in the order of debtors."""
         query = {"result": result, "status": status, "cursor": cursor, "limit": limit}
         return self._get(f"/api/uploads/{upload_id}/vop", VopChecks, **query)
+
+    def checks_everywhere(
+        self,
+        *,
+        result: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[UploadCheck]:
+        """The checks of all uploads, the newest debtors first."""
+        query = {"result": result, "status": status, "cursor": cursor, "limit": limit}
+        return self._get("/api/vop/checks", Page[UploadCheck], **query)
 
     def checks_report(self, upload_id: int) -> VopReport:
         """What was answered about the names of an upload, by bank."""

@@ -26,6 +26,7 @@ __all__ = [
     "add_filters",
     "add_group",
     "add_key",
+    "add_outcome",
     "add_paging",
     "add_reason",
     "add_with_id",
@@ -183,6 +184,17 @@ def add_reason(parser: argparse.ArgumentParser, *, is_required: bool = True) -> 
         metavar="TEXT",
         help="why; stored with the name of your key and the time",
     )
+
+
+def add_outcome(parser: argparse.ArgumentParser) -> None:
+    """Add what a person states of a submission whose status cannot be inquired."""
+    parser.add_argument(
+        "outcome",
+        choices=("approved", "declined", "never_arrived"),
+        help="what the gateway's back office shows; never_arrived where it has no such payment",
+    )
+    parser.add_argument("--unique-id", metavar="ID", help="the gateway's id; needed with approved")
+    add_reason(parser)
 
 
 def add_yes(parser: argparse.ArgumentParser) -> None:

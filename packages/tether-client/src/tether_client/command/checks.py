@@ -24,6 +24,8 @@ _COLUMNS: Final = (
     ("checked", "checked_at"),
 )
 
+_EVERYWHERE: Final = (_COLUMNS[0], ("upload", "upload_id"), *_COLUMNS[1:])
+
 _ROWS: Final = (
     ("row", "row_number"),
     ("iban", "iban_masked"),
@@ -50,7 +52,7 @@ _FILES: Final = (
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
     parser = commands.add_parser(
-        "checks", help="checks of accounts before billing: order, list, report, budget, and of files"
+        "checks", help="checks of accounts before billing: order, list, all, report, budget, and of files"
     )
     group = parser.add_subparsers(required=True, metavar="COMMAND")
     item = add(
@@ -88,6 +90,15 @@ def add_commands(commands: Commands) -> None:
     item.add_argument(
         "--limit", type=whole(1, 500), default=50, metavar="ROWS", help="at most this many rows (default: 50)"
     )
+    item = add(
+        group,
+        "all",
+        _everywhere,
+        text="list the checks of all uploads, the newest debtors first",
+        example="tether checks all --result mismatch",
+    )
+    _add_filters(item)
+    add_paging(item)
     item = add(
         group,
         "report",
@@ -216,14 +227,7 @@ def _file_report(context: Context) -> int:
 
 def _result(context: Context) -> int:
     args = context.args
-    try:
-        with args.file.open("xb") as file:
-            for piece in context.client.check_file_result(args.file_id):
-                file.write(piece)
-    except FileExistsError:
-        raise Refused(f"{args.file} exists; name another file") from None
-    except OSError as exc:
-        raise Refused(f"{args.file} cannot be written: {exc.strerror}") from None
+    context.save(args.file, context.client.check_file_result(args.file_id))
     return _files_shown(context, context.client.check_file(args.file_id))
 
 
@@ -252,6 +256,13 @@ def _list(context: Context) -> int:
     found = context.client.checks(args.upload_id, result=args.result, status=args.state, limit=args.limit)
     context.output.result(found, lambda: _checks_text(found))
     return 0
+
+
+def _everywhere(context: Context) -> int:
+    args = context.args
+    return context.listed(
+        context.client.checks_everywhere, _EVERYWHERE, result=args.result, status=args.state
+    )
 
 
 def _checks_text(found: VopChecks) -> str:

@@ -44,7 +44,12 @@ _tether() {{
     compadd -- ${{=word}}
     _files
 }}
-compdef _tether tether
+# A file in fpath is run as the function of its name, at the first Tab.
+if [[ "${{funcstack[1]}}" == _tether ]]; then
+    _tether "$@"
+else
+    compdef _tether tether
+fi
 """
 _FISH = """\
 function __tether_at

@@ -40,6 +40,7 @@ def add_commands(commands: Commands) -> None:
         item,
         status="only in this state: waiting, confirming, processed, contradicted, parked or conflicting",
         unique_id="only of this payment, by the gateway's id",
+        account="only of this gateway account, with --unique-id or a --status other than processed",
     )
     add_paging(item)
 
@@ -69,7 +70,11 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 def _list(context: Context) -> int:
     args = context.args
     return context.listed(
-        context.client.notifications, _COLUMNS, status=args.status, unique_id=args.unique_id
+        context.client.notifications,
+        _COLUMNS,
+        status=args.status,
+        unique_id=args.unique_id,
+        account=args.account,
     )
 
 

@@ -8,9 +8,11 @@ from tether_client.command.arguments import (
     add,
     add_filters,
     add_key,
+    add_outcome,
     add_paging,
     add_reason,
     add_yes,
+    amount,
     whole,
 )
 from tether_client.command.context import Context
@@ -45,12 +47,15 @@ _FILTERS: Final = {
     "created_to": "made before this day or time",
     "updated_from": "changed at or after this day or time",
     "updated_to": "changed before this day or time",
+    "country": "only from accounts of this country, such as DE",
+    "bank": "only from accounts at this bank: the first eight characters of its BIC",
 }
+_AMOUNTS: Final = {"amount_min": "of at least this amount", "amount_max": "of at most this amount"}
 
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    parser = commands.add_parser("payments", help="billing attempts: list, show")
+    parser = commands.add_parser("payments", help="billing attempts: list, show, forgive, outcome")
     group = parser.add_subparsers(required=True, metavar="COMMAND")
 
     item = add(
@@ -61,6 +66,8 @@ def add_commands(commands: Commands) -> None:
         example="tether payments list --status chargebacked --created-from 2026-03-01",
     )
     add_filters(item, **_FILTERS)
+    for name, text in _AMOUNTS.items():
+        item.add_argument(f"--{name.replace('_', '-')}", type=amount, metavar="AMOUNT", help=text)
     add_paging(item)
 
     item = add(
@@ -71,6 +78,26 @@ def add_commands(commands: Commands) -> None:
         example="tether payments show 17",
     )
     _add_id(item)
+
+    item = add(
+        group,
+        "forgive",
+        _forgive,
+        text="forgive the chargeback of a payment, so that it no longer excludes its account",
+        example='tether payments forgive 17 --reason "the bank was wrong"',
+    )
+    _add_id(item)
+    add_reason(item)
+
+    item = add(
+        group,
+        "outcome",
+        _outcome,
+        text="state the outcome of a payment whose status cannot be inquired any more",
+        example='tether payments outcome 17 declined --reason "seen in the back office"',
+    )
+    _add_id(item)
+    add_outcome(item)
 
     for name, do, text in (
         ("refund", _refund, "refund a collected payment"),
@@ -105,6 +132,7 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 
 def _list(context: Context) -> int:
     filters = {name: getattr(context.args, name) for name in _FILTERS}
+    filters |= {f"{name}_minor": getattr(context.args, name) for name in _AMOUNTS}
     return context.listed(context.client.payments, _COLUMNS, **filters)
 
 
@@ -114,6 +142,30 @@ def _show(context: Context) -> int:
     refunds = context.client.refunds_of(attempt.id)
     value: dict[str, Any] = {"payment": attempt, "exposure": exposure, "refunds": refunds}
     context.output.result(value, lambda: _text(attempt, exposure, refunds))
+    return 0
+
+
+def _forgive(context: Context) -> int:
+    args = context.args
+    found = context.client.forgive_chargeback(args.attempt_id, reason=args.reason)
+    held = (
+        f"; entries of the blacklist still hold it: {shown(found.still_held_by)}"
+        if found.still_held_by
+        else ""
+    )
+    left = f"; {found.unforgiven:,} other chargebacks exclude it" if found.unforgiven else ""
+    context.output.result(
+        found, lambda: f"the chargeback of payment {found.attempt_id} is forgiven{left}{held}\n"
+    )
+    return 0
+
+
+def _outcome(context: Context) -> int:
+    args = context.args
+    closed = context.client.state_outcome(
+        args.attempt_id, args.outcome, reason=args.reason, unique_id=args.unique_id
+    )
+    context.output.result(closed, lambda: f"payment {closed.attempt_id}: {closed.debit_status}\n")
     return 0
 
 

@@ -45,7 +45,12 @@ def add_commands(commands: Commands) -> None:
         text="list billing runs, newest first",
         example="tether runs list --status paused",
     )
-    add_filters(item, status="only runs in this state", upload="only runs of this upload")
+    add_filters(
+        item,
+        status="only runs in this state",
+        upload="only runs of this upload",
+        account="only runs of this gateway account",
+    )
     add_paging(item)
 
     item = add(group, "show", _show, text="show a run and its progress", example="tether runs show 3 --wait")
@@ -103,7 +108,9 @@ def _add_id(parser: argparse.ArgumentParser) -> None:
 
 def _list(context: Context) -> int:
     args = context.args
-    return context.listed(context.client.runs, _COLUMNS, status=args.status, upload=args.upload)
+    return context.listed(
+        context.client.runs, _COLUMNS, status=args.status, upload=args.upload, account=args.account
+    )
 
 
 def _show(context: Context) -> int:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tether_client.billing import RunOrder, RunPreview
+from tether_client.command import upload_files
 from tether_client.command.arguments import (
     Commands,
     add,
@@ -42,7 +43,9 @@ _COLUMNS: Final = (
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    parser = commands.add_parser("uploads", help="files of debtors: add, list, show, answer, withdraw, bill")
+    parser = commands.add_parser(
+        "uploads", help="files of debtors: add, list, show, answer, withdraw, bill, problems"
+    )
     group = parser.add_subparsers(required=True, metavar="COMMAND")
 
     item = add(
@@ -141,11 +144,46 @@ def add_commands(commands: Commands) -> None:
         metavar="N",
         help="debit only debtors who were notified at least N days before (without N: 14)",
     )
+    _add_run_options(item)
     item.add_argument("--dry-run", action="store_true", help="only preview the run")
     add_key(item)
     add_yes(item)
     _add_wait(item)
     _add_further(group)
+    upload_files.add_to(group)
+
+
+def _add_run_options(item: argparse.ArgumentParser) -> None:
+    """Add the options of a run that few runs need."""
+    item.add_argument(
+        "--lifetime-max", type=amount, metavar="AMOUNT", help="at most this from one account, ever"
+    )
+    item.add_argument(
+        "--tries-max", type=whole(1, 10), metavar="N", help="how often one due item may be tried"
+    )
+    item.add_argument(
+        "--recent-days",
+        type=whole(0, 3_650),
+        metavar="N",
+        help="leave out accounts with a try for another upload within N days",
+    )
+    item.add_argument(
+        "--vop-score-min",
+        type=whole(0, 100),
+        metavar="SCORE",
+        help="the least score of the check before billing",
+    )
+    item.add_argument("--merchant-name", metavar="TEXT", help="the creditor's name on the bank statements")
+    item.add_argument(
+        "--remote-ip", metavar="ADDRESS", help="the address from which the debtors agreed to the debits"
+    )
+    item.add_argument(
+        "--override",
+        action="append",
+        metavar="VERDICT",
+        help="bill debtors in spite of this verdict, such as recently_tried; may be given several times",
+    )
+    item.add_argument("--override-reason", metavar="TEXT", help="why; needed with --override, and stored")
 
 
 def _add_further(group: Commands) -> None:
@@ -158,6 +196,16 @@ def _add_further(group: Commands) -> None:
         example="tether uploads totals 12",
     )
     _add_id(item)
+
+    item = add(
+        group,
+        "release",
+        _release,
+        text="release the gateway's refusals of an upload, so that they do not pause its next run",
+        example='tether uploads release 12 --reason "the terminal was set up wrong"',
+    )
+    _add_id(item)
+    add_reason(item)
 
     item = add(
         group,
@@ -223,8 +271,12 @@ def _add(context: Context) -> int:
         fields=fields,
         on_sent=lambda done, size: output.progress.bar(done, size, f"{done:,} of {size:,} bytes sent"),
     )
+    # The note of the API names its own parameter.
     if sent.note:
-        output.note(sent.note)
+        output.note(
+            f"The same file was sent on {shown(sent.upload.created_at)} UTC as {shown(sent.upload.filename)}; this is that upload."
+            " Give --force to store it again."
+        )
     return _shown(context, sent.id)
 
 
@@ -268,6 +320,13 @@ def _bill(context: Context) -> int:
         "canary_share": args.canary_share,
         "usage": args.usage,
         "notice_days": args.notice_days,
+        "lifetime_max_minor": args.lifetime_max,
+        "tries_max": args.tries_max,
+        "recent_days": args.recent_days,
+        "vop_score_min": args.vop_score_min,
+        "merchant_name": args.merchant_name,
+        "remote_ip": args.remote_ip,
+        "overrides": _overrides(args.override, args.override_reason),
     }
     order = RunOrder(**{name: value for name, value in values.items() if value is not None})
     if args.dry_run or not args.yes:
@@ -282,6 +341,28 @@ def _bill(context: Context) -> int:
         context.confirm(f"Order {preview.count:,} debits of {money(preview.amount_minor)} in total?")
     run = context.client.order_run(args.upload_id, order, idempotency_key=args.idempotency_key)
     return follow(context, run.id, wait=args.wait)
+
+
+def _overrides(verdicts: list[str] | None, reason: str | None) -> list[dict[str, Any]] | None:
+    """What is ignored, as an order has it; `None` for nothing."""
+    if bool(verdicts) != bool(reason):
+        raise Refused("--override and --override-reason go together.")
+    return [{"verdicts": verdicts, "reason": reason}] if verdicts else None
+
+
+def _release(context: Context) -> int:
+    args = context.args
+    found = context.client.release_refusals(args.upload_id, reason=args.reason)
+    context.output.result(
+        found,
+        lambda: (
+            "".join(
+                f"run {row.run_id}: {row.refused:,} of {row.answered:,} refusals released\n" for row in found
+            )
+            or "no run has refusals\n"
+        ),
+    )
+    return 0
 
 
 def _totals(context: Context) -> int:
