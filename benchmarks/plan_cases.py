@@ -73,6 +73,7 @@ _AUDIT: Final = {
     "examined_max": 2_000,
     "reads_max": 2_500,
 }
+_CHECKS: Final = {"before": None, "result": None, "state": None, "examined_max": 2_000, "reads_max": 2_500}
 _WORDS: Final = {"examined_max": 10_000, "reads_max": 25_000, "buffers_max": 25_000}
 _STAGED: Final = ("debtors/staging.guard", "debtors/staging.stage", "plans.staged")
 
@@ -871,10 +872,13 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     },
     "debtors/debtors.listed_by_name": {"": {"upload_id": 5}},
     "refunds/refunds.listed": {
-        "all": {},
-        "frequent state": {"state": "approved"},
-        "rare state": {"state": "unknown"},
-        "no such state": {"state": "voided"},
+        "all": {"account": None},
+        "frequent state": {"account": None, "state": "approved"},
+        "rare state": {"account": None, "state": "unknown"},
+        "no such state": {"account": None, "state": "voided"},
+        "account": {"account": "second"},
+        "no such account": {"account": "none"},
+        "account in a rare state": {"account": "second", "state": "unknown"},
     },
     "reconciliation/gateway_refunds.report": {"": {"kinds": ["refund"] * 100}},
     "refunds/refunds.lease_for_inquiry": {"": {"payment_stages": [20]}, "unknown": {"payment_stages": [10]}},
@@ -959,20 +963,38 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
             "rest_until": _ago(0),
         }
     },
+    "vop.newest": {"": _CHECKS | {"examined_max": 101}},
+    "vop.by_state": {
+        "frequent": _CHECKS | {"state": "checked", "examined_max": 101},
+        "rare": _CHECKS | {"state": "waiting", "examined_max": 101},
+        "no such state": _CHECKS | {"state": "parked", "examined_max": 101},
+        "further on": _CHECKS
+        | {"state": "waiting", "examined_max": 101, "before": lambda rows: rows * 3 // 4},
+    },
+    "vop.by_result": {
+        "frequent": _CHECKS | {"result": "verified", "examined_max": 101},
+        "no such result": _CHECKS | {"result": "mismatch", "examined_max": 101},
+        "in another state": _CHECKS | {"result": "verified", "state": "waiting"},
+    },
     "vop.listed": {
         "all": {"after": 0},
         "no such result": {"upload_id": 5, "after": 0, "result": "rejected"},
         "no such state": {"upload_id": 5, "after": 0, "state": "parked"},
     },
     "notifications/event_lists.listed": {
-        "all": {"notification_id": None},
-        "frequent state": {"notification_id": None, "state": "processed"},
-        "rare state": {"notification_id": None, "state": "parked"},
-        "waiting": {"notification_id": None, "state": "waiting"},
-        "confirming": {"notification_id": None, "state": "confirming"},
-        "contradicted": {"notification_id": None, "state": "contradicted"},
-        "payment": {},
-        "payment and state": {"state": "parked"},
+        "all": {"notification_id": None, "account": None},
+        **{
+            f"{state} notifications": {"notification_id": None, "account": None, "state": state}
+            for state in ("processed", "parked", "waiting", "confirming", "contradicted")
+        },
+        "parked notifications of an account": {
+            "notification_id": None,
+            "account": "second",
+            "state": "parked",
+        },
+        "payment": {"account": None},
+        "payment and state": {"account": None, "state": "parked"},
+        "payment and account": {"account": "second"},
     },
     "notifications/webhook_events.finish": {
         "": {"ids": list(range(100, 200)), "states": ["processed"] * 100}

@@ -11,6 +11,7 @@ import pytest
 from tether_core.vop import Answers, CallLimits
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import vop as stored
 from tether_stores.postgres import open_pool
 from tether_worker.check_files import prune_check_files
 from tether_worker.vop import Checking, check, checking
@@ -85,6 +86,89 @@ async def test_a_sample_is_ordered_and_reported_by_bank(api: httpx.AsyncClient, 
     assert (budget["is_metered"], budget["day_max"], budget["month_max"]) == (True, 100, None)
     assert budget["calls"] == [{"account": "default", "day_calls": 7, "month_calls": 7}]
     assert [row["bank"] for row in budget["resting"]] == ["COBADEFF"]
+
+
+async def test_checks_of_all_uploads_are_found_by_state_and_result(
+    api: httpx.AsyncClient, database_url: str
+) -> None:
+    """Who looks for accounts that are not their debtors' would open each upload in turn, and miss the one from last month."""
+    for first in (0, 30):
+        owed = [Owed(scripted_iban(first + number), 1_000) for number in range(30)]
+        upload_id, _ = seed_upload(database_url, owed, now=NOW)
+        assert (await api.post(f"/api/uploads/{upload_id}/vop")).json() == {"requested": 30}
+    path = "/api/vop/checks"
+    assert (await api.get(path, params={"format": "count", "status": "waiting"})).json()["count"] == 60
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update vop_checks set state = 'checked', next_at = null, result = case when debtor_id % 10 = 0 then 'mismatch' else 'verified' end,"
+            " score = 90, answered = 100, provider = 'http', checked_at = now() where debtor_id % 2 = 0"
+        )
+        conn.execute("update vop_checks set state = 'parked', next_at = null where debtor_id % 10 = 1")
+        # Requested again: it waits, and still has its last result.
+        conn.execute("update vop_checks set state = 'waiting', next_at = now() where debtor_id = 20")
+        expected = conn.execute(
+            "select v.debtor_id, d.upload_id, v.state, v.result, v.account from vop_checks v join debtors d on d.id = v.debtor_id"
+            " order by v.debtor_id desc"
+        ).fetchall()
+    for params in (
+        {},
+        {"status": "waiting"},
+        {"status": "parked"},
+        {"result": "mismatch"},
+        {"result": "mismatch", "status": "checked"},
+        {"result": "mismatch", "status": "waiting"},
+        {"result": "rejected"},
+    ):
+        wanted = [
+            row
+            for row in expected
+            if row[2] == params.get("status", row[2]) and row[3] == params.get("result", row[3])
+        ]
+        found, cursor, pages = list[tuple[object, ...]](), None, 0
+        while pages < 30:
+            given = {**params, "limit": 7, **({"cursor": cursor} if cursor else {})}
+            page = (await api.get(path, params=given)).json()
+            found += [
+                (row["debtor_id"], row["upload_id"], row["state"], row["result"], row["account"])
+                for row in page["items"]
+            ]
+            cursor, pages = page["next"], pages + 1
+            if cursor is None:
+                break
+        assert found == wanted, params
+        assert (await api.get(path, params={**params, "format": "count"})).json() == {
+            "count": len(wanted),
+            "more": False,
+            "amounts_minor": {},
+        }
+        lines = (await api.get(path, params={**params, "format": "csv"})).text.splitlines()
+        assert len(lines) == len(wanted) + 1, params
+    for wrong in ({"result": "perhaps"}, {"status": "done"}, {"cursor": "x"}):
+        assert (await api.get(path, params=wrong)).status_code in {400, 422}, wrong
+
+
+async def test_two_filters_look_at_a_bounded_part_of_a_page(
+    api: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two filters that seldom fit together would make one page read ten million checks; pages that end early go on."""
+    monkeypatch.setattr(stored, "_EXAMINED_MAX", 10)
+    owed = [Owed(scripted_iban(number), 1_000) for number in range(30)]
+    upload_id, debtors = seed_upload(database_url, owed, now=NOW)
+    await api.post(f"/api/uploads/{upload_id}/vop")
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "update vop_checks set state = 'checked', next_at = null, result = 'mismatch', score = 10, answered = 100, checked_at = now()"
+        )
+        conn.execute(
+            "update vop_checks set state = 'waiting', next_at = now() where debtor_id = any(%s)",
+            [[debtors[0], debtors[9]]],
+        )
+    params = {"result": "mismatch", "status": "waiting"}
+    page = (await api.get("/api/vop/checks", params=params)).json()
+    assert (page["items"], page["next"] is not None) == ([], True)
+    assert (await api.get("/api/vop/checks", params={**params, "format": "count"})).json()["count"] == 2
+    lines = (await api.get("/api/vop/checks", params={**params, "format": "csv"})).text.splitlines()
+    assert [line.split(";")[0] for line in lines[1:]] == [str(debtors[9]), str(debtors[0])]
 
 
 async def test_what_cannot_be_checked_is_refused(api: httpx.AsyncClient, database_url: str) -> None:

@@ -330,7 +330,10 @@ async def test_lists_filter_and_go_on_where_they_ended(conn: Connection) -> None
     await webhook_events.finish(conn, [_finish(1, "processed")], now=NOON)
 
     async def ids(**changes: Any) -> list[int]:
-        asked: dict[str, Any] = {"limit": 10, "before": None, "state": None, "notification_id": None}
+        asked: dict[str, Any] = {
+            "limit": 10,
+            **dict.fromkeys(("before", "state", "notification_id", "account")),
+        }
         return [event.id for event in await event_lists.listed(conn, **(asked | changes))]
 
     assert await ids() == [4, 3, 2, 1]
@@ -339,6 +342,8 @@ async def test_lists_filter_and_go_on_where_they_ended(conn: Connection) -> None
     assert await ids(state="waiting") == [4, 3, 2]
     assert await ids(notification_id="a") == [4, 1]
     assert await ids(notification_id="a", state="processed") == [1]
+    assert await ids(notification_id="a", account="default") == [4, 1]
+    assert await ids(state="waiting", account="second") == []
 
 
 async def test_one_row_comes_with_its_bytes(conn: Connection) -> None:

@@ -76,6 +76,15 @@ async def test_a_sample_is_ordered_and_read_with_forms(browser: httpx.AsyncClien
     assert wrong.status_code in {400, 422}
     assert (await browser.get("/uploads/99/checks")).status_code == 404
 
+    # The same rows are in the list of all uploads, which says how many match and links both pages.
+    assert 'href="/checks/all?result=mismatch"' in await _page(browser, "/checks")
+    everywhere = await _page(browser, "/checks/all?result=mismatch&status=checked")
+    assert f"<strong>{requested}</strong> match" in everywhere
+    assert f'href="/uploads/{upload_id}"' in everywhere
+    assert "/api/vop/checks?status=checked&result=mismatch&format=csv" in everywhere
+    assert "Nothing matches." in await _page(browser, "/checks/all?result=verified")
+    assert (await browser.get("/checks/all?result=perhaps")).status_code in {400, 422}
+
     # A run may demand a score; the order that follows the dry run demands it, too.
     order = {"due_item": "2026-12", "what": "dry_run", "account": "default", "order_key": "k" * 20}
     assert (

@@ -148,6 +148,27 @@ async def test_a_chargeback_is_forgiven_and_an_outcome_is_stated_with_forms(
     assert wrong.status_code in {400, 422}
 
 
+async def test_amounts_of_filters_are_typed_in_euros(browser: httpx.AsyncClient, database_url: str) -> None:
+    """Who types 50 and gets payments of 50 cents or more refunds the wrong ones; who types 1.000 must be asked."""
+    list(seed(database_url, attempts=3, rng=random.Random(1), now=datetime.now(UTC)))
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update billing_attempts set amount_minor = 1000 * id")
+    shown = unescape((await browser.get("/payments?amount_min=20&amount_max=29,99")).text)
+    assert 'href="/payments/2"' in shown
+    assert not any(f'href="/payments/{key}"' in shown for key in (1, 3))
+    assert ('name="amount_min" value="20"' in shown, 'name="amount_max" value="29,99"' in shown) == (
+        True,
+        True,
+    )
+    assert "amount_min_minor=2000&amount_max_minor=2999&format=csv" in shown
+    # A figure leads to its rows by the names of the API, in cents.
+    led = unescape((await browser.get("/payments?amount_min_minor=2000")).text)
+    assert ('name="amount_min" value="20.00"' in led, 'href="/payments/1"' in led) == (True, False)
+    wrong = await browser.get("/payments?amount_min=1.000")
+    assert (wrong.status_code, "e.g. 1000.50" in wrong.text, flaws(wrong.text)) == (422, True, [])
+    assert not any(word in wrong.text for word in ("format=csv", "all that match", 'href="/payments/1"'))
+
+
 @pytest.mark.parametrize(
     "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"sec-fetch-site": "none"}]
 )
@@ -262,6 +283,16 @@ async def test_a_file_is_uploaded_and_shown(browser: httpx.AsyncClient) -> None:
     assert 'role="status"' in shown
     again = await browser.post("/uploads", files={"file": ("list.csv", content, "text/csv")})
     assert again.headers["location"].partition("?")[0] == page
+    # What the API and the command line can do with a file, the form can: store it again, read it only, keep its columns.
+    options = {"force": "on", "dry_run": "on", "keep_columns": "on"}
+    form = (await browser.get("/uploads")).text
+    assert all(f'type="checkbox" name="{name}"' in form for name in options)
+    other = await browser.post("/uploads", files={"file": ("list.csv", content, "text/csv")}, data=options)
+    assert other.headers["location"].endswith("?done=uploaded")
+    assert other.headers["location"].partition("?")[0] != page
+    key = other.headers["location"].partition("?")[0].rpartition("/")[2]
+    stored = (await browser.get(f"/api/uploads/{key}")).json()
+    assert (stored["upload"]["dry_run"], stored["upload"]["forced"]) == (True, True)
 
 
 async def test_text_of_others_stays_text(browser: httpx.AsyncClient) -> None:

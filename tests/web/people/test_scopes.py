@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING
+from html import unescape
+from typing import TYPE_CHECKING, get_args
 
 import psycopg
 import pytest
+from tether_core.figures import Basis, By
 from tether_core.people.roles import may
 from tether_stores.settings import Settings
 from tether_web.app import application
 from tether_web.events import stream
 from tether_web.http.permissions import needed
-from tether_web.http.scopes import BY_ID, JUDGED, OPEN
+from tether_web.http.scopes import BY_ID, FILTERED, JUDGED, OPEN
 
 from tests.web.people.conftest import KEY
 
@@ -64,6 +66,116 @@ async def test_ids_of_other_accounts_do_not_exist(browser: httpx.AsyncClient, tw
     assert (refused.status_code, "no gateway account" in refused.text.lower()) == (422, True)
     wider = {"name": "wider", "role": "viewer"}
     assert (await browser.post("/api/api-keys", json=wider, headers=headers)).status_code == 403
+
+
+async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
+    browser: httpx.AsyncClient, two_accounts: str
+) -> None:
+    """A partner reads the money of another one where one list, one grouping or one file forgets the account."""
+    with psycopg.connect(two_accounts) as conn:
+        conn.execute("update webhook_events set notification_id = 'same', reason = 'of ' || account")
+        conn.execute(
+            "update billing_attempts set amount_minor = case id when 1 then 1111 else 7777 end, unique_id = 'id-' || account,"
+            " bank_bic = case id when 1 then 'COBADEFF' else 'DEUTDEFF' end"
+        )
+        conn.execute("update billing_attempts set payment_stage = 60, state = 'approved', updated_at = now()")
+        conn.execute(
+            "insert into refunds (attempt_id, kind, number, account, transaction_id, amount_minor, currency, usage, state, payment_stage,"
+            " ordered_by, created_at, updated_at) select id, 'refund', 1, account, 'back-' || account, amount_minor, 'EUR', 'x',"
+            " 'declined', 50, 'ops', now(), now() from billing_attempts"
+        )
+    made = await browser.post(
+        "/api/api-keys", json={"name": "partner", "role": "viewer", "accounts": ["default"]}, headers=KEY
+    )
+    headers = {"authorization": f"Bearer {made.json()['secret']}"}
+    asked = [
+        *(f"/api/figures?by={by}&basis={basis}" for by in get_args(By) for basis in get_args(Basis)),
+        *(f"/api/figures?upload=2&by={by}" for by in ("total", "run")),
+        *("/api/figures?run=2", "/api/figures?bank=DEUTDEFF", "/api/figures/exposure"),
+        *(
+            "/api/billing-attempts?run=2",
+            "/api/billing-attempts?unique_id=id-second",
+            "/api/mandates?debtor=2",
+        ),
+        *("/api/billing-runs", "/api/billing-runs?upload=2", "/api/refunds", "/api/refunds?status=declined"),
+        *("/api/webhook-events?status=parked", "/api/webhook-events?unique_id=same"),
+    ]
+    assert {f"GET {path.partition('?')[0]}" for path in asked} == FILTERED
+    of_others = ("second", "DEUTDEFF", "7777", "77.77", "8888", "88.88")
+    own = 0
+    for path in asked:
+        mark = "&" if "?" in path else "?"
+        for form in ("json", "csv", "count"):
+            url = f"{path}{mark}account=default&format={form}"
+            answer = await browser.get(url, headers=headers)
+            if form == "count" and "/figures" in path:
+                continue
+            assert answer.status_code == 200, (url, answer.text)
+            assert not any(mark in answer.text for mark in of_others), (url, answer.text)
+            own += "1111" in answer.text or "11.11" in answer.text
+            everything = await browser.get(url.replace("account=default&", ""), headers=KEY)
+            assert everything.status_code == 200, url
+        for more in ("", f"{mark}account=second", f"{mark}account=default&account=second"):
+            assert (await browser.get(f"{path}{more}", headers=headers)).status_code == 403, path
+    assert own > 10
+    # What belongs to another one is as if it did not exist.
+    theirs = await browser.get("/api/figures/exposure?account=default&upload=2", headers=headers)
+    missing = await browser.get("/api/figures/exposure?account=default&upload=987654", headers=headers)
+    assert (theirs.status_code, theirs.content) == (404, missing.content)
+    mine = await browser.get("/api/figures/exposure?account=default&upload=1", headers=headers)
+    assert mine.json()["totals"][0]["refundable"]["amount_minor"] == 1111
+    for path in (
+        "/api/figures/ageing?upload=2&account=default",
+        "/api/events?account=default",
+        "/api/uploads",
+    ):
+        assert (await browser.get(path, headers=headers)).status_code == 403, path
+    # Notifications of an account are found beside another filter; no index leads from an account to those that are processed.
+    for query in ("account=default", "account=default&status=processed"):
+        wide = await browser.get(f"/api/webhook-events?{query}", headers=headers)
+        assert (wide.status_code, "status other than processed" in wide.text) == (422, True)
+
+    # The same for everything that matches.
+    made = await browser.post(
+        "/api/api-keys", json={"name": "agent", "role": "operator", "accounts": ["default"]}, headers=KEY
+    )
+    headers = {"authorization": f"Bearer {made.json()['secret']}"}
+    order = {"action": "replay", "filters": {"status": "parked", "account": "default"}, "dry_run": True}
+    preview = await browser.post("/api/bulk-orders", json=order, headers=headers)
+    assert [total["count"] for total in preview.json()["totals"]] == [1], preview.text
+    for filters in ({"status": "parked"}, {"status": "parked", "account": "second"}):
+        refused = await browser.post("/api/bulk-orders", json={**order, "filters": filters}, headers=headers)
+        assert refused.status_code == 403, refused.text
+
+
+async def test_the_console_of_a_limited_person_begins_with_the_own_account(
+    browser: httpx.AsyncClient, two_accounts: str
+) -> None:
+    """A page full of refusals is of no use to a partner, and sends the partner to ask for more rights than needed."""
+    with psycopg.connect(two_accounts) as conn:
+        conn.execute("update billing_attempts set amount_minor = case id when 1 then 1111 else 7777 end")
+        conn.execute(
+            "update billing_attempts set payment_stage = 60, state = 'approved', updated_at = now(), submitted_at = now()"
+        )
+    made = await browser.post(
+        "/api/api-keys", json={"name": "partner", "role": "viewer", "accounts": ["default"]}, headers=KEY
+    )
+    assert (await browser.post("/sign-in", data={"key": made.json()["secret"]})).status_code == 303
+    front = unescape((await browser.get("/")).text)
+    assert "this is about the account <strong>default</strong>" in front
+    assert "EUR 11.11" in front or "11.11" in front
+    assert "could not be read" not in front
+    assert '/notifications?status=parked&account=default"><strong>1</strong>' in front
+    figures = unescape((await browser.get("/figures")).text)
+    assert "11.11" in figures
+    assert "77.77" not in front + figures
+    assert "could not be read" not in figures
+    for path in ("/runs", "/refunds", "/payments", "/notifications?status=parked"):
+        page = await browser.get(path)
+        assert page.status_code == 200, (path, page.text)
+        assert 'name="account" value="default"' in page.text, path
+    assert 'href="/runs/1"' in (await browser.get("/runs")).text
+    assert 'href="/runs/2"' not in (await browser.get("/runs")).text
 
 
 async def test_an_open_stream_ends_with_its_key(

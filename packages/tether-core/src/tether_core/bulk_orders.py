@@ -23,7 +23,7 @@ an order by an older one is refused. An order without any filter is refused: it
 would be about everything there is.
 
 >>> filters_of("replay", {"status": "parked"})
-NotificationFilter(status='parked', unique_id=None)
+NotificationFilter(status='parked', unique_id=None, account=None)
 >>> filters_of("replay", {})
 Traceback (most recent call last):
     ...
@@ -50,6 +50,7 @@ from tether_core.audit import Action
 from tether_core.banks import canonical
 from tether_core.blacklist import Action as EntryAction
 from tether_core.errors import InvalidRequest
+from tether_core.notifications.filters import require_narrow
 from tether_core.notifications.inbox import InboxState
 from tether_core.payments.attempt import AttemptState
 from tether_core.payments.filters import AttemptFilters, led_by
@@ -178,10 +179,12 @@ class NotificationFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     Attributes:
         status: In this state.
         unique_id: Of this id of the gateway.
+        account: Of this gateway account.
     """
 
     status: InboxState | None = None
     unique_id: str | None = None
+    account: str | None = None
 
 
 class PaymentFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -346,6 +349,8 @@ def filters_of(action: BulkAction, given: Mapping[str, str]) -> Filter:
         )
     if isinstance(found, EntryFilter) and found.bic is not None:
         canonical(found.bic)
+    if isinstance(found, NotificationFilter):
+        require_narrow(found.account, status=found.status, unique_id=found.unique_id, field="filters")
     numbers = [value for value in msgspec.structs.astuple(found) if isinstance(value, int)]
     if any(not 0 <= number <= _ID_MAX for number in numbers):
         raise InvalidRequest("a number is out of range", field="filters")
@@ -379,7 +384,7 @@ def require_recent(previewed_at: datetime, *, now: datetime) -> None:
 
 def account_of(filters: Filter) -> str | None:
     """The gateway account that an order is limited to; `None` where it may be about several."""
-    return filters.account if isinstance(filters, PaymentFilter) else None
+    return filters.account if isinstance(filters, PaymentFilter | NotificationFilter) else None
 
 
 def attempt_filters(chosen: PaymentFilter) -> AttemptFilters:

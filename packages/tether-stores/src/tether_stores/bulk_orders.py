@@ -245,9 +245,9 @@ async def _listed(
 ) -> Sequence[Any]:
     """The rows of a list that is paged by id alone."""
     match filters:
-        case NotificationFilter(status=status, unique_id=unique_id):
+        case NotificationFilter(status=status, unique_id=unique_id, account=account):
             return await event_lists.listed(
-                conn, limit=limit, before=before, state=status, notification_id=unique_id
+                conn, limit=limit, before=before, state=status, notification_id=unique_id, account=account
             )
         case UploadFilter(status=status, filename=filename):
             return await uploads.listed(conn, limit=limit, before=before, state=status, filename=filename)

@@ -15,11 +15,13 @@ __all__ = [
     "BankAnswers",
     "BankChecks",
     "Check",
+    "CheckPage",
     "Checked",
     "EarlierAnswers",
     "ListedCheck",
     "RestingBank",
     "SpentCalls",
+    "UploadCheck",
     "add_bank_answers",
     "calls",
     "check_anew",
@@ -28,6 +30,7 @@ __all__ = [
     "counts",
     "deferred",
     "due",
+    "everywhere",
     "listed",
     "of_debtor",
     "report",
@@ -41,6 +44,8 @@ __all__ = [
 ]
 
 _SQL: Final = load("vop")
+# Checks that one page of all uploads looks at, where it has two filters.
+_EXAMINED_MAX: Final = 2_000
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -209,6 +214,34 @@ class ListedCheck(msgspec.Struct, frozen=True):
     bic: str | None
     requested_at: datetime
     checked_at: datetime | None
+
+
+class UploadCheck(ListedCheck, frozen=True, kw_only=True):
+    """
+    A check in a list of all uploads; the columns of the query `newest`.
+
+    In addition to `ListedCheck`:
+
+    Attributes:
+        upload_id: The upload of the debtor.
+        account: The gateway account whose budget pays for it.
+    """
+
+    upload_id: int
+    account: str
+
+
+class CheckPage(msgspec.Struct, frozen=True):
+    """
+    A page of the checks of all uploads.
+
+    Attributes:
+        checks: Those that fit all filters.
+        last: The debtor after whom the next page begins; `None` on the last page.
+    """
+
+    checks: list[UploadCheck]
+    last: int | None
 
 
 async def request(
@@ -435,6 +468,42 @@ async def listed(
         {"upload_id": upload_id, "after": after, "result": result, "state": state, "limit": limit},
         into=ListedCheck,
     )
+
+
+async def everywhere(
+    conn: Connection, *, before: int | None, result: str | None, state: str | None, limit: int
+) -> CheckPage:
+    """
+    One page of the checks of all uploads, the newest debtors first.
+
+    Args:
+        before: Only debtors with a smaller id; `None` for the first page.
+        result: Only checks with this result, or `None`.
+        state: Only checks in this state, or `None`.
+
+    Returns:
+        Up to *limit* checks; with two filters, fewer do not mean that it is the last page.
+    """
+    lead = "by_result" if result is not None else "by_state" if state is not None else "newest"
+    examined_max = limit + 1 if result is None or state is None else _EXAMINED_MAX
+    values = {
+        "before": before,
+        "result": result,
+        "state": state,
+        "limit": limit + 1,
+        "examined_max": examined_max,
+    }
+    rows = await fetch_all(conn, _SQL[lead], values, into=_examined)
+    found = [check for check, fits, _ in rows if fits]
+    if len(found) > limit:
+        return CheckPage(found[:limit], found[limit - 1].debtor_id)
+    # As far as this page has looked.
+    is_cut = bool(rows) and rows[-1][2] == examined_max
+    return CheckPage(found, rows[-1][0].debtor_id if is_cut else None)
+
+
+def _examined(*, fits: bool, place: int, **columns: Any) -> tuple[UploadCheck, bool, int]:
+    return UploadCheck(**columns), fits, place
 
 
 async def of_debtor(conn: Connection, debtor_id: int) -> ListedCheck | None:

@@ -230,6 +230,54 @@ where
 order by d.upload_id, d.id
 limit %(limit)s;
 
+-- {everywhere} --
+-- The beginning of a list of the checks of all uploads, which the filter follows that it leads with: each reads an index from the newest debtor after the
+-- cursor, and examines %(examined_max)s checks at most. It returns up to %(limit)s rows: a check, whether it fits all filters, and its place among the examined.
+-- One that does not fit is returned at the last place only: the next page continues after it.
+select {check_columns}, d.upload_id, v.account, v.fits, v.place
+from (
+    select *
+    from (
+        select
+            c.*,
+            row_number() over (order by c.debtor_id desc) as place,
+            (
+                (%(result)s::text is null or c.result = %(result)s) and (%(state)s::text is null or c.state = %(state)s)
+            ) is true as fits
+        from (
+            select *
+            from vop_checks
+            where
+
+-- {newest_debtor_first} --
+-- The end of such a list.
+                and (%(before)s::bigint is null or debtor_id < %(before)s)
+            order by debtor_id desc
+            limit %(examined_max)s
+        ) c
+    ) examined
+    where fits or place = %(examined_max)s
+    order by debtor_id desc
+    limit %(limit)s
+) v
+join debtors d on d.id = v.debtor_id
+order by v.debtor_id desc
+
+-- newest --
+-- The checks of all uploads.
+{everywhere} true
+{newest_debtor_first};
+
+-- by_state --
+-- The checks of all uploads in a state.
+{everywhere} state = %(state)s
+{newest_debtor_first};
+
+-- by_result --
+-- The checks of all uploads with a result.
+{everywhere} result = %(result)s
+{newest_debtor_first};
+
 -- scores --
 -- The scores of some debtors that were checked; debtors without a result are excluded.
 select debtor_id, score, answered, result from vop_checks where debtor_id = any(%(debtor_ids)s) and result is not null;

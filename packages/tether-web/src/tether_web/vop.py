@@ -5,6 +5,7 @@ Verification of payee: request checks of an upload's accounts, list the results,
 POST /api/uploads/{id}/vop          request checks of all debtors, or of a share
 GET  /api/uploads/{id}/vop          the checks and their results
 GET  /api/uploads/{id}/vop/report   how many names matched, nearly matched, did not match or were not available, by bank
+GET  /api/vop/checks                the checks of all uploads
 GET  /api/vop/budget                calls of this day and month by gateway account, and the banks that are not asked about now
 ```
 """
@@ -25,11 +26,11 @@ from tether_stores import audit, vop
 from tether_stores.accounts import gateway_accounts
 from tether_stores.billing import billing_runs
 from tether_stores.postgres import reading, transaction
-from tether_stores.vop import BankChecks, ListedCheck, RestingBank, SpentCalls
+from tether_stores.vop import BankChecks, ListedCheck, RestingBank, SpentCalls, UploadCheck
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
-from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
+from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor, page
 from tether_web.http.parameters import Id
 
 __all__ = ["ANSWERS", "ROUTERS", "VopBudget", "VopChecks", "VopReport", "VopRequested", "report_of"]
@@ -280,6 +281,31 @@ async def report(state: State, upload_id: Id) -> VopReport:
         return report_of(await vop.report(conn, upload_id))
 
 
+@get(
+    "/checks",
+    summary="The checks of all uploads, newest debtors first",
+    responses=described(Page[UploadCheck]),
+)
+async def everywhere(
+    state: State,
+    result: Annotated[Result | None, Parameter(description="Only checks with this result.")] = None,
+    status: Annotated[CheckState | None, Parameter(description="Only checks in this state.")] = None,
+    cursor: Cursor = None,
+    limit: Limit = LIMIT,
+    form: Form = "json",
+) -> Response[Any]:
+    """With both filters, a page may have fewer rows than `limit` before the last one, because a page examines at most 2,000 rows."""
+
+    async def load(cursor: str | None, limit: int) -> Page[UploadCheck]:
+        async with reading(state.pool) as conn:
+            found = await vop.everywhere(
+                conn, before=decode_cursor(cursor), result=result, state=status, limit=limit
+            )
+        return Page(found.checks, None if found.last is None else encode_cursor(found.last))
+
+    return await in_form(form, load, row=UploadCheck, name="checks", cursor=cursor, limit=limit)
+
+
 @get("/budget", summary="Calls of the provider of checks, and their limits")
 async def budget(state: State) -> VopBudget:
     """Days and months are those of UTC."""
@@ -300,5 +326,5 @@ async def budget(state: State) -> VopBudget:
 
 ROUTERS: Final = (
     Router("/api/uploads/{upload_id:int}/vop", route_handlers=[request, listed, report], tags=["uploads"]),
-    Router("/api/vop", route_handlers=[budget], tags=["uploads"]),
+    Router("/api/vop", route_handlers=[everywhere, budget], tags=["uploads"]),
 )

@@ -209,10 +209,22 @@ async def of_upload(conn: Connection, upload_id: int, *, limit: int = 100) -> li
 
 
 async def listed(
-    conn: Connection, *, state: str | None, upload_id: int | None, before_id: int | None, limit: int
+    conn: Connection,
+    *,
+    state: str | None,
+    upload_id: int | None,
+    account: str | None,
+    before_id: int | None,
+    limit: int,
 ) -> list[Run]:
-    """Runs, newest first, up to *limit*: those before a run, in a state, of an upload, where these are given."""
-    given = {"state": state, "upload_id": upload_id, "before_id": before_id, "limit": limit}
+    """Runs, newest first, up to *limit*: those before a run, in a state, of an upload, of a gateway account, where these are given."""
+    given = {
+        "state": state,
+        "upload_id": upload_id,
+        "account": account,
+        "before_id": before_id,
+        "limit": limit,
+    }
     return await fetch_all(conn, _SQL["listed"], given, into=_run, binary=True)
 
 

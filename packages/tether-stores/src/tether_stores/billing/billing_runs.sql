@@ -95,13 +95,14 @@ order by id desc
 limit %(limit)s;
 
 -- listed --
--- Runs, newest first, before %(before_id)s, in %(state)s and of %(upload_id)s where these are not null. Up to %(limit)s rows.
+-- Runs, newest first, before %(before_id)s, in %(state)s, of %(upload_id)s and of %(account)s where these are not null. Up to %(limit)s rows.
 select {run_columns}
 from billing_runs
 where
     (%(before_id)s::bigint is null or id < %(before_id)s)
     and (%(state)s::text is null or state = %(state)s)
     and (%(upload_id)s::bigint is null or upload_id = %(upload_id)s)
+    and (%(account)s::text is null or account = %(account)s)
 order by id desc
 limit %(limit)s;
 

@@ -108,7 +108,13 @@ class WebhookEvent(msgspec.Struct, frozen=True):
 
 
 async def listed(
-    conn: Connection, *, limit: int, before: int | None, state: str | None, notification_id: str | None
+    conn: Connection,
+    *,
+    limit: int,
+    before: int | None,
+    state: str | None,
+    notification_id: str | None,
+    account: str | None,
 ) -> list[WebhookEvent]:
     """
     One page of the inbox, newest first.
@@ -117,8 +123,15 @@ async def listed(
         before: Only rows with a smaller id; `None` for the first page.
         state: Only rows in this state; `None` for all.
         notification_id: Only rows of this gateway id; `None` for all.
+        account: Only rows of this gateway account, beside another filter (`tether_core.notifications.filters`); `None` for all.
     """
-    values = {"limit": limit, "before": before, "state": state, "notification_id": notification_id}
+    values = {
+        "limit": limit,
+        "before": before,
+        "state": state,
+        "notification_id": notification_id,
+        "account": account,
+    }
     return await fetch_all(conn, _SQL["listed"], values, into=WebhookEvent)
 
 

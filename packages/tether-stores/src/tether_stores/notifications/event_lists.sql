@@ -57,6 +57,7 @@ where
     (%(before)s::bigint is null or id < %(before)s)
     and (%(state)s::text is null or state = %(state)s)
     and (%(notification_id)s::text is null or notification_id = %(notification_id)s)
+    and (%(account)s::text is null or account = %(account)s)
 order by id desc
 limit %(limit)s;
 

@@ -187,7 +187,7 @@ async def of_attempt(conn: Connection, attempt_id: int) -> list[ListedRefund]:
 
 
 async def listed(
-    conn: Connection, *, limit: int, before: int | None, state: str | None
+    conn: Connection, *, limit: int, before: int | None, state: str | None, account: str | None
 ) -> list[ListedRefund]:
     """
     One page of orders, newest first.
@@ -197,11 +197,12 @@ async def listed(
         limit: Rows at most.
         before: Only rows with a smaller id, or `None` for the first page.
         state: Only orders in this state, or `None`.
+        account: Only orders of this gateway account, or `None`.
 
     Returns:
         Up to *limit* rows.
     """
-    values = {"limit": limit, "before": before, "state": state}
+    values = {"limit": limit, "before": before, "state": state, "account": account}
     return await fetch_all(conn, _SQL["listed"], values, into=ListedRefund)
 
 

@@ -48,7 +48,10 @@ order by number desc;
 -- One page for people, newest first. Filters that are null do not filter. Up to %(limit)s rows, the columns of `of_attempt`.
 select {listed_columns}
 from refunds
-where (%(before)s::bigint is null or id < %(before)s) and (%(state)s::text is null or state = %(state)s)
+where
+    (%(before)s::bigint is null or id < %(before)s)
+    and (%(state)s::text is null or state = %(state)s)
+    and (%(account)s::text is null or account = %(account)s)
 order by id desc
 limit %(limit)s;
 

@@ -290,6 +290,7 @@ create table billing_runs (
     constraint billing_runs_finished_at_a_timestamp check ((state in ('finished', 'cancelled')) = (finished_at is not null))
 );
 create index billing_runs_by_upload on billing_runs (upload_id, id);
+create index billing_runs_by_account on billing_runs (account, id);
 -- The run that collects a due item of a collection plan from an upload; the plan's lock keeps it the only one.
 create index billing_runs_of_plan on billing_runs (collection_plan_id, upload_id, due_item)
     where collection_plan_id is not null;
@@ -514,6 +515,7 @@ create table refunds (
 create unique index refunds_one_active on refunds (attempt_id) where state in ('pending', 'unknown');
 create index refunds_to_submit on refunds (submit_at) where submit_at is not null;
 create index refunds_by_state on refunds (state, id);
+create index refunds_by_account on refunds (account, id);
 create index refunds_leased on refunds (leased_until) where leased_until is not null;
 create index refunds_to_inquire on refunds (coalesce(inquire_at, updated_at)) where payment_stage in (10, 20, 30);
 create index refunds_open_places on refunds (account, submitted_to, submitted_at)
@@ -940,6 +942,8 @@ create table vop_checks (
     constraint vop_checks_score_in_percent check (score between 0 and 100 and answered between 0 and 100)
 );
 create index vop_checks_due on vop_checks (next_at) where state = 'waiting';
+create index vop_checks_by_state on vop_checks (state, debtor_id);
+create index vop_checks_by_result on vop_checks (result, debtor_id) where result is not null;
 
 -- Files of accounts and names that are checked without becoming debtors; tether_core.check_files.
 create table check_files (

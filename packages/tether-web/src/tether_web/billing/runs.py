@@ -151,6 +151,9 @@ async def listed(
     upload: Annotated[
         int | None, Parameter(ge=1, le=BIGINT_MAX, description="Only runs of this upload.")
     ] = None,
+    account: Annotated[
+        str | None, Parameter(description="Only runs of this gateway account.", max_length=32)
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
@@ -160,7 +163,12 @@ async def listed(
     async def load(cursor: str | None, limit: int) -> Page[RunResponse]:
         async with reading(state.pool) as conn:
             runs = await billing_runs.listed(
-                conn, state=status, upload_id=upload, before_id=decode_cursor(cursor), limit=limit + 1
+                conn,
+                state=status,
+                upload_id=upload,
+                account=account,
+                before_id=decode_cursor(cursor),
+                limit=limit + 1,
             )
         shown = [response(run) for run in runs]
         return page(shown, limit=limit, last_id=shown[:limit][-1].id if shown else None)

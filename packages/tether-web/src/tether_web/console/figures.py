@@ -12,7 +12,7 @@ from tether_core.figures import PRICE_BANDS, Basis, By
 
 from tether_web.console import formats
 from tether_web.console.api import Failed, call, part
-from tether_web.console.pages import Asked, rendered
+from tether_web.console.pages import Asked, own_scope, rendered
 from tether_web.console.plots import epochs, plot, units
 from tether_web.console.recent_figures import written
 
@@ -32,7 +32,9 @@ async def figures(request: Asked) -> Template:
     given = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
     if not request.query_params:
         given |= {"by": "month", "from": (today - timedelta(days=365)).date().isoformat()}
+    given["account"] = given["account"] or own_scope(request).get("account", "")
     chosen = {name: value for name, value in given.items() if value}
+    exposed = {name: chosen[name] for name in _EXPOSED if name in chosen}
     by = chosen.get("by", "total")
     try:
         page = await call(request, "GET", "/api/figures", query=chosen)
@@ -42,7 +44,7 @@ async def figures(request: Asked) -> Template:
         problem = {"detail": exc.detail, "errors": exc.errors}
     trend, exposure, ageing = await asyncio.gather(
         _trend(request, chosen, page if by in {"day", "month"} else None),
-        part(request, "/api/figures/exposure", {name: chosen[name] for name in _EXPOSED if name in chosen}),
+        part(request, "/api/figures/exposure", exposed),
         _ageing(request, chosen),
     )
     return rendered(
@@ -61,7 +63,7 @@ async def figures(request: Asked) -> Template:
         csv=f"/api/figures?{urlencode({**chosen, 'format': 'csv'})}",
         trend=trend,
         exposure=exposure and _exposed(exposure),
-        exposure_csv=f"/api/figures/exposure?{urlencode({'days': 430, 'format': 'csv'})}",
+        exposure_csv=f"/api/figures/exposure?{urlencode({'days': 430, **exposed, 'format': 'csv'})}",
         ageing=ageing,
     )
 

@@ -14,6 +14,7 @@ from tether_core.recurring.schedule import ScheduleState
 from tether_core.refunds.refund import RefundState
 from tether_core.screening.verdicts import RULES
 from tether_core.uploads.upload import UploadState
+from tether_core.vop import CheckState, Result
 
 __all__ = ["LISTINGS", "Column", "Filter", "Listing"]
 
@@ -47,13 +48,18 @@ class Filter(msgspec.Struct, frozen=True):
         name: The parameter.
         title: The label.
         choices: The values there are, where they are few.
-        kind: What is typed: "since" is a day where the API takes a time, its first moment by UTC.
+        kind: What is typed: "since" is a day where the API takes a time, its beginning by UTC; "amount" is in euros where the API takes cents.
     """
 
     name: str
     title: str
     choices: tuple[str, ...] = ()
-    kind: Literal["text", "number", "date", "since"] = "text"
+    kind: Literal["text", "number", "date", "since", "amount"] = "text"
+
+    @property
+    def field(self) -> str:
+        """The name in the form; an amount has one of its own, because an address may hold cents by the API's name."""
+        return self.name.removesuffix("_minor") if self.kind == "amount" else self.name
 
     def parameter(self, value: str) -> str:
         """What the API gets for a value of the form."""
@@ -141,7 +147,7 @@ LISTINGS: Final = (
             Column("created_by", "By"),
             Column("created_at", "Ordered", "time"),
         ),
-        (_state_of(RunState), Filter("upload", "Upload", kind="number")),
+        (_state_of(RunState), Filter("upload", "Upload", kind="number"), Filter("account", "Account")),
         empty="No run was ordered yet. Open an upload to bill it.",
         has_forms=True,
     ),
@@ -170,8 +176,8 @@ LISTINGS: Final = (
             Filter("account", "Account"),
             Filter("unique_id", "Unique id"),
             Filter("transaction_id", "Transaction id"),
-            Filter("amount_min_minor", "Amount from (cents)", kind="number"),
-            Filter("amount_max_minor", "Amount to (cents)", kind="number"),
+            Filter("amount_min_minor", "Amount from", kind="amount"),
+            Filter("amount_max_minor", "Amount to", kind="amount"),
             Filter("created_from", "Made from (UTC day)", kind="since"),
             Filter("created_to", "Made before (UTC day)", kind="since"),
             Filter("country", "Country, e.g. DE"),
@@ -192,10 +198,11 @@ LISTINGS: Final = (
             Column("status", "State", "state"),
             _AMOUNT,
             Column("error_code", "Error"),
+            Column("account", "Account"),
             Column("ordered_by", "By"),
             Column("created_at", "Ordered", "time"),
         ),
-        (_state_of(RefundState),),
+        (_state_of(RefundState), Filter("account", "Account")),
         empty="No refund or void was ordered. Open a payment to return its money.",
         has_forms=True,
     ),
@@ -240,7 +247,11 @@ LISTINGS: Final = (
             Column("account", "Account"),
             Column("received_at", "Received", "time"),
         ),
-        (_state_of(InboxState), Filter("unique_id", "Unique id")),
+        (
+            _state_of(InboxState),
+            Filter("unique_id", "Unique id"),
+            Filter("account", "Account, with a state or a unique id"),
+        ),
         empty="Nothing matches. The gateway reports here once debits are submitted.",
         has_forms=True,
         bulk=("replay",),
@@ -274,6 +285,29 @@ LISTINGS: Final = (
         has_forms=True,
         bulk=("lift",),
         above="_blacklist_form.html",
+    ),
+    Listing(
+        "/checks/all",
+        "/api/vop/checks",
+        "Name checks of all uploads",
+        "Checks of debtors, the newest debtors first.",
+        (
+            Column("debtor_id", "Debtor", "link", "/debtors"),
+            Column("upload_id", "Upload", "link", "/uploads"),
+            Column("state", "State", "state"),
+            Column("result", "Result", "state"),
+            Column("score", "Score", "number"),
+            Column("name", "Name"),
+            Column("iban", "IBAN"),
+            Column("bank_name", "Name of the bank"),
+            Column("provider", "Answered by"),
+            Column("account", "Paid by"),
+            Column("checked_at", "Checked", "time"),
+        ),
+        (_state_of(CheckState), Filter("result", "Result", get_args(Result))),
+        empty="Nothing matches. Checks are ordered on the page of an upload.",
+        has_forms=True,
+        back=("/checks", "Name checks"),
     ),
     Listing(
         "/differences",

@@ -23,7 +23,7 @@ from tether_core.stated_outcomes import StatedOutcome
 from tether_web.console import debtors, formats, forms, menu, payments, runs, standstill
 from tether_web.console.api import Failed, call, part
 from tether_web.console.expectations import added_up, expected
-from tether_web.console.listings import LISTINGS, Column, Listing
+from tether_web.console.listings import LISTINGS, Column, Filter, Listing
 from tether_web.console.recent_figures import recent
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "list_page",
     "not_shown",
     "own_accounts",
+    "own_scope",
     "rendered",
     "rows_of",
     "shown_again",
@@ -60,7 +61,7 @@ DONE: Final = {
     "edited": "The debtor is changed, and was screened again.",
     "erasure": "The erasure was ordered. A worker carries it out within a minute.",
     "uploaded": "The file was received.",
-    "known": "This file was uploaded before; here it is.",
+    "known": "This file was uploaded before; here it is. To store it again, send it with the option to do so.",
     "answered": "The answers were stored. Reading goes on.",
     "withdrawn": "The upload was withdrawn.",
     "ordered": "The run was ordered.",
@@ -130,7 +131,7 @@ def rendered(request: Asked, template: str, *, status: int = 200, **context: Any
             "is_answer": request.scope["method"] == "POST",
             "holder": request.scope.get("user"),
             "tether_version": __version__,
-            "event_types": " ".join(NAMES),
+            "event_types": "" if _is_limited(request) else " ".join(NAMES),
             "done": DONE.get(request.query_params.get("done", "")),
             "order_key": secrets.token_urlsafe(18),
             "problem": None,
@@ -140,6 +141,11 @@ def rendered(request: Asked, template: str, *, status: int = 200, **context: Any
         status_code=status,
         headers=HEADERS,
     )
+
+
+def _is_limited(request: Asked) -> bool:
+    """Whether somebody is signed in who is limited to some gateway accounts."""
+    return getattr(request.scope.get("auth"), "accounts", None) is not None
 
 
 def cell(row: Mapping[str, Any], column: Column, *, page: str) -> dict[str, Any]:
@@ -244,13 +250,16 @@ _NEEDS: Final = (
 )
 _NEEDS_MAX: Final = 10
 BY_PAGE: Final = {listing.page: listing for listing in LISTINGS}
+_BY_ACCOUNT: Final = frozenset(
+    listing.page for listing in LISTINGS if any(entry.name == "account" for entry in listing.filters)
+)
 
 
 def _lists(listing: Listing) -> HTTPRouteHandler:
     async def listed(request: Asked) -> Template:
         return await list_page(request, listing)
 
-    listed.__name__ = f"list_{listing.page[1:]}"
+    listed.__name__ = f"list_{listing.page[1:].replace('/', '_')}"
     return get(listing.page, include_in_schema=False)(listed)
 
 
@@ -268,12 +277,16 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         for entry in listing.filters
         if (value := request.query_params.get(entry.name, "").strip())
     }
-    # Who is limited to gateway accounts gets lists of one of them; another one is chosen in the form.
-    own: tuple[str, ...] | None = request.auth.accounts
-    if own and "account" not in chosen and any(entry.name == "account" for entry in listing.filters):
-        chosen["account"] = own[0]
+    typed = {
+        entry: value
+        for entry in listing.filters
+        if entry.kind == "amount" and (value := request.query_params.get(entry.field, "").strip())
+    }
+    if any(entry.name == "account" for entry in listing.filters):
+        chosen = {**own_scope(request), **chosen}
     cursor = request.query_params.get("cursor")
     try:
+        chosen |= {entry.name: str(forms.minor(value, field=entry.field)) for entry, value in typed.items()}
         page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})
     except Failed as exc:
         page, failed = {"items": [], "next": None}, failed or exc
@@ -293,15 +306,15 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         above=listing.above,
         filters=[
             {
-                "name": entry.name,
+                "name": entry.field,
                 "title": entry.title,
-                "kind": "date" if entry.kind == "since" else entry.kind,
+                "kind": _INPUTS.get(entry.kind, entry.kind),
                 "choices": entry.choices,
-                "value": chosen.get(entry.name, "")[: 10 if entry.kind == "since" else None],
+                "value": typed.get(entry) or _shown_in(entry, chosen.get(entry.name, "")),
             }
             for entry in listing.filters
         ],
-        is_filtered=bool(chosen),
+        is_filtered=bool(chosen or typed),
         is_first_page=cursor is None,
         count=count
         and {
@@ -319,6 +332,19 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         next=urlencode({**chosen, "cursor": page["next"]}) if page["next"] else None,
         problem=failed and {"detail": failed.detail, "errors": failed.errors},
     )
+
+
+# The kinds of inputs of filters that HTML calls otherwise.
+_INPUTS: Final = {"since": "date", "amount": "text"}
+
+
+def _shown_in(entry: Filter, value: str) -> str:
+    """The value of a filter as its form shows it."""
+    if entry.kind == "since":
+        return value[: len("2026-03-02")]
+    if entry.kind == "amount" and value.isascii() and value.isdigit():
+        return str(formats.decimal(int(value), "EUR"))
+    return value
 
 
 def not_shown(request: Asked, failed: Failed, *, title: str = "Not shown") -> Template:
@@ -353,24 +379,31 @@ async def overview(request: Asked) -> Template:
     """What happened today, what waits, and what needs a person."""
     today = request.app.state.clock()
     week = {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()}
+    scope = own_scope(request)
+    # Who is limited to gateway accounts sees the lists that can be narrowed to one.
+    needed = [need for need in _NEEDS if not scope or need[1] in _BY_ACCOUNT]
     figures, ready, books, at_work, latest, runs, heard, *counted = await asyncio.gather(
-        recent(request),
+        recent(request, scope=scope),
         part(request, "/ready"),
         part(request, "/api/completeness", week),
         standstill.found(request),
         rows_of(request, "/api/uploads", {"limit": 5}),
-        rows_of(request, "/api/billing-runs", {"limit": 5}),
+        rows_of(request, "/api/billing-runs", {"limit": 5, **scope}),
         rows_of(request, "/api/webhook-events", {"limit": 10}),
-        *(rows_of(request, api, {"status": status, "limit": _NEEDS_MAX}) for _, _, api, status in _NEEDS),
+        *(
+            rows_of(request, api, {"status": status, "limit": _NEEDS_MAX, **scope})
+            for _, _, api, status in needed
+        ),
     )
     needs = [
-        {"title": title, "page": f"{page}?status={status}", "count": _count(rows)}
-        for (title, page, _, status), rows in zip(_NEEDS, counted, strict=True)
+        {"title": title, "page": f"{page}?{urlencode({'status': status, **scope})}", "count": _count(rows)}
+        for (title, page, _, status), rows in zip(needed, counted, strict=True)
     ]
     return rendered(
         request,
         "overview",
         title="Overview",
+        scope=scope.get("account"),
         figures=figures,
         ready=ready,
         books=books,
@@ -396,6 +429,12 @@ async def rows_of(request: Asked, path: str, query: Mapping[str, Any] | None = N
     found = await part(request, path, query)
     rows: list[Any] | None = found["items"] if isinstance(found, dict) else found
     return rows
+
+
+def own_scope(request: Asked) -> dict[str, str]:
+    """The filter by account with which a person who is limited to gateway accounts begins, the first of them; empty for others."""
+    own: tuple[str, ...] | None = request.auth.accounts
+    return {"account": own[0]} if own else {}
 
 
 async def own_accounts(request: Asked) -> list[str]:
@@ -491,11 +530,8 @@ async def _payment(request: Asked, key: int) -> dict[str, Any]:
     exposure = await part(request, f"/api/billing-attempts/{key}/exposure")
     refunds = await rows_of(request, f"/api/billing-attempts/{key}/refunds")
     outside = await rows_of(request, f"/api/billing-attempts/{key}/gateway-refunds")
-    heard = (
-        await rows_of(request, "/api/webhook-events", {"unique_id": attempt["unique_id"]})
-        if attempt["unique_id"]
-        else []
-    )
+    named = {"unique_id": attempt["unique_id"], "account": attempt["account"] if own_scope(request) else None}
+    heard = await rows_of(request, "/api/webhook-events", named) if attempt["unique_id"] else []
     lines = await rows_of(request, "/api/reconciliation-differences", {"attempt_id": key})
     actions = await rows_of(request, "/api/audit", {"subject": "attempt", "subject_id": key})
     return {
@@ -783,6 +819,9 @@ async def reconciliation(request: Asked) -> Template:
 @get("/events", include_in_schema=False)
 async def events(request: Asked) -> Template:
     """Events as they happen."""
+    if _is_limited(request):
+        why = "You are limited to some gateway accounts, and events are about all of them. Ask somebody who is not limited"
+        return not_shown(request, Failed(403, f"{why}."), title="Events")
     return rendered(request, "events", title="Events")
 
 

@@ -19,14 +19,17 @@ _SPARK_WIDTH: Final = 120
 _SPARK_HEIGHT: Final = 24
 
 
-async def recent(request: Request[Any, Any, Any]) -> list[dict[str, Any]] | None:
+async def recent(request: Request[Any, Any, Any], *, scope: Mapping[str, str]) -> list[dict[str, Any]] | None:
     """
     Today and the last 30 days by currency, for the overview; `None` where they could not be read.
 
     Money is that of the days on which it moved; the return rate is that of the debits made in the 30 days.
+
+    Args:
+        scope: The filter by account of a person who is limited to some; empty for others.
     """
     today: date = request.app.state.clock().astimezone(UTC).date()
-    month = {"from": (today - timedelta(days=DAYS - 1)).isoformat(), "to": today.isoformat()}
+    month = {"from": (today - timedelta(days=DAYS - 1)).isoformat(), "to": today.isoformat(), **scope}
     moved, made = await asyncio.gather(
         part(request, "/api/figures", {**month, "by": "day", "basis": "cash"}),
         part(request, "/api/figures", month),
@@ -45,7 +48,7 @@ async def recent(request: Request[Any, Any, Any]) -> list[dict[str, Any]] | None
         found += [
             {
                 "title": "Today",
-                "query": urlencode({"basis": "cash", "from": month["to"], "to": month["to"]}),
+                "query": urlencode({"basis": "cash", **month, "from": month["to"]}),
                 **written(days.get(today.isoformat()) or _nothing(currency)),
                 "spark": None,
             },

@@ -2,8 +2,9 @@
 Callers who are limited to some gateway accounts: which routes they may call, and about what.
 
 A run, a payment, a refund, a notification, a collection plan and a mandate belong to one gateway account. An upload and its debtors belong to the accounts of the upload's
-runs, and a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as an id that does not exist. The lists of payments and of mandates
-need the filter `account`. Routes that are not in the table, such as lists and figures over all accounts, uploading and the event stream, are refused for limited callers.
+runs, and a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as an id that does not exist. The lists of payments, runs,
+refunds, notifications and mandates, the figures and the exposure need the filter `account`. Routes that are in no table, such as lists over all accounts, uploading and the event
+stream, are refused for limited callers.
 """
 
 from collections.abc import Sequence
@@ -33,11 +34,21 @@ BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
     "mandate_id": ("mandate", "There is no such mandate"),
 }
 # Routes without an id that show nothing of an account.
-OPEN: Final = frozenset({"GET /api/me"})
+OPEN: Final = frozenset({"GET /api/me", "GET /api/event-types"})
 # Routes whose handlers look at the account of an order themselves, by `require_account`.
 JUDGED: Final = frozenset({"POST /api/bulk-orders"})
-# Lists that show one account, by their filter `account`.
-FILTERED: Final = frozenset({"GET /api/billing-attempts", "GET /api/mandates"})
+# Lists and sums that show one account, by their filter `account`.
+FILTERED: Final = frozenset(
+    {
+        "GET /api/billing-attempts",
+        "GET /api/billing-runs",
+        "GET /api/figures",
+        "GET /api/figures/exposure",
+        "GET /api/mandates",
+        "GET /api/refunds",
+        "GET /api/webhook-events",
+    }
+)
 
 
 async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]

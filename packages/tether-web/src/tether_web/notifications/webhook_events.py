@@ -11,6 +11,7 @@ from tether_core import redaction
 from tether_core.audit import facts
 from tether_core.emp.notification import decode
 from tether_core.errors import IllegalStep, Unreadable
+from tether_core.notifications.filters import require_narrow
 from tether_core.notifications.inbox import InboxState
 from tether_core.retention.periods import NoLongerKept
 from tether_stores import audit
@@ -76,11 +77,19 @@ async def listed(
     unique_id: Annotated[
         str | None, Parameter(description="Only those of this id of the gateway.", max_length=255)
     ] = None,
+    account: Annotated[
+        str | None,
+        Parameter(
+            description="Only those of this gateway account; with `unique_id`, or with a `status` other than processed.",
+            max_length=32,
+        ),
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
 ) -> Response[Any]:
     """One page of the inbox."""
+    require_narrow(account, status=status, unique_id=unique_id)
 
     async def load(cursor: str | None, limit: int) -> Page[WebhookEvent]:
         async with reading(state.pool) as conn:
@@ -90,6 +99,7 @@ async def listed(
                 before=decode_cursor(cursor),
                 state=status,
                 notification_id=unique_id,
+                account=account,
             )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 

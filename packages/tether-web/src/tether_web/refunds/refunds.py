@@ -111,6 +111,9 @@ async def of_gateway(state: State, attempt_id: Id) -> list[GatewayRefund]:
 async def listed(
     state: State,
     status: Annotated[RefundState | None, Parameter(description="Only orders in this state.")] = None,
+    account: Annotated[
+        str | None, Parameter(description="Only orders of this gateway account.", max_length=32)
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
@@ -119,7 +122,9 @@ async def listed(
 
     async def load(cursor: str | None, limit: int) -> Page[ListedRefund]:
         async with reading(state.pool) as conn:
-            rows = await refunds.listed(conn, limit=limit + 1, before=decode_cursor(cursor), state=status)
+            rows = await refunds.listed(
+                conn, limit=limit + 1, before=decode_cursor(cursor), state=status, account=account
+            )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 
     return await in_form(form, load, row=ListedRefund, name="refunds", cursor=cursor, limit=limit)

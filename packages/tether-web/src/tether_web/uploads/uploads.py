@@ -315,7 +315,7 @@ async def answer(
             raise ConflictingContent(
                 "upload",
                 key="of this file with these answers",
-                why="Another upload has the same file with the same answers. Use that one, or send the file again with force=true.",
+                why="Another upload has the same file with the same answers. Use that one, or send the file again with the option force.",
             ) from None
         if not is_changed:
             # Another request was faster; this raises the error.

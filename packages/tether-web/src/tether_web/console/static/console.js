@@ -43,9 +43,11 @@
     }, 700 + Math.random() * 300);
   };
 
-  // What makes no events, such as reading a file, is looked at again every few seconds while it goes on.
+  // Types of events; none for who may not follow them, because they are about all gateway accounts.
+  const types = (document.body.dataset.types || "").split(" ").filter(Boolean);
+  // What makes no events, such as reading a file, is looked at again every few seconds while it goes on; so is all where there are no events.
   const again = () => {
-    const seconds = Number(document.getElementById("live")?.dataset.refresh);
+    const seconds = Number(document.getElementById("live")?.dataset.refresh) || (types.length ? 0 : 5);
     setTimeout(() => { if (seconds) refresh(); again(); }, 1000 * (seconds || 5));
   };
   if (live) again();
@@ -85,8 +87,7 @@
     tail.prepend(row);
     while (tail.children.length > 200) tail.lastElementChild.remove();
   };
-  const types = (document.body.dataset.types || "").split(" ").filter(Boolean);
-  if (live || tail) {
+  if ((live || tail) && types.length) {
     const heard = (event) => { show(event); refresh(); };
     const listen = () => {
       const stream = new EventSource("/api/events");
