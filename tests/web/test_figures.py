@@ -121,6 +121,28 @@ async def test_ageing_and_exposure(client: httpx.AsyncClient) -> None:
     assert sums == {"CHF": 1000, "EUR": 5000}
     assert {row["upload_id"] for row in exposure["uploads"]} == {1, 2}
     assert len(exposure["days"]) == 2 * 90
+    # The files have the same numbers.
+    by_upload = list(
+        csv.DictReader(io.StringIO(await _get(client, "/exposure", format="csv", by="upload")), delimiter=";")
+    )
+    assert [
+        (line["upload"], line["currency"], line["unauthorised"], line["unauthorised_amount"])
+        for line in by_upload
+    ] == [
+        (
+            str(row["upload_id"]),
+            row["currency"],
+            str(row["unauthorised"]["count"]),
+            f"{row['unauthorised']['amount_minor'] / 100:.2f}",
+        )
+        for row in exposure["uploads"]
+    ]
+    curves = csv.DictReader(io.StringIO(await _get(client, "/ageing", upload=2, format="csv")), delimiter=";")
+    assert [(line["upload"], line["age_days"], float(line["net_share"])) for line in curves] == [
+        (str(curve["upload_id"]), str(point["age_days"]), point["net_share"])
+        for curve in page["curves"]
+        for point in curve["points"]
+    ]
     mine = await _get(client, "/exposure", upload=2)
     assert [row["unauthorised"]["count"] for row in mine["totals"]] == [3]
 

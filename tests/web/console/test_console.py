@@ -345,6 +345,21 @@ async def test_a_part_that_could_not_be_read_is_not_shown_as_nothing(
     assert "Everything goes on by itself" not in shown
 
 
+async def test_the_reconciliation_says_how_far_each_list_was_read(
+    browser: httpx.AsyncClient, database_url: str
+) -> None:
+    """Who asks why the books are not complete would otherwise read a log of another machine."""
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into report_fetches (account, list, day_on, wanted_at, listed, held, unread, read_at)"
+            " values ('default', 'chargebacks', '2026-03-02', now(), 1200, 1199, 1, now())"
+        )
+    page = await browser.get("/reconciliation?from=2026-03-01&to=2026-03-03")
+    assert (page.status_code, flaws(page.text)) == (200, [])
+    fetched = page.text.partition("Reports fetched")[2]
+    assert all(text in fetched for text in ("2026-03-02", "chargebacks", "1,200", "1,199"))
+
+
 async def test_an_entry_that_does_not_exist_is_said_so(browser: httpx.AsyncClient) -> None:
     """An old link leads to a sentence, and not to somebody else's entry."""
     assert (await browser.get("/blacklist/12345")).status_code == 404

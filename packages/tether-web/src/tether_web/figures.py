@@ -5,7 +5,7 @@ Figures: `GET /api/figures` (sums by a dimension), `/api/figures/ageing` (curves
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import date
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -191,11 +191,18 @@ async def by_dimension(  # one argument a filter
     return _file(f"figures by {by.replace('_', ' ')}.csv", _FIGURE_HEADER, map(_figure_line, groups))
 
 
-@get("/ageing", summary="The ageing curve of an upload beside those of earlier uploads")
+@get(
+    "/ageing",
+    summary="The ageing curve of an upload beside those of earlier uploads",
+    responses={
+        200: ResponseSpec(AgeingPage, generate_examples=False, description="JSON or CSV, by `format`.")
+    },
+)
 async def ageing_of(
     state: State,
     upload: Annotated[int, Parameter(ge=1, le=BIGINT_MAX, description="The upload.")],
-) -> AgeingPage:
+    form: Form = "json",
+) -> Response[Any]:
     """
     What was left of the collected money at each age, for the upload and up to five earlier ones that were billed.
 
@@ -206,7 +213,10 @@ async def ageing_of(
             raise NotFoundException("There is no such upload")
         ids = await stored.earlier_uploads(conn, upload, limit=EARLIER_MAX + 1)
         moved, submitted_to = await stored.moved(conn, ids)
-    return AgeingPage(upload, ageing(moved, submitted_to=submitted_to, today=bank_day(state.clock())))
+    curves = ageing(moved, submitted_to=submitted_to, today=bank_day(state.clock()))
+    if form == "json":
+        return Response(AgeingPage(upload, curves))
+    return _file(f"net yield of upload {upload}.csv", _AGEING_HEADER, _ageing_lines(curves))
 
 
 @get(
@@ -222,6 +232,10 @@ async def exposure(
     upload: Upload = None,
     account: Account = None,
     days: Annotated[int, Parameter(ge=1, le=EXPOSURE_DAYS_MAX, description="How many days ahead.")] = 90,
+    by: Annotated[
+        Literal["day", "upload"],
+        Parameter(description="For CSV: how it runs out by day, or what it is now by upload."),
+    ] = "day",
     form: Form = "json",
 ) -> Response[Any]:
     """
@@ -240,6 +254,9 @@ async def exposure(
             upload_id=upload,
             account=account,
         )
+    if form == "csv" and by == "upload":
+        sums = exposure_now(money, today=today, by_upload=True)
+        return _file("exposure by upload.csv", _EXPOSED_HEADER, map(_exposed_line, sums))
     ahead = exposure_by_day(money, today=today, days=days)
     if form == "csv":
         return _file("exposure.csv", _EXPOSURE_HEADER, map(_exposure_line, ahead))
@@ -279,6 +296,11 @@ _FIGURE_HEADER: Final = (
     *("refunded", "refunded_amount", "net_amount", "return_rate", "return_rate_amount"),
 )
 _EXPOSURE_HEADER: Final = ("day", "currency", "returnable", "refundable", "unauthorised")
+_EXPOSED_HEADER: Final = (
+    *("upload", "currency", "returnable", "returnable_amount", "refundable", "refundable_amount"),
+    *("unauthorised", "unauthorised_amount"),
+)
+_AGEING_HEADER: Final = ("upload", "currency", "collected_amount", "net_amount", "age_days", "net_share")
 
 
 def _figure_line(figure: Figure) -> list[str]:
@@ -300,6 +322,22 @@ def _figure_line(figure: Figure) -> list[str]:
 def _exposure_line(found: ExposureDay) -> list[str]:
     amounts = (found.returnable_minor, found.refundable_minor, found.unauthorised_minor)
     return [found.day.isoformat(), found.currency, *(_decimal(amount, found.currency) for amount in amounts)]
+
+
+def _exposed_line(found: ExposureSum) -> list[str]:
+    totals = (found.returnable, found.refundable, found.unauthorised)
+    cells = [str(found.upload_id or ""), found.currency]
+    return cells + [
+        text for total in totals for text in (str(total.count), _decimal(total.amount_minor, found.currency))
+    ]
+
+
+def _ageing_lines(curves: Sequence[Ageing]) -> Iterator[list[str]]:
+    for curve in curves:
+        money = (_decimal(amount, curve.currency) for amount in (curve.collected_minor, curve.net_minor))
+        head = [str(curve.upload_id), curve.currency, *money]
+        for point in curve.points:
+            yield [*head, str(point.age_days), str(point.net_share)]
 
 
 def _decimal(amount_minor: int, currency: str) -> str:

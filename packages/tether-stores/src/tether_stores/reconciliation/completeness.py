@@ -6,7 +6,15 @@ from typing import Final
 
 import msgspec
 from tether_core.reconciliation import completeness
-from tether_core.reconciliation.completeness import LISTS, CompletenessReport, Delays, ListName, Way, report
+from tether_core.reconciliation.completeness import (
+    LISTS,
+    CompletenessReport,
+    Delays,
+    ListName,
+    ReportFetch,
+    Way,
+    report,
+)
 from tether_core.reconciliation.differences import DifferenceKind
 from tether_core.reconciliation.status_inquiry import TRIES_MAX
 
@@ -58,6 +66,7 @@ class Completeness(msgspec.Struct, frozen=True):
         open_lines: The oldest of them, at most a hundred; `GET /api/reconciliation-differences` has all.
         inquired_again: Notifications received in these days that the gateway contradicts, and that are inquired again.
         contradicted: Those that it contradicted to the last.
+        fetches: How far each of the gateway's lists of these days was read, by day, account and list.
     """
 
     report: CompletenessReport
@@ -68,6 +77,7 @@ class Completeness(msgspec.Struct, frozen=True):
     open_lines: list[DifferenceLine]
     inquired_again: int = 0
     contradicted: int = 0
+    fetches: tuple[ReportFetch, ...] = ()
 
 
 async def draw_up(
@@ -90,9 +100,10 @@ async def draw_up(
         InvalidRequest: when the last day comes before the first.
     """
     expected: list[tuple[str, ListName]] = [(account, name) for account in accounts for name in LISTS]
+    fetches = await report_fetches.of_days(conn, from_on=from_on, to_on=to_on)
     result = report(
         await lines(conn, from_on=from_on, to_on=to_on),
-        await report_fetches.of_days(conn, from_on=from_on, to_on=to_on),
+        fetches,
         from_on=from_on,
         to_on=to_on,
         expected=expected,
@@ -107,4 +118,5 @@ async def draw_up(
         await differences.counts(conn),
         await differences.open_lines(conn, limit=_LINES_MAX),
         *await contradicted(conn, from_on=from_on, to_on=to_on),
+        fetches=tuple(fetches),
     )

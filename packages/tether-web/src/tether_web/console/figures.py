@@ -23,6 +23,8 @@ _FILTERS: Final = (
 )
 # What other parts of the page are filtered by as well.
 _EXPOSED: Final = ("account", "upload")
+# Uploads with their exposure on the page; the file has all.
+_UPLOADS_MAX: Final = 20
 
 
 @get("/figures", include_in_schema=False)
@@ -64,7 +66,9 @@ async def figures(request: Asked) -> Template:
         trend=trend,
         exposure=exposure and _exposed(exposure),
         exposure_csv=f"/api/figures/exposure?{urlencode({'days': 430, **exposed, 'format': 'csv'})}",
+        exposed_csv=f"/api/figures/exposure?{urlencode({'by': 'upload', **exposed, 'format': 'csv'})}",
         ageing=ageing,
+        ageing_csv=f"/api/figures/ageing?{urlencode({'upload': chosen.get('upload', ''), 'format': 'csv'})}",
     )
 
 
@@ -215,7 +219,8 @@ def _exposed(page: Mapping[str, Any]) -> dict[str, Any]:
         )
     return {
         "totals": [exposed(row) for row in page["totals"]],
-        "uploads": [exposed(row) for row in page["uploads"][:20]],
+        "uploads": [exposed(row) for row in page["uploads"][:_UPLOADS_MAX]],
+        "left_out": max(0, len(page["uploads"]) - _UPLOADS_MAX),
         "plots": plots,
     }
 

@@ -791,6 +791,26 @@ def _details(page: str) -> HTTPRouteHandler:
     return get(f"{page}/{{key:int}}", include_in_schema=False)(detail)
 
 
+# How far the gateway's lists were read, for the page of the reconciliation.
+_FETCHES: Final = Listing(
+    "/reconciliation",
+    "/api/completeness",
+    "Reports fetched",
+    "",
+    (
+        Column("day", "Day"),
+        Column("account", "Account"),
+        Column("name", "List"),
+        Column("listed", "Listed", "number"),
+        Column("held", "Recorded", "number"),
+        Column("unread", "Could not be read", "number"),
+        Column("read_at", "Read to its end", "time"),
+        Column("wanted_at", "Requested", "time"),
+    ),
+    empty="No report of these days was fetched yet.",
+)
+
+
 @get("/reconciliation", include_in_schema=False)
 async def reconciliation(request: Asked) -> Template:
     """Whether our books hold everything the gateway knows of some days."""
@@ -812,6 +832,15 @@ async def reconciliation(request: Asked) -> Template:
         from_on=from_on,
         to_on=to_on,
         differences=table(lines, BY_PAGE["/differences"]),
+        dispositions=[
+            (name.replace("_", " "), f"{count:,}")
+            for name, count in sorted(books["report"]["dispositions"].items() if books else ())
+        ],
+        delays=[
+            (name, *(f"{delay[part]:,.1f}" for part in ("p50_s", "p95_s", "max_s")))
+            for name, delay in sorted(books["report"]["delays"].items() if books else ())
+        ],
+        fetches=table(books["fetches"] if books else (), _FETCHES),
         problem=problem,
     )
 
