@@ -69,6 +69,14 @@ async def test_an_order_is_previewed_placed_once_shown_and_stopped(client: httpx
     )
     page = (await client.get("/api/bulk-orders")).json()
     assert [found["id"] for found in page["items"]] == [order["id"]]
+    for params, count in (
+        ({"action": "inquire", "status": "working"}, 1),
+        ({"action": "void"}, 0),
+        ({"status": "finished"}, 0),
+    ):
+        assert (await client.get("/api/bulk-orders", params={**params, "format": "count"})).json()[
+            "count"
+        ] == count, params
     detail = (await client.get(f"/api/bulk-orders/{order['id']}")).json()
     assert detail == {"order": order, "totals": []}
     stopped = await _post(client, None, status=200, path=f"/{order['id']}/stop")

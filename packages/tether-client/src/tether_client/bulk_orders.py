@@ -147,7 +147,14 @@ class BulkOrderRoutes(Connection):
         body = {"action": action, "filters": filters, "reason": reason, "previewed": previewed}
         return self._order("/api/bulk-orders", body, BulkOrder, idempotency_key)
 
-    def bulk_orders(self, *, cursor: str | None = None, limit: int = 50) -> Page[BulkOrder]:
+    def bulk_orders(
+        self,
+        *,
+        action: str | None = None,
+        status: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[BulkOrder]:
         """Bulk orders, newest first."""
         return self._get("/api/bulk-orders", Page[BulkOrder], **given(locals()))
 

@@ -416,9 +416,12 @@ async def by_id(conn: Connection, order_id: int) -> BulkOrder | None:
     return await fetch_one(conn, _SQL["by_id"], {"id": order_id}, into=_order)
 
 
-async def listed(conn: Connection, *, limit: int, before: int | None) -> list[BulkOrder]:
-    """Orders, newest first."""
-    return await fetch_all(conn, _SQL["listed"], {"limit": limit, "before": before}, into=_order)
+async def listed(
+    conn: Connection, *, limit: int, before: int | None, action: str | None, state: str | None
+) -> list[BulkOrder]:
+    """Orders, newest first: those of an action and in a state, where these are given."""
+    values = {"limit": limit, "before": before, "action": action, "state": state}
+    return await fetch_all(conn, _SQL["listed"], values, into=_order)
 
 
 async def any_working(conn: Connection) -> bool:

@@ -26,10 +26,13 @@ from bulk_orders
 where id = %(id)s;
 
 -- listed --
--- Orders, newest first. Up to %(limit)s rows before a row.
+-- Orders, newest first. Up to %(limit)s rows before a row; filters that are null do not filter. Orders are few: retention removes old ones.
 select {order_columns}
 from bulk_orders
-where %(before)s::bigint is null or id < %(before)s
+where
+    (%(before)s::bigint is null or id < %(before)s)
+    and (%(action)s::text is null or action = %(action)s)
+    and (%(state)s::text is null or state = %(state)s)
 order by id desc
 limit %(limit)s;
 

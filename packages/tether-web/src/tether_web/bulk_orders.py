@@ -17,11 +17,12 @@ import msgspec
 from litestar import Response, Router, get, post
 from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
-from litestar.params import JSONBody
+from litestar.params import JSONBody, Parameter
 from tether_core.audit import facts
 from tether_core.bulk_orders import (
     PERMISSIONS,
     BulkAction,
+    BulkOrderState,
     DeliveryFilter,
     DueItemFilter,
     Filter,
@@ -181,6 +182,8 @@ async def order(
 @get("/", summary="List bulk orders, newest first", responses=described(Page[BulkOrder]))
 async def listed(
     state: State,
+    action: Annotated[BulkAction | None, Parameter(description="Only orders of this action.")] = None,
+    status: Annotated[BulkOrderState | None, Parameter(description="Only orders in this state.")] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
@@ -189,7 +192,9 @@ async def listed(
 
     async def load(cursor: str | None, limit: int) -> Page[BulkOrder]:
         async with reading(state.pool) as conn:
-            rows = await bulk_orders.listed(conn, limit=limit + 1, before=decode_cursor(cursor))
+            rows = await bulk_orders.listed(
+                conn, limit=limit + 1, before=decode_cursor(cursor), action=action, state=status
+            )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 
     return await in_form(form, load, row=BulkOrder, name="bulk orders", cursor=cursor, limit=limit)

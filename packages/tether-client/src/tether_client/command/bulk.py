@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from tether_client.bulk_orders import BulkOrder, BulkOrderDetail, BulkPreview, BulkTotal
-from tether_client.command.arguments import Commands, add, add_key, add_paging, add_reason, add_yes, whole
+from tether_client.command.arguments import (
+    Commands,
+    add,
+    add_filters,
+    add_key,
+    add_paging,
+    add_reason,
+    add_yes,
+    whole,
+)
 from tether_client.command.context import Context
 from tether_client.command.output import money, shown
 
@@ -69,6 +78,7 @@ def add_commands(commands: Commands) -> None:
     add_yes(item)
 
     item = add(group, "list", _list, text="list bulk orders, newest first", example="tether bulk list")
+    add_filters(item, action="only orders of this action", status="only orders in this state")
     add_paging(item)
 
     item = add(
@@ -147,7 +157,8 @@ def _order(context: Context) -> int:
 
 
 def _list(context: Context) -> int:
-    return context.listed(context.client.bulk_orders, _COLUMNS)
+    args = context.args
+    return context.listed(context.client.bulk_orders, _COLUMNS, action=args.action, status=args.status)
 
 
 def _show(context: Context) -> int:

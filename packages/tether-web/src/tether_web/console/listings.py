@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 from tether_core.audit import ACTIONS
 from tether_core.billing.run import RunState
-from tether_core.bulk_orders import BulkAction
+from tether_core.bulk_orders import BulkAction, BulkOrderState
 from tether_core.notifications.inbox import InboxState
 from tether_core.payments.attempt import AttemptState
 from tether_core.reconciliation.differences import DifferenceKind
@@ -411,7 +411,8 @@ LISTINGS: Final = (
             Column("created_at", "Ordered", "time"),
             Column("ended_at", "Ended", "time"),
         ),
-        empty="Nothing was ordered yet. Filter a list, and choose the action below it.",
+        (Filter("action", "Action", get_args(BulkAction)), _state_of(BulkOrderState)),
+        empty="Nothing matches. To order something, filter a list, and choose the action below it.",
         has_forms=True,
     ),
     Listing(
