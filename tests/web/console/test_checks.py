@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload
+from tether_stores import vop as stored
 
 from tests.web.console.conftest import flaws
 
@@ -37,7 +38,9 @@ async def _page(browser: httpx.AsyncClient, path: str) -> str:
     return unescape(answer.text)
 
 
-async def test_a_sample_is_ordered_and_read_with_forms(browser: httpx.AsyncClient, database_url: str) -> None:
+async def test_a_sample_is_ordered_and_read_with_forms(
+    browser: httpx.AsyncClient, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who reads 10 as all, or does not see that the budget is used up, pays for checks that nobody wanted."""
     owed = [Owed(scripted_iban(number), 1_000) for number in range(40)]
     upload_id, debtors = seed_upload(database_url, owed, now=NOW)
@@ -84,6 +87,20 @@ async def test_a_sample_is_ordered_and_read_with_forms(browser: httpx.AsyncClien
     assert "/api/vop/checks?status=checked&result=mismatch&format=csv" in everywhere
     assert "Nothing matches." in await _page(browser, "/checks/all?result=verified")
     assert (await browser.get("/checks/all?result=perhaps")).status_code in {400, 422}
+
+    # A page that looked at some and found none says that there is more to look at, and still offers the file.
+    monkeypatch.setattr(stored, "_EXAMINED_MAX", requested - 1)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "update vop_checks set state = 'waiting', next_at = now() where debtor_id = (select min(debtor_id) from vop_checks)"
+        )
+    seldom = await _page(browser, "/checks/all?result=mismatch&status=waiting")
+    assert "No match among those looked at so far" in seldom
+    assert 'rel="next">Next page' in seldom
+    assert "format=csv" in seldom
+    assert "<strong>1</strong> match" in seldom
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("update vop_checks set state = 'checked', next_at = null")
 
     # A run may demand a score; the order that follows the dry run demands it, too.
     order = {"due_item": "2026-12", "what": "dry_run", "account": "default", "order_key": "k" * 20}

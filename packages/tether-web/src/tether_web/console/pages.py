@@ -290,6 +290,10 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})
     except Failed as exc:
         page, failed = {"items": [], "next": None}, failed or exc
+    shown = table(page["items"], listing)
+    if page["next"]:
+        # Two filters that seldom fit together are looked for page by page.
+        shown["empty"] = "No match among those looked at so far; the next page goes on."
     scope = {**(dict([listing.within]) if listing.within else {}), **chosen}
     actions = bulk_actions(listing, scope)
     # Before an action for everything stands how much that is.
@@ -328,7 +332,8 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         bulk_filters=urlencode(scope),
         filter_query=urlencode(chosen),
         items=page["items"],
-        table=table(page["items"], listing),
+        is_any=bool(page["items"] or page["next"]),
+        table=shown,
         next=urlencode({**chosen, "cursor": page["next"]}) if page["next"] else None,
         problem=failed and {"detail": failed.detail, "errors": failed.errors},
     )
