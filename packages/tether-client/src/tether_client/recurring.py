@@ -431,7 +431,12 @@ class RecurringRoutes(Connection):
         return self._post(f"/api/mandates/{mandate_id}/cancel", {"reason": reason}, MandateRow)
 
     def plans(
-        self, *, status: str | None = None, cursor: str | None = None, limit: int = 50
+        self,
+        *,
+        status: str | None = None,
+        account: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
     ) -> Page[CollectionPlan]:
         """Collection plans, newest first."""
         return self._get("/api/collection-plans", Page[CollectionPlan], **given(locals()))

@@ -38,12 +38,12 @@ from tether_core.target_calendar import bank_day
 from tether_stores import figures as stored
 from tether_stores.billing import billing_runs
 from tether_stores.figures import FigureFilters
-from tether_stores.people.scopes import accounts_of
-from tether_stores.postgres import Connection, reading
+from tether_stores.postgres import reading
 
 from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import disposition
 from tether_web.http.parameters import BIGINT_MAX
+from tether_web.http.scopes import require_upload
 from tether_web.http.table_export import as_csv
 
 __all__ = ["ROUTER", "AgeingPage", "ExposurePage", "FigurePage"]
@@ -246,8 +246,7 @@ async def exposure(
     """
     today = bank_day(state.clock())
     async with reading(state.pool) as conn:
-        if upload is not None and not await _is_seen(conn, upload, own=request.auth.accounts):
-            raise NotFoundException("There is no such upload")
+        await require_upload(conn, request.auth.accounts, upload)
         money = await stored.open_money(
             conn,
             since_on=exposed_since(today),
@@ -268,14 +267,6 @@ async def exposure(
             ahead,
         )
     )
-
-
-async def _is_seen(conn: Connection, upload_id: int, *, own: Sequence[str] | None) -> bool:
-    """Whether there is such an upload for a caller who is limited to accounts; those of others do not exist for it."""
-    if own is None:
-        return await billing_runs.upload_state(conn, upload_id) is not None
-    of = await accounts_of(conn, "upload", upload_id)
-    return bool(of) and of <= set(own)
 
 
 _CURRENCY: Final = re.compile("[A-Z]{3}")

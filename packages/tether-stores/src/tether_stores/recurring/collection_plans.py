@@ -94,10 +94,10 @@ async def lock(conn: Connection, plan_id: int) -> None:
 
 
 async def listed(
-    conn: Connection, *, state: str | None, before_id: int | None, limit: int
+    conn: Connection, *, state: str | None, account: str | None, before_id: int | None, limit: int
 ) -> list[CollectionPlan]:
-    """Plans, newest first, up to *limit*: those before a plan, in a state, where these are given."""
-    values = {"state": state, "before_id": before_id, "limit": limit}
+    """Plans, newest first, up to *limit*: those before a plan, in a state, of a gateway account, where these are given."""
+    values = {"state": state, "account": account, "before_id": before_id, "limit": limit}
     return await fetch_all(conn, _SQL["listed"], values, into=_plan, binary=True)
 
 

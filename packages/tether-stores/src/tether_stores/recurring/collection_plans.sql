@@ -32,11 +32,13 @@ select {plan_columns} from collection_plans where id = %(id)s for share;
 select pg_advisory_xact_lock(2, (%(id)s %% 2147483647)::integer);
 
 -- listed --
--- Plans, newest first, before %(before_id)s, in %(state)s where it is not null. Up to %(limit)s rows.
+-- Plans, newest first, before %(before_id)s, in %(state)s and of %(account)s where these are not null. Up to %(limit)s rows.
 select {plan_columns}
 from collection_plans
 where
-    (%(before_id)s::bigint is null or id < %(before_id)s) and (%(state)s::text is null or state = %(state)s)
+    (%(before_id)s::bigint is null or id < %(before_id)s)
+    and (%(state)s::text is null or state = %(state)s)
+    and (%(account)s::text is null or account = %(account)s)
 order by id desc
 limit %(limit)s;
 

@@ -343,7 +343,7 @@ LISTINGS: Final = (
             Column("created_by", "By"),
             Column("created_at", "Added", "time"),
         ),
-        (_state_of(ScheduleState),),
+        (_state_of(ScheduleState), Filter("account", "Account")),
         empty="There is no collection plan yet. Add one above, then enrol the debtors of an upload.",
         has_forms=True,
         above="_plan_form.html",

@@ -3,7 +3,7 @@ Callers who are limited to some gateway accounts: which routes they may call, an
 
 A run, a payment, a refund, a notification, a collection plan and a mandate belong to one gateway account. An upload and its debtors belong to the accounts of the upload's
 runs, and a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as an id that does not exist. The lists of payments, runs,
-refunds, notifications and mandates, the figures and the exposure need the filter `account`. Routes that are in no table, such as lists over all accounts, uploading and the event
+chargebacks, refunds, notifications, collection plans and mandates, the figures and the exposure need the filter `account`. Routes that are in no table, such as lists over all accounts, uploading and the event
 stream, are refused for limited callers.
 """
 
@@ -13,10 +13,12 @@ from typing import Final
 from litestar.connection import ASGIConnection
 from litestar.exceptions import NotFoundException, PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
+from tether_stores.billing import billing_runs
 from tether_stores.people.scopes import Scoped, accounts_of
+from tether_stores.postgres import Connection
 from tether_stores.postgres import connection as connected
 
-__all__ = ["BY_ID", "FILTERED", "JUDGED", "OPEN", "require_account", "require_scope"]
+__all__ = ["BY_ID", "FILTERED", "JUDGED", "OPEN", "require_account", "require_scope", "require_upload"]
 
 # Parameter of the path -> the kind of thing that it names, and what a handler says where there is none.
 BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
@@ -42,6 +44,9 @@ FILTERED: Final = frozenset(
     {
         "GET /api/billing-attempts",
         "GET /api/billing-runs",
+        "GET /api/chargebacks",
+        "GET /api/chargebacks/by-code",
+        "GET /api/collection-plans",
         "GET /api/figures",
         "GET /api/figures/exposure",
         "GET /api/mandates",
@@ -84,6 +89,25 @@ def require_account(accounts: Sequence[str] | None, account: str | None) -> None
     """
     if accounts is not None and account not in accounts:
         raise PermissionDeniedException(f"{_limit(accounts)}; give one of them as `account`")
+
+
+async def require_upload(conn: Connection, accounts: Sequence[str] | None, upload_id: int | None) -> None:
+    """
+    Refuse an upload that is given as a filter and does not exist for the caller.
+
+    Args:
+        accounts: Of the caller; `None` for all.
+        upload_id: The filter; `None` without one.
+    """
+    if upload_id is None:
+        return
+    if accounts is None:
+        is_seen = await billing_runs.upload_state(conn, upload_id) is not None
+    else:
+        found = await accounts_of(conn, "upload", upload_id)
+        is_seen = bool(found) and found <= set(accounts)
+    if not is_seen:
+        raise NotFoundException(BY_ID["upload_id"][1])
 
 
 def _limit(accounts: Sequence[str]) -> str:

@@ -10,21 +10,21 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from litestar import Response, Router, get
 from litestar.datastructures import State
-from litestar.exceptions import NotFoundException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
 from tether_core.blacklist import policy_for
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet.cells import neutralise
-from tether_stores.billing import billing_runs
 from tether_stores.payments import chargebacks
 from tether_stores.payments.chargebacks import ChargedBackDebit
-from tether_stores.postgres import Connection, Pool, reading
+from tether_stores.postgres import Pool, reading
 
+from tether_web.http.auth import ApiRequest
 from tether_web.http.file_response import disposition
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, encode_cursor
 from tether_web.http.parameters import BIGINT_MAX
+from tether_web.http.scopes import require_upload
 from tether_web.http.table_export import as_csv
 
 __all__ = ["ROUTER", "ChargebackCodes"]
@@ -75,10 +75,12 @@ class ChargebackCodes(msgspec.Struct, frozen=True):
 
 
 @get("/by-code", summary="Counts and totals of chargebacks by reason code")
-async def by_code(state: State, upload: Upload = None, account: Account = None) -> ChargebackCodes:
+async def by_code(
+    request: ApiRequest, state: State, upload: Upload = None, account: Account = None
+) -> ChargebackCodes:
     """For all debits, an upload, or a gateway account."""
     async with reading(state.pool) as conn:
-        await _require_upload(conn, upload)
+        await require_upload(conn, request.auth.accounts, upload)
         counted = await chargebacks.by_code(conn, upload_id=upload, account=account)
     codes = [
         ChargebackCode(
@@ -103,6 +105,7 @@ async def by_code(state: State, upload: Upload = None, account: Account = None) 
     },
 )
 async def listed(
+    request: ApiRequest,
     state: State,
     upload: Upload = None,
     reason_code: Annotated[
@@ -128,7 +131,7 @@ async def listed(
     code = None if reason_code is None else _code(reason_code)
     filters: dict[str, Any] = {"upload_id": upload, "reason_code": code, "account": account}
     async with reading(state.pool) as conn:
-        await _require_upload(conn, upload)
+        await require_upload(conn, request.auth.accounts, upload)
         if form == "json":
             rows, last = await chargebacks.page_of(conn, **filters, before=decode_cursor(cursor), limit=limit)
             return Response(Page(rows, None if last is None else encode_cursor(last)))
@@ -181,11 +184,6 @@ def _code(reason_code: str) -> str:
     if not reason_code or not reason_code.isascii() or not reason_code.isalnum():
         raise InvalidRequest("must be a code such as AC04, or none", field="reason_code")
     return reason_code.upper()
-
-
-async def _require_upload(conn: Connection, upload: int | None) -> None:
-    if upload is not None and await billing_runs.upload_state(conn, upload) is None:
-        raise NotFoundException("There is no such upload")
 
 
 ROUTER: Final = Router("/api/chargebacks", route_handlers=[by_code, listed], tags=["billing attempts"])

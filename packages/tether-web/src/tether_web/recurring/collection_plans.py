@@ -174,6 +174,9 @@ async def add(request: ApiRequest, state: State, data: JSONBody[PlanOrder]) -> C
 async def listed(
     state: State,
     status: Annotated[ScheduleState | None, Parameter(description="Only plans in this state.")] = None,
+    account: Annotated[
+        str | None, Parameter(description="Only plans of this gateway account.", max_length=32)
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
@@ -183,7 +186,7 @@ async def listed(
     async def load(cursor: str | None, limit: int) -> Page[CollectionPlan]:
         async with reading(state.pool) as conn:
             rows = await collection_plans.listed(
-                conn, state=status, before_id=decode_cursor(cursor), limit=limit + 1
+                conn, state=status, account=account, before_id=decode_cursor(cursor), limit=limit + 1
             )
         return page(rows, limit=limit, last_id=rows[:limit][-1].id if rows else None)
 

@@ -111,7 +111,11 @@ def _add_plans(commands: Commands) -> None:
         text="list collection plans, newest first",
         example="tether plans list --status active",
     )
-    add_filters(item, status="only in this state: active, paused or ended")
+    add_filters(
+        item,
+        status="only in this state: active, paused or ended",
+        account="only of this gateway account",
+    )
     add_paging(item)
     add_with_id(
         group,
@@ -245,7 +249,8 @@ def _add_due_items(commands: Commands) -> None:
 
 
 def _plans(context: Context) -> int:
-    return context.listed(context.client.plans, _PLANS, status=context.args.status)
+    args = context.args
+    return context.listed(context.client.plans, _PLANS, status=args.status, account=args.account)
 
 
 def _plan(context: Context) -> int:
