@@ -918,9 +918,11 @@ VARIANTS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "stated_outcomes.record": {"": {"refund_id": None, "outcome": "declined"}},
     "payments/submissions.ready": {"all": {}, "canaries": {"canaries_only": True}},
     "uploads/uploads.listed": {
-        "all": {"filename": None},
-        "state": {"state": "failed", "filename": None},
-        "file name": {"filename": "CSV"},
+        "all": {"filename": None, "account": None},
+        "state": {"state": "failed", "filename": None, "account": None},
+        "file name": {"filename": "CSV", "account": None},
+        "account": {"filename": None, "account": "second"},
+        "no such account": {"filename": None, "account": "none"},
     },
     "audit.record": {
         "": {

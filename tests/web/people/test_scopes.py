@@ -68,11 +68,9 @@ async def test_ids_of_other_accounts_do_not_exist(browser: httpx.AsyncClient, tw
     assert (await browser.post("/api/api-keys", json=wider, headers=headers)).status_code == 403
 
 
-async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
-    browser: httpx.AsyncClient, two_accounts: str
-) -> None:
-    """A partner reads the money of another one where one list, one grouping or one file forgets the account."""
-    with psycopg.connect(two_accounts) as conn:
+def _with_money(database_url: str) -> None:
+    """Give each of the two accounts a collected debit, a refund that was declined, and a notification that waits."""
+    with psycopg.connect(database_url) as conn:
         conn.execute("update webhook_events set notification_id = 'same', reason = 'of ' || account")
         conn.execute(
             "update billing_attempts set amount_minor = case id when 1 then 1111 else 7777 end, unique_id = 'id-' || account,"
@@ -84,10 +82,29 @@ async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
             " ordered_by, created_at, updated_at) select id, 'refund', 1, account, 'back-' || account, amount_minor, 'EUR', 'x',"
             " 'declined', 50, 'ops', now(), now() from billing_attempts"
         )
-    made = await browser.post(
-        "/api/api-keys", json={"name": "partner", "role": "viewer", "accounts": ["default"]}, headers=KEY
-    )
-    headers = {"authorization": f"Bearer {made.json()['secret']}"}
+
+
+async def _partner(browser: httpx.AsyncClient, role: str) -> dict[str, str]:
+    """The headers of a caller who is limited to the first account."""
+    key = {"name": f"partner {role}", "role": role, "accounts": ["default"]}
+    made = await browser.post("/api/api-keys", json=key, headers=KEY)
+    assert made.status_code == 201, made.text
+    return {"authorization": f"Bearer {made.json()['secret']}"}
+
+
+def _has_form(path: str, form: str) -> bool:
+    """Figures and chargebacks are not counted; the sums by code are JSON alone."""
+    if form == "count":
+        return not any(part in path for part in ("/figures", "/chargebacks"))
+    return form == "json" or not path.endswith("by-code")
+
+
+async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
+    browser: httpx.AsyncClient, two_accounts: str
+) -> None:
+    """A partner reads the money of another one where one list, one grouping or one file forgets the account."""
+    _with_money(two_accounts)
+    headers = await _partner(browser, "viewer")
     asked = [
         *(f"/api/figures?by={by}&basis={basis}" for by in get_args(By) for basis in get_args(Basis)),
         *(f"/api/figures?upload=2&by={by}" for by in ("total", "run")),
@@ -100,6 +117,7 @@ async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
         *("/api/billing-runs", "/api/billing-runs?upload=2", "/api/refunds", "/api/refunds?status=declined"),
         *("/api/webhook-events?status=parked", "/api/webhook-events?unique_id=same", "/api/collection-plans"),
         *("/api/chargebacks", "/api/chargebacks?reason_code=AC04", "/api/chargebacks/by-code"),
+        *("/api/uploads", "/api/uploads?filename=csv"),
     ]
     assert {f"GET {path.partition('?')[0]}" for path in asked} == FILTERED
     of_others = ("second", "DEUTDEFF", "7777", "77.77", "8888", "88.88")
@@ -107,10 +125,7 @@ async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
     for path in asked:
         mark = "&" if "?" in path else "?"
         for form in ("json", "csv", "count"):
-            # Figures and chargebacks are not counted; the sums by code are JSON alone.
-            if (form == "count" and any(part in path for part in ("/figures", "/chargebacks"))) or (
-                form != "json" and path.endswith("by-code")
-            ):
+            if not _has_form(path, form):
                 continue
             url = f"{path}{mark}account=default" + ("" if form == "json" else f"&format={form}")
             answer = await browser.get(url, headers=headers)
@@ -120,7 +135,14 @@ async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
         for more in ("", f"{mark}account=second", f"{mark}account=default&account=second"):
             assert (await browser.get(f"{path}{more}", headers=headers)).status_code == 403, path
     assert own > 10
-    # What belongs to another one is as if it did not exist.
+
+
+async def test_filters_and_bulk_orders_of_a_limited_caller_reach_nothing_of_others(
+    browser: httpx.AsyncClient, two_accounts: str
+) -> None:
+    """A filter that names another one's upload tells whether it exists, and an order about everything is about theirs."""
+    _with_money(two_accounts)
+    headers = await _partner(browser, "viewer")
     for path in ("figures/exposure", "chargebacks", "chargebacks/by-code"):
         theirs = await browser.get(f"/api/{path}?account=default&upload=2", headers=headers)
         missing = await browser.get(f"/api/{path}?account=default&upload=987654", headers=headers)
@@ -130,19 +152,32 @@ async def test_lists_and_sums_of_a_limited_caller_hold_nothing_of_others(
     for path in (
         "/api/figures/ageing?upload=2&account=default",
         "/api/events?account=default",
-        "/api/uploads",
+        "/api/debtors",
+        "/api/debtors?account=default",
     ):
         assert (await browser.get(path, headers=headers)).status_code == 403, path
+    assert [
+        row["id"] for row in (await browser.get("/api/debtors?upload=1", headers=headers)).json()["items"]
+    ] == [1]
+    for query in ("upload=2", "upload=1&upload=2", "upload=987654", f"upload={2**64}", "upload=x", "upload="):
+        refused = await browser.get(f"/api/debtors?{query}", headers=headers)
+        assert (refused.status_code, "no such upload" in refused.text) == (404, True), query
+    # A debtor of whom another account has a mandate belongs to both.
+    with psycopg.connect(two_accounts) as conn:
+        conn.execute(
+            "insert into mandates (account, debtor_id, reference, reference_key, signed_on, kind, state, iban_masked, account_since_at,"
+            " created_by, created_at, updated_at) values ('second', 1, 'M', 'm', '2026-01-05', 'recurrent', 'active', 'DE', now(),"
+            " 'ops', now(), now())"
+        )
+    for path in ("debtors/1", "debtors/1/history"):
+        assert (await browser.get(f"/api/{path}", headers=headers)).status_code == 404, path
     # Notifications of an account are found beside another filter; no index leads from an account to those that are processed.
     for query in ("account=default", "account=default&status=processed"):
         wide = await browser.get(f"/api/webhook-events?{query}", headers=headers)
         assert (wide.status_code, "status other than processed" in wide.text) == (422, True)
 
     # The same for everything that matches.
-    made = await browser.post(
-        "/api/api-keys", json={"name": "agent", "role": "operator", "accounts": ["default"]}, headers=KEY
-    )
-    headers = {"authorization": f"Bearer {made.json()['secret']}"}
+    headers = await _partner(browser, "operator")
     order = {"action": "replay", "filters": {"status": "parked", "account": "default"}, "dry_run": True}
     preview = await browser.post("/api/bulk-orders", json=order, headers=headers)
     assert [total["count"] for total in preview.json()["totals"]] == [1], preview.text

@@ -558,6 +558,7 @@ class UploadRoutes(Connection):
         *,
         status: str | None = None,
         filename: str | None = None,
+        account: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Upload]:
@@ -566,6 +567,7 @@ class UploadRoutes(Connection):
 
         Args:
             filename: Only uploads whose file name contains this, in any case.
+            account: Only uploads that were billed with this gateway account, and with no other.
         """
         return self._get("/api/uploads", Page[Upload], **given(locals()))
 

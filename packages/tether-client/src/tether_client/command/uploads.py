@@ -74,7 +74,10 @@ def add_commands(commands: Commands) -> None:
         example="tether uploads list --status needs_answer",
     )
     add_filters(
-        item, status="only uploads in this state", filename="only uploads whose file name contains this"
+        item,
+        status="only uploads in this state",
+        filename="only uploads whose file name contains this",
+        account="only uploads that were billed with this gateway account, and with no other",
     )
     add_paging(item)
 
@@ -281,8 +284,9 @@ def _add(context: Context) -> int:
 
 
 def _list(context: Context) -> int:
+    args = context.args
     return context.listed(
-        context.client.uploads, _COLUMNS, status=context.args.status, filename=context.args.filename
+        context.client.uploads, _COLUMNS, status=args.status, filename=args.filename, account=args.account
     )
 
 

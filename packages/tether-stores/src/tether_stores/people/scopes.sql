@@ -32,8 +32,12 @@ select account from webhook_events where id = %(id)s;
 select distinct account from billing_runs where upload_id = %(id)s;
 
 -- of_debtor --
--- The accounts of the runs of a debtor's upload.
-select distinct r.account from debtors d join billing_runs r on r.upload_id = d.upload_id where d.id = %(id)s;
+-- The accounts of the runs of a debtor's upload, and those that have a mandate of the debtor or tell it of a debit.
+select r.account from debtors d join billing_runs r on r.upload_id = d.upload_id where d.id = %(id)s
+union
+select m.account from mandates m where m.debtor_id = %(id)s
+union
+select n.account from pre_notifications n where n.debtor_id = %(id)s;
 
 -- of_collection_plan --
 -- The account of a collection plan. 0 or 1 row.

@@ -497,7 +497,13 @@ async def answer(
 
 
 async def listed(
-    conn: Connection, *, limit: int, before: int | None, state: str | None, filename: str | None = None
+    conn: Connection,
+    *,
+    limit: int,
+    before: int | None,
+    state: str | None,
+    filename: str | None = None,
+    account: str | None = None,
 ) -> list[Upload]:
     """
     One page of uploads, newest first.
@@ -508,11 +514,12 @@ async def listed(
         before: Only rows with a smaller id, or `None` for the first page.
         state: Only uploads in this state, or `None`.
         filename: Only uploads whose file name contains this, in any case, or `None`.
+        account: Only uploads with a billing run, and all of them of this gateway account, or `None`.
 
     Returns:
         Up to *limit* uploads.
     """
-    values = {"limit": limit, "before": before, "state": state, "filename": filename}
+    values = {"limit": limit, "before": before, "state": state, "filename": filename, "account": account}
     return await fetch_all(conn, _SQL["listed"], values, into=_upload)
 
 

@@ -142,6 +142,13 @@ where
     (%(before)s::bigint is null or id < %(before)s)
     and (%(state)s::text is null or state = %(state)s)
     and (%(filename)s::text is null or strpos(lower(filename), lower(%(filename)s::text)) > 0)
+    and (
+        %(account)s::text is null
+        or (
+            exists (select from billing_runs r where r.upload_id = uploads.id and r.account = %(account)s)
+            and not exists (select from billing_runs r where r.upload_id = uploads.id and r.account <> %(account)s)
+        )
+    )
 order by id desc
 limit %(limit)s;
 

@@ -125,7 +125,11 @@ LISTINGS: Final = (
             Column("added_by", "By"),
             Column("created_at", "Received", "time"),
         ),
-        (_state_of(UploadState), Filter("filename", "File name contains")),
+        (
+            _state_of(UploadState),
+            Filter("filename", "File name contains"),
+            Filter("account", "Billed with account"),
+        ),
         empty="No file was uploaded yet. Choose one above.",
         has_forms=True,
         bulk=("withdraw",),

@@ -392,7 +392,7 @@ async def overview(request: Asked) -> Template:
         part(request, "/ready"),
         part(request, "/api/completeness", week),
         standstill.found(request),
-        rows_of(request, "/api/uploads", {"limit": 5}),
+        rows_of(request, "/api/uploads", {"limit": 5, **scope}),
         rows_of(request, "/api/billing-runs", {"limit": 5, **scope}),
         rows_of(request, "/api/webhook-events", {"limit": 10}),
         *(

@@ -2,8 +2,9 @@
 Callers who are limited to some gateway accounts: which routes they may call, and about what.
 
 A run, a payment, a refund, a notification, a collection plan and a mandate belong to one gateway account. An upload and its debtors belong to the accounts of the upload's
-runs, and a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as an id that does not exist. The lists of payments, runs,
-chargebacks, refunds, notifications, collection plans and mandates, the figures and the exposure need the filter `account`. Routes that are in no table, such as lists over all accounts, uploading and the event
+runs, a debtor to those of its mandates and pre-notifications besides; a limited caller sees them if all of these are the caller's. The id of anything else gets the same 404 as
+an id that does not exist. The lists of uploads, payments, runs, chargebacks, refunds, notifications, collection plans and mandates, the figures and the exposure need the filter
+`account`, and the list of debtors needs `upload`. Routes that are in no table, such as lists over all accounts, uploading and the event
 stream, are refused for limited callers.
 """
 
@@ -18,7 +19,16 @@ from tether_stores.people.scopes import Scoped, accounts_of
 from tether_stores.postgres import Connection
 from tether_stores.postgres import connection as connected
 
-__all__ = ["BY_ID", "FILTERED", "JUDGED", "OPEN", "require_account", "require_scope", "require_upload"]
+__all__ = [
+    "BY_ID",
+    "BY_UPLOAD",
+    "FILTERED",
+    "JUDGED",
+    "OPEN",
+    "require_account",
+    "require_scope",
+    "require_upload",
+]
 
 # Parameter of the path -> the kind of thing that it names, and what a handler says where there is none.
 BY_ID: Final[dict[str, tuple[Scoped, str]]] = {
@@ -51,9 +61,12 @@ FILTERED: Final = frozenset(
         "GET /api/figures/exposure",
         "GET /api/mandates",
         "GET /api/refunds",
+        "GET /api/uploads",
         "GET /api/webhook-events",
     }
 )
+# Lists that show one upload, by their filter `upload`.
+BY_UPLOAD: Final = frozenset({"GET /api/debtors"})
 
 
 async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) -> None:  # type: ignore[type-arg]
@@ -76,7 +89,21 @@ async def require_scope(connection: ASGIConnection, _handler: BaseRouteHandler) 
         for account in connection.query_params.getall("account", [""]):
             require_account(accounts, account)
         return
+    if route in BY_UPLOAD:
+        await _require_own_uploads(connection, accounts)
+        return
     raise PermissionDeniedException(f"{_limit(accounts)}; this route covers all accounts")
+
+
+async def _require_own_uploads(connection: ASGIConnection, accounts: Sequence[str]) -> None:  # type: ignore[type-arg]
+    """Refuse a list without the filter `upload`, and with one that is not the caller's."""
+    given = connection.query_params.getall("upload", [])
+    if not given:
+        raise PermissionDeniedException(f"{_limit(accounts)}; give an upload of theirs as `upload`")
+    async with connected(connection.app.state.pool) as conn:
+        for text in given:
+            is_id = text.isascii() and text.isdigit() and len(text) < len(str(2**63))
+            await require_upload(conn, accounts, int(text) if is_id else 0)
 
 
 def require_account(accounts: Sequence[str] | None, account: str | None) -> None:

@@ -347,6 +347,13 @@ async def listed(
             max_length=200,
         ),
     ] = None,
+    account: Annotated[
+        str | None,
+        Parameter(
+            description="Only uploads that were billed with this gateway account, and with no other.",
+            max_length=32,
+        ),
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT,
     form: Form = "json",
@@ -357,7 +364,12 @@ async def listed(
         async with reading(state.pool) as conn:
             rows: list[Any] = list(
                 await uploads.listed(
-                    conn, limit=limit + 1, before=decode_cursor(cursor), state=status, filename=filename
+                    conn,
+                    limit=limit + 1,
+                    before=decode_cursor(cursor),
+                    state=status,
+                    filename=filename,
+                    account=account,
                 )
             )
         if form != "json":
