@@ -7,7 +7,7 @@ from typing import Final
 
 from tether_client.command.arguments import Commands, add, add_paging, add_yes, whole
 from tether_client.command.context import Context, rows_text
-from tether_client.command.output import shown, table
+from tether_client.command.output import new_file, shown, table
 from tether_client.errors import Refused
 from tether_client.vop import CheckFile, NameCounts, VopBudget, VopChecks, VopReport
 
@@ -227,7 +227,7 @@ def _file_report(context: Context) -> int:
 
 def _result(context: Context) -> int:
     args = context.args
-    context.save(args.file, context.client.check_file_result(args.file_id))
+    new_file(args.file, context.client.check_file_result(args.file_id))
     return _files_shown(context, context.client.check_file(args.file_id))
 
 

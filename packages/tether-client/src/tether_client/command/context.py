@@ -1,9 +1,8 @@
 """What a command has: its arguments, a client, and where results go."""
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from tether_client.client import Client
@@ -63,22 +62,6 @@ class Context:
             raise Refused(f"{question} Give --yes to do it: there is no terminal to ask at.")
         if not self.output.ask(question):
             raise Refused("Nothing was done.")
-
-    def save(self, file: Path, pieces: Iterable[bytes]) -> None:
-        """
-        Write a file that does not exist yet.
-
-        Raises:
-            Refused: when it exists, or cannot be written.
-        """
-        try:
-            with file.open("xb") as opened:
-                for piece in pieces:
-                    opened.write(piece)
-        except FileExistsError:
-            raise Refused(f"{file} exists; name another file.") from None
-        except OSError as exc:
-            raise Refused(f"{file} cannot be written: {exc.strerror}.") from None
 
     def listed(self, listing: Any, columns: Sequence[tuple[str, str]], **filters: Any) -> int:
         """

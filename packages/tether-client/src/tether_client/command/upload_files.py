@@ -8,6 +8,7 @@ from typing import Final
 
 from tether_client.command.arguments import Commands, add, add_filters, add_paging, whole
 from tether_client.command.context import Context, rows_text
+from tether_client.command.output import new_file
 
 __all__ = ["add_to"]
 
@@ -112,8 +113,7 @@ def _file(context: Context) -> int:
 
 
 def _saved(context: Context, file: Path, pieces: Iterator[bytes]) -> int:
-    context.save(file, pieces)
-    size_bytes = file.stat().st_size
+    size_bytes = new_file(file, pieces)
     context.output.result(
         {"file": str(file), "size_bytes": size_bytes}, lambda: f"{size_bytes:,} bytes written to {file}\n"
     )
