@@ -409,6 +409,30 @@ def test_a_second_person_on_another_node_sees_a_change(
     context.close()
 
 
+def test_a_person_of_one_account_follows_it_without_the_events_of_all(
+    chromium: Browser, stage: Stage, billed: int
+) -> None:
+    """A page that asks for what is refused, again and again, fills the logs; one that asks for nothing grows old."""
+    key = {"name": "partner", "role": "viewer", "accounts": ["default"]}
+    made = stage.api.post("/api/api-keys", json=key).raise_for_status().json()
+    context = chromium.new_context(base_url=stage.url)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/")
+    page.get_by_text("Sign in with an API key").click()
+    page.get_by_label("API key").fill(made["secret"])
+    page.get_by_role("button", name="Sign in with the key").click()
+    expect(page.get_by_text("this is about the account")).to_be_visible()
+    expect(page.get_by_text("could not be read")).to_have_count(0)
+    page.goto(f"/runs/{billed}")
+    # Nobody reloads: the page is fetched again every few seconds.
+    with page.expect_response(lambda answer: answer.url.endswith(f"/runs/{billed}"), timeout=90_000):
+        pass
+    assert not any("/api/events" in url for url in asked)
+    context.close()
+
+
 def test_pictures_of_the_main_pages(
     page: Page,
     billed: int,
