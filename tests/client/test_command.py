@@ -186,11 +186,11 @@ def _gives_back(tether: _Tether, run_id: int) -> None:
 
     until(approved, what="three collected payments")
     payment = approved()[0]
-    some = tether.json(
-        "payments", "list", "--amount-min", "11.00", "--amount-max", "11.50", "--country", "DE"
-    )
-    assert {item["amount_minor"] for item in some["items"]} <= {1100}
-    assert tether("payments", "list", "--amount-min", "999.00") == "no rows\n"
+    of_run = ("payments", "list", "--run", str(run_id))
+    some = tether.json(*of_run, "--amount-min", "11.00", "--amount-max", "11.50")
+    assert [item["amount_minor"] for item in some["items"]] == [1100]
+    assert tether(*of_run, "--amount-min", "999.00") == "no rows\n"
+    assert tether(*of_run, "--bank", "DEUTDEFF", "--country", "XX") == "no rows\n"
     payment_id = str(payment["id"])
     tether("refund", payment_id, code=2)
     assert "Order the refund of payment" in tether.errors

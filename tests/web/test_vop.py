@@ -110,7 +110,7 @@ async def test_checks_of_all_uploads_are_found_by_state_and_result(
             "select v.debtor_id, d.upload_id, v.state, v.result, v.account from vop_checks v join debtors d on d.id = v.debtor_id"
             " order by v.debtor_id desc"
         ).fetchall()
-    for params in (
+    filters: tuple[dict[str, str], ...] = (
         {},
         {"status": "waiting"},
         {"status": "parked"},
@@ -118,22 +118,22 @@ async def test_checks_of_all_uploads_are_found_by_state_and_result(
         {"result": "mismatch", "status": "checked"},
         {"result": "mismatch", "status": "waiting"},
         {"result": "rejected"},
-    ):
+    )
+    for params in filters:
         wanted = [
             row
             for row in expected
             if row[2] == params.get("status", row[2]) and row[3] == params.get("result", row[3])
         ]
-        found, cursor, pages = list[tuple[object, ...]](), None, 0
+        found, cursor, pages = list[tuple[object, ...]](), dict[str, str](), 0
         while pages < 30:
-            given = {**params, "limit": 7, **({"cursor": cursor} if cursor else {})}
-            page = (await api.get(path, params=given)).json()
+            page = (await api.get(path, params=params | {"limit": "7"} | cursor)).json()
             found += [
                 (row["debtor_id"], row["upload_id"], row["state"], row["result"], row["account"])
                 for row in page["items"]
             ]
-            cursor, pages = page["next"], pages + 1
-            if cursor is None:
+            cursor, pages = {"cursor": page["next"]}, pages + 1
+            if page["next"] is None:
                 break
         assert found == wanted, params
         assert (await api.get(path, params={**params, "format": "count"})).json() == {

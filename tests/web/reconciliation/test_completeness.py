@@ -108,7 +108,7 @@ async def test_completeness(client: httpx.AsyncClient, conn: Connection) -> None
     """The dashboard's number must come from the same report as the command's, and say how far each list was read."""
     await conn.execute(
         "insert into report_fetches (account, list, day_on, wanted_at, listed, held, unread, read_at)"
-        " select 'default', 'transactions', day::date, day, 12, 11, 1, day + interval '1 day'"
+        " select 'default', 'transactions', day::date, day, 12, 12, 0, day + interval '1 day'"
         " from generate_series('2026-03-01'::timestamptz, '2026-03-03', '1 day') as day"
     )
     result = await client.get(
@@ -124,8 +124,8 @@ async def test_completeness(client: httpx.AsyncClient, conn: Connection) -> None
     )
     fetches = result.json()["fetches"]
     assert [(row["day"], row["name"], row["listed"], row["held"], row["unread"]) for row in fetches] == [
-        ("2026-03-02", "transactions", 12, 11, 1),
-        ("2026-03-03", "transactions", 12, 11, 1),
+        ("2026-03-02", "transactions", 12, 12, 0),
+        ("2026-03-03", "transactions", 12, 12, 0),
     ]
     yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
     assert (await client.get("/api/completeness", headers=KEY)).json()["report"]["from_on"] == yesterday

@@ -254,10 +254,12 @@ class UploadFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         status: In this state.
         filename: Whose file name contains this, in any case.
+        account: That were billed with this gateway account, and with no other.
     """
 
     status: UploadState | None = None
     filename: str | None = None
+    account: str | None = None
 
 
 class ScheduleFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -384,7 +386,9 @@ def require_recent(previewed_at: datetime, *, now: datetime) -> None:
 
 def account_of(filters: Filter) -> str | None:
     """The gateway account that an order is limited to; `None` where it may be about several."""
-    return filters.account if isinstance(filters, PaymentFilter | NotificationFilter) else None
+    if isinstance(filters, PaymentFilter | NotificationFilter | UploadFilter):
+        return filters.account
+    return None
 
 
 def attempt_filters(chosen: PaymentFilter) -> AttemptFilters:

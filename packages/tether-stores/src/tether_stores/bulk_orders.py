@@ -249,8 +249,10 @@ async def _listed(
             return await event_lists.listed(
                 conn, limit=limit, before=before, state=status, notification_id=unique_id, account=account
             )
-        case UploadFilter(status=status, filename=filename):
-            return await uploads.listed(conn, limit=limit, before=before, state=status, filename=filename)
+        case UploadFilter(status=status, filename=filename, account=account):
+            return await uploads.listed(
+                conn, limit=limit, before=before, state=status, filename=filename, account=account
+            )
         case ScheduleFilter(collection_plan=plan_id, status=status):
             return await schedules.listed(conn, plan_id, state=status, before_id=before, limit=limit)
         case DueItemFilter(collection_plan=plan_id, status=status):

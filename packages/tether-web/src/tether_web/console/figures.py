@@ -22,7 +22,7 @@ _FILTERS: Final = (
     *("by", "basis", "from", "to", "account", "currency", "country", "bank", "price_band", "upload", "run"),
 )
 # What other parts of the page are filtered by as well.
-_EXPOSED: Final = ("account", "upload")
+_EXPOSED: Final[tuple[str, ...]] = ("account", "upload")
 # Uploads with their exposure on the page; the file has all.
 _UPLOADS_MAX: Final = 20
 
@@ -36,7 +36,7 @@ async def figures(request: Asked) -> Template:
         given |= {"by": "month", "from": (today - timedelta(days=365)).date().isoformat()}
     given["account"] = given["account"] or own_scope(request).get("account", "")
     chosen = {name: value for name, value in given.items() if value}
-    exposed = {name: chosen[name] for name in _EXPOSED if name in chosen}
+    exposed: dict[str, str] = {name: chosen[name] for name in _EXPOSED if name in chosen}
     by = chosen.get("by", "total")
     try:
         page = await call(request, "GET", "/api/figures", query=chosen)
