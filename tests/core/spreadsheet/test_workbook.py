@@ -1,9 +1,11 @@
 import io
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import pytest
 import xlsxwriter
+from tether_core.spreadsheet import workbook
 from tether_core.spreadsheet.cells import Row
 from tether_core.spreadsheet.plan import FileRefused, Kind
 from tether_core.spreadsheet.workbook import Sheet, open_workbook, suffix
@@ -33,6 +35,24 @@ def test_every_kind_gives_the_same_rows(kind: Kind, by_path: bool) -> None:  # n
     ]
     assert rows[4].cells[2] == "0.3"
     assert [rows[3].numeric >> place & 1 for place in range(6)] == [0, 0, 1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 64 << 20])
+def test_rows_are_the_same_however_often_they_are_read(
+    monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    """A plan is made from one reading and debtors from the next: other rows in the second would be other debits."""
+    monkeypatch.setattr(workbook, "_KEPT_BYTES_MAX", kept_bytes)
+    for name in ("two_lists.xlsx", "list.ods"):
+        path = DATA / name
+        kind = cast("Kind", path.suffix[1:])
+        sheets = [sheet.name for sheet in open_workbook(path, kind=kind).sheets()]
+        alone = {sheet: list(open_workbook(path, kind=kind).rows(sheet)) for sheet in sheets}
+        book = open_workbook(path, kind=kind)
+        for sheet in [*sheets, *sheets, sheets[0]]:
+            assert next(book.rows(sheet)) == alone[sheet][0]
+            assert list(book.rows(sheet)) == alone[sheet]
+            assert list(book.rows(sheet)) == alone[sheet]
 
 
 def test_days_count_from_1904_where_the_workbook_says_so() -> None:

@@ -16,6 +16,9 @@ import psutil
 import pytest
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Row, Rules, reading
+from tether_core.spreadsheet.cells import column_letters
+from tether_core.spreadsheet.outcomes import Debtor
+from tether_core.spreadsheet.rows import read
 from tether_sandbox.services.guard import ended
 from tether_worker.uploads.reader import Child, ReaderLimits, Task
 
@@ -121,6 +124,34 @@ def test_a_file_that_ends_its_parser_is_refused_with_a_sentence(
         started.plan()
     assert refused.value.refusal.code == "too_large_inside"
     assert "Delete blank rows and columns behind the table" in refused.value.refusal.why
+
+
+def test_an_amount_in_the_hundredth_column_is_read() -> None:
+    """A bank's export may be that wide; which cells were numbers must come through the pipe for each of its columns."""
+    letters = [column_letters(position) for position in range(100)]
+    texts = {0: "Name", 1: "IBAN", 99: "Amount"}
+    values = {0: "Ann", 1: "DE89370400440532013000"}
+
+    def cell(position: int, row: int, text: str | None) -> str:
+        return (
+            f'<c r="{letters[position]}{row}"><v>12.5</v></c>'
+            if text is None
+            else f'<c r="{letters[position]}{row}" t="inlineStr"><is><t>{text}</t></is></c>'
+        )
+
+    rows = [
+        "".join(cell(position, 1, texts.get(position, f"Note {position}")) for position in range(100)),
+        "".join(cell(position, 2, values.get(position)) for position in range(100)),
+    ]
+    data = make.raw_xlsx("".join(f'<row r="{n}">{row}</row>' for n, row in enumerate(rows, 1)))
+    with child(data, task()) as started:
+        plan = started.plan().plan
+        assert plan.questions == ()
+        (row,) = started.rows()
+    assert (row.cells[99], row.numeric) == ("12.5", (1 << 100) - 4)
+    (debtor,) = read([row], plan=plan, today=date(2026, 3, 2))
+    assert isinstance(debtor, Debtor)
+    assert debtor.amount_minor == 1_250
 
 
 def large(rows: int) -> bytes:

@@ -33,6 +33,7 @@ from typing import BinaryIO, Final, Self
 import msgspec
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
+from tether_core.spreadsheet.cells import packed, unpacked
 from tether_core.spreadsheet.workbook import open_workbook, suffix
 
 __all__ = ["Child", "ReaderLimits", "Task", "main"]
@@ -171,8 +172,7 @@ class Child:
         Raises:
             FileRefused: when the workbook cannot be read.
         """
-        decode = msgspec.msgpack.Decoder(list[Row]).decode
-        while batch := decode(self._frame(b"R")):
+        while batch := unpacked(self._frame(b"R")):
             yield from batch
 
     def _frame(self, wanted: bytes) -> bytes:
@@ -272,12 +272,15 @@ def _read(path: Path, task: Task) -> None:
     rows = reading.rows(book, plan=plan, after=task.after)
     count = max(min(_BATCH_ROWS, _BATCH_CELLS // max(len(plan.columns), 1)), 1)
     while batch := list(islice(rows, count)):
-        _send(b"R", batch)
-    _send(b"R", [])
+        _send_frame(b"R", packed(batch))
+    _send_frame(b"R", packed([]))
 
 
 def _send(kind: bytes, value: object) -> None:
-    data = msgspec.msgpack.encode(value)
+    _send_frame(kind, msgspec.msgpack.encode(value))
+
+
+def _send_frame(kind: bytes, data: bytes) -> None:
     for part in (_HEADER.pack(kind, len(data)), data):
         view = memoryview(part)
         while view:
