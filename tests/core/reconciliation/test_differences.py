@@ -9,7 +9,7 @@ from tether_core.payments import stages
 from tether_core.payments.attempt import Attempt
 from tether_core.payments.submission import Submission
 from tether_core.reconciliation import differences as rules
-from tether_core.reconciliation.comparison import amount_named
+from tether_core.reconciliation.comparison import amount_named, refund_statement_contradicted
 from tether_core.reconciliation.differences import KINDS
 from tether_core.refunds.refund import Refund
 
@@ -41,6 +41,14 @@ def test_a_refund_that_failed_later_may_be_ordered_again() -> None:
         rules.reopen(_refund(stages.DECLINED, refunded))
     with pytest.raises(IllegalStep):  # its bank has returned it
         rules.reopen(_refund(stages.APPROVED, _at(stages.REFUNDED, stages.CHARGEBACKED)))
+
+
+def test_a_line_about_a_refund_that_was_stated_lost_holds_refunds() -> None:
+    """Ordered once more before a person has looked, the money goes back twice; a line about a debit must not keep its refund away."""
+    of_refund = refund_statement_contradicted(7, refund_id=3)
+    assert rules.holds_refunds(of_refund)
+    assert not rules.holds_refunds(msgspec.structs.replace(of_refund, refund_id=None))
+    assert rules.holds_refunds(msgspec.structs.replace(of_refund, kind="state_differs", refund_id=None))
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 501])
