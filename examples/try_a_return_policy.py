@@ -29,5 +29,5 @@ for found in tried.currencies:
         print(f"{found.currency}: extra {title} {amount}")
     print(f"{found.currency}: extra blocked {found.blocked.count:+} accounts")
 if not tried.currencies:
-    print("nothing would have been otherwise")
+    print("no decision would have differed")
 print(f"switch it on: tether policy switch {made.version} --reason ...")

@@ -147,7 +147,7 @@ def test_a_list_is_enrolled_once_and_foretold(
     command = [sys.executable, str(_EXAMPLES / "try_a_return_policy.py"), "MS02=block"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == ["MS02: hold -> block", "nothing would have been otherwise"]
+    assert done.stdout.splitlines()[:2] == ["MS02: hold -> block", "no decision would have differed"]
     _mail_pre_notifications(environ, tmp_path, due_on=str(first_due_on))
 
 

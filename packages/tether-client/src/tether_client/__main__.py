@@ -91,7 +91,7 @@ def _code(exc: ClientError) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tether",
-        description="See and steer Tether from a terminal. Shows and does what the console does, through the same API.",
+        description="Operate Tether from a terminal. Every command uses the API that the console uses.",
         epilog="The address and the key come from TETHER_URL and TETHER_API_KEY, or from `tether login`. "
         "Example: tether uploads add members.csv --wait",
     )

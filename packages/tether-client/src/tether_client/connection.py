@@ -177,7 +177,7 @@ def polled(look: Callable[[], T | None], *, timeout_s: float, what: str) -> T:
     until, wait_s = time.monotonic() + timeout_s, _POLL_MIN_S
     while (found := look()) is None:
         if time.monotonic() >= until:
-            raise Unavailable(f"Waited {timeout_s:g} s for {what}; it goes on without this command.")
+            raise Unavailable(f"Stopped waiting for {what} after {timeout_s:g} s. Tether goes on with it; look again later.")
         time.sleep(wait_s)
         wait_s = min(wait_s * 1.5, _POLL_MAX_S)
     return found
@@ -199,7 +199,7 @@ def _decoded(response: httpx.Response, kind: type[T]) -> T:
         return msgspec.json.decode(response.content, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Defective(
-            f"{response.request.url.host} answered with something that is not Tether's API; check the address and its version."
+            f"{response.request.url.host} did not answer as Tether's API does; check the address and the version of this command."
         ) from None
 
 
@@ -213,7 +213,7 @@ def _failed(response: httpx.Response) -> Refused | Unavailable | Defective:
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         detail, code, errors, related = "", "", (), None
     if status in {401, 403}:
-        text = detail or "The key is not valid for this."
+        text = detail or "The key is not valid, or has no permission for this; `tether keys whoami` shows what it may do."
         return NotAllowed(text, status=status, code=code, errors=errors, related=related)
     if status in {429, 502, 503, 504}:
         return Unavailable(detail or f"Tether cannot answer now (HTTP {status}); try again later.")
@@ -224,7 +224,7 @@ def _failed(response: httpx.Response) -> Refused | Unavailable | Defective:
     return Defective(
         detail + named
         if detail
-        else f"The address answered HTTP {status}, which is no answer of Tether's API."
+        else f"The address answered HTTP {status}, but not as Tether's API does; check the address."
     )
 
 

@@ -171,18 +171,18 @@ class Smoke(msgspec.Struct):
         ]
         _demand(
             bool(found.get("ready")) and not away,
-            f"Not there: {', '.join(away) or 'ready'}. Run `tether-worker doctor` on a machine of Tether. {found.get('refused') or ''}",
+            f"Not ready: {', '.join(away) or 'it does not say why'}. Run `tether-worker doctor` on a machine of Tether. {found.get('refused') or ''}",
         )
-        return "Postgres, Redis, object store and gateway password are there"
+        return "Postgres, Redis, object store and gateway password are available"
 
     def _invalid_signature(self, http: httpx.Client, _facts: dict[str, Any]) -> str | None:
         answer = http.post(
             _WEBHOOKS, json={"unique_id": _name(), "status": "approved", "signature": "0" * 40}
         )
         _demand(
-            answer.status_code == 401, f"A wrong signature was answered {answer.status_code} and not 401."
+            answer.status_code == 401, f"A notification with an invalid signature got HTTP {answer.status_code}; it must get 401."
         )
-        return "a wrong signature is refused"
+        return "an invalid signature is refused"
 
     def _notification(self, http: httpx.Client, facts: dict[str, Any]) -> str | None:
         if not self.gateway_password:
@@ -193,21 +193,21 @@ class Smoke(msgspec.Struct):
         facts["notification"] = {"wpf_unique_id": name, "signature": signature}
         began = time.monotonic()
         found = _json(http.post(_WEBHOOKS, json=facts["notification"]))
-        _demand(found.get("status") == "ok", f"It was answered {found} and not as recorded.")
+        _demand(found.get("status") == "ok", f"The answer {found} does not say that it was recorded.")
         return f"recorded and answered within {(time.monotonic() - began) * 1000:.0f} ms"
 
     def _repeat(self, http: httpx.Client, facts: dict[str, Any]) -> str | None:
         if "notification" not in facts:
             return None
         found = _json(http.post(_WEBHOOKS, json=facts["notification"]))
-        _demand(found.get("message") == "Already processed", f"The repeat was answered {found}.")
+        _demand(found.get("message") == "Already processed", f"The answer {found} does not say that the repeat was recognised.")
         return "the repeat is recognised"
 
     def _closed(self, http: httpx.Client, _facts: dict[str, Any]) -> str | None:
         answer = http.get("/api/uploads")
         _demand(
             answer.status_code == 401,
-            f"The API answered {answer.status_code} without a key, and not 401.",
+            f"The API answered HTTP {answer.status_code} without a key; it must answer 401.",
         )
         return "without a key the API is closed"
 

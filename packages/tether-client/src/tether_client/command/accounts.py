@@ -38,7 +38,7 @@ def add_commands(commands: Commands) -> None:
         group,
         "pause",
         _pause,
-        text="submit no debit, refund or void with an account, on all nodes; inquiries and notifications go on",
+        text="pause an account on all nodes: no debit, refund or void is submitted with it; inquiries and notifications go on",
         example='tether accounts pause default --reason "the acquirer asked for it"',
     )
     item.add_argument("account", metavar="ACCOUNT", help="the name of the gateway account")

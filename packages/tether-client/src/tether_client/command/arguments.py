@@ -72,7 +72,7 @@ def day(text: str) -> str:
             return datetime.combine(date.fromisoformat(text), time(), UTC).isoformat()
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("must be like 2026-03-02, or like 2026-03-02T12:00:00Z") from None
+        raise argparse.ArgumentTypeError("must be a day like 2026-03-02, or a time like 2026-03-02T12:00:00Z") from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
 
 
@@ -83,7 +83,7 @@ def date_of(text: str) -> str:
             return date.fromisoformat(text).isoformat()
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError("must be like 2026-03-02")
+    raise argparse.ArgumentTypeError("must be a day like 2026-03-02")
 
 
 def json_object(text: str) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def add(commands: Commands, name: str, do: Do, *, text: str, example: str) -> ar
         name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"Example: {example}"
     )
     parser.add_argument("--json", action="store_true", help="write JSON, and nothing else, to stdout")
-    parser.add_argument("--url", metavar="URL", help="the address of Tether; must be that of the key")
+    parser.add_argument("--url", metavar="URL", help="the address of Tether; a stored key is sent to its own address only")
     parser.add_argument(
         "--profile", metavar="NAME", help="use the key that `tether login` stored under this name"
     )
@@ -161,7 +161,7 @@ def add_paging(parser: argparse.ArgumentParser) -> None:
         metavar="ROWS",
         help="at most this many rows (default: %(default)s)",
     )
-    parser.add_argument("--cursor", metavar="CURSOR", help="go on after the last row of an earlier list")
+    parser.add_argument("--cursor", metavar="CURSOR", help="show the rows that follow; an earlier list printed this value")
 
 
 def add_filters(parser: argparse.ArgumentParser, **filters: str) -> None:
@@ -200,12 +200,12 @@ def add_outcome(parser: argparse.ArgumentParser) -> None:
 def add_yes(parser: argparse.ArgumentParser) -> None:
     """Add the option that agrees beforehand."""
     parser.add_argument(
-        "--yes", action="store_true", help="do it without asking; needed where there is no terminal"
+        "--yes", action="store_true", help="do not ask for confirmation; required where there is no terminal"
     )
 
 
 def add_key(parser: argparse.ArgumentParser) -> None:
     """Add the key of an order."""
     parser.add_argument(
-        "--idempotency-key", metavar="KEY", help="the same key gives the same order, however often it is sent"
+        "--idempotency-key", metavar="KEY", help="an order sent twice with the same key is placed once"
     )

@@ -198,7 +198,7 @@ def _ended(context: Context, bulk_order_id: int) -> int:
 def _preview_text(preview: BulkPreview) -> str:
     lines = [f"{preview.action}: {_summary(preview.totals)}", *_refused(preview.totals)]
     if preview.more:
-        lines.append("  there are, or may be, more rows than were judged here")
+        lines.append("  more rows match, or may match, than this preview counted")
     return "\n".join(lines) + "\n"
 
 

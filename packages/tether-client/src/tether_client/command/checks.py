@@ -111,7 +111,7 @@ def add_commands(commands: Commands) -> None:
         group,
         "budget",
         _budget,
-        text="show the calls of the provider, their limits, and the banks that are not asked about now",
+        text="show the calls to the provider with their limits, and the banks whose accounts are not checked now",
         example="tether checks budget",
     )
     _add_files(group)
@@ -286,7 +286,7 @@ def _report_text(found: VopReport) -> str:
     rows: list[list[str | int]] = [["all banks", *_counts(found.names)]]
     rows += [[bank.bank_name or bank.bank or "unknown", *_counts(bank.names)] for bank in found.banks]
     titles = ["bank", "match", "near", "none", "not available"]
-    return table(titles, rows) + f"{found.reused:,} took over an earlier answer\n"
+    return table(titles, rows) + f"{found.reused:,} use the result of an earlier check\n"
 
 
 def _budget(context: Context) -> int:
@@ -304,5 +304,5 @@ def _budget_text(found: VopBudget) -> str:
     lines += [
         f"{row.account}: {row.day_calls:,} today, {row.month_calls:,} this month" for row in found.calls
     ]
-    lines += [f"bank {row.bank} is not asked about until {shown(row.rest_until)}" for row in found.resting]
+    lines += [f"accounts at bank {row.bank} are not checked until {shown(row.rest_until)}" for row in found.resting]
     return "\n".join(lines) + "\n"

@@ -34,7 +34,7 @@ class Context:
         found = find(self.environ, profile=self.args.profile)
         if self.args.url and checked_url(self.args.url) != found.url:
             raise Refused(
-                f"The key is for {found.url}: run `tether login --url {self.args.url}` with a profile."
+                f"The stored key is for {found.url}. Store one for the other address: `tether login --url {self.args.url} --profile NAME`."
             )
         return found
 
@@ -59,7 +59,7 @@ class Context:
         if self.args.yes:
             return
         if not self.output.can_ask():
-            raise Refused(f"{question} Give --yes to do it: there is no terminal to ask at.")
+            raise Refused(f"{question} There is no terminal to confirm it; give --yes to do it.")
         if not self.output.ask(question):
             raise Refused("Nothing was done.")
 

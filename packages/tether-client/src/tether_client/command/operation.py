@@ -38,14 +38,14 @@ def add_commands(commands: Commands) -> None:
         group,
         "list",
         _list,
-        text="list queues: what waits, who serves them, and whether they are paused",
+        text="list queues: the rows that wait, the workers, and pauses",
         example="tether queues list --json",
     )
     item = add(
         group,
         "pause",
         _pause,
-        text="begin nothing more of a queue, on all nodes; what is in progress ends",
+        text="pause a queue on all nodes: no further work of it begins; what is in progress ends",
         example='tether queues pause billing --reason "the bank is closed"',
     )
     _add_queue(item)
@@ -58,8 +58,8 @@ def add_commands(commands: Commands) -> None:
         group,
         "retry-all",
         _retry,
-        text="try again now what waits for its next try, and replay parked notifications; no debit is submitted again",
-        example='tether queues retry-all webhooks --reason "the defect is gone"',
+        text="retry now the rows that wait for their next try, and replay parked notifications; no debit is submitted again",
+        example='tether queues retry-all webhooks --reason "the defect is corrected"',
     )
     item.add_argument(
         "queues", nargs="*", metavar="QUEUE", help="the names of queues; without a name all of them"
@@ -89,7 +89,7 @@ def add_commands(commands: Commands) -> None:
         group,
         "restart",
         _restart,
-        text="restart all workers: what is in progress ends first, and a supervisor replaces its own one after the other",
+        text="restart all workers: what is in progress ends first; a supervisor replaces its workers one after the other",
         example='tether workers restart --reason "memory grows"',
     )
     add_reason(item)

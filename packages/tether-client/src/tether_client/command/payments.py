@@ -114,7 +114,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "inquire",
         _inquire,
-        text="inquire the status of payments at the gateway now",
+        text="order status inquiries: the gateway is asked for the status of payments now",
         example='tether inquire run 3 --reason "after the outage"',
     )
     item.add_argument("scope", choices=("payment", "run", "upload"), help="what is inquired")
@@ -200,7 +200,7 @@ def _inquire(context: Context) -> int:
 
 
 def _inquiry_text(order: InquiryOrder) -> str:
-    more = "; there are further ones, order again when these have ended" if order.more else ""
+    more = "; more payments match: order again when these have ended" if order.more else ""
     return f"inquiry {order.id} of {order.debits:,} payments: {order.waiting:,} waiting, {order.inquired:,} inquired{more}\n"
 
 

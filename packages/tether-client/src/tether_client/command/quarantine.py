@@ -32,7 +32,7 @@ def add_to(group: Commands) -> None:
         text="list notifications with an invalid signature that are kept, newest first",
         example="tether notifications quarantine --status",
     )
-    item.add_argument("--status", action="store_true", help="only how many there are, and the bounds")
+    item.add_argument("--status", action="store_true", help="only show how many are kept, and the limits")
     add_paging(item)
 
     item = add(
@@ -121,7 +121,7 @@ def _status_text(status: QuarantineStatus) -> str:
         )
         for quota in status.quotas
     ]
-    bounds = f"kept for {status.days} days, at most {status.rows_max:,} rows and {status.bytes_max:,} bytes of each line\n"
+    bounds = f"kept for {status.days} days, at most {status.rows_max:,} rows and {status.bytes_max:,} bytes for each line of this table\n"
     return table(("account", "debits", "rows", "bytes", "oldest"), rows) + bounds
 
 

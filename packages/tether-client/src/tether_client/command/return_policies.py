@@ -63,7 +63,7 @@ def add_commands(commands: Commands) -> None:
         group,
         "diff",
         _diff,
-        text="show what a version would decide otherwise than the active one",
+        text="show which rules of a version differ from those of the active one",
         example="tether policy diff 2",
     )
     _add_version(item)
@@ -117,7 +117,7 @@ def add_commands(commands: Commands) -> None:
         "--active",
         type=whole(0, 2**31 - 1),
         metavar="VERSION",
-        help="the version that decides now; another one is refused (default: as it is read)",
+        help="switch only if this version is the active one (default: the one that the command has read)",
     )
     add_reason(item)
     add_yes(item)
@@ -182,7 +182,7 @@ def _dry_run(context: Context) -> int:
 def _result(result: DryRun) -> str:
     head = f"version {result.version} against version {result.against}, returns of {result.from_on} to {result.to_on}\n"
     if not result.currencies:
-        return f"{head}nothing would have been otherwise\n"
+        return f"{head}no decision would have differed\n"
     return head + "".join(_currency(found) for found in result.currencies)
 
 

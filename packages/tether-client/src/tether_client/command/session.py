@@ -50,13 +50,13 @@ def add_commands(commands: Commands) -> None:
         commands,
         "top",
         _top,
-        text="show the status and the runs, again and again",
+        text="show the status and the active runs, and refresh them until Ctrl-C",
         example="tether top --every 5",
     )
     item.add_argument(
-        "--every", type=whole(1, 3_600), default=2, metavar="SECONDS", help="the pause (default: %(default)s)"
+        "--every", type=whole(1, 3_600), default=2, metavar="SECONDS", help="the time between two refreshes (default: %(default)s)"
     )
-    item.add_argument("--count", type=whole(1), metavar="N", help="end after this many times")
+    item.add_argument("--count", type=whole(1), metavar="N", help="end after this many refreshes")
 
 
 def _login(context: Context) -> int:

@@ -237,9 +237,9 @@ def _add_further(group: Commands) -> None:
         "--vop-score-min",
         type=whole(0, 100),
         metavar="SCORE",
-        help="the least score of the check before billing that the run will demand (default: none)",
+        help="the lowest score of the account check that the run will accept (default: none)",
     )
-    item.add_argument("--last", action="store_true", help="show the last report in place of making one")
+    item.add_argument("--last", action="store_true", help="show the last report; make no new one")
 
     item = add(
         group,

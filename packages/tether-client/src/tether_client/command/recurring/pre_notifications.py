@@ -37,7 +37,7 @@ _NOTICES: Final = (
 
 def add_commands(commands: Commands) -> None:
     """Add the commands of this module."""
-    group = add_group(commands, "pre-notifications", "what debtors are told before a debit: make, list, give")
+    group = add_group(commands, "pre-notifications", "announcements of debits to debtors: make, list, give")
     item = add(
         group,
         "list",
