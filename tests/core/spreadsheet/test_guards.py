@@ -137,7 +137,7 @@ def test_an_account_above_the_table_is_warned_of_in_a_row() -> None:
     plan = _plan(text)
     assert isinstance(plan, Plan)
     assert any(
-        "1 of 3 rows name an account that stands above the table, the first one in row 5" in w
+        "1 of 3 rows name an account that is written above the table, the first one in row 5" in w
         for w in plan.warnings
     )
     other = _plan(text.replace(f"Ben;{A}", f"Ben;{B}"))

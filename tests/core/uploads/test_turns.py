@@ -173,7 +173,7 @@ def test_everybody_is_served_in_order_and_no_sender_twice_in_a_row(
             "It waits for its next turn, because others are read in between: 1,200 other uploads are read before it.",
         ),
         (None, 0, False, False, "It waits for its turn: many other uploads are read before it."),
-        (0, 15, False, True, "Reading it was interrupted, and goes on by itself at 12:00:15 UTC."),
+        (0, 15, False, True, "Reading it was interrupted, and continues automatically at 12:00:15 UTC."),
         (None, 30, True, True, ""),
         (None, None, False, True, ""),
     ],

@@ -177,7 +177,7 @@ class LimitStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         account: The account.
-        breaker: "closed", "open" or "half_open"; "unknown" while Redis is away.
+        breaker: "closed", "open" or "half_open"; "unknown" while Redis is unavailable.
         calls: Calls that ended recently, while it is closed.
         failures: Of these, failed.
         open_for_s: While it is open: seconds until the next probe; 0.0 otherwise.

@@ -32,7 +32,7 @@ class StateSentence(msgspec.Struct, frozen=True):
 
 _S = StateSentence
 _UPLOAD_READ: Final = "Wait until it is read, and look at it again then."
-_PROCESSED_LATER: Final = "It is processed by itself; look at it again in some minutes."
+_PROCESSED_LATER: Final = "It is processed automatically; look at it again in some minutes."
 _INTERNAL: Final = "Keep its row as it is, and report this error with the log lines of that time."
 _ORDER_ENDED: Final = "Look at the refunds and voids of the debit; only an approved one can be ordered again."
 
@@ -71,7 +71,7 @@ STATES: Final[dict[str, dict[str, StateSentence]]] = {
         "removed": _S("is removed", "Add a new one."),
     },
     "delivery": {
-        "waiting": _S("waits to be sent", "It is sent by itself; look at its tries."),
+        "waiting": _S("waits to be sent", "It is sent automatically; look at its tries."),
         "delivered": _S("is delivered", "Replay it to send it again."),
         "given_up": _S("was given up", "Replay it to send it again."),
     },

@@ -347,7 +347,7 @@ async def _judged_debits(
             refusal = None
             if not row["is_inquirable"]:
                 refusal = BulkRefusal(
-                    "not_submitted", "It was never submitted; the gateway knows nothing of it."
+                    "not_submitted", "It was never submitted, so the gateway has no payment to inquire about."
                 )
         elif row["ordered"] == action:
             refusal = BulkRefusal(f"{action}_ordered", f"A {action} of it is ordered already.")

@@ -214,7 +214,7 @@ class SharedClock:
             ahead = timedelta(0)
         if abs(ahead) > _WRONG and (self._ahead is None or abs(self._ahead) <= _WRONG):
             _log.error(
-                "the clock of this machine is wrong; going by that of Postgres",
+                "clock of this machine wrong; using the clock of Postgres",
                 ahead_s=round(ahead.total_seconds(), 1),
             )
         self._ahead = ahead

@@ -53,7 +53,7 @@ class LimitStatus(msgspec.Struct, frozen=True):
 
     Attributes:
         account: The account.
-        breaker: "closed", "open" or "half_open"; "unknown" while Redis is away.
+        breaker: "closed", "open" or "half_open"; "unknown" while Redis is unavailable.
         calls: Calls that ended recently, while it is closed.
         failures: Of these, failed.
         open_for_s: While it is open: seconds until the next probe; 0.0 otherwise.
@@ -260,7 +260,7 @@ class Limiter:
             self._away_until_s = self._clock_s() + _REDIS_PAUSE_S
             if not self._alone:
                 _log.warning(
-                    "redis is away; keeping to a small share of the rate",
+                    "redis unavailable; using a small share of the rate",
                     why=type(exc).__name__,
                     divided_by=self._nodes_max,
                 )
@@ -283,7 +283,7 @@ async def limit_status(client: Redis, accounts: Sequence[str]) -> list[LimitStat
         accounts: n accounts.
 
     Returns:
-        n standings in their order; breakers are "unknown" while Redis is away.
+        n standings in their order; breakers are "unknown" while Redis is unavailable.
     """
     if not accounts:
         return []

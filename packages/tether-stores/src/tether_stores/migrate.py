@@ -131,7 +131,7 @@ def wait_for_turn(conn: psycopg.Connection[Any]) -> None:
     until = time.monotonic() + _TURN_S
     while not (conn.execute(_SQL["try_lock"]).fetchone() or (False,))[0]:
         if time.monotonic() > until:
-            raise StoreUnreachable("postgres", why="another process is migrating")
+            raise StoreUnreachable("postgres", why="another process is migrating; wait until it has ended")
         time.sleep(_TURN_PAUSE_S)
 
 

@@ -65,7 +65,7 @@ class ObjectMissing(Contradicted):
         self.key = key
 
     def __str__(self) -> str:
-        return f"The object store has no object {self.key}, though one is stored; a person must look."
+        return f"The object store has no object {self.key}, although a row names it; its operator must check AWS_BUCKET, or restore the object."
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -46,7 +46,7 @@ class DecisionsInProgress(InProgress):
 
     def __str__(self) -> str:
         """What to do."""
-        return "Decisions about returns are still being made by the present version; switch again in some seconds."
+        return "Decisions about returns by the present version have not ended; switch again in some seconds."
 
 
 class ListedVersion(msgspec.Struct, frozen=True):

@@ -215,7 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_NODES_MAX",
-            "Processes that may call the gateway at once; while Redis is away each uses one part in this many of every limit.",
+            "Processes that may call the gateway at once; while Redis is unavailable each uses one part in this many of every limit.",
         ),
     ] = 10
     not_found_grace_s: Annotated[

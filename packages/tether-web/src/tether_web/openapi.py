@@ -154,7 +154,7 @@ _PROBLEM: Final = Schema(
     description="RFC 9457 problem details: what is wrong, and what to do.",
     properties={
         "type": Schema(
-            type=OpenAPIType.STRING, description="A URI for the kind; left out if it is about:blank."
+            type=OpenAPIType.STRING, description="A URI for the kind; absent if it is about:blank."
         ),
         "title": Schema(type=OpenAPIType.STRING, description="The kind of problem."),
         "status": Schema(type=OpenAPIType.INTEGER, description="The HTTP status."),

@@ -127,7 +127,7 @@ KINDS: Final[dict[DifferenceKind, KindRule]] = {
     ),
     "unreachable_identity": KindRule(
         "The outcome is unknown, and no gateway identity that is configured can be inquired about it.",
-        "Configure the terminal, login and address again that it was submitted to. If these are gone for good, look it up in the "
+        "Configure the terminal, login and address again that it was submitted to. If these no longer exist, look it up in the "
         "gateway's back office and state its outcome: `tether-worker outcome`.",
         holds_refunds=False,
     ),

@@ -1,5 +1,5 @@
 """
-The life cycle of a schedule and of a collection plan, and the due items that the clock makes.
+The life cycle of a schedule and of a collection plan, and the due items that a periodic task makes.
 
 A schedule is one debtor under a collection plan: an amount, a first due date, perhaps a last one, and a mandate. A debtor has one at a time,
 and ordinary billing runs leave such a debtor out. The clock makes a **due item** for each due date, named by the date, so a date is never made twice.

@@ -56,7 +56,7 @@ TABLES: Final[dict[str, Retention]] = {
     "api_keys": _stays("A few rows, which people make; the audit names them."),
     "archived_listings": _stays("Four rows a day, which the completeness report adds up."),
     "archived_notifications": _stays(
-        "A signature is valid for ever, so a repeat must be recognised for as long as its debit is kept."
+        "A signature never expires, so a repeat must be recognised for as long as its debit is kept."
     ),
     "archives": _stays("A row for 2,000 archived rows; the object goes after its own period."),
     "audit": _stays("Who did what is kept for ten years; it holds no personal data of debtors."),
@@ -94,7 +94,7 @@ TABLES: Final[dict[str, Retention]] = {
     "figures": _stays("Sums, far fewer than debits."),
     "fingerprint_key": _stays("One row."),
     "fingerprint_rekeying_unmatched": _with(
-        "fingerprint_rekeyings", "They stay with it: they name entries that hold nobody."
+        "fingerprint_rekeyings", "They stay with it: they name entries that match nobody."
     ),
     "fingerprint_rekeyings": _stays("A row for each change of the key."),
     "forgiven_disputes": _stays("It keeps a forgiven chargeback from excluding the account."),

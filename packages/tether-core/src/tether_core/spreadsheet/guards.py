@@ -205,7 +205,7 @@ def plan_warnings(columns: Sequence[Column], *, scan: Scan) -> Iterator[str]:
     if scan.own_account is not None:
         rows, first = scan.own_account
         yield (
-            f"{rows:,} of {scan.rows:,} rows name an account that stands above the table, the first one in row {first:,}. If it is your own, "
+            f"{rows:,} of {scan.rows:,} rows name an account that is written above the table, the first one in row {first:,}. If it is your own, "
             "nobody owes these amounts."
         )
     for column in columns:
@@ -275,7 +275,7 @@ def refuse_table(
     ):
         return Refusal(
             "quoted_lines",
-            "Every line stands in quotation marks as a whole; export the list again with one cell a value.",
+            "Every line as a whole is in quotation marks; export the list again with one cell a value.",
         )
     national = ("iban" not in fields and "bank_code" in fields) or _national(columns, cells=cells)
     if national and not any(map(count_ibans, cells)):

@@ -205,7 +205,7 @@ def waits_reason(
     if due_at is None or is_held:
         return ""
     if due_at > now:
-        return f"Reading it was interrupted, and goes on by itself at {due_at:%H:%M:%S} UTC."
+        return f"Reading it was interrupted, and continues automatically at {due_at:%H:%M:%S} UTC."
     turn = "next turn, because others are read in between" if was_begun else "turn"
     if place == 0:
         return f"It waits for its {turn}: it is read next."

@@ -211,7 +211,7 @@ class Watch:
         # A server that shows nothing of its WAL, as some managed ones; the epoch's row serves alone.
         self._shows_wal = False
         _log.warning(
-            "the server shows neither its timeline nor its WAL; the database epoch relies on its own row"
+            "timeline and WAL position not shown by the server; the database epoch relies on its own row"
         )
         async with connection(pool) as conn:
             return await self._seen(conn)
@@ -247,7 +247,7 @@ class Watch:
             seen = await self._seen(conn)
         if number is not None and reason is not None and reason != "first":
             _log.error(
-                "the database went back; submissions older than this are inquired before anything is submitted",
+                "the database went back; older submissions are inquired before anything is submitted",
                 epoch=number,
                 reason=reason,
                 why=database_epoch.REASONS[reason],
@@ -371,7 +371,7 @@ class Watch:
     def _note_outside(self, exc: Exception) -> None:
         if not self._is_outside_away:
             _log.warning(
-                "the high-water mark of the database is out of reach; going on without it",
+                "high-water mark unavailable; continuing without it",
                 why=type(exc).__name__,
             )
         self._is_outside_away = True

@@ -57,7 +57,7 @@ async def decide(
     if not is_asked(found) or plan is None:
         step(before, "decided")  # says so where the upload waits for nothing
         raise InvalidRequest(
-            "this upload waits for answers about its file, not about its rows; see the questions of its plan",
+            "this upload waits for answers about its file, not about its rows; answer the questions of its plan",
             field="screening",
         )
     wanted = [question.code for question in plan.questions]

@@ -379,7 +379,7 @@ LISTINGS: Final = (
         "/pre-notifications",
         "/api/pre-notifications",
         "Pre-notifications",
-        "What debtors must be told before a debit, oldest first. Download the list, send it, and record that it was given.",
+        "Announcements of debits to debtors, oldest first. Download the list, send it, and record that it was given.",
         (
             Column("id", "Notice", "number"),
             Column("status", "State", "state"),

@@ -79,7 +79,7 @@ DONE: Final = {
     "queue_resumed": "The queue goes on within seconds.",
     "queue_retried": "What waits for its next try is tried now.",
     "queue_cleared": "The wake-ups are removed. Workers find their work within a second or so.",
-    "workers_restarted": "All workers are told to restart; what is in progress ends first.",
+    "workers_restarted": "All workers restart; what is in progress ends first.",
     "excluded": "The debtors were excluded.",
     "preflight": "The pre-flight report was made.",
     "policy_added": "The version was made. It decides nothing before it is switched on.",
