@@ -5,7 +5,7 @@ The gateway is the simulator, so every figure comes from its ledger and not from
 
 - *held*: two worker processes under `EMP_RATE_LIMIT`, at 50 and at 300 a second; in every span of 10 s the gateway must
   see the rate within 2 %;
-- *asked*: two workers make status inquiries about 10,000 debits of unknown outcome, while a third one submits debits; in no span of
+- *inquired*: two workers make status inquiries about 10,000 debits of unknown outcome, while a third one submits debits; in no span of
   10 s may the inquiries exceed `RECONCILIATION_RATE_LIMIT`, nor both together the account's rate;
 - *lifted*: one worker process, 100,000 debits and a limit that is never reached; debits a second, and the worker's memory along
   the way.
@@ -42,8 +42,8 @@ _WINDOW_S: Final = 10
 _LIFTED: Final = "100000"
 _POLL_S: Final = 0.5
 _MIB: Final = 2**20
-# Of the part in which questions and debits meet.
-_ASK_PER_S: Final = 100.0
+# Of the part in which inquiries and debits share the rate.
+_INQUIRIES_PER_S: Final = 100.0
 _BOTH_PER_S: Final = 150.0
 
 
@@ -62,7 +62,7 @@ class Held(msgspec.Struct):
 class InquiryKind(msgspec.Struct):
     """Status inquiries beside debits: each, both together at most in any 10 s, and the results of the unknown debits."""
 
-    questions: Held
+    inquiries: Held
     debits: Held
     both_most_per_s: float
     unknown: int
@@ -101,38 +101,38 @@ def run(args: argparse.Namespace) -> int:
     rates = {50.0: 25, 300.0: 15} if short else {50.0: 90, 300.0: 60}
     with environment() as here:
         held = [_held(here, seconds=seconds, rate=rate) for rate, seconds in rates.items()]
-        asked = _asked(here, unknown=1_000 if short else args.unknown)
+        inquired = _inquired(here, unknown=1_000 if short else args.unknown)
         lifted = _lifted(here, debits=6_000 if short else args.debits)
-    found = _aims(held, asked, lifted)
+    found = _aims(held, inquired, lifted)
     name = "billing-short" if short else "billing"
-    write(name, _report(held, asked, lifted, found))
-    _plot(name, held, asked, lifted)
+    write(name, _report(held, inquired, lifted, found))
+    _plot(name, held, inquired, lifted)
     return 0 if all(aim.met for aim in found) else 1
 
 
-def _aims(held: Sequence[Held], asked: InquiryKind, lifted: Lifted) -> list[Aim]:
+def _aims(held: Sequence[Held], inquired: InquiryKind, lifted: Lifted) -> list[Aim]:
     found = list[Aim]()
     for item in held:
         most, least = item.most_per_s / item.limit_per_s, item.least_per_s / item.limit_per_s
         found.append(Aim(f"{item.limit_per_s:.0f}/s: most in any 10 s, at most 1.02", most, most <= 1.02))
         found.append(Aim(f"{item.limit_per_s:.0f}/s: least in any 10 s, at least 0.98", least, least >= 0.98))
-    share = asked.questions.most_per_s / _ASK_PER_S
-    both = asked.both_most_per_s / _BOTH_PER_S
+    share = inquired.inquiries.most_per_s / _INQUIRIES_PER_S
+    both = inquired.both_most_per_s / _BOTH_PER_S
     return [
         *found,
         Aim("inquiries: most in any 10 s over their share, at most 1.02", share, share <= 1.02),
         Aim("both: most in any 10 s over the account's rate, at most 1.02", both, both <= 1.02),
         Aim(
             "unknown debits not resolved by inquiries, 0",
-            asked.unknown - asked.resolved,
-            asked.unknown == asked.resolved,
+            inquired.unknown - inquired.resolved,
+            inquired.unknown == inquired.resolved,
         ),
         Aim("debits/s of one worker without a limit, at least 300", lifted.per_s, lifted.per_s >= 300),
         Aim("memory, last quarter over second, at most 1.1", lifted.growth, lifted.growth <= 1.1),
     ]
 
 
-def _report(held: Sequence[Held], asked: InquiryKind, lifted: Lifted, found: Sequence[Aim]) -> list[str]:
+def _report(held: Sequence[Held], inquired: InquiryKind, lifted: Lifted, found: Sequence[Aim]) -> list[str]:
     lines = heading("Billing", seed=_SEED)
     lines += prose(
         "Every figure is read off the simulator's ledger, which counts requests as they arrive. Simulator, Postgres, Redis and",
@@ -143,11 +143,11 @@ def _report(held: Sequence[Held], asked: InquiryKind, lifted: Lifted, found: Seq
     lines += [
         "## Status inquiries beside debits",
         "",
-        *table(columns, [_row(asked.questions), _row(asked.debits)]),
+        *table(columns, [_row(inquired.inquiries), _row(inquired.debits)]),
     ]
     lines += prose(
-        f"Two workers inquire about {asked.unknown} debits of unknown outcome and resolved {asked.resolved}; a third has debits",
-        f"to submit meanwhile. Both together: at most {asked.both_most_per_s:.1f}/s in any 10 s, with a rate of {_BOTH_PER_S:.0f}/s.",
+        f"Two workers inquire about {inquired.unknown} debits of unknown outcome and resolved {inquired.resolved}; a third has debits",
+        f"to submit meanwhile. Both together: at most {inquired.both_most_per_s:.1f}/s in any 10 s, with a rate of {_BOTH_PER_S:.0f}/s.",
     )
     lines += ["## One worker, without a limit", ""]
     quarters = [_median(part) for part in _quarters(lifted.rss_mib)]
@@ -177,17 +177,19 @@ def _row(held: Held) -> tuple[object, ...]:
     )
 
 
-def _plot(name: str, held: Sequence[Held], asked: InquiryKind, lifted: Lifted) -> None:
+def _plot(name: str, held: Sequence[Held], inquired: InquiryKind, lifted: Lifted) -> None:
     panels: dict[str, dict[str, tuple[Sequence[float], Sequence[float]]]] = {}
     for item in held:
         panels[f"debits a second in spans of 10 s, two workers, limit {item.limit_per_s:.0f}/s"] = {
             "sent": _spans(item.per_second),
             "limit": _level(item.limit_per_s, item.per_second),
         }
-    panels[f"inquiries beside debits, spans of 10 s, {_ASK_PER_S:.0f}/s and {_BOTH_PER_S:.0f}/s in all"] = {
-        "inquiries": _spans(asked.questions.per_second),
-        "debits": _spans(asked.debits.per_second),
-        "share of inquiries": _level(_ASK_PER_S, asked.questions.per_second),
+    panels[
+        f"inquiries beside debits, spans of 10 s, {_INQUIRIES_PER_S:.0f}/s and {_BOTH_PER_S:.0f}/s in all"
+    ] = {
+        "inquiries": _spans(inquired.inquiries.per_second),
+        "debits": _spans(inquired.debits.per_second),
+        "share of inquiries": _level(_INQUIRIES_PER_S, inquired.inquiries.per_second),
     }
     panels["debits a second of one worker, no limit"] = {"sent": _spans(lifted.per_second)}
     panels["its resident memory, MiB"] = {"worker": (lifted.at_s, lifted.rss_mib)}
@@ -234,27 +236,27 @@ def _held(here: Environment, *, seconds: int, rate: float) -> Held:
     return _kept(f"debits, {seconds} s", result, limit=rate)
 
 
-def _asked(here: Environment, *, unknown: int) -> InquiryKind:
+def _inquired(here: Environment, *, unknown: int) -> InquiryKind:
     here.forget()
     with running(_setup()) as gateway:
         # Older than the lists that are fetched: those would resolve a hundred with one request.
         _lose(here, gateway, unknown, at=datetime.now(UTC) - timedelta(days=40))
         # More than are sent in that time, so that both uses want their share to the end.
-        _order(here, debits=int(_BOTH_PER_S * (2 * unknown / _ASK_PER_S + 20)), number=1)
+        _order(here, debits=int(_BOTH_PER_S * (2 * unknown / _INQUIRIES_PER_S + 20)), number=1)
         environ = {
             "EMP_API_URL": gateway.url,
             "EMP_RATE_LIMIT": str(_BOTH_PER_S),
-            "RECONCILIATION_RATE_LIMIT": str(_ASK_PER_S),
+            "RECONCILIATION_RATE_LIMIT": str(_INQUIRIES_PER_S),
         }
         workers = [_worker(here, "billing", environ=environ)]
         workers += [_worker(here, "reconciliation", "webhooks", environ=environ) for _ in range(2)]
         _await(gateway, lambda: _resolved(here, unknown), unknown)
-        questions = gateway.rates("reconcile", window_s=_WINDOW_S)
+        inquiries = gateway.rates("reconcile", window_s=_WINDOW_S)
         debits = gateway.rates(window_s=_WINDOW_S)
         both = gateway.rates("sale,reconcile", window_s=_WINDOW_S)
         _end(workers)
     return InquiryKind(
-        _kept("questions", questions, limit=_ASK_PER_S),
+        _kept("inquiries", inquiries, limit=_INQUIRIES_PER_S),
         _kept("debits", debits, limit=_BOTH_PER_S),
         both["most_in_window"] / _WINDOW_S,
         unknown,

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(recovery: Recovery) -> None:
     well = "never" if recovery.recovered_s is None else f"{recovery.recovered_s:.2f} s"
-    sys.stdout.write(f"{recovery.at_s:7.1f} s  {recovery.fault:<17} well after {well}\n")
+    sys.stdout.write(f"{recovery.at_s:7.1f} s  {recovery.fault:<17} recovered after {well}\n")
     sys.stdout.flush()
 
 
@@ -90,14 +90,14 @@ def _sums(report: ChaosReport) -> list[str]:
     )
     quantiles = " / ".join(f"{report.latency_ms[item]:.0f}" for item in ("p50", "p95", "p99"))
     rows: list[tuple[str, object]] = [
-        ("acked", report.acked),
+        ("deliveries acknowledged", report.acked),
         ("applied", report.applied),
         ("of these confirmed by the gateway", report.confirmed),
         ("repeated", report.repeated),
         ("invalid signatures, refused", report.refused),
-        ("sent again for want of an answer", report.posts - report.planned),
+        ("sent again without an answer", report.posts - report.planned),
         ("reached both nodes at the same time", report.races),
-        ("files taken; objects nobody names", f"{report.files}; {report.objects_unnamed}"),
+        ("files stored; objects that no row names", f"{report.files}; {report.objects_unnamed}"),
         ("debits in the gateway's ledger", report.debits),
         ("faults", len(report.recoveries)),
         ("kills among them", report.kills),
@@ -120,11 +120,11 @@ def _faults(report: ChaosReport) -> list[str]:
 
     lines = ["## Faults", ""]
     lines += prose(
-        "Well again: a fresh notification was acknowledged and applied, or a fresh file read. Counted from a kill, or from the",
-        "time the fault was undone.",
+        "Recovered: a new notification was acknowledged and applied, or a new file read. Counted from a kill, or from the time",
+        "at which the fault ended.",
     )
     return lines + table(
-        ("fault", "what it does", "times", "well after, median s", "slowest s", "failed at the proxy"),
+        ("fault", "what it does", "times", "recovered after, median s", "slowest s", "failed at the proxy"),
         [
             (
                 name,
@@ -159,7 +159,7 @@ def _plot(name: str, report: ChaosReport) -> Path:
         name,
         {"acknowledged in each second": (seconds, report.acked_each_s)},
         {
-            "well again after a kill, s": [(item.at_s, item.recovered_s or 0.0) for item in killed],
+            "recovery after a kill, s": [(item.at_s, item.recovered_s or 0.0) for item in killed],
             "after another fault, s": [(other.at_s, other.recovered_s or 0.0) for other in others],
         },
         across="seconds",

@@ -29,7 +29,7 @@ _FEW, _MANY = 100, 600
 _CALIBRATE_S = 10.0
 _GROWTH_MAX_MIB = 100.0
 _BACK_MAX_S = 10.0
-_TOLD_MAX_S = 0.75
+_REFUSED_MAX_S = 0.75
 
 
 class _Found(msgspec.Struct):
@@ -95,9 +95,9 @@ def _aims(found: _Found, *, grown: float, lived: bool) -> list[Aim]:
         Aim("of these without Retry-After, 0", load.without_retry_after, load.without_retry_after == 0),
         Aim("other answers than 200 and 503, 0", others, others == 0),
         Aim("connections without an answer, 0", load.broken, load.broken == 0),
-        Aim(f"median time until a refusal, below {_TOLD_MAX_S} s", refused_s, refused_s < _TOLD_MAX_S),
+        Aim(f"median time until a refusal, below {_REFUSED_MAX_S} s", refused_s, refused_s < _REFUSED_MAX_S),
         Aim(f"growth of memory, below {_GROWTH_MAX_MIB:.0f} MiB", grown, grown < _GROWTH_MAX_MIB),
-        Aim("the node lived, without a defect, 1", int(lived), lived),
+        Aim("the node stayed up, without an internal error, 1", int(lived), lived),
         Aim(f"back to normal, within {_BACK_MAX_S:.0f} s", found.back_s, found.back_s < _BACK_MAX_S),
     ]
 

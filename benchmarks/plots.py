@@ -114,7 +114,7 @@ def course(
         along = [at for at, _ in points]
         last.vlines(along, 0, [up for _, up in points], colors=colour, label=label, linewidth=1.2)
     last.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    last.set_title("faults, as tall as the time until all was well again", loc="left")
+    last.set_title("faults, as tall as the time until recovery", loc="left")
     for axes in (*upper, last):
         axes.set_ylim(bottom=0)
         axes.spines[["top", "right"]].set_visible(False)

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     lines += _held(figures)
     lines += table(
-        ("requests", "failures", "oldest waiting, max s", "left unbooked after the end"),
+        ("requests", "failures", "oldest waiting, max s", "not applied after the end"),
         [(requests, figures["failures"], max(oldest_s, default=0.0), left)],
     )
     lines += table(

@@ -132,7 +132,7 @@ def _read_file(data: bytes) -> None:
             msgspec.json.encode(outcome)
 
 
-def _read_file_as_told(data: bytes) -> None:
+def _read_file_with_answers(data: bytes) -> None:
     answers = Answers(encoding="cp1252", delimiter=";")
     planned = reading.plan(io.BytesIO(data), name="x.csv", kind="csv", answers=answers)
     msgspec.json.encode(planned)
@@ -261,7 +261,7 @@ DECODERS: Final[
     "a page of chargebacks": (_corrupted([_CHARGEBACKS, _PAGE]), responses.read_chargebacks, TetherError),
     "an event": (_corrupted([_EVENT]), events.decode, Rejected),
     "a text file": (_corrupted(_CSV), _read_file, Rejected),
-    "a text file, as told": (_corrupted(_CSV), _read_file_as_told, Rejected),
+    "a text file, with answers": (_corrupted(_CSV), _read_file_with_answers, Rejected),
     "what a file is": (_corrupted(_BOOKS), _sniffed, Rejected),
     "an IBAN": (_TEXTS | st.sampled_from(["DE89370400440532013000"]), iban.validate, Rejected),
     "an amount": (_TEXTS | _AMOUNTS, lambda text: money.parse(text, currency="EUR"), Rejected),

@@ -154,12 +154,12 @@ def _drawn(strategy: st.SearchStrategy[T], *, examples: int) -> list[T]:
     return found
 
 
-async def test_nothing_anybody_sends_is_a_defect_of_ours(
+async def test_no_request_is_an_internal_error(
     environment: dict[str, str], database_url: str, count: Callable[[str, int], None]
 ) -> None:
     """A 500 wakes a person, and shows an attacker a weak place."""
     async with _serving(environment, database_url) as client:
-        count("requests of ours", await _every_route(client))
+        count("requests of the suite", await _every_route(client))
 
 
 async def test_a_copy_that_is_still_good_is_no_defect(environment: dict[str, str], database_url: str) -> None:

@@ -177,7 +177,9 @@ def polled(look: Callable[[], T | None], *, timeout_s: float, what: str) -> T:
     until, wait_s = time.monotonic() + timeout_s, _POLL_MIN_S
     while (found := look()) is None:
         if time.monotonic() >= until:
-            raise Unavailable(f"Stopped waiting for {what} after {timeout_s:g} s. Tether goes on with it; look again later.")
+            raise Unavailable(
+                f"Stopped waiting for {what} after {timeout_s:g} s. Tether goes on with it; look again later."
+            )
         time.sleep(wait_s)
         wait_s = min(wait_s * 1.5, _POLL_MAX_S)
     return found
@@ -213,7 +215,10 @@ def _failed(response: httpx.Response) -> Refused | Unavailable | Defective:
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         detail, code, errors, related = "", "", (), None
     if status in {401, 403}:
-        text = detail or "The key is not valid, or has no permission for this; `tether keys whoami` shows what it may do."
+        text = (
+            detail
+            or "The key is not valid, or has no permission for this; `tether keys whoami` shows what it may do."
+        )
         return NotAllowed(text, status=status, code=code, errors=errors, related=related)
     if status in {429, 502, 503, 504}:
         return Unavailable(detail or f"Tether cannot answer now (HTTP {status}); try again later.")

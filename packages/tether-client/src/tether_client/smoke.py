@@ -180,7 +180,8 @@ class Smoke(msgspec.Struct):
             _WEBHOOKS, json={"unique_id": _name(), "status": "approved", "signature": "0" * 40}
         )
         _demand(
-            answer.status_code == 401, f"A notification with an invalid signature got HTTP {answer.status_code}; it must get 401."
+            answer.status_code == 401,
+            f"A notification with an invalid signature got HTTP {answer.status_code}; it must get 401.",
         )
         return "an invalid signature is refused"
 
@@ -200,7 +201,10 @@ class Smoke(msgspec.Struct):
         if "notification" not in facts:
             return None
         found = _json(http.post(_WEBHOOKS, json=facts["notification"]))
-        _demand(found.get("message") == "Already processed", f"The answer {found} does not say that the repeat was recognised.")
+        _demand(
+            found.get("message") == "Already processed",
+            f"The answer {found} does not say that the repeat was recognised.",
+        )
         return "the repeat is recognised"
 
     def _closed(self, http: httpx.Client, _facts: dict[str, Any]) -> str | None:

@@ -214,7 +214,9 @@ async def _require_own_id(
     known = {"unique_id": stated.unique_id, "attempt_id": attempt_id, "refund_id": refund_id}
     row = await (await conn.execute(_SQL["named"], known)).fetchone()
     if row is not None:
-        raise InvalidRequest(f"another {row[0]} has this id; compare the id with the gateway's back office", field="unique_id")
+        raise InvalidRequest(
+            f"another {row[0]} has this id; compare the id with the gateway's back office", field="unique_id"
+        )
 
 
 async def _record(

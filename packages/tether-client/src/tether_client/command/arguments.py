@@ -72,7 +72,9 @@ def day(text: str) -> str:
             return datetime.combine(date.fromisoformat(text), time(), UTC).isoformat()
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError("must be a day like 2026-03-02, or a time like 2026-03-02T12:00:00Z") from None
+        raise argparse.ArgumentTypeError(
+            "must be a day like 2026-03-02, or a time like 2026-03-02T12:00:00Z"
+        ) from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).isoformat()
 
 
@@ -108,7 +110,9 @@ def add(commands: Commands, name: str, do: Do, *, text: str, example: str) -> ar
         name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"Example: {example}"
     )
     parser.add_argument("--json", action="store_true", help="write JSON, and nothing else, to stdout")
-    parser.add_argument("--url", metavar="URL", help="the address of Tether; a stored key is sent to its own address only")
+    parser.add_argument(
+        "--url", metavar="URL", help="the address of Tether; a stored key is sent to its own address only"
+    )
     parser.add_argument(
         "--profile", metavar="NAME", help="use the key that `tether login` stored under this name"
     )
@@ -161,7 +165,9 @@ def add_paging(parser: argparse.ArgumentParser) -> None:
         metavar="ROWS",
         help="at most this many rows (default: %(default)s)",
     )
-    parser.add_argument("--cursor", metavar="CURSOR", help="show the rows that follow; an earlier list printed this value")
+    parser.add_argument(
+        "--cursor", metavar="CURSOR", help="show the rows that follow; an earlier list printed this value"
+    )
 
 
 def add_filters(parser: argparse.ArgumentParser, **filters: str) -> None:

@@ -304,5 +304,7 @@ def _budget_text(found: VopBudget) -> str:
     lines += [
         f"{row.account}: {row.day_calls:,} today, {row.month_calls:,} this month" for row in found.calls
     ]
-    lines += [f"accounts at bank {row.bank} are not checked until {shown(row.rest_until)}" for row in found.resting]
+    lines += [
+        f"accounts at bank {row.bank} are not checked until {shown(row.rest_until)}" for row in found.resting
+    ]
     return "\n".join(lines) + "\n"

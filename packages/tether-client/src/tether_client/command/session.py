@@ -54,7 +54,11 @@ def add_commands(commands: Commands) -> None:
         example="tether top --every 5",
     )
     item.add_argument(
-        "--every", type=whole(1, 3_600), default=2, metavar="SECONDS", help="the time between two refreshes (default: %(default)s)"
+        "--every",
+        type=whole(1, 3_600),
+        default=2,
+        metavar="SECONDS",
+        help="the time between two refreshes (default: %(default)s)",
     )
     item.add_argument("--count", type=whole(1), metavar="N", help="end after this many refreshes")
 

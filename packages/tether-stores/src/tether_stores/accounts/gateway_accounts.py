@@ -284,15 +284,24 @@ def _opened(row: tuple[Any, ...], *, keys: MultiFernet | None) -> GatewayAccount
     name, sealed, api_url, billing, reconciliation, debit_max, day_count, day_amount, *more = row
     characters, enabled, former_of = more
     if keys is None:
-        _log.error("TETHER_SECRETS_KEY is not set, so the secrets of this account cannot be opened; set the key with which it was stored", account=name)
+        _log.error(
+            "TETHER_SECRETS_KEY is not set, so the secrets of this account cannot be opened; set the key with which it was stored",
+            account=name,
+        )
         return None
     try:
         secret = msgspec.json.decode(keys.decrypt(bytes(sealed)), type=_Sealed)
     except (InvalidToken, msgspec.DecodeError):
-        _log.error("no key of TETHER_SECRETS_KEY opens the secrets of this account; restore the key, or store the account again by `tether-worker accounts put`", account=name)
+        _log.error(
+            "no key of TETHER_SECRETS_KEY opens the secrets of this account; restore the key, or store the account again by `tether-worker accounts put`",
+            account=name,
+        )
         return None
     if secret.name != name:
-        _log.error("the sealed secrets of this account are those of another account; store it again by `tether-worker accounts put`", account=name)
+        _log.error(
+            "the sealed secrets of this account are those of another account; store it again by `tether-worker accounts put`",
+            account=name,
+        )
         return None
     return GatewayAccount(
         name=name,
