@@ -154,7 +154,6 @@ def close(
         send: The debit as it is now, locked.
         stated: From `statement`.
         reach: Which identities can be inquired.
-        now: The present time.
         before: What was stated of it last; "declined" or "never_arrived" can be corrected to "approved" at any time.
         rules: The operator's choices.
 
@@ -203,7 +202,6 @@ def close_refund(
         refund: The order and its debit as they are now, both locked.
         stated: From `statement`.
         reach: Which identities can be inquired.
-        now: The present time.
         rules: The operator's choices.
 
     Returns:

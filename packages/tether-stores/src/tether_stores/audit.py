@@ -159,7 +159,6 @@ async def about(conn: Connection, things: Sequence[tuple[str, int]], *, limit: i
 
     Args:
         things: Kind and id, such as ("debtor", 71).
-        limit: Rows at most.
     """
     values = {
         "subjects": [subject for subject, _ in things],

@@ -445,7 +445,6 @@ async def of_debtor(
         name_keys: From `tether_core.blacklist.name_keys`.
         emails: From `email_key`; one or none.
         bics: From `tether_core.banks.written_as`.
-        limit: Rows at most.
     """
     values = {
         "debtor_id": debtor_id,

@@ -217,7 +217,6 @@ async def matching(
     Args:
         before: Time and row behind which they begin; `None` for the first ones. Only payments by the time of their creation need the time.
         limit: Rows at most; fewer do not mean that they are the last.
-        now: The present time.
     """
     row = None if before is None else before[1]
     at = now if before is None else before[0]

@@ -52,12 +52,7 @@ _log = logger("clock")
 
 
 async def timestamp(conn: Connection) -> datetime:
-    """
-    Give the current time by Postgres, for a command that needs one and is over after it.
-
-    Args:
-        conn: Any connection.
-    """
+    """Give the current time by Postgres, for a command that needs one and is over after it."""
     row = await (await conn.execute(_SQL["now"])).fetchone()
     assert row is not None
     now: datetime = row[0]
@@ -127,9 +122,6 @@ class SharedClock:
         """
         Compare it now and then, for the length of a block; it begins once the first comparison is made, or will not come soon.
 
-        Args:
-            pool: Of Postgres.
-
         Yields:
             Nothing.
         """
@@ -162,9 +154,6 @@ class SharedClock:
     async def compare(self, pool: Pool) -> None:
         """
         Read the time from Postgres.
-
-        Args:
-            pool: Of Postgres.
 
         Raises:
             StoreUnreachable: when it does not say.

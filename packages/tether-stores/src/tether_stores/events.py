@@ -100,7 +100,6 @@ async def append(conn: Connection, facts: Sequence[tuple[int | None, Event]], *,
     Args:
         conn: That transaction.
         facts: Pairs of the notification that caused it (or `None`) and the fact, in the order they happened.
-        now: The current time.
     """
     if not facts:
         return
@@ -143,7 +142,6 @@ async def between(
     Events in the order of their ids.
 
     Args:
-        conn: Any connection.
         after: Only those with larger ids.
         up_to: And with none larger than this.
         limit: At most so many.

@@ -108,7 +108,6 @@ async def observe(conn: Connection, key: bytes) -> KeyState:
     Whether fingerprints can be used with a key, without recording anything.
 
     Args:
-        conn: Any connection.
         key: `TETHER_FINGERPRINT_KEY`; empty for none.
 
     Returns:
@@ -131,7 +130,6 @@ async def require(conn: Connection, key: bytes, *, now: datetime) -> None:
     Args:
         conn: Inside the transaction that reads or writes fingerprints.
         key: `TETHER_FINGERPRINT_KEY`; empty for none.
-        now: The current time.
 
     Raises:
         FingerprintKeyRefused: when they cannot.
@@ -158,7 +156,6 @@ async def observe_at_start(pool: Pool, key: bytes) -> KeyState:
     Record the key of a new database, and say why it cannot be used where that is so.
 
     Args:
-        pool: Of Postgres.
         key: `TETHER_FINGERPRINT_KEY`; empty for none, which only the first use records.
 
     Returns:
@@ -196,7 +193,6 @@ async def begin(
         ordered_by: Who wants it.
         reason: Why.
         again: Whether to begin although all are made with this key already, as far as is recorded.
-        now: The current time.
 
     Returns:
         The rekeying, or `None` when there is nothing to do.
@@ -238,7 +234,6 @@ async def advance(conn: Connection, key: bytes, *, limit: int, now: datetime) ->
         conn: Inside a transaction that belongs to this batch.
         key: The key of the rekeying under way.
         limit: Debtors at most.
-        now: The current time.
 
     Returns:
         How far it has come, or `None` when no debtor is left.
@@ -329,7 +324,6 @@ async def finish(conn: Connection, begun: BegunRekeying, key: bytes, *, now: dat
         conn: Inside a transaction.
         begun: The rekeying; `advance` has found no debtor left.
         key: Its key.
-        now: The current time.
 
     Returns:
         How many active blacklist entries are about accounts that no debtor has; `unmatched` lists them.

@@ -37,7 +37,6 @@ async def of_refunds(conn: Connection, attempt_ids: Sequence[int], *, now: datet
     Args:
         conn: Any connection; to decide about a refund, the transaction that holds the debit.
         attempt_ids: The debits.
-        now: The present time.
 
     Returns:
         One for each.

@@ -103,7 +103,6 @@ async def order(
         what: Of a run or an upload: only debits of open outcome, or all that were submitted.
         ordered_by: Who orders it.
         reason: Why.
-        now: The present time.
         limit: Debits at most.
 
     Returns:

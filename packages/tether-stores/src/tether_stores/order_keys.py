@@ -69,7 +69,6 @@ async def add(conn: Connection, kept: StoredResponse, *, holder: str, key: str, 
         kept: The result.
         holder: The name of the API key.
         key: The Idempotency-Key.
-        now: The present time.
     """
     await conn.execute(
         _SQL["add"],

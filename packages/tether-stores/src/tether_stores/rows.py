@@ -30,7 +30,6 @@ async def fetch_all(
     Every row of a query.
 
     Args:
-        conn: Any connection.
         query: Its columns are named like the arguments of *into*.
         parameters: Of the query.
         into: Called for each row with its columns as keyword arguments.

@@ -105,7 +105,6 @@ async def close_debit(
         attempt_id: The debit.
         stated: From `tether_core.stated_outcomes.statement`.
         accounts: All that are configured.
-        now: The present time.
         submission_rules: How long a call may be under way.
 
     Returns:
@@ -149,7 +148,6 @@ async def close_refund(
         refund_id: The refund or void.
         stated: From `tether_core.stated_outcomes.statement`.
         accounts: All that are configured.
-        now: The present time.
         submission_rules: How long a call may be under way.
 
     Returns:

@@ -282,7 +282,6 @@ async def claim(conn: Connection, *, now: datetime, leased_until: datetime, limi
     Args:
         conn: In autocommit mode: the lease must be committed before the request is made.
         leased_until: The end of the lease, which also identifies it.
-        limit: Rows at most.
 
     Returns:
         Up to *limit* checks.
@@ -377,11 +376,9 @@ async def checked(
     Write checks that were made.
 
     Args:
-        conn: Any connection.
         rows: n checks.
         provider: Who answered.
         leased_until: The lease they were claimed under.
-        now: The current time.
     """
     await conn.execute(
         _SQL["checked"],
@@ -413,7 +410,6 @@ async def deferred(
     Let checks wait on, or park them.
 
     Args:
-        conn: Any connection.
         rows: Debtor, tries that ended without answers, and when to try again (`None` to park).
         leased_until: The lease they were claimed under.
     """
@@ -452,12 +448,10 @@ async def listed(
     One page of an upload's checks, in the order of debtors.
 
     Args:
-        conn: Any connection.
         upload_id: The upload.
         after: Only debtors with a larger id; 0 for the first page.
         result: Only checks with this result, or `None`.
         state: Only checks in this state, or `None`.
-        limit: Rows at most.
 
     Returns:
         Up to *limit* checks.

@@ -78,9 +78,6 @@ async def bulk_batch(deps: BulkDeps, *, limit: int = BATCH_SIZE) -> int:
     """
     Carry out the next rows of an order.
 
-    Args:
-        limit: Rows at most.
-
     Returns:
         How many were judged, 1 at least where an order was taken; 0 where none waits.
 

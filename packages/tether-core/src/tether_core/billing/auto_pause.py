@@ -195,7 +195,6 @@ def refusals(run_id: int, counts: Sequence[RunCounts], *, now: datetime) -> Look
     Args:
         run_id: The run.
         counts: Of the run, where it has any, and of the others.
-        now: The present time.
 
     Returns:
         The result; the run's own refusals take precedence.

@@ -156,7 +156,6 @@ def matches(
     Args:
         rows: Number, key and amount of each.
         earlier: Of the same account, all of other uploads.
-        now: The current time.
         window_days: How long an imported debit counts without an equal reference, its last day included.
 
     Returns:
@@ -301,7 +300,6 @@ def elsewhere(
         amount_minor: Its amount.
         earlier: Of the same account: all debits submitted for other uploads, and rows that wait in uploads that came before.
         due_item: What is to be collected.
-        now: The current time.
         taken_at: Up to when imported debits were put to a person, who answered that this one is to be collected all the same; it
             does not count for a specific due item with an equal reference.
         window_days: How long an imported debit counts without an equal reference.

@@ -272,7 +272,6 @@ def claim(
 
     Args:
         submission: A debit that is ready, from its time on.
-        now: The current time.
         identity: The key of the gateway identity that the call will go to. Without it no "not found" ever makes the debit ready again.
         rules: The operator's choices.
 
@@ -330,7 +329,6 @@ def record(
         submission: The current debit, locked.
         answer: The answer to the call, or that there was none.
         number: Which call, as counted by `claim`.
-        now: The current time.
         rules: The operator's choices.
 
     Returns:

@@ -64,7 +64,6 @@ def review(facts: DebitFacts, *, now: datetime) -> list[Difference]:
 
     Args:
         facts: Of the debit.
-        now: The present time.
 
     Returns:
         The differences of `REVIEWED` that hold now; open lines of these kinds that are not among them are over.

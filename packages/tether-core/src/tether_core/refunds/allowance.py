@@ -75,7 +75,6 @@ def judge(kind: RefundKind, debit: Attempt, *, submitted_at: datetime, now: date
         kind: How.
         debit: What.
         submitted_at: When the debit was sent.
-        now: The current time.
 
     Returns:
         The verdict.

@@ -182,7 +182,6 @@ def claim(
 
     Args:
         refund: An order that is ready, and its debit, both locked.
-        now: The current time.
         identity: The key of the gateway identity that the call will go to. Without it, no "not found" will ever free it.
         hold: The hold on the debit, or `None`.
         rules: The operator's choices.
@@ -229,7 +228,6 @@ def record(
         refund: The current order and its debit, both locked.
         answer: The response to the call, or that there was none.
         number: Which call, as counted by `claim`.
-        now: The current time.
         rules: The operator's choices.
 
     Returns:

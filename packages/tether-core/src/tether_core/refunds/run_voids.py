@@ -150,7 +150,6 @@ def judge(
     Args:
         debit: What.
         submitted_at: When it was submitted.
-        now: The present time.
         is_submitted: Whether a call was ever begun for it.
         ordered: The kind of order about it that is active, or `None`.
         hold: The report about it that holds its money, or `None`.

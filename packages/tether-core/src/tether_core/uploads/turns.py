@@ -101,7 +101,6 @@ def next_upload(
         waiting: All that wait, or of each sender its oldest and its smallest.
         turns: Sender to the time at which its last turn began; who had none is missing.
         slot: Which slot is free.
-        now: Aware, UTC.
 
     Returns:
         One of them, or `None` where none is for this slot.
@@ -147,7 +146,6 @@ def makes_room(current: WaitingUpload, waiting: Iterable[WaitingUpload], *, now:
     Args:
         current: The upload being read, its reading time up to now.
         waiting: Those that wait.
-        now: Aware, UTC.
     """
     return any(
         (upload.sender != current.sender or upload.left_s < current.left_s / 2)
@@ -167,7 +165,6 @@ def ahead(
         waiting: As for `next_upload`.
         upload_id: Whose place is wanted.
         turns: As for `next_upload`.
-        now: Aware, UTC.
 
     Returns:
         0 where it is next; `None` where it is not among them.
@@ -194,7 +191,6 @@ def waits_reason(
         due_at: From when on it is to be read; `None` where nothing is left to read.
         is_held: Whether a worker reads it now.
         was_begun: Whether it had a turn before.
-        now: Aware, UTC.
 
     Returns:
         The sentence; "" where it does not wait for a turn.

@@ -134,7 +134,6 @@ async def all_accounts(conn: Connection, *, settings: Settings) -> dict[str, Gat
     All accounts, the one of the environment first.
 
     Args:
-        conn: Any connection.
         settings: With the keys of the rows' secrets.
 
     Returns:
@@ -159,10 +158,8 @@ async def put(conn: Connection, account: GatewayAccount, *, keys: Sequence[str],
     Make an account, or replace all of it.
 
     Args:
-        conn: Any connection.
         account: As it shall be; not the default one, which is the environment's.
         keys: `TETHER_SECRETS_KEY`, the one to write with first.
-        now: The current time.
 
     Raises:
         InvalidRequest: for the name of the default account, without a usable key, or for a former login or address that is enabled

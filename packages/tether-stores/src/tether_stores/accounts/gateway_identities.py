@@ -136,7 +136,6 @@ async def recent(conn: Connection, accounts: Collection[str], *, since: date) ->
     The identities that accounts had since a day, whether they are configured by now or not.
 
     Args:
-        conn: Any connection.
         accounts: n accounts.
         since: The day.
 
@@ -191,9 +190,7 @@ async def wake(conn: Connection, *, keys: Collection[str], now: datetime) -> int
     Make submissions due for an inquiry whose identities have all become askable.
 
     Args:
-        conn: Any connection.
         keys: Of all identities that are configured.
-        now: The current time.
 
     Returns:
         How many.

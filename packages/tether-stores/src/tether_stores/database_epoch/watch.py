@@ -114,12 +114,7 @@ class Watch:
 
     @asynccontextmanager
     async def kept(self, pool: Pool) -> AsyncIterator[None]:
-        """
-        Probe for the length of a block; it begins once the first probe has ended, or will not end soon.
-
-        Args:
-            pool: Of Postgres.
-        """
+        """Probe for the length of a block; it begins once the first probe has ended, or will not end soon."""
         over, probed = asyncio.Event(), asyncio.Event()
 
         async def keep() -> None:
@@ -147,9 +142,6 @@ class Watch:
     async def probe(self, pool: Pool) -> None:
         """
         Compare once, and begin a new epoch where the database went back.
-
-        Args:
-            pool: Of Postgres.
 
         Raises:
             StoreUnreachable: when Postgres does not answer; nothing is confirmed by that.
@@ -410,12 +402,7 @@ async def is_history(conn: Connection, name: str) -> bool:
 
 
 async def durability_warnings(conn: Connection) -> list[str]:
-    """
-    What is wrong with how this Postgres keeps commits, as sentences for the operator.
-
-    Args:
-        conn: Any connection.
-    """
+    """What is wrong with how this Postgres keeps commits, as sentences for the operator."""
     row = await (await conn.execute(_SQL["durability"])).fetchone()
     assert row is not None
     fsync, synchronous_commit, full_page_writes = row

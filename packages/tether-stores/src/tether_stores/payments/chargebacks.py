@@ -95,12 +95,10 @@ async def page_of(
     One page of chargebacks, newest debit first.
 
     Args:
-        conn: Any connection.
         upload_id: Of the runs of this upload, or `None` for all.
         reason_code: With this code, "" for those without one, or `None` for all.
         account: Of this gateway account, or `None` for all.
         before: The page begins behind this debit; `None` for the first page.
-        limit: Rows at most.
         examined_max: Chargebacks that are looked at at most.
 
     Returns:

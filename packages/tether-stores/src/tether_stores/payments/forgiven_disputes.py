@@ -51,7 +51,6 @@ async def forgive(
         attempt_id: The debit.
         by: Who forgives it.
         reason: Why; without blanks around it 1 to 500 characters.
-        now: The present time.
 
     Returns:
         The result, or `None` where there is no such debit.

@@ -23,7 +23,6 @@ async def add(conn: Connection, debits: Sequence[tuple[ImportedDebit, Attempt]],
     Args:
         conn: The transaction they belong to.
         debits: n debits, each as it was read and as the attempt it becomes; row numbers are distinct.
-        now: The current time.
 
     Raises:
         psycopg.errors.UniqueViolation: when one of their ids was stored meanwhile.

@@ -87,11 +87,9 @@ async def draw_up(
     Make the report of some days.
 
     Args:
-        conn: Any connection.
         from_on: The first day, UTC.
         to_on: The last day, UTC.
         accounts: Accounts whose lists should have been read.
-        now: The present time.
 
     Returns:
         The report.

@@ -215,7 +215,6 @@ async def open_new(conn: Connection, found: Iterable[Difference], *, now: dateti
     Args:
         conn: Inside the transaction that found them.
         found: The differences; the same one may be among them several times.
-        now: The present time.
 
     Returns:
         The events of those that are new, for the outbox of the same transaction.
@@ -279,8 +278,6 @@ async def listed(
     One page of lines, newest first.
 
     Args:
-        conn: Any connection.
-        limit: Rows at most.
         before: Only rows with a smaller id, or `None` for the first page.
         kind: Only lines of this kind, or `None`.
         attempt_id: Only lines of this debit, or `None`.
@@ -337,7 +334,6 @@ async def acknowledge(
         by: Who, as the API key or the command line says.
         reason: What was found; without blanks around it 1 to 500 characters.
         order_again: Whether the refund or void of a line "refund_failed_later" did not happen and may be ordered once more.
-        now: The present time.
 
     Returns:
         The line as it is now, or `None` where there is none.

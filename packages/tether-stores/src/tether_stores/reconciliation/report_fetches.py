@@ -57,9 +57,7 @@ async def want(conn: Connection, lists: Sequence[tuple[str, ListName, date]], *,
     Make lists due; one that is being read is read once more after that.
 
     Args:
-        conn: Any connection.
         lists: Account, list and day.
-        now: The current time.
     """
     await conn.execute(
         _SQL["want"],

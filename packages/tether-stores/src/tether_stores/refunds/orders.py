@@ -32,7 +32,6 @@ async def place(
         kind: Refund or void.
         usage: The text on the statement.
         ordered_by: The name of the key it was ordered with.
-        now: The present time.
 
     Returns:
         Its row, or `None` where an order about the debit is active.

@@ -193,8 +193,6 @@ async def listed(
     One page of orders, newest first.
 
     Args:
-        conn: Any connection.
-        limit: Rows at most.
         before: Only rows with a smaller id, or `None` for the first page.
         state: Only orders in this state, or `None`.
         account: Only orders of this gateway account, or `None`.

@@ -131,7 +131,6 @@ async def listed(
     One page of problems in the order of the file.
 
     Args:
-        conn: Any connection.
         upload_id: Whose.
         limit: Problems at most.
         after: Row and ordinal of the last one shown; (0, -1) for the first page.
@@ -161,10 +160,8 @@ async def of_rows(conn: Connection, upload_id: int, *, after_row: int, limit: in
     The next refused rows of an upload with their cells, in order.
 
     Args:
-        conn: Any connection.
         upload_id: Whose.
         after_row: The last row seen, or 0.
-        limit: Rows at most.
 
     Returns:
         Up to *limit* rows of the file.

@@ -47,7 +47,6 @@ async def decide(
         given: An answer to each of its questions.
         remember: Whether the answers hold for later files of its layout.
         by: Who answers.
-        now: The present time.
 
     Raises:
         InvalidRequest: when the upload waits for something else, or a question is left without an answer.

@@ -125,7 +125,6 @@ async def due_one(conn: Connection, upload_id: int, *, now: datetime) -> DueUplo
     Args:
         conn: Inside the transaction that will `take` it.
         upload_id: Which.
-        now: The current time.
 
     Returns:
         The upload, or `None` when it is not due any more, or another worker is just taking it.
@@ -155,7 +154,6 @@ async def release(
     Give an upload back, to be taken again at a time.
 
     Args:
-        conn: Any connection.
         upload_id: Which.
         lease: Ours; it ends.
         due_at: From when on it waits again.

@@ -190,9 +190,7 @@ async def record(conn: Connection, recording: NewUpload, *, now: datetime) -> tu
     Make a row for a file, or find the one that has the same bytes and answers.
 
     Args:
-        conn: Any connection.
         recording: The file.
-        now: The current time.
 
     Returns:
         The upload's id, and whether it is new.
@@ -214,12 +212,10 @@ async def planned(
     Write the plan of an upload, and the results of its first rows.
 
     Args:
-        conn: Any connection.
         upload_id: Which.
         state: "reading", or "needs_answer", with which the lease ends.
         excerpt: The plan with its preview.
         lease: Ours.
-        now: The current time.
 
     Returns:
         Whether the lease was still ours.
@@ -269,7 +265,6 @@ async def advance(
         bytes_read: How far the file has been read.
         lease: Ours.
         until: When the lease ends now.
-        now: The current time.
 
     Returns:
         Whether the lease was still ours, or the upload completed.
@@ -312,7 +307,6 @@ async def recount(
         amount_minor: Their money.
         verdicts: Verdict to rows that have it now, less those that had it before.
         lease: Ours; `None` for a completed upload that this transaction holds.
-        now: The current time.
 
     Returns:
         Whether the lease was still ours, or the upload completed.
@@ -345,7 +339,6 @@ async def count_warnings(
         rows: How many there are.
         warned: How many of their rows had none before.
         lease: Of this worker.
-        now: The present time.
 
     Returns:
         Whether the lease was still this worker's.
@@ -378,7 +371,6 @@ async def screened(
     Write what is known once all rows are screened.
 
     Args:
-        conn: Any connection.
         upload_id: Which.
         state: "reading", or "needs_answer", with which the lease ends.
         plan: With the questions that are open, and the decisions.
@@ -386,7 +378,6 @@ async def screened(
         answers: What was answered about them.
         notes: Sentences about the whole file.
         lease: Ours.
-        now: The current time.
 
     Returns:
         Whether the lease was still ours.
@@ -433,12 +424,10 @@ async def end(
     Write that an upload is over.
 
     Args:
-        conn: Any connection.
         upload_id: Which.
         state: "completed" or "failed".
         failure: For "failed": code and sentence.
         lease: Ours; it ends.
-        now: The current time.
         took_s: How long this turn took, in seconds.
 
     Returns:
@@ -471,13 +460,11 @@ async def answer(
     Send an upload through again with other answers.
 
     Args:
-        conn: Any connection.
         upload_id: Which.
         before: The state it must still be in.
         after: The state it comes into.
         answers: What is said of it now.
         content_key: Of its bytes with these answers.
-        now: The current time.
 
     Returns:
         Whether it was still in that state.
@@ -509,8 +496,6 @@ async def listed(
     One page of uploads, newest first.
 
     Args:
-        conn: Any connection.
-        limit: Rows at most.
         before: Only rows with a smaller id, or `None` for the first page.
         state: Only uploads in this state, or `None`.
         filename: Only uploads whose file name contains this, in any case, or `None`.

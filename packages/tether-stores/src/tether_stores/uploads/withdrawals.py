@@ -67,7 +67,6 @@ async def withdraw(
         upload_id: Which.
         withdrawn_by: Who wants it.
         reason: Why.
-        now: The current time.
         epoch_holds: Whether this process has not noticed that the database went back (`tether_stores.database_epoch.watch.Watch`).
 
     Returns:

@@ -68,7 +68,6 @@ class ErasureDeps(msgspec.Struct, frozen=True):
     What erasing works with.
 
     Attributes:
-        pool: Of this process.
         store: Where files, archives and the list of erasures are.
         clock: The shared clock.
         token: Draws a name that no other object has.

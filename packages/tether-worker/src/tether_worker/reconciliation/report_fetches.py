@@ -139,7 +139,6 @@ async def want(
     Make the lists of some days due; one that is being read is read once more after that.
 
     Args:
-        conn: Any connection.
         accounts: Whose lists.
         days: Which days'.
         lists: Which lists.

@@ -63,7 +63,6 @@ class ArchiveDeps(msgspec.Struct, frozen=True):
     What archiving works with.
 
     Attributes:
-        pool: Of this process.
         store: Where archives are kept.
         periods: How long rows stay in their tables.
         clock: The shared clock.
