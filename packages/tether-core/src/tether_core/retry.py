@@ -85,7 +85,7 @@ HELD_S: Final = 20
 REPORT_S: Final = (30, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR)
 # An outage of a day.
 ACCOUNT_CHECK_S: Final = (30, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, *(_HOUR,) * 24)
-# Four and a half days: an endpoint that breaks on a Friday evening is mended on Tuesday.
+# Four and a half days: an endpoint that breaks on a Friday evening is repaired on Tuesday.
 DELIVERY_S: Final = (
     5,
     30,

@@ -31,8 +31,8 @@ from tether_core.errors import Rejected, StoreUnreachable, TetherError
 
 __all__ = ["cannot_listen", "day", "done", "number", "whole"]
 
-# As sysexits.h has it: something is away for now, and the same command may work later.
-_AWAY: Final = 75
+# As sysexits.h has it: something is unavailable for now, and the same command may work later.
+_UNAVAILABLE: Final = 75
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -117,15 +117,15 @@ def cannot_listen(host: str, port: int) -> str | None:
     return None
 
 
-class _Heard(logging.Handler):
+class _LastWarning(logging.Handler):
     """Keeps the last warning of a connection pool, instead of printing one for each of its tries."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.last = ""
+        self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _, _, self.last = record.getMessage().partition(": ")
+        _, _, self.text = record.getMessage().partition(": ")
 
 
 def done(program: str, work: Callable[[], int]) -> int:
@@ -140,14 +140,14 @@ def done(program: str, work: Callable[[], int]) -> int:
         The exit code: the result of *work*, 2 where a person must change something first, 75 where a store is temporarily unavailable, 130
         after Ctrl-C.
     """
-    heard = _Heard()
+    last_warning = _LastWarning()
     pools = logging.getLogger("psycopg.pool")
-    pools.addHandler(heard)
+    pools.addHandler(last_warning)
     try:
         return work()
     except TetherError as exc:
-        sys.stderr.write(f"{program}: {exc}{_cause(exc, heard.last)}\n")
-        return 2 if isinstance(exc, Rejected) else _AWAY
+        sys.stderr.write(f"{program}: {exc}{_cause(exc, last_warning.text)}\n")
+        return 2 if isinstance(exc, Rejected) else _UNAVAILABLE
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -155,13 +155,13 @@ def done(program: str, work: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     finally:
-        pools.removeHandler(heard)
+        pools.removeHandler(last_warning)
 
 
-def _cause(problem: TetherError, heard: str) -> str:
+def _cause(exc: TetherError, warning: str) -> str:
     """Return the message of Postgres or its driver, for the person at the terminal, who knows the address."""
-    if not isinstance(problem, StoreUnreachable) or problem.store != "postgres":
+    if not isinstance(exc, StoreUnreachable) or exc.store != "postgres":
         return ""
-    said = heard or (str(problem.__cause__) if isinstance(problem.__cause__, psycopg.Error) else "")
-    first = said.strip().partition("\n")[0]
+    text = warning or (str(exc.__cause__) if isinstance(exc.__cause__, psycopg.Error) else "")
+    first = text.strip().partition("\n")[0]
     return f" Its driver says: {first}" if first else ""

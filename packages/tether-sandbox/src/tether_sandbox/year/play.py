@@ -60,7 +60,7 @@ class Month(msgspec.Struct):
         first_on: Its first day.
         debits: Debits that the gateway took.
         reported: Changes that the banks reported, by status.
-        said: What went wrong, and was mended.
+        said: What went wrong, and was corrected.
     """
 
     first_on: date
@@ -242,10 +242,10 @@ class _Year:
 
     async def _people(self, day: date) -> bool:
         """Whether there was anything for a person to do."""
-        is_mended = day == self._script.mended_on
-        if is_mended:
+        is_corrected = day == self._script.corrected_on
+        if is_corrected:
             await self._mend()
-        return await self._resume() or is_mended
+        return await self._resume() or is_corrected
 
     async def _at(self, at: datetime, changes: list[StatusChange] | None = None) -> None:
         """An event: the banks report changes, and the worker works."""
@@ -332,7 +332,7 @@ class _Year:
             "/api/quarantine/reverify", {"reason": "the password was changed at the gateway"}
         )
         self._reverified += taken["genuine"]
-        self._month.said.append(f"the password was mended: {taken['genuine']} refused notifications taken in")
+        self._month.said.append(f"the password was corrected: {taken['genuine']} refused notifications taken in")
 
     async def _post(self, path: str, content: object) -> dict[str, Any]:
         answer = await (self._web.post(path) if content is None else self._web.post(path, json=content))

@@ -2,7 +2,7 @@
 The script of a played year: when it begins, who pays what, and what goes wrong on which day.
 
 >>> script = YearScript(days=365, debtors=24, seed=1)
->>> str(script.last_on), str(script.password_on), str(script.mended_on), str(script.outage_on)
+>>> str(script.last_on), str(script.password_on), str(script.corrected_on), str(script.outage_on)
 ('2026-12-14', '2026-05-05', '2026-05-08', '2026-06-02')
 >>> len(script.members), len(script.tenants), script.members[0].amount_minor
 (18, 6, 1000)
@@ -116,8 +116,8 @@ class YearScript(msgspec.Struct, frozen=True):
         return add_target_days(next_open(self._middle_on), 1)
 
     @property
-    def mended_on(self) -> date:
-        """The day on which that is noticed and mended."""
+    def corrected_on(self) -> date:
+        """The day on which that is noticed and corrected."""
         return add_target_days(self.password_on, 3)
 
     @property
