@@ -191,8 +191,8 @@ def _children_s() -> float:
 def _wrk(driver: str, url: str, bodies: Path, *, connections: int, seconds: float) -> _Reply:
     # wrk takes whole seconds only.
     command = [driver, "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "10s"]
-    said = _output([*command, "-s", str(_SCRIPT), url, "--", str(bodies)], seconds=seconds)
-    return msgspec.json.decode(said.partition("JSON ")[2], type=_Reply)
+    printed = _output([*command, "-s", str(_SCRIPT), url, "--", str(bodies)], seconds=seconds)
+    return msgspec.json.decode(printed.partition("JSON ")[2], type=_Reply)
 
 
 def _driven(url: str, bodies: Path, *options: str, seconds: float) -> Sent:

@@ -76,11 +76,11 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
         if status in _USUAL and set(kinds) <= {"application/problem+json"}:
             unusual.append(status)
             continue
-        said = ", ".join(f"`{kind}`: {_type(content.get('schema', {}))}" for kind, content in kinds.items())
+        text = ", ".join(f"`{kind}`: {_type(content.get('schema', {}))}" for kind, content in kinds.items())
         meaning = _flat(response.get("description", ""))
         if meaning.startswith("Request fulfilled"):
             meaning = "Done."
-        yield f"| {status} | {f'{meaning} {said}'.strip()} |"
+        yield f"| {status} | {f'{meaning} {text}'.strip()} |"
     if unusual:
         yield f"| {', '.join(unusual)} | problem details |"
 
@@ -106,20 +106,20 @@ def _type(schema: dict[str, Any]) -> str:
     kind = schema.get("type", "any")
     if reference := schema.get("$ref"):
         name = reference.rpartition("/")[2]
-        said = f"[{name}](#{name.lower()})"
+        text = f"[{name}](#{name.lower()})"
     elif words := schema.get("enum"):
-        said = ", ".join(f"`{word}`" for word in words if word is not None)
+        text = ", ".join(f"`{word}`" for word in words if word is not None)
     elif several := schema.get("oneOf") or schema.get("anyOf"):
-        said = " or ".join(dict.fromkeys(_type(inner) for inner in several))
+        text = " or ".join(dict.fromkeys(_type(inner) for inner in several))
     elif isinstance(kind, list):
-        said = " or ".join(kind)
+        text = " or ".join(kind)
     elif kind == "array":
-        said = f"array of {_type(schema.get('items', {}))}"
+        text = f"array of {_type(schema.get('items', {}))}"
     elif kind == "object" and isinstance(values := schema.get("additionalProperties"), dict) and values:
-        said = f"object of {_type(values)}"
+        text = f"object of {_type(values)}"
     else:
-        said = f"{kind} ({schema['format']})" if "format" in schema else str(kind)
-    return said
+        text = f"{kind} ({schema['format']})" if "format" in schema else str(kind)
+    return text
 
 
 def _flat(text: str) -> str:

@@ -149,18 +149,18 @@ def chart(folder: Path) -> Iterator[bool]:
     yaml = import_module("yaml")
     helm = helm_in(folder)
     for values in VALUE_SETS:
-        said = " ".join(values).replace(str(ROOT) + "/", "") or "defaults"
-        yield run(f"helm lint, {said}", helm, "lint", "--strict", CHART, *values)
+        named = " ".join(values).replace(str(ROOT) + "/", "") or "defaults"
+        yield run(f"helm lint, {named}", helm, "lint", "--strict", CHART, *values)
         done = called(helm, "template", "tether", CHART, *values)
         if done.returncode:
-            print(f"FAIL  helm template, {said}: {done.stderr}")
+            print(f"FAIL  helm template, {named}: {done.stderr}")
             yield False
             continue
         documents = [document for document in yaml.safe_load_all(done.stdout) if document]
         found = [problem for document in documents for problem in problems_of(document, folder)]
         if "database.webRole=" not in values:
             found += [problem for document in documents for problem in owner_in(document)]
-        print(f"{'FAIL' if found else 'ok  '}  {len(documents)} objects by their schemas, {said}")
+        print(f"{'FAIL' if found else 'ok  '}  {len(documents)} objects by their schemas, {named}")
         print("".join(f"      {problem}\n" for problem in found), end="")
         yield not found
     for values, reason in REFUSED:

@@ -64,8 +64,8 @@ def text() -> str:
     for kind in get_args(Event):
         tag = str(kind.__struct_config__.tag)
         name, _, version = tag.rpartition(".")
-        said = inspect.getdoc(kind) or ""
-        lines += [f"### {name}", "", f"{said.splitlines()[0]} Version {version}.", "", *_table(kind), ""]
+        prose = inspect.getdoc(kind) or ""
+        lines += [f"### {name}", "", f"{prose.splitlines()[0]} Version {version}.", "", *_table(kind), ""]
     return "\n".join(lines)
 
 

@@ -291,6 +291,6 @@ def _translated(key: str) -> Iterator[None]:
         raise _unreachable(exc) from None
 
 
-def _unreachable(problem: Exception) -> StoreUnreachable:
+def _unreachable(exc: Exception) -> StoreUnreachable:
     # The message of the library holds addresses and, for some failures, headers; its class is enough.
-    return StoreUnreachable("objects", why=type(problem).__name__)
+    return StoreUnreachable("objects", why=type(exc).__name__)

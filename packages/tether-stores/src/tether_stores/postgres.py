@@ -286,13 +286,13 @@ def _begin(freeze_ms: int) -> bytes:
     return sql.SQL(_SQL["begin"]).format(freeze_ms=sql.Literal(freeze_ms)).as_bytes()
 
 
-def blames_store(problem: BaseException) -> bool:
+def blames_store(exc: BaseException) -> bool:
     """Whether an error of the driver is about the state of the store, so that time must pass, and not about the statement."""
-    if not isinstance(problem, psycopg.Error):
+    if not isinstance(exc, psycopg.Error):
         return False
-    if problem.sqlstate is None:
-        return isinstance(problem, psycopg.OperationalError | psycopg.InterfaceError)
-    return problem.sqlstate.startswith(_STORES_TROUBLE)
+    if exc.sqlstate is None:
+        return isinstance(exc, psycopg.OperationalError | psycopg.InterfaceError)
+    return exc.sqlstate.startswith(_STORES_TROUBLE)
 
 
 async def answers(pool: Pool) -> bool:

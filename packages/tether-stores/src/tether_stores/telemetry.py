@@ -138,11 +138,11 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            said = record.getMessage()
+            message = record.getMessage()
         except Exception:  # noqa: BLE001 - a library's slip in a log call must not become its failure
-            said = str(record.msg)
+            message = str(record.msg)
         # Further lines repeat what failed, such as the task with its exception; the error stands beside them anyway.
-        event: dict[str, Any] = {"event": said.partition("\n")[0], "part": record.name}
+        event: dict[str, Any] = {"event": message.partition("\n")[0], "part": record.name}
         if record.exc_info:
             event["exc_info"] = record.exc_info[1]
         level = next((name for name, least in _DOWNWARDS if record.levelno >= least), "debug")
@@ -276,22 +276,21 @@ def _shown(text: str) -> str:
     return _USERINFO.sub("***@", redaction.text(text))
 
 
-def _failure(problem: BaseException | None) -> dict[str, Any] | None:
-    if problem is None:
+def _failure(exc: BaseException | None) -> dict[str, Any] | None:
+    if exc is None:
         return None
     # Frames without their source lines or values: those can hold what came from outside.
     frames = [
-        f"{frame.filename}:{frame.lineno} {frame.name}"
-        for frame in traceback.extract_tb(problem.__traceback__)
+        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(exc.__traceback__)
     ]
-    return {"type": type(problem).__name__, "text": _shown(_words(problem))[:500], "frames": frames[-12:]}
+    return {"type": type(exc).__name__, "text": _shown(_words(exc))[:500], "frames": frames[-12:]}
 
 
-def _words(problem: BaseException) -> str:
-    if isinstance(problem, TetherError):
-        return str(problem)  # holds nothing personal by its promise
-    said = _QUOTED.sub("'…'", str(problem).partition("\n")[0])
-    if isinstance(problem, psycopg.Error):
-        rule = (problem.sqlstate, problem.diag.table_name, problem.diag.constraint_name)
-        said = " ".join([said, *(f"[{item}]" for item in rule if item)])
-    return said
+def _words(exc: BaseException) -> str:
+    if isinstance(exc, TetherError):
+        return str(exc)  # holds nothing personal by its promise
+    message = _QUOTED.sub("'…'", str(exc).partition("\n")[0])
+    if isinstance(exc, psycopg.Error):
+        rule = (exc.sqlstate, exc.diag.table_name, exc.diag.constraint_name)
+        message = " ".join([message, *(f"[{item}]" for item in rule if item)])
+    return message

@@ -96,11 +96,11 @@ class ReturnPolicy(msgspec.Struct, frozen=True):
         Returns:
             Action, scope and retries; for a code of no rule, nothing, and `known` says so.
         """
-        said = policy_for(code)
+        policy = policy_for(code)
         rule = self.rules.get(code or "")
         if rule is None:
-            return msgspec.structs.replace(said, action="none", retries=0, known=False)
-        return msgspec.structs.replace(said, action=rule.action, retries=rule.retries, known=True)
+            return msgspec.structs.replace(policy, action="none", retries=0, known=False)
+        return msgspec.structs.replace(policy, action=rule.action, retries=rule.retries, known=True)
 
 
 class RuleChange(msgspec.Struct, frozen=True):
@@ -134,12 +134,12 @@ def built_in(blocking: AbstractSet[str] = BLOCKING) -> ReturnPolicy:
     Returns:
         The built-in table with these codes.
     """
-    said = {code: policy_for(code, blocking=blocking) for code in sorted({*REASONS, *blocking} - {""})}
+    policies = {code: policy_for(code, blocking=blocking) for code in sorted({*REASONS, *blocking} - {""})}
     return ReturnPolicy(
         0,
         {
             code: Rule(reason.action, reason.retries if reason.action == "none" else 0)
-            for code, reason in said.items()
+            for code, reason in policies.items()
         },
     )
 

@@ -212,8 +212,8 @@ class _Slow:
         for selection in self._selections:
             word = seen.text(selection.position)
             if word_key(word) not in selection.words:
-                said = f"\u201c{excerpt(word)}\u201d" if word else "nothing"
-                note = f"The column says {said}; only rows with other words are to be collected, as was answered."
+                stated = f"\u201c{excerpt(word)}\u201d" if word else "nothing"
+                note = f"The column says {stated}; only rows with other words are to be collected, as was answered."
                 seen.add("row_not_selected", selection.position, note)
         iban = self._iban(seen)
         name = self._name(seen)
@@ -265,13 +265,17 @@ class _Slow:
             for position in filled
         ):
             # The sum of one group only: it is not compared with all the rows above.
-            said = self._money_of(row)
-            return Skipped(row.number, "total", _compare(said, total) if said == total else "")
+            stated = self._money_of(row)
+            return Skipped(row.number, "total", _compare(stated, total) if stated == total else "")
         if (labels and len(filled) <= 3) or set(filled) <= money:
-            said = self._money_of(row)
-            if labels or (below and said is not None) or (said == total and row.number > self._data_row + 1):
+            stated = self._money_of(row)
+            if (
+                labels
+                or (below and stated is not None)
+                or (stated == total and row.number > self._data_row + 1)
+            ):
                 # A lone amount below the first debtor, equal to its own, is a second debit of a merged cell and no sum.
-                return Skipped(row.number, "total", _compare(said, total))
+                return Skipped(row.number, "total", _compare(stated, total))
         if len(filled) == 1 and below:
             return Skipped(row.number, "note")
         return None
@@ -570,9 +574,9 @@ def _euros(amount_minor: int) -> str:
     return f"{sign}{abs(amount_minor) // 100:,}.{abs(amount_minor) % 100:02}"
 
 
-def _compare(said: int | None, total: int) -> str:
+def _compare(stated: int | None, total: int) -> str:
     """Compare a total in the file with what its rows add up to."""
-    if said is None:
+    if stated is None:
         return ""
-    verb = "and so do the rows above" if said == total else f"the rows above add up to {_euros(total)}"
-    return f"The file says {_euros(said)}, {verb}."
+    verb = "and so do the rows above" if stated == total else f"the rows above add up to {_euros(total)}"
+    return f"The file says {_euros(stated)}, {verb}."

@@ -369,10 +369,10 @@ def _comments(view: View, *, data_row: int) -> Iterator[str]:
     comments = [comment for comment in view.comments if comment.row >= data_row]
     if comments:
         first = comments[0]
-        said = f" (\u201c{excerpt(first.text)}\u201d)" if first.text else ""
+        quoted = f" (\u201c{excerpt(first.text)}\u201d)" if first.text else ""
         place = f"{column_letters(first.position)}{first.row}"
         yield (
-            f"Cells of the table with a comment: {len(comments):,}, e.g. {place}{said}. Comments are not read; make sure that none "
+            f"Cells of the table with a comment: {len(comments):,}, e.g. {place}{quoted}. Comments are not read; make sure that none "
             "says what is not to be collected."
         )
 

@@ -259,8 +259,8 @@ def content_key(sha256: bytes, *, answers: Answers) -> bytes:
     Returns:
         32 bytes.
     """
-    said = msgspec.json.encode(answers, order="deterministic")
-    return hashlib.sha256(sha256 + said).digest()
+    encoded = msgspec.json.encode(answers, order="deterministic")
+    return hashlib.sha256(sha256 + encoded).digest()
 
 
 # Added to the right of the file's own columns in a report.

@@ -132,5 +132,5 @@ def _print(month: Month, *, console: Console) -> None:
     """One line for a month."""
     reported = ", ".join(f"{count} {status}" for status, count in sorted(month.reported.items()))
     console.print(f"{month.first_on:%Y-%m}  {month.debits:3} debits  {reported}", highlight=False)
-    for sentence in month.said:
+    for sentence in month.notes:
         console.print(f"         [yellow]! {sentence}[/]", highlight=False)

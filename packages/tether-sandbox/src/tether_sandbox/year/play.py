@@ -60,13 +60,13 @@ class Month(msgspec.Struct):
         first_on: Its first day.
         debits: Debits that the gateway took.
         reported: Changes that the banks reported, by status.
-        said: What went wrong, and was corrected.
+        notes: What went wrong, and was corrected.
     """
 
     first_on: date
     debits: int = 0
     reported: Counter[str] = msgspec.field(default_factory=Counter)
-    said: list[str] = msgspec.field(default_factory=list)
+    notes: list[str] = msgspec.field(default_factory=list)
 
 
 class Played(msgspec.Struct):
@@ -221,17 +221,17 @@ class _Year:
         began_at = midnight(day)
         if day == self._script.flushed_on and self._services.redis is not None:
             self._services.redis.flush()
-            self._month.said.append("Redis was emptied")
+            self._month.notes.append("Redis was emptied")
         await self._at(began_at)
         if not is_open(day):
             return
         if day == self._script.password_on:
             # The gateway signs with the new one; calls with the former one are still accepted.
             await asyncio.to_thread(self._gateway.passwords, [NEW_PASSWORD, PASSWORD])
-            self._month.said.append("the password was changed at the gateway, and not here")
+            self._month.notes.append("the password was changed at the gateway, and not here")
         if day == self._script.outage_on:
             self._subscribers["portal"].fault = "503"
-            self._month.said.append("a subscriber went down for thirty hours")
+            self._month.notes.append("a subscriber went down for thirty hours")
         if reported := self._reported(day):
             await self._at(began_at + _MORNING, reported)
         if self._clock() >= midnight(self._script.outage_on) + _OUTAGE:
@@ -320,7 +320,7 @@ class _Year:
         for run_id in paused:
             await self._post(f"/api/billing-runs/{run_id}/resume", None)
             self._resumed += 1
-            self._month.said.append("a person resumed a run that had too many returns")
+            self._month.notes.append("a person resumed a run that had too many returns")
         return bool(paused)
 
     async def _mend(self) -> None:
@@ -332,7 +332,9 @@ class _Year:
             "/api/quarantine/reverify", {"reason": "the password was changed at the gateway"}
         )
         self._reverified += taken["genuine"]
-        self._month.said.append(f"the password was corrected: {taken['genuine']} refused notifications taken in")
+        self._month.notes.append(
+            f"the password was corrected: {taken['genuine']} refused notifications taken in"
+        )
 
     async def _post(self, path: str, content: object) -> dict[str, Any]:
         answer = await (self._web.post(path) if content is None else self._web.post(path, json=content))

@@ -307,22 +307,22 @@ def _require_size(body: bytearray) -> None:
         raise GatewaySilent(why=f"answer larger than {responses.SIZE_MAX_BYTES} bytes")
 
 
-def _silent(problem: BaseException, *, call: CallProgress) -> GatewaySilent:
+def _silent(exc: BaseException, *, call: CallProgress) -> GatewaySilent:
     """What a failed call shows: that nothing was submitted, or nothing at all."""
-    if isinstance(problem, GatewaySilent):
-        return problem
+    if isinstance(exc, GatewaySilent):
+        return exc
     if not call.submitted:
-        return NotSubmitted(_cause(problem, call=call))
-    if isinstance(problem, TimeoutError):
+        return NotSubmitted(_cause(exc, call=call))
+    if isinstance(exc, TimeoutError):
         return GatewaySilent(why="timeout")
     # The class says enough ("ServerDisconnectedError"); the text may hold an address.
-    return GatewaySilent(why=type(problem).__name__)
+    return GatewaySilent(why=type(exc).__name__)
 
 
-def _cause(problem: BaseException, *, call: CallProgress) -> str:
+def _cause(exc: BaseException, *, call: CallProgress) -> str:
     if call.has_connection:
         return "too_late"
-    match problem:
+    match exc:
         case asyncio.CancelledError():
             return "cancelled"
         case TimeoutError():

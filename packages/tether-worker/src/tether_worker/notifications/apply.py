@@ -175,9 +175,9 @@ async def _apply_alone(conn: Connection, row: ClaimedNotification, *, deps: Appl
         )
 
 
-def _blames_no_row(problem: Exception, conn: Connection) -> bool:
+def _blames_no_row(exc: Exception, conn: Connection) -> bool:
     # Postgres also frees the rows, and ends the session, when this process was frozen for too long.
-    return conn.closed or isinstance(problem, Unavailable) or blames_store(problem)
+    return conn.closed or isinstance(exc, Unavailable) or blames_store(exc)
 
 
 async def _apply_together(

@@ -40,10 +40,10 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
         The periodic task; it runs first when the worker starts.
     """
     looks = 0
-    said: list[str] = []
+    logged: list[str] = []
 
     async def check() -> None:
-        nonlocal looks, said
+        nonlocal looks, logged
         async with connection(pool) as conn:
             accounts = (await gateway_accounts.all_accounts(conn, settings=settings)).values()
             keys = {
@@ -64,9 +64,9 @@ def check_identities(pool: Pool, *, settings: Settings, clock: Callable[[], date
         if calls is not None:
             warnings = gateway_identities.diagnostics(calls, accounts=list(accounts))
             for warning in warnings:
-                if warning not in said:
+                if warning not in logged:
                     _log.error(warning)
-            said = warnings
+            logged = warnings
 
     return PeriodicTask("check_identities", _EVERY_S, check)
 
