@@ -15,7 +15,7 @@ import psutil
 import psycopg
 import pytest
 from tether_core.spreadsheet import Answers
-from tether_core.uploads.upload import content_key, object_key
+from tether_core.uploads.file_keys import content_key, object_key
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.services.guard import ended
 from tether_stores import objects

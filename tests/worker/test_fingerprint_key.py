@@ -23,7 +23,7 @@ from tether_core.payments.gateway_identity import identity
 from tether_core.payments.submission import SubmissionRules
 from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Answers, Rules
-from tether_core.uploads.upload import content_key, object_key
+from tether_core.uploads.file_keys import content_key, object_key
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores import blacklist, fingerprint_key, objects
 from tether_stores.accounts.gateway_accounts import GatewayAccount

@@ -10,8 +10,9 @@ import msgspec
 import psycopg
 import pytest
 from tether_core.spreadsheet import Answers, Column, Plan, Position, Preview, PreviewRow
+from tether_core.uploads.file_keys import content_key
 from tether_core.uploads.problems import KeptCounts
-from tether_core.uploads.upload import RowCounts, content_key
+from tether_core.uploads.upload import RowCounts
 from tether_stores.postgres import transaction
 from tether_stores.queries import load
 from tether_stores.uploads import turns, uploads

@@ -22,8 +22,8 @@ from tether_core.errors import StoreUnreachable
 from tether_core.screening.questions import Answer, Answered, Remembered, days_ago_min, layout_key
 from tether_core.screening.verdicts import ScreeningPolicy, Subject
 from tether_core.spreadsheet import Answers, Rules
+from tether_core.uploads.file_keys import content_key, object_key
 from tether_core.uploads.problems import GIVE_UP_ROWS, ROWS_PER_CODE_MAX, KeptCounts
-from tether_core.uploads.upload import content_key, object_key
 from tether_stores import blacklist, objects
 from tether_stores.blacklist import ManualEntry
 from tether_stores.debtors import debtors

@@ -17,7 +17,8 @@ from tether_core.payments.gateway_identity import identity
 from tether_core.payments.submission import SubmissionRules
 from tether_core.screening.verdicts import ScreeningPolicy
 from tether_core.spreadsheet import Answers, Rules
-from tether_core.uploads.upload import content_key, object_key, step
+from tether_core.uploads.file_keys import content_key, object_key
+from tether_core.uploads.upload import step
 from tether_core.uploads.withdrawal import NotWithdrawable
 from tether_sandbox.gateway import scripted_iban
 from tether_sandbox.uploads import Owed, seed_upload

@@ -12,7 +12,7 @@ A folder is one subject, and the subject has this name in every package:
 | `errors` | errors, by who acts next | `TetherError`: `Rejected`, `Contradicted`, `Unavailable` and theirs |
 | `money`, `iban`, `target_calendar` | amounts, accounts, the banks' business days | `Money` |
 | `spreadsheet` | from any spreadsheet to clean debtors | in the module, because it loads the workbook reader |
-| `uploads` | the life cycle of an upload; withdrawal | in the modules |
+| `uploads` | the life cycle of an upload; its keys and report; withdrawal | in the modules |
 | `screening` | which debtors of an upload are excluded, and the questions to a person | in the modules |
 | `debtor_edits` | what a person may change of a stored debtor, and when | in the module |
 | `vop`, `check_files`, `fingerprint_key` | account checks, of debtors and of files; the key of the fingerprints | in the modules |

@@ -1,1 +1,1 @@
-"""Uploads: the life of a file of debtors, and its withdrawal."""
+"""Uploads: the life of a file of debtors, its keys, its report of problems, and its withdrawal."""

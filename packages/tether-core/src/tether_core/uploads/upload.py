@@ -35,36 +35,19 @@ tether_core.errors.IllegalStep: This upload is read completely, so it cannot be 
 (True, 4)
 >>> RowCounts(rows=2, stored=1).balanced
 False
->>> from datetime import UTC, datetime
->>> object_key("0b9d", received_at=datetime(2026, 3, 2, 12, tzinfo=UTC), name="Debtors March.XLSX")
-'uploads/2026/03/02/0b9d.xlsx'
 """
 
-import hashlib
-import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
 
 from tether_core.errors import IllegalStep
-from tether_core.screening.verdicts import Verdict
-from tether_core.spreadsheet.cells import neutralise
-from tether_core.spreadsheet.outcomes import Problem
-from tether_core.spreadsheet.plan import Answers, Plan
 
 __all__ = [
-    "REPORT_COLUMNS",
     "TRANSITIONS",
     "RowCounts",
     "UploadState",
     "UploadStep",
-    "content_key",
-    "is_object_key",
-    "object_key",
-    "report_header",
-    "report_row",
     "step",
     "summary",
 ]
@@ -210,99 +193,3 @@ def summary(row_counts: RowCounts, *, dry_run: bool = False) -> str:
     return (
         f"{head} of {row_counts.rows:,} rows {verb} debtors{'; ' if parts else ''}{', '.join(parts)}.{advice}"
     )
-
-
-_ENDINGS: Final = frozenset("csv txt tsv xlsx xlsm xlsb xls ods".split())
-
-
-def object_key(upload_id: str, *, received_at: datetime, name: str = "") -> str:
-    """
-    Return the object key of an upload's bytes.
-
-    The sender's name is not part of it: file names hold personal data, and two files may have the same name.
-
-    Args:
-        upload_id: A generated unique id of letters, digits and hyphens.
-        received_at: Aware; the day in UTC groups the keys.
-        name: What the sender called the file; only a known ending is kept.
-
-    Returns:
-        A key below "uploads/".
-    """
-    assert upload_id.replace("-", "").isalnum(), "an id is no path"
-    ending = name.rpartition(".")[2].lower()
-    day = received_at.astimezone(UTC)
-    return f"uploads/{day:%Y/%m/%d}/{upload_id}.{ending if ending in _ENDINGS else 'bin'}"
-
-
-_KEY: Final = re.compile(r"uploads/[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f]{32}\.[a-z]{3,4}")
-
-
-def is_object_key(key: str) -> bool:
-    """
-    Whether a key is one the program gives, with an id of 32 hex digits; files of an old installation keep their own.
-
-    >>> is_object_key("uploads/2026/03/02/0b9d5f0c0b9d5f0c0b9d5f0c0b9d5f0c.csv"), is_object_key("uploads/list.csv")
-    (True, False)
-    """
-    return _KEY.fullmatch(key) is not None
-
-
-def content_key(sha256: bytes, *, answers: Answers) -> bytes:
-    """
-    Return a value that differs for uploads that would be read differently: the same bytes with the same answers are the same upload.
-
-    Args:
-        sha256: Of the file's bytes.
-        answers: The caller's options.
-
-    Returns:
-        32 bytes.
-    """
-    encoded = msgspec.json.encode(answers, order="deterministic")
-    return hashlib.sha256(sha256 + encoded).digest()
-
-
-# Added to the right of the file's own columns in a report.
-REPORT_COLUMNS: Final = ("row", "level", "columns", "problems", "what to do")
-
-
-def report_header(plan: Plan) -> list[str]:
-    """Give the header of a report: the file's own columns, then `REPORT_COLUMNS`."""
-    return [neutralise(header) for header in plan.headers] + list(REPORT_COLUMNS)
-
-
-def report_row(
-    row: int,
-    cells: Sequence[str],
-    *,
-    plan: Plan,
-    problems: Sequence[Problem] = (),
-    reasons: Sequence[Verdict] = (),
-) -> list[str]:
-    """
-    Give a row for the report, in a form that can be corrected and sent again.
-
-    Args:
-        row: Its number in the file.
-        cells: As they came.
-        plan: The one it was read by.
-        problems: What is wrong with it.
-        reasons: Everything screening left it out for.
-
-    Returns:
-        The cells, as many as there are headers, then what is wrong. A cell that a spreadsheet program could run as a formula begins with an
-        apostrophe, which is removed when the file is uploaded again.
-    """
-    width = len(plan.columns)
-    padded = [*cells[:width], *[""] * (width - len(cells))]
-    level = "error" if any(problem.level == "error" for problem in problems) else "warning"
-    columns = "; ".join(dict.fromkeys(problem.column for problem in problems if problem.column))
-    codes = [problem.code for problem in problems]
-    notes = [problem.note for problem in problems]
-    if reasons:
-        level = "excluded"
-        codes = [*(reason.rule for reason in reasons), *codes]
-        notes = [*(reason.cause for reason in reasons), *notes]
-    result = (str(row), level, columns, "; ".join(codes), " ".join(notes))
-    return [neutralise(text) for text in (*padded, *result)]

@@ -48,7 +48,7 @@ class NewUpload(msgspec.Struct, frozen=True):
         filename: What the sender called it.
         size_bytes: Its size.
         sha256: 32 bytes.
-        content_key: `tether_core.uploads.upload.content_key`.
+        content_key: `tether_core.uploads.file_keys.content_key`.
         answers: What the sender said of it.
         dry_run: Whether no debtors are to be stored.
         forced: Whether it is wanted although it may be stored.

@@ -22,7 +22,7 @@ from tether_core.errors import InvalidRequest
 from tether_core.retention.periods import NoLongerKept
 from tether_core.spreadsheet import CODES, Debtor, Plan
 from tether_core.uploads.problems import note
-from tether_core.uploads.upload import REPORT_COLUMNS, report_header, report_row
+from tether_core.uploads.report import REPORT_COLUMNS, report_header, report_row
 from tether_stores.debtors import debtors
 from tether_stores.postgres import Pool, connection
 from tether_stores.uploads import problems as stored

@@ -34,9 +34,10 @@ from tether_core.jobs import INTAKE, INTAKE_SHORT
 from tether_core.retention.periods import NoLongerKept
 from tether_core.screening.questions import RepeatGroup
 from tether_core.spreadsheet import Answers, Plan, PreviewRow
+from tether_core.uploads.file_keys import content_key, object_key
 from tether_core.uploads.problems import note
 from tether_core.uploads.turns import ahead, waits_reason
-from tether_core.uploads.upload import UploadState, UploadStep, content_key, object_key, step
+from tether_core.uploads.upload import UploadState, UploadStep, step
 from tether_stores import audit, objects
 from tether_stores.jobs.queue import wake
 from tether_stores.objects import Objects

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from tether_core.uploads.upload import is_object_key
+from tether_core.uploads.file_keys import is_object_key
 from tether_stores import objects
 from tether_stores.objects import Objects, Stored
 from tether_stores.postgres import Pool, connection
