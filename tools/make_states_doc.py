@@ -67,7 +67,7 @@ def text() -> str:
             "# States",
             "",
             "Every life cycle, and every table that decides what a word of the gateway means. This page is made from the tables in",
-            "`tether_core` by `tools/make_states_doc.py`; what stands here is what runs.",
+            "`tether_core` by `tools/make_states_doc.py`; so the page and the code agree.",
             "",
             *_attempt(),
             *_lives(),

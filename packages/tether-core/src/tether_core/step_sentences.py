@@ -169,7 +169,7 @@ _STEPS: Final = {
     "schedule ended": "given up",
     "lease expired": "taken over",
     "not submitted": "marked as not submitted",
-    "not there": "freed",
+    "not found": "freed",
     "planned with canaries": "planned",
     "deferred": "deferred",
     "reported again": "reported again",

@@ -317,7 +317,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_VOP_REUSE_DAYS",
-            "For how many days an answer of that service about an account and name is taken over for other debtors: names and accounts change "
+            "For how many days an answer of that service about an account and name is used for other debtors: names and accounts change "
             "rarely, and each call may cost money. Empty: never, so that no answer is older than its check.",
         ),
     ] = 0
@@ -456,13 +456,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 90
     bank_block_days: Annotated[
         int,
-        _env("TETHER_BANK_BLOCK_DAYS", "Days for which such an entry holds; then fresh debits are judged."),
+        _env(
+            "TETHER_BANK_BLOCK_DAYS", "Days for which such an entry holds; then debits made later are judged."
+        ),
     ] = 30
     dual_control_minor: Annotated[
         int,
         _env(
             "TETHER_DUAL_CONTROL_MINOR",
-            "Above this amount, in whole minor units, who orders a run cannot release it; 0 for no second person, as small teams want it.",
+            "Above this amount, in whole minor units, the person who orders a run cannot release it; 0 for no second person, as small teams want it.",
         ),
     ] = 0
     screening_window_days: Annotated[

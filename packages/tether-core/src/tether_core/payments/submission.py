@@ -12,7 +12,7 @@ the gateway's own record can make it ready again.
    ▲ ▲   rejected,     │  │                                      ▲
    │ └─ not submitted ─┘  │ silent, unclear, lease expired       │
    │                      ▼                                      │
-   └───── not there ──── unknown ── answered, given up ──────────┘
+   └───── not found ──── unknown ── answered, given up ──────────┘
 
  ready, submitting, unknown ── history lost ──► unknown
 ```
@@ -39,7 +39,7 @@ The rules:
   named an id for the debit. Postgres's clock must agree that the last call has been over for `SubmissionRules.not_found_grace_s`.
 - **A lost history is an inquiry first.** Where the database has gone back to an earlier state, what it calls ready may
   have been submitted by the history that is gone: such a debit becomes unknown, and every identity of its account
-  has to say "not there".
+  has to say "not found".
 - **A debit is submitted again under the same `transaction_id`**, so that a gateway that took the first call late refuses the second.
 - **Calls are numbered.** A response to an older call may show that the gateway has the debit; a refusal of the first call says
   nothing about the second.
@@ -48,7 +48,7 @@ The rules:
 - **A configuration error is no refusal.** A wrong password or terminal rejects every debit and ends none; they become ready
   again, and their run is paused for a person.
 
-Without an idempotency key one case remains: a call that reaches the gateway after "not there" and after the grace period is taken as a
+Without an idempotency key one case remains: a call that reaches the gateway after "not found" and after the grace period is taken as a
 first one. So the grace period is longer than any call can last, and the gateway's own check for equal ids comes after it.
 
 Source: Genesis API documentation v60.1, Errors (2xx and 95x: reconcile; 450: duplicate within 5 minutes; 460: not
@@ -120,7 +120,7 @@ SubmissionCause = Literal[
     "lease expired",
     "rejected",
     "not submitted",
-    "not there",
+    "not found",
     "given up",
     "history lost",
 ]
@@ -137,7 +137,7 @@ TRANSITIONS: Final[dict[SubmissionStep, dict[SubmissionCause, SubmissionStep]]] 
         "not submitted": "ready",
         "history lost": "unknown",
     },
-    "unknown": {"answered": "ended", "not there": "ready", "given up": "ended", "history lost": "unknown"},
+    "unknown": {"answered": "ended", "not found": "ready", "given up": "ended", "history lost": "unknown"},
     "ended": {"answered": "ended"},
 }
 
@@ -406,7 +406,7 @@ def lose_history(submission: Submission, *, at: datetime) -> After:
         return After(submission, "late")
     until = at if submission.submitted_at is None else max(submission.submitted_at, at)
     after = _unknown(submission, "history lost", cause="history_lost")
-    # A lost call may have gone to any terminal of its account: each of them has to say "not there".
+    # A lost call may have gone to any terminal of its account: each of them has to say "not found".
     known = _submitted_to(submission)
     lost = msgspec.structs.replace(
         after.submission,
@@ -556,7 +556,7 @@ def _absent(
         first = verdict.first_answers or submission.not_found
         return After(msgspec.structs.replace(submission, not_found=first), "too_early", again_at=resolved_at)
     if submission.submission_count - submission.uncounted < rules.submissions_max:
-        _to(submission, "not there")
+        _to(submission, "not found")
         return After(msgspec.structs.replace(submission, submit_at=inquired_at, not_found=()), "not_found")
     _to(submission, "given up")
     attempt = msgspec.structs.replace(submission.attempt, payment_stage=stages.ERROR, error_code=ABSENT)
