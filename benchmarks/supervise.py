@@ -169,7 +169,7 @@ def _done_s(samples: list[Sample], queue: str) -> float:
 
 
 def _back_s(samples: list[Sample], pool: str) -> float:
-    """When a pool was at its minimum for good."""
+    """When a pool reached its minimum and stayed there."""
     last = max(
         (n for n, item in enumerate(samples) if item.processes[pool] != item.minimum[pool]), default=-1
     )

@@ -1,9 +1,9 @@
 """
-Install Tether on this machine as docs/guides/deployment.md says, run it, break it, and mend it: `just walk`.
+Install Tether on this machine as docs/guides/deployment.md says, run it, break it, and repair it: `just walk`.
 
 Wheels in virtual environments of their own; Postgres and Redis of Debian's packages, SeaweedFS and nginx of their wheels; roles of Postgres made by the migration; two web nodes behind nginx
 with TLS, and a supervisor, by the commands of the units; settings in the files that the units read. Then: `tether-worker doctor` and `tether smoke`; a node is killed under load; the programs are
-updated and put back under load; the supervisor is stopped, the alert fires, and its runbook mends it; a backup is restored to a point in time, with a bucket that was lost. Updates with the code
+updated and put back under load; the supervisor is stopped, the alert fires, and its runbook repairs it; a backup is restored to a point in time, with a bucket that was lost. Updates with the code
 of each earlier schema: `just upgrade`.
 
 It needs root or a user that may run Postgres, and Debian's packages postgresql, redis-server and prometheus; about ten minutes. What it cannot try here: systemd, containers, a cluster, an issuer of
@@ -498,7 +498,7 @@ def _smoke(walk: Walk) -> None:
 
 
 class _Load:
-    """Notifications through the proxy, until it is told to stop."""
+    """Notifications through the proxy, until it is stopped."""
 
     def __init__(self, walk: Walk) -> None:
         self.sent, self.failed = 0, list[str]()
@@ -583,7 +583,7 @@ def _update(walk: Walk) -> None:
 
 
 def _fire_an_alert(walk: Walk) -> None:
-    with _step("an alert fires, and its runbook mends it") as facts:
+    with _step("an alert fires, and its runbook repairs it") as facts:
         port = free_port()
         listen = walk.environ("worker")["TETHER_WORKER_LISTEN"]
         targets = "".join(

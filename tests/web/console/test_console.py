@@ -344,7 +344,7 @@ async def test_a_part_that_could_not_be_read_is_not_shown_as_nothing(
     shown = unescape((await browser.get("/")).text)
     assert "<strong>?</strong> Differences of the books" in shown
     assert "runs that are paused</a>" in shown.partition("None of:")[2]
-    assert "Everything goes on by itself" not in shown
+    assert "Everything continues automatically" not in shown
 
 
 async def test_the_reconciliation_says_how_far_each_list_was_read(

@@ -230,7 +230,7 @@ class PaymentFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class EntryFilter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
-    Which blacklist entries; as the parameters of `GET /api/blacklist`. Names and addresses are no filters here: an order is kept for good.
+    Which blacklist entries; as the parameters of `GET /api/blacklist`. Names and addresses are no filters here: an order is kept permanently.
 
     Attributes:
         which: Active entries, ended ones, or both; `None` for active ones.

@@ -5,7 +5,7 @@ A bank asks about a debit, or a person asks for access to personal data (article
 `dossier.html` for people, without scripts or links, and `dossier.json` for programs, whose JSON schema is `schema.json`. It holds account
 numbers in clear, so a reason is given for each, and the audit keeps it.
 
-A dossier leaves out what is not about the person: addresses of operators, and the signatures of notifications. A signature is valid for ever, so its
+A dossier leaves out what is not about the person: addresses of operators, and the signatures of notifications. A signature never expires, so its
 holder could send statuses of that payment.
 
 >>> page({"format": "tether-dossier/1", "rows": [{"name": "A & B", "amount_minor": 1250, "currency": "EUR", "email": None}]}).count("A &amp; B")

@@ -323,7 +323,7 @@ def decide(
         return _shrunk_for_memory(pools, known, wanted, now_s=now_s)
     room = memory.room
     result: dict[str, PoolState] = {}
-    # Who is furthest behind in proportion gets the memory that is left.
+    # The pool that is furthest behind in proportion gets the memory that is left.
     for name in sorted(pools, key=lambda name: known[name].wanted / wanted[name]):
         pool, state = pools[name], known[name]
         late_s = sum(

@@ -67,7 +67,7 @@ async def page(
         limit: Rows that are examined.
         debits_min: Debits that must have been collected, at least.
         account: Only debits with this gateway account count as collected; `None` for all. A return with any account counts.
-        before: Who was debited after this time is none.
+        before: An account that was debited after this time is excluded.
     """
     given = {
         "after": after,

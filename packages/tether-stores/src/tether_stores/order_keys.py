@@ -14,7 +14,7 @@ from tether_stores.rows import fetch_one, fetch_value
 __all__ = ["StoredResponse", "add", "find", "lock", "prune"]
 
 _SQL: Final = load("order_keys")
-# An order takes some milliseconds. Who waits longer than this holds a connection that others need.
+# An order takes some milliseconds. A request that waits longer than this holds a connection that others need.
 _WAIT: Final = "2s"
 
 

@@ -148,7 +148,7 @@ async def make(
 
 @get("/{upload_id:int}/preflight", summary="The last pre-flight report of an upload")
 async def last(request: ApiRequest, state: State, upload_id: Id) -> PreflightResponse:
-    """404 where none was made. Who is limited to gateway accounts gets the last one of these."""
+    """404 where none was made. A caller who is limited to gateway accounts gets the last one of these."""
     async with reading(state.pool) as conn:
         found = await preflight.last_of_upload(conn, upload_id, accounts=request.auth.accounts)
     return _response(_found(found))

@@ -52,7 +52,7 @@ async def close_debit(
     request: ApiRequest, state: State, attempt_id: Id, data: JSONBody[SeenOutcome]
 ) -> Closed:
     """
-    Close a debit of unknown outcome whose terminal, login or URL is gone for good.
+    Close a debit of unknown outcome whose terminal, login or URL no longer exists.
 
     Refused (409) while its status can be inquired. A later report of the gateway that contradicts it becomes a reconciliation
     difference.

@@ -273,7 +273,7 @@ def _run(args: argparse.Namespace, settings: Settings) -> int:
         )
     finally:
         spans.close()
-    # Who restarts on failure only would take 0 for the end.
+    # A service manager that restarts on failure only would take 0 for the end.
     return 75 if is_restarted else 0
 
 

@@ -10,7 +10,7 @@
     tether-worker keys list
     tether-worker keys revoke ci
 
-The same as the page *People and keys*. Who runs a command on this machine is an administrator by that; the audit names the operating
+The same as the page *People and keys*. A person who runs a command on this machine is an administrator; the audit names the operating
 system's user.
 """
 

@@ -11,7 +11,7 @@ The order of the rules is from "never billable" to "billable later":
 | `not_an_iban` | the account number is none |
 | `no_name` | the gateway demands a name |
 | `other_currency` | the scheme moves euros only |
-| `blocked` | the account is on the blacklist for good |
+| `blocked` | the account is on the blacklist, and lifting that needs a reason |
 | `held` | the account is on the blacklist until a person lifts it |
 | `blacklisted_name` | the debtor's name is on the blacklist |
 | `blacklisted_email` | the debtor's e-mail address is on the blacklist |

@@ -80,7 +80,7 @@ def require_reason(*, after_chargeback: bool) -> None:
     Refuse an order that bills accounts with an earlier chargeback without saying why.
 
     Args:
-        after_chargeback: The option of the order. A collection plan has it for good, and its history names who set it.
+        after_chargeback: The option of the order. A collection plan keeps it, and its history names who set it.
 
     Raises:
         InvalidRequest: with the override to send instead.

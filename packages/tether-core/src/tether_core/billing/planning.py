@@ -1,5 +1,5 @@
 """
-Whom of an upload's debtors a run bills: each that `tether_core.billing.eligibility` finds billable, within the caps of the run.
+Which of an upload's debtors a run bills: each that `tether_core.billing.eligibility` finds billable, within the caps of the run.
 
 A cap ends the run with two verdicts of its own:
 

@@ -9,8 +9,8 @@ It holds for the **same debit** (`tether_core.payments.same_debit`) and the **sa
 
 | the refunded debit | holds |
 |---|---|
-| of the same row, or of the same debit in the same upload | for ever |
-| of the same debit in another upload, for a specific due item such as `2026-03` | for ever |
+| of the same row, or of the same debit in the same upload | permanently |
+| of the same debit in another upload, for a specific due item such as `2026-03` | permanently |
 | of the same debit in another upload, for an item that names no month, such as `once` | 25 days after it was submitted |
 
 The last line distinguishes a corrected list that was uploaded again from the list of the next month, which is a new debt.

@@ -1,7 +1,7 @@
 """
 Relays: further addresses for notifications, each of one gateway account.
 
-A relay has a name and a token. Who is given its address (the gateway, for one account; a partner whose proxy forwards) posts to the route of
+A relay has a name and a token. The holder of its address (the gateway, for one account; a partner whose proxy forwards) posts to the route of
 notifications with the token below it. There, only the passwords of the relay's account verify, so that what a partner forwards is never taken for a
 notification of another account, even if the partner knew another password. A token grants nothing but to be heard: without a signature nothing is recorded.
 

@@ -11,7 +11,7 @@ Signing in by OpenID Connect: which ID tokens are accepted, and which user they 
              └─ otherwise ──────────────────────────────────────► bind
 ```
 
-The pair of issuer and subject identifies a person at the provider for good; a name or an e-mail address may pass to somebody else. So a name counts
+The pair of issuer and subject identifies a person at the provider permanently; a name or an e-mail address may pass to somebody else. So a name counts
 once, when the pair is bound to the user. Nobody becomes a user by signing in. Source: OpenID Connect Core 1.0, 3.1.3.7 and 5.7.
 
 >>> is_provider_address("https://login.example.com/realms/a"), is_provider_address("http://login.example.com")

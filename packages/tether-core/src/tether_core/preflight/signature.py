@@ -1,7 +1,7 @@
 """
 Signatures of pre-flight reports, so that a report can be shown later and nobody has changed it.
 
-A report is signed with HMAC-SHA-256 under a key that is derived from `TETHER_SECRETS_KEY` for this purpose alone. Who can verify can sign, so it
+A report is signed with HMAC-SHA-256 under a key that is derived from `TETHER_SECRETS_KEY` for this purpose alone. Anyone who can verify can sign, so it
 proves to the installation's own people, not to strangers, that the report is one of Tether. A signature begins with the form of signing.
 
 >>> first, second = signing_key("a"), signing_key("b")

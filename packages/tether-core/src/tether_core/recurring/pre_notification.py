@@ -217,7 +217,7 @@ def stated_on(due_on: date, *, today: date, days: int, waits: bool) -> date:
 
 def announced_on(due_on: date | None, *, today: date, days: int) -> date:
     """
-    The day of the debit that the debtors of an upload are told.
+    The day of the debit that is announced to the debtors of an upload.
 
     Args:
         due_on: The day that was ordered; `None` for the first one that leaves the days.

@@ -1,7 +1,7 @@
 """
 What happens to the rows of each table in the end.
 
-A table without an end grows for ever, and personal data in it is kept for ever. So each table is listed: its rows are archived or removed by a
+A table without an end grows without limit, and personal data in it is kept permanently. So each table is listed: its rows are archived or removed by a
 periodic task or a query, or go with the row of another table, or stay, with the reason. A test compares the list with the schema.
 
 >>> TABLES["webhook_events"].ends, TABLES["webhook_events"].by

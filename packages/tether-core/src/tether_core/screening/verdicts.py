@@ -87,7 +87,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         unclear_with: An earlier row of the file that may be the same debit; see `tether_core.payments.repeats.Repeats`.
         listed: The account's blacklist entry: "hold", "block" or none.
         listed_cause: The reason of the entry, for display.
-        chargebacked: Whether a debit from this account was ever charged back, refused for good or reclaimed.
+        chargebacked: Whether a debit from this account was ever charged back, refused permanently or reclaimed.
         matches: Imported debits and rows of other uploads that this row is, or may be.
         name_listed: Whether the name is on the blacklist.
         email_listed: Whether the e-mail address is.

@@ -338,7 +338,7 @@ def read_text(
             wrapper.readline()
         yield from _records(wrapper, delimiter=delimiter, quote=quote, line=1 if sep_line else 0)
     finally:
-        # The stream is the caller's: a wrapper closes it when it is collected. Who stops early may have closed it first.
+        # The stream is the caller's: a wrapper closes it when it is collected. A caller that stops early may have closed it first.
         if not source.closed:
             wrapper.detach()
 

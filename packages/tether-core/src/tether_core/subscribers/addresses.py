@@ -1,7 +1,7 @@
 """
 Which addresses events may be sent to.
 
-Who may add a subscriber can make Tether's machines send requests. Such requests must not reach what only these machines can reach: other
+A person who may add a subscriber can make Tether's machines send requests. Such requests must not reach what only these machines can reach: other
 services of the private network, or the metadata service of a cloud. So the URL must be https with a name or a public address, and a worker
 checks the **resolved** address and connects to just that one; a name that resolves to another address a second later gains nothing. The operator may
 allow networks by a setting, for receivers of its own.

@@ -3,7 +3,7 @@ Play a year: move the clock from event to event, and do what people, banks and b
 
 A day has up to three events. At **midnight** of the banks due items become due, pre-notifications go out, and debits are submitted. In the **morning** of
 a TARGET day the banks report, where they have anything: debits are approved, rejected, returned, and the gateway notifies. At **noon** people
-look: they resume runs that were paused, and mend what went wrong. After each event the worker runs until nothing is left to do (`tether_sandbox.year.worker`).
+look: they resume runs that were paused, and correct what went wrong. After each event the worker runs until nothing is left to do (`tether_sandbox.year.worker`).
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 -- database_epochs: the epochs of the database (tether_core.database_epoch).
 --
--- One row is current, the one without ended_at. Who notices that the database went back locks it, ends it and begins
--- the next one in a transaction; of several, one finds it. Who claims debits or makes new ones holds the current row
+-- One row is current, the one without ended_at. A process that detects that the database went back locks it, ends it and begins
+-- the next one in a transaction; of several, one finds it. A transaction that claims debits or makes new ones holds the current row
 -- for its transaction, so the next epoch waits for them and knows all rows that were made before it. A claim also needs
 -- reviewed_at: until all older submissions are inquiries, nothing is submitted.
 

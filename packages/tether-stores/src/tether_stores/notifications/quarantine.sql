@@ -1,6 +1,6 @@
 -- quarantined_notifications: refused notifications, kept sealed for some days; the bounds: tether_core.notifications.quarantine.
 --
--- Web nodes add rows some seconds after they refused. Who adds holds a lock until its transaction ends, so that two processes do not
+-- Web nodes add rows some seconds after they refused. A node that adds rows holds a lock until its transaction ends, so that two processes do not
 -- exceed a quota together. A row ends by `take`, in the transaction that records the notification in the inbox, or by `prune` when its days
 -- are over.
 

@@ -243,7 +243,7 @@ async def supersede(
     conn: Connection, owed: Sequence[tuple[int, int]], *, due_item: str, due_on: date, now: datetime
 ) -> list[ChangedPreNotification]:
     """
-    Withdraw pre-notifications of an upload's debtors that state another day or amount than these debtors are to be told now.
+    Withdraw pre-notifications of an upload's debtors that state another day or amount than is to be announced now.
 
     Args:
         owed: Debtor and amount in whole minor units. What was given, or is being given in a batch, stays as it is.

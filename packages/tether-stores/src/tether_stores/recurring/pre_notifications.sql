@@ -1,4 +1,4 @@
--- pre_notifications: what debtors are told before a debit (tether_core.recurring.pre_notification).
+-- pre_notifications: announcements of debits to debtors (tether_core.recurring.pre_notification).
 --
 -- A row is made with its text. An adapter gives rows in batches: the name of the batch is committed before anything is written, so that after a
 -- crash the same rows are written to the same place again. What is given stays as proof.

@@ -1,7 +1,7 @@
 """
 Placing an order to refund or void a debit: the row, and the status inquiry that comes first after a lost history.
 
-Who places an order holds the debit (`tether_stores.refunds.refunds.hold_debit`) and has judged it (`tether_core.refunds.allowance.judge`,
+The caller holds the debit (`tether_stores.refunds.refunds.hold_debit`) and has judged it (`tether_core.refunds.allowance.judge`,
 `tether_core.holds`) in the same transaction.
 """
 

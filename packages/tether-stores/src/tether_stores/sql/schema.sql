@@ -1919,7 +1919,7 @@ create index due_items_by_plan on due_items (collection_plan_id, id);
 create index due_items_by_run on due_items (run_id, debtor_id) where run_id is not null;
 create index due_items_ordered on due_items (collection_plan_id, ordered_on) where ordered_on is not null;
 
--- What debtors are told before a debit, kept as proof; tether_core.recurring.pre_notification.
+-- Announcements of debits to debtors, kept as proof; tether_core.recurring.pre_notification.
 create table pre_notifications (
     id bigint generated always as identity primary key,
     account text not null,

@@ -4,7 +4,7 @@
 -- a worker that claims debits shares the run: so each of them is committed before the withdrawal looks, or comes after it and finds the
 -- upload withdrawn or the run cancelled. A worker that reads the file has lost its lease then, and its chunk is rolled back.
 --
--- Rows of debtors stay as they are. Who looks for other rows of an account passes over those of withdrawn uploads.
+-- Rows of debtors stay as they are. A query for other rows of an account skips those of withdrawn uploads.
 
 -- hold --
 -- An upload, held until this transaction ends. 0 or 1 row: state, dry_run.

@@ -270,7 +270,7 @@ async def change_password(request: Asked) -> Template | Redirect:
         )
     except TetherError as exc:
         return await _refused(request, exc, where=where)
-    # Who had to set a password on the way goes on to the page that was wanted.
+    # A user who had to set a password on the way continues to the page that was wanted.
     return _onward(request, token, "/account?done=password" if where == "/" else where)
 
 

@@ -75,7 +75,7 @@ def _failed(request: Asked, exc: TetherError, *, where: str = "/") -> Template:
 
 @get("/sign-in/oidc", include_in_schema=False)
 async def begin(request: Asked) -> Template | Redirect:
-    """Go to the provider. Who was signed in here is signed out, because the way back does not name that session."""
+    """Go to the provider. A user who was signed in here is signed out, because the way back does not name that session."""
     provider: Provider | None = request.app.state.oidc
     where = local_path(request.query_params.get("next", "/"))
     try:

@@ -1,5 +1,5 @@
 """
-`/api/pre-notifications`: what debtors are told before a debit.
+`/api/pre-notifications`: announcements of debits to debtors.
 
 ```text
 GET  /api/pre-notifications          those to be given or given, oldest first; as a page, a CSV file or a count

@@ -69,7 +69,7 @@ async def refund(
     data: JSONBody[RefundOrder],
     idempotency_key: KeyHeader = None,  # noqa: ARG001 - read from the request; here for the description
 ) -> Response[ListedRefund]:
-    """Refused while the bank may still return the debit, and for good after a chargeback or return."""
+    """Refused while the bank may still return the debit, and permanently after a chargeback or return."""
     return await _order(request, state, attempt_id, kind="refund", data=data)
 
 

@@ -66,7 +66,7 @@ async def exclude(
     """
     One action for all of them; they are no longer counted or billed with the upload.
 
-    Chargebacks that a person has forgiven do not count. Who forgives a chargeback later makes its debtor billable again.
+    Chargebacks that a person has forgiven do not count. A chargeback that is forgiven later makes its debtor billable again.
     """
     reason = printable(" ".join(data.reason.split()), field="reason")
     if not data.dry_run and not reason:

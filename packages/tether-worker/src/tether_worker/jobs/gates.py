@@ -34,6 +34,6 @@ class Gates:
                 event.clear()
 
     def end(self) -> None:
-        """Close all gates for good."""
+        """Close all gates permanently."""
         self._is_ending = True
         self.apply(())

@@ -1,7 +1,7 @@
 """
 Give pre-notifications to debtors through an adapter.
 
-An adapter is one function: it gives a batch, and returns once that is done for good. The name of a batch is committed before, so that after a crash the adapter
+An adapter is one function: it gives a batch, and returns once the batch cannot be lost. The name of a batch is committed before, so that after a crash the adapter
 gets the same rows under the same name again; it must recognise that. `files` writes each batch as a CSV file into a directory, for whatever prints or mails them.
 
 An adapter of your own is passed to `giving`:

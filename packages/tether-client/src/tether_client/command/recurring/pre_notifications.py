@@ -1,4 +1,4 @@
-"""`tether pre-notifications`: what debtors are told before a debit."""
+"""`tether pre-notifications`: announcements of debits to debtors."""
 
 from typing import Any, Final
 
