@@ -343,7 +343,7 @@ def _follows(tether: _Tether, url: str) -> None:
     tether("uploads", "list", code=77)
 
 
-def test_a_node_that_is_away_is_one_sentence(tether: _Tether) -> None:
+def test_an_unreachable_node_is_one_sentence(tether: _Tether) -> None:
     """A script would see a traceback, and a person could not tell a wrong key from a node that restarts."""
     tether.environ |= {"TETHER_URL": f"http://127.0.0.1:{free_port()}", "TETHER_API_KEY": "test-key"}
     assert tether("status", code=75) == ""

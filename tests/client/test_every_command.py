@@ -109,7 +109,7 @@ def test_with_json_every_command_writes_json_and_nothing_else(
     assert len(done) > len(LEAVES) // 3, done
 
 
-def test_a_node_that_is_away_is_said_by_every_command(
+def test_every_command_reports_an_unreachable_node(
     members: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A command that writes half an answer, or ends with 0, lets a script go on as if all were well."""

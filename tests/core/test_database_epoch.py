@@ -64,7 +64,7 @@ def test_a_mark_is_compared(mark: dict[str, object], reason: str | None) -> None
     assert judge(SERVER, EPOCH, known=KNOWN, outside=marks) == reason
 
 
-def test_marks_of_a_foreign_database_stop_nobody_for_ever() -> None:
+def test_marks_of_a_foreign_database_stop_nobody_permanently() -> None:
     """Two databases that keep their marks in one place would begin epochs without end, and nothing would be submitted."""
     foreign = [msgspec.structs.replace(MARK, token="ff")]
     begun = msgspec.structs.replace(EPOCH, reason="epoch lost", age_s=1.0)

@@ -123,7 +123,7 @@ def test_every_class_is_listed_here_and_in_the_picture() -> None:
         assert kind.__name__ in errors.__all__
 
 
-def test_codes_are_stable_words_and_told_apart() -> None:
+def test_codes_are_stable_words_and_distinct() -> None:
     """Programs of users branch on the code; two errors with one code cannot be distinguished."""
     codes = [kind.code for kind in CLASSES]
     assert len(set(codes)) == len(codes)

@@ -150,7 +150,7 @@ def test_names_and_versions_stand_in_the_payload(event: Event) -> None:
     assert events.version(event) >= 1
 
 
-def test_names_are_told_apart_and_past_tense() -> None:
+def test_names_are_distinct_and_past_tense() -> None:
     """Two events under one name would be decoded as one of them."""
     names = [events.name(event) for _, event in RECORDED]
     assert len(set(names)) == len(names)

@@ -34,7 +34,7 @@ REFUND = Refund("refund", DEBIT, ORDER, NOON - timedelta(days=18))
         (Reported(dispute=True, difference="state_differs"), "dispute_unconfirmed", True),
     ],
 )
-def test_what_keeps_a_refund_away(reported: Reported, code: str, passes: bool) -> None:  # noqa: FBT001 - a column
+def test_what_holds_a_refund(reported: Reported, code: str, passes: bool) -> None:  # noqa: FBT001 - a column
     """Each of these refunds would pay the same money out twice, or money that never came."""
     hold = refund_hold(reported)
     assert hold is not None

@@ -7,7 +7,7 @@ from tether_core import jobs
 from tether_core.jobs import ALL, Job, Queue, job_key
 
 
-def test_names_are_told_apart() -> None:
+def test_names_are_distinct() -> None:
     """Two kinds of work under one name: one of them never runs."""
     assert len({job.name for job in ALL}) == len(ALL)
 

@@ -142,7 +142,7 @@ def test_exposure_over_easter() -> None:
     assert core.unauthorised_on == date(2027, 5, 7)
 
 
-def test_debtors_are_told_in_calendar_days() -> None:
+def test_days_for_debtors_are_calendar_days() -> None:
     """Counting open days here would demand nearly three weeks; counting none would break the mandate's terms."""
     assert pre_notify_on(date(2026, 4, 20)) == date(2026, 4, 6)
     assert pre_notify_on(date(2026, 4, 20), days=1) == date(2026, 4, 19)

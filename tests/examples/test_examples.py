@@ -117,7 +117,7 @@ def test_an_upload_is_billed_end_to_end(environment: dict[str, str], process: La
         assert (len(simulator.records()), simulator.sums()["debited_twice"]) == (3, [])
 
 
-def test_a_list_is_enrolled_once_and_foretold(
+def test_a_list_is_enrolled_once_and_forecast(
     environment: dict[str, str], process: Launch, tmp_path: Path
 ) -> None:
     """A copy of this collects each month from real people: run twice, nobody may be enrolled twice."""

@@ -183,7 +183,7 @@ def test_a_worker_killed_again_and_again(
     books.check(400)
 
 
-def test_a_worker_told_to_stop_leaves_nothing_open(
+def test_a_worker_that_is_stopped_leaves_nothing_open(
     books: Books, start: Callable[..., Program], until: Callable[..., Any]
 ) -> None:
     """Each deploy would else leave some dozen debits of unknown outcome behind, to be asked about for nothing."""

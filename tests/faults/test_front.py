@@ -34,9 +34,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Node).serve_for
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_a_node_that_is_back_is_asked_when_the_other_goes(
-    process: Launch, guard: Guard, *, own: bool
-) -> None:
+def test_a_node_that_is_back_is_used_when_the_other_ends(process: Launch, guard: Guard, *, own: bool) -> None:
     """A deploy restarts one node after the other, sooner than a proxy believes that the first one is back."""
     ports = [free_port(), free_port()]
 

@@ -265,7 +265,7 @@ async def test_whatever_the_gateway_tells_or_does_not(world: World, until: Calla
     assert world.simulator.sums()["debited_twice"] == []
 
 
-async def test_while_the_gateway_is_away_nothing_is_applied_and_nothing_is_lost(
+async def test_while_the_gateway_is_unavailable_nothing_is_applied_and_nothing_is_lost(
     world: World, until: Callable[..., Any]
 ) -> None:
     """An outage must cost time only: no chargeback may slip through unconfirmed, and none may be forgotten."""

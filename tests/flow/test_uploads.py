@@ -130,7 +130,7 @@ def test_a_file_goes_all_the_way_and_comes_back_corrected(
     assert not [row[1] for row in (*lines, *mended) if row[1] in excerpt or row[0] in excerpt]
 
 
-def test_a_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(
+def test_a_worker_that_is_stopped_leaves_the_rest_to_the_next(
     node: httpx.Client, worker: Running, on_s3: dict[str, str], process: Launch, until: Callable[..., Any]
 ) -> None:
     """Nodes are replaced every day; that must neither wait for a large file nor lose its place in it."""

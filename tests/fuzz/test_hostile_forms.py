@@ -118,7 +118,7 @@ class _Visitor:
                     await self.tried(method, where, {**fields, name: value})
 
 
-async def test_no_form_is_a_defect_of_ours(
+async def test_no_form_is_an_internal_error(
     environment: dict[str, str], database_url: str, count: Callable[[str, int], None]
 ) -> None:
     """A person who mistypes gets a sentence beside what was typed."""

@@ -101,7 +101,7 @@ def _requests(
             yield right, {}, repr(changed).replace("'", '"').encode()
 
 
-async def test_no_extreme_value_is_a_defect_of_ours(
+async def test_no_extreme_value_is_an_internal_error(
     environment: dict[str, str], database_url: str, count: Callable[[str, int], None]
 ) -> None:
     """A 500 wakes a person, and shows an attacker a weak place."""

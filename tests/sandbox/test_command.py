@@ -145,7 +145,7 @@ def _postmaster_folder(tree: list[psutil.Process]) -> Path | None:
         ("demo", signal.SIGKILL),
     ],
 )
-def test_told_to_stop_it_leaves_nothing_behind(
+def test_a_stop_leaves_nothing_behind(
     process: Launch, until: Callable[..., Any], words: str, how: signal.Signals
 ) -> None:
     """A Postgres that goes on after Ctrl-C costs its owner's memory until the next restart, and nobody knows whose it is."""

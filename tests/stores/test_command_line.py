@@ -39,7 +39,7 @@ def test_values_have_bounds(read: Callable[[str], object], good: list[str], bad:
             read(text)
 
 
-def test_where_nobody_can_listen_is_said_beforehand() -> None:
+def test_an_address_that_cannot_be_used_is_reported_beforehand() -> None:
     """The error for a second node on one port must name the port and the reason."""
     port = free_port()
     assert command_line.cannot_listen("127.0.0.1", port) is None
@@ -75,7 +75,9 @@ def test_exit_codes_say_who_acts_next(
     assert said == (f"tether-x: {problem}\n" if code != 130 else "")
 
 
-def test_what_postgres_says_reaches_whoever_typed_the_address(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_message_of_postgres_reaches_the_person_at_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A wrong password and a wrong host need different hands; "not reachable" alone sends people to the firewall."""
 
     def ask() -> int:

@@ -226,7 +226,7 @@ async def test_a_server_that_shows_nothing_of_its_log(
             conn.execute("drop role plain_user")
 
 
-async def test_an_epoch_waits_for_whoever_holds_the_one_before(
+async def test_an_epoch_waits_for_transactions_of_the_one_before(
     pool: Pool, watch: Callable[..., Watch]
 ) -> None:
     """A claim that commits after the review would submit what the review took for an inquiry."""

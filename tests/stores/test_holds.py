@@ -129,7 +129,7 @@ async def test_contradictions_end_the_hold(world: World, minutes: tuple[int, ...
     assert await world.held() == (held, False, held)
 
 
-async def test_whoever_varies_a_report_gains_no_time(world: World) -> None:
+async def test_varying_a_report_gains_no_time(world: World) -> None:
     """Each variation would hold for ten minutes more, and the account would be frozen for ever."""
     await world.hear("old", state="contradicted", minutes=(120, 60))
     for number in range(3):

@@ -63,7 +63,9 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return files
 
 
-def test_phases_are_told_by_their_place_in_the_name(empty_database_url: str, made_up: dict[str, str]) -> None:
+def test_phases_are_recognised_by_their_place_in_the_name(
+    empty_database_url: str, made_up: dict[str, str]
+) -> None:
     """What takes away waits for the deploy.
 
     A name that merely contains the word must not bring it forward.
@@ -239,7 +241,7 @@ def test_our_own_files_keep_the_rule() -> None:
             assert concurrent_statements(text)
 
 
-def test_a_server_that_is_away_is_named_without_its_address() -> None:
+def test_an_unreachable_server_is_named_without_its_address() -> None:
     """The sentence is printed and logged; the address holds a password."""
     with pytest.raises(StoreUnreachable) as raised:
         migrate("postgresql://postgres:hunter2@127.0.0.1:1/x?connect_timeout=2", now=NOON)

@@ -151,7 +151,7 @@ async def test_a_store_that_answers_says_so(store: Objects) -> None:
     assert await objects.answers(store)
 
 
-async def test_a_store_that_is_away_is_unavailable_and_tells_no_address() -> None:
+async def test_an_unreachable_store_is_unavailable_and_shows_no_address() -> None:
     """The web must answer "later" and the worker try again; the message goes to people who need not know our hosts."""
     settings = {"AWS_BUCKET": "b", "AWS_ENDPOINT": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a"}
     away = open_objects(Settings.from_env({**settings, "AWS_SECRET_ACCESS_KEY": "s3cret"}))

@@ -86,7 +86,7 @@ async def _use(pool: Pool) -> None:
         await conn.execute("select pg_sleep(0.05)")
 
 
-async def test_a_pool_opens_while_postgres_is_away_and_finds_it_later(
+async def test_a_pool_opens_while_postgres_is_unavailable_and_finds_it_later(
     database_url: str, services: Services, eventually: Callable[..., Any]
 ) -> None:
     """Nodes start in any order. One that came before its database must not have to be started twice."""
@@ -178,7 +178,7 @@ async def test_failures_say_what_failed_and_never_where(database_url: str, servi
                 await conn.execute("select pg_terminate_backend(pg_backend_pid())")
 
 
-async def test_too_many_callers_are_told_so(database_url: str) -> None:
+async def test_too_many_callers_get_a_sentence(database_url: str) -> None:
     """A pool that is used up answers each caller within its time instead of collecting them."""
     async with open_pool(database_url, name="tests", max_size=1, wait_s=0.2) as pool, connection(pool):
         with pytest.raises(StoreUnreachable, match="no connection in time"):

@@ -58,7 +58,7 @@ def test_the_old_systems_names_are_read() -> None:
     assert settings.api_keys == {"ada": "k:1", "ben": "k2"}
 
 
-def test_migrations_go_where_the_database_is_unless_told_otherwise() -> None:
+def test_migrations_use_the_database_unless_another_address_is_set() -> None:
     """Without a pooler one address is enough; with one, migrations must go past it."""
     settings = Settings.from_env({"DATABASE_URL": "postgresql://pooler"})
     both = Settings.from_env(

@@ -103,7 +103,7 @@ def test_facts_of_a_task_stay_with_that_task() -> None:
     ]
 
 
-def test_nothing_personal_or_secret_is_written_whoever_says_it() -> None:
+def test_nothing_personal_or_secret_is_written_from_any_source() -> None:
     """Log lines travel to places that nobody checks; an account number in one of them is a breach."""
     lines = _lines(f"""
         iban, spaced = "{IBAN}", "DE89 3704 0044 0532 0130 00"
@@ -252,7 +252,7 @@ def test_a_reader_that_has_gone_harms_nobody() -> None:
     os.close(writing)
 
 
-def test_a_full_disk_does_not_silence_for_ever(tmp_path: Path, until: Callable[..., Any]) -> None:
+def test_a_full_disk_does_not_silence_permanently(tmp_path: Path, until: Callable[..., Any]) -> None:
     """The lines of the time when it was full are lost and counted; those after it must come, or nobody hears of anything."""
     log = tmp_path / "log"
     descriptor = os.open("/dev/full", os.O_WRONLY)

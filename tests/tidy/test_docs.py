@@ -99,7 +99,7 @@ def test_every_page_of_the_docs_can_be_found() -> None:
     assert [_id(page) for page in lost] == []
 
 
-def test_whoever_follows_a_page_is_told_every_setting_that_is_needed(every: Every) -> None:
+def test_a_page_names_every_setting_that_it_needs(every: Every) -> None:
     """Without one of these a program complains when it starts, or does not start."""
 
     def rule(page: str) -> None:

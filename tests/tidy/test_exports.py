@@ -200,7 +200,7 @@ def test_every_error_is_offered_flat() -> None:
     assert set(tether_core.errors.__all__) <= set(tether_core.__all__)
 
 
-def test_one_version_is_said_everywhere() -> None:
+def test_there_is_one_version_everywhere() -> None:
     """A report names one version, and the installed package would be another."""
     said = {
         tomllib.loads(page.read_text())["project"]["version"]

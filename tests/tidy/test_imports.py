@@ -299,7 +299,7 @@ def test_the_product_needs_no_test_library() -> None:
     }
 
 
-def test_queries_are_said_by_name(every: Every) -> None:
+def test_queries_are_used_by_name(every: Every) -> None:
     """A query inside Python is found by nobody who looks for what touches a table, and is not checked with the others."""
 
     def rule(path: Path) -> None:
@@ -334,7 +334,7 @@ def test_queries_are_said_by_name(every: Every) -> None:
         ("delete", False),
     ],
 )
-def test_queries_are_told_from_prose(text: str, is_query: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_queries_are_distinguished_from_prose(text: str, is_query: bool) -> None:  # noqa: FBT001 - a column of the table
     """The rule above would let queries pass, or make people reword their sentences."""
     assert _is_query(text) == is_query
 

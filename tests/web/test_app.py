@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         def __call__(self, environ: Mapping[str, str]) -> AbstractAsyncContextManager[httpx.AsyncClient]: ...
 
 
-async def test_what_is_not_set_is_said_at_the_start(serving: Serve, environment: dict[str, str]) -> None:
+async def test_missing_settings_are_logged_at_the_start(serving: Serve, environment: dict[str, str]) -> None:
     """A node that refuses all requests looks healthy; its first log lines must say why."""
     bare = {name: environment[name] for name in ("DATABASE_URL", "REDIS_URL")}
     with structlog.testing.capture_logs() as lines:
@@ -77,7 +77,7 @@ async def test_what_was_answered_is_committed_when_the_node_has_stopped(
     assert before <= row[0] <= datetime.now(UTC)
 
 
-def test_a_node_that_is_told_to_end_while_it_starts_ends_at_once(
+def test_a_node_that_is_stopped_while_it_starts_ends_at_once(
     environment: dict[str, str], process: Launch, until: Callable[..., Any]
 ) -> None:
     """A deploy that is taken back ends nodes in their first second. They have nobody to finish with."""

@@ -87,7 +87,7 @@ async def test_without_a_password_the_node_is_not_ready(serving: Serve, environm
         assert (await client.get("/health")).json() == {"status": "alive", "version": __version__}
 
 
-async def test_a_missing_redis_is_told_and_costs_no_readiness(
+async def test_a_missing_redis_is_reported_and_costs_no_readiness(
     serving: Serve, environment: dict[str, str]
 ) -> None:
     """Redis is a shortcut: taking all nodes out of service because of it would be the outage."""
@@ -96,7 +96,7 @@ async def test_a_missing_redis_is_told_and_costs_no_readiness(
         assert (answer.status_code, answer.json()["redis"], answer.json()["ready"]) == (200, False, True)
 
 
-async def test_a_database_that_was_not_migrated_is_told_from_one_that_is_away(
+async def test_a_database_that_was_not_migrated_is_distinguished_from_an_unreachable_one(
     serving: Serve, environment: dict[str, str], empty_database_url: str
 ) -> None:
     """The first mistake of a first deploy. As an internal error it sends people to read code, although one command corrects it."""

@@ -168,7 +168,7 @@ async def test_what_waits_for_a_person_or_the_clock_is_measured(
     assert found['tether_collection_late{step="notify"}'] == 0
 
 
-async def test_a_store_that_is_away_shows_without_any_traffic(
+async def test_an_unavailable_store_shows_without_any_traffic(
     serving: Serve, environment: dict[str, str], client: httpx.AsyncClient
 ) -> None:
     """Without requests nothing fails, and the outage is found by the gateway's next burst."""

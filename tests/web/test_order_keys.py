@@ -162,7 +162,7 @@ async def test_an_order_that_was_refused_leaves_its_key_free(
     assert runs(conn) == 1
 
 
-async def test_a_request_that_takes_long_is_waited_for_and_then_told_of(
+async def test_a_request_that_takes_long_is_waited_for_and_then_reported(
     api: httpx.AsyncClient, database_url: str, conn: Any, eventually: Callable[..., Any]
 ) -> None:
     """Without a response the client would place the order anew; and who waits for ever holds what others need."""

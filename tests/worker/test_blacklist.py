@@ -146,7 +146,7 @@ async def test_a_new_dispute_makes_a_new_entry(
     assert await verdict_of_a_new_upload(deps.pool, charged_back) == "chargebacked_before"
 
 
-async def test_another_dispute_of_the_debit_is_told_by_its_own_id(
+async def test_another_dispute_of_the_debit_is_recognised_by_its_own_id(
     deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """A gateway with dispute numbers shows by the number that this is another one, with any status."""

@@ -52,7 +52,7 @@ def _texts(found: list[dict[str, Any]], verdict: str) -> str:
     return "\n".join(item["text"] for item in found if item["verdict"] == verdict)
 
 
-def test_what_is_wrong_is_said_with_what_to_do(
+def test_each_finding_says_what_to_do(
     examined: Callable[..., tuple[int, list[dict[str, Any]]]], empty_database_url: str
 ) -> None:
     """A new installation: each gap is named before the first file is uploaded, and nobody has to read a log for it."""
@@ -113,7 +113,7 @@ def test_each_account_is_tried_at_the_gateway_and_nothing_is_debited(
         assert set(gateway.requests()) == {"reconcile", "unauthorised"}
 
 
-def test_who_connects_as_the_owner_is_told_so(
+def test_programs_that_connect_as_the_owner_are_named(
     examined: Callable[..., tuple[int, list[dict[str, Any]]]],
     environment: dict[str, str],
     program_roles: dict[Program, str],

@@ -46,7 +46,9 @@ def _states(url: str) -> list[str]:
         return [state for (state,) in conn.execute("select state from webhook_events order by id").fetchall()]
 
 
-def test_a_missing_fingerprint_key_is_said_at_the_start(environment: dict[str, str], process: Launch) -> None:
+def test_a_missing_fingerprint_key_is_logged_at_the_start(
+    environment: dict[str, str], process: Launch
+) -> None:
     """It cannot be set later: who reads of it after a year of uploads has to live with it."""
     for more, count in ({}, 1), ({"TETHER_FINGERPRINT_KEY": "k"}, 0):
         worker = _start(process, environment | more)
@@ -123,7 +125,7 @@ def test_an_idle_worker_ends_soon(environment: dict[str, str], process: Launch, 
         assert "Traceback" not in worker.stderr
 
 
-async def test_a_worker_that_is_told_to_end_before_it_began_ends() -> None:
+async def test_a_worker_that_is_stopped_before_it_began_ends() -> None:
     """A node that is taken back within its first second must not stay until it is killed."""
     wake_up_queue = WakeUpQueue(redis.asyncio.Redis.from_url("redis://127.0.0.1:1"), name="webhooks")
     worker = wake_up_worker(wake_up_queue, [], grace_s=300)
@@ -206,7 +208,7 @@ def test_migrating_says_what_it_did(
     assert capsys.readouterr().out == "the database is up to date\n"
 
 
-def test_what_is_missing_or_away_is_said_in_a_sentence(
+def test_missing_settings_and_unavailable_stores_get_a_sentence(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A supervisor tells by the code whether starting again helps; a person reads what to change."""

@@ -117,7 +117,7 @@ def test_a_restart_ends_a_worker_that_has_no_supervisor(
         (("pause", "billing", "--reason", "a\nb\x00"), "--reason: Say why"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_a_sentence(
+def test_senseless_arguments_get_a_sentence(
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -112,7 +112,7 @@ def test_programs_get_json(
     }
 
 
-def test_programs_get_nothing_but_json_though_redis_is_away(
+def test_programs_get_nothing_but_json_while_redis_is_unavailable(
     process: Launch, environment: dict[str, str]
 ) -> None:
     """A warning on the same output would break its parser, just when a store is unavailable."""
@@ -152,7 +152,7 @@ async def test_runs_and_gateways_are_shown(
     assert "breaker open" in excerpt
 
 
-async def test_a_database_that_is_away_is_told(environment: dict[str, str]) -> None:
+async def test_an_unreachable_database_is_reported(environment: dict[str, str]) -> None:
     """Zeros for an outage would look like a quiet night."""
     with pytest.raises(StoreUnreachable):
         await status(Settings.from_env(environment | {"DATABASE_URL": "postgresql://u@127.0.0.1:1/x"}))

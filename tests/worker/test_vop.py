@@ -114,7 +114,7 @@ async def test_an_uploads_accounts_are_checked(world: World) -> None:
     }
 
 
-async def test_a_check_is_asked_for_once(world: World) -> None:
+async def test_a_check_is_requested_once(world: World) -> None:
     """A second click would pay for every account a second time."""
     await world.debtor(KNOWN)
     assert await vop_store.request(world.conn, UPLOAD, now=NOON) == 1
@@ -250,7 +250,7 @@ async def test_a_budget_is_never_exceeded_and_the_rest_waits_for_the_next_day(wo
     assert len(world.asked) == 8
 
 
-async def test_a_bank_that_never_answers_is_not_asked_about_for_a_day(world: World) -> None:
+async def test_a_bank_that_never_answers_is_skipped_for_a_day(world: World) -> None:
     """Half of some countries' banks take no part; each call about them is paid for and says nothing."""
     deps = msgspec.structs.replace(world.deps, is_metered=True)
     for _ in range(BANK_UNANSWERED_MAX + 1):
@@ -307,7 +307,7 @@ async def test_what_is_known_without_asking(iban: str, name: str, expected: tupl
     assert (answers.iban, answers.bank, answers.country, answers.name) == expected
 
 
-async def test_a_service_is_asked_and_joined_with_what_is_known() -> None:
+async def test_the_answer_of_a_service_is_joined_with_what_is_known() -> None:
     """A service that only matches names must not make the account look unchecked."""
 
     def answer(question: dict[str, Any]) -> tuple[int, bytes]:

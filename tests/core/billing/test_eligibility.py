@@ -176,7 +176,7 @@ def test_the_first_rule_decides() -> None:
     assert judge(worst, options=OPTIONS).billable
 
 
-def test_all_reasons_are_told() -> None:
+def test_all_reasons_are_reported() -> None:
     """A person who lifts the block would only then see that the item was collected."""
     candidate = anna(listed="block", item_state="approved", amount_minor=9)
     assert [verdict.code for verdict in verdicts(candidate, options=OPTIONS)] == [

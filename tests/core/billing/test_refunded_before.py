@@ -33,7 +33,7 @@ def test_which_refund_keeps_which_item(
     assert find([refund], due_item=asked) == (refund if found else None)
 
 
-def test_the_very_row_is_refunded_for_ever() -> None:
+def test_the_same_row_is_refunded_permanently() -> None:
     """The row owed this item once, and we gave the money back; no day makes it owe again."""
     assert find([msgspec.structs.replace(OWN, days_ago=4_000)], due_item="once") is not None
     assert find([OWN], due_item="2026-03") is None

@@ -168,7 +168,7 @@ def test_a_type_that_no_table_knows_is_no_payment() -> None:
         ({"status": "approved", "reason_code": "00", "error_code": "AC04"}, "00"),
     ],
 )
-def test_a_reason_that_stands_in_the_error_code_counts(fields: dict[str, str], reason: str | None) -> None:
+def test_a_reason_in_the_error_code_counts(fields: dict[str, str], reason: str | None) -> None:
     """A closed account is debited again because the bank's reason came in the other field."""
     assert _form(unique_id="aaaa", **fields).reason_code == reason
 

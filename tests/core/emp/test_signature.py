@@ -90,7 +90,7 @@ def test_every_active_password_counts_while_one_is_changed() -> None:
         verify(ID, sign(ID, secret="older"), credentials=both)
 
 
-def test_the_account_that_signed_is_told() -> None:
+def test_the_account_that_signed_is_returned() -> None:
     """With several accounts a notification would be applied on the wrong one."""
     accounts = [_account("north", "a"), _account("south", "b")]
     assert verify(ID, sign(ID, secret="b"), credentials=accounts) == "south"

@@ -20,7 +20,7 @@ def _used(secret: str, *, account: str = "default", live: int = 5, reverified: i
     return CountedUse(account, password_tag(secret, account=account), live, reverified, ON)
 
 
-def test_each_password_stands_once_in_the_order_of_the_configuration() -> None:
+def test_each_password_is_listed_once_in_the_order_of_the_configuration() -> None:
     """Two lines for one password would each show a part of its count, and one of them none."""
     uses = report(KNOWN, [_used("old-secret", live=2, reverified=3)], days=30)
     assert [(use.account, use.place, use.verified, use.reverified, use.last_on) for use in uses] == [
@@ -50,7 +50,7 @@ def test_the_first_password_is_never_advised_to_be_removed() -> None:
     assert "check that calls are made with the password that is valid" in first.advice
 
 
-def test_a_login_stands_where_it_signed_and_a_removed_password_stays_visible() -> None:
+def test_a_login_is_listed_where_it_signed_and_a_removed_password_stays_visible() -> None:
     """Its last day is the proof that it was removed late enough."""
     uses = report(KNOWN[2:], [_used("other", account="second"), _used("gone", account="second")], days=30)
     assert [(use.place, use.verified) for use in uses] == [("password 1", 0), ("login", 5), ("", 5)]

@@ -428,7 +428,7 @@ def test_error_codes_go_when_the_error_does() -> None:
 
 
 @pytest.mark.parametrize(("amount", "facts"), [("9000", 0), ("8999", 1), ("", 0), ("x", 0)])
-def test_an_approval_of_another_amount_is_told(amount: str, facts: int) -> None:
+def test_an_approval_of_another_amount_is_reported(amount: str, facts: int) -> None:
     """A debit of the wrong amount would look collected, and nobody would look."""
     _, [decision] = _apply(ATTEMPT, [_notification("approved", amount=amount)])
     differed = [fact for fact in decision.events if isinstance(fact, AmountMismatched)]
@@ -537,7 +537,7 @@ def test_only_chargebacks_list_anybody(notification: Notification) -> None:
 @pytest.mark.parametrize(
     ("code", "is_notified"), [(None, True), ("XX99", True), ("AM04", False), ("AC04", False)]
 )
-def test_a_reason_nobody_knows_is_told_once(code: str | None, is_notified: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_an_unknown_reason_is_reported_once(code: str | None, is_notified: bool) -> None:  # noqa: FBT001 - a column of the table
     """A person would never see a new reason of the scheme, or would see it with every repeat."""
     chargeback = msgspec.structs.replace(CHARGEBACK, reason_code=code)
     _, [first, second] = _apply(_at("approved"), [chargeback, chargeback])
@@ -574,7 +574,7 @@ def test_a_reason_nobody_knows_is_told_once(code: str | None, is_notified: bool)
         ("all", "pending_async", True),
     ],
 )
-def test_which_claims_the_gateway_is_asked_about(confirm: Confirm, status: str, asked: bool) -> None:  # noqa: FBT001 - a column of the table
+def test_which_reports_need_an_inquiry(confirm: Confirm, status: str, asked: bool) -> None:  # noqa: FBT001 - a column of the table
     """A claim that moves money would be believed on a signature that covers only the id; or every claim cost a request."""
     decision = decide(
         ATTEMPT,
@@ -588,7 +588,7 @@ def test_which_claims_the_gateway_is_asked_about(confirm: Confirm, status: str, 
         assert decision.outcome == "applied"
 
 
-def test_an_approval_that_contradicts_a_stored_failure_is_asked_about() -> None:
+def test_an_approval_that_contradicts_a_stored_failure_is_inquired() -> None:
     """A false approval would mark an unpaid item as collected; a true one may arrive after it was collected again."""
     failed, policy = _at("declined"), ApplyPolicy(confirm="failures")
     assert decide(failed, _notification("approved"), account=ACCOUNT, policy=policy).outcome == "confirm"
@@ -598,7 +598,7 @@ def test_an_approval_that_contradicts_a_stored_failure_is_asked_about() -> None:
     )
 
 
-def test_news_that_moves_nothing_is_not_asked_about() -> None:
+def test_a_report_that_changes_nothing_is_not_inquired() -> None:
     """Every repeat of an approval would cost a request to the gateway."""
     policy = ApplyPolicy(confirm="all")
     assert (

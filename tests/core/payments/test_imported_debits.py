@@ -123,7 +123,7 @@ def test_what_has_no_single_reading_is_refused(cells: dict[str, str], code: str)
     assert code in CODES
 
 
-def test_all_that_is_wrong_is_told_at_once_and_nobody_is_named() -> None:
+def test_all_problems_are_reported_at_once_without_names() -> None:
     """Correcting a file one problem at a time takes a day; a terminal's output ends up in a log."""
     fields = {
         **GOOD,
@@ -150,7 +150,7 @@ def test_a_row_that_swallowed_others_is_refused() -> None:
         assert [problem.code for problem in found] == ["row_unreadable"]
 
 
-def test_columns_are_told_by_name() -> None:
+def test_columns_are_recognised_by_name() -> None:
     """Exports differ in order and spelling; a column taken for another one is worse than a refused file."""
     assert (
         layout(["IBAN", *(name.upper().replace("_", " ") for name in GOOD if name != "iban")]).at["iban"] == 0

@@ -137,7 +137,7 @@ def test_an_id_that_came_with_a_muddle_is_kept() -> None:
 
 
 @pytest.mark.parametrize("code", ["110", "120", "220", "310", "350", "360"])
-def test_what_is_wrong_on_our_side_turns_debits_away_and_ends_none(code: str) -> None:
+def test_a_wrong_merchant_configuration_rejects_debits_and_ends_none(code: str) -> None:
     """A mistyped password would otherwise end a whole run in errors, and a person would have to find each."""
     after = record(SUBMITTING, answer("error", code=code), number=1, now=NOON)
     assert (after.cause, after.submission.step, after.submission.attempt.state) == (
@@ -319,7 +319,7 @@ def test_a_first_not_found_frees_nothing_whatever_the_clocks_read() -> None:
     assert after.again_at > RESOLVED
 
 
-def test_a_debit_is_not_called_for_ever() -> None:
+def test_the_calls_of_a_debit_are_limited() -> None:
     """A debit that the gateway loses each time must come to an end that a person can see."""
     submission, at = READY, NOON
     for number in range(1, RULES.submissions_max + 1):

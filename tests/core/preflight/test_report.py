@@ -52,7 +52,7 @@ def _made(
     return report(GROUPS, HISTORY if history is None else history, fees=fees, rule=rule, facts=FACTS)
 
 
-def test_go_is_said_by_the_upper_end() -> None:
+def test_the_upper_end_decides_go() -> None:
     """An upload goes only if even a bad outcome is within the limits."""
     (euros,) = _made(PreflightLimits()).currencies
     assert euros.returned is not None

@@ -107,7 +107,7 @@ def test_a_debit_that_fails_after_it_was_approved() -> None:
     assert not resolved_by("state_differs", theirs="declined", state="approved")
 
 
-def test_another_dispute_is_told_by_its_own_id() -> None:
+def test_another_dispute_is_recognised_by_its_own_id() -> None:
     """The same chargeback reported late is not a second one; another one takes the money again."""
     won = _at(stages.APPROVED, stages.WON_BACK)
     again = _notification(status="chargebacked", event="chargeback", chargeback_unique_id="b")

@@ -192,7 +192,7 @@ def test_the_same_store_report_records_again_is_a_repeat() -> None:
     assert _from_answer(status="approved").key != _from_answer(status="declined").key
 
 
-def test_a_notification_never_stands_under_a_fetched_key() -> None:
+def test_a_notification_never_has_the_key_of_a_report_record() -> None:
     """It is worded otherwise, so it would be kept aside as conflicting and shown to a person each time."""
     record = _from_answer(status="approved")
     assert record.key != record.event_key

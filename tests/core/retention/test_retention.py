@@ -77,7 +77,7 @@ def test_a_period_in_which_data_is_needed_is_refused(kind: str) -> None:
         Periods(**{f"{kind}_days": least - 1})
 
 
-def test_a_period_longer_than_the_calendar_is_for_ever() -> None:
+def test_a_period_longer_than_the_calendar_never_ends() -> None:
     """An operator who wants to keep all writes a large number."""
     assert Periods(events_days=10**6).before("events", now=NOW) == datetime.min.replace(tzinfo=UTC)
 

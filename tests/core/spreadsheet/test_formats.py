@@ -169,7 +169,7 @@ def test_one_cell_with_one_reading_decides_for_all(cells: list[str], value: str)
     assert found.value == value
 
 
-def test_what_nothing_decides_is_asked() -> None:
+def test_what_nothing_decides_is_a_question() -> None:
     """Reading 1.234 the wrong way is wrong by a factor of a thousand."""
     assert _decided("1.234", "2.500") == Question(
         "amount_format",

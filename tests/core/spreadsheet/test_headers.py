@@ -213,7 +213,7 @@ def test_an_empty_amount_column_is_no_rival() -> None:
     assert _match(["Betrag", "Total", "IBAN"], ["1,00", "", DE])["Betrag"] == "amount"
 
 
-def test_the_debtors_iban_is_told_from_the_creditors() -> None:
+def test_the_debtors_iban_is_distinguished_from_the_creditors() -> None:
     """Debiting one's own account for every row is the worst way to misread a file."""
     assert _match(["IBAN Gläubiger", "IBAN"], [DE, AT]) == {"IBAN Gläubiger": None, "IBAN": "iban"}
     assert _match(["IBAN", "IBAN Zahler"], [DE, AT]) == {"IBAN": None, "IBAN Zahler": "iban"}
@@ -245,7 +245,7 @@ def test_ibans_under_an_unknown_header_are_found_if_there_is_only_one_such_colum
     assert _match(["Empfänger", "x"], [DE, "1"], [AT, "2"]) == {"Empfänger": None, "x": None}
 
 
-def test_what_every_debtor_needs_is_asked_for_if_no_column_has_it() -> None:
+def test_a_required_field_without_a_column_is_a_question() -> None:
     """The sender sees the headers that were found and can point at the right one."""
     questions = _questions(["Nr", "Wer", "Wieviel"], ["1", "Anna", "12,50"], ["2", "Hans", "3,00"])
     assert [question.code for question in questions] == [

@@ -19,7 +19,7 @@ def test_people_of_all_countries_have_sound_names(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["José Núñez", "Jürgen Groß", "Åse Øst", "Łukasz Wałęsa", "Noël d'Hervé", "Ελένη"]
 )
-def test_utf8_taken_for_windows_is_noticed_and_the_right_spelling_told(name: str) -> None:
+def test_utf8_taken_for_windows_is_noticed_and_the_right_spelling_given(name: str) -> None:
     """Such a name goes on bank statements; the debtor does not recognise it and has the debit returned."""
     wrong = name.encode().decode("cp1252", errors="replace")
     assert broken(wrong)

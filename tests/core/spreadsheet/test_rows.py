@@ -166,7 +166,7 @@ def test_a_sound_row_becomes_a_debtor_with_everything_in_it() -> None:
         ),
     ],
 )  # fmt: skip
-def test_each_problem_is_told_with_what_to_do(cells: list[str], code: str, note: str) -> None:
+def test_each_problem_says_what_to_do(cells: list[str], code: str, note: str) -> None:
     """This note is all the person with the spreadsheet gets."""
     (outcome,) = _read(cells)
     assert isinstance(outcome, Refused)
@@ -311,7 +311,7 @@ def test_accounts_outside_the_eea_need_town_and_country(
     assert _codes(outcome) == codes
 
 
-def test_all_problems_of_a_row_are_told_at_once() -> None:
+def test_all_problems_of_a_row_are_listed_at_once() -> None:
     """Correcting one problem, sending the file, and hearing of the next takes a day each."""
     (outcome,) = _read(["4711", WRONG, "x"])
     assert _codes(outcome) == ["iban_invalid", "name_unreadable", "amount_unreadable"]

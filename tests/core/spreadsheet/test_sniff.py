@@ -39,7 +39,7 @@ SAVE_AS = "open it in a spreadsheet program, save it as XLSX or CSV and send tha
         ("list.ods", "ods"),
     ],
 )
-def test_every_kind_is_told_by_its_content(name: str, kind: str) -> None:
+def test_every_kind_is_recognised_by_its_content(name: str, kind: str) -> None:
     """A kind not recognised is a file refused that could have been read."""
     assert _sniff((DATA / name).read_bytes(), name) == Sniffed(kind)  # type: ignore[arg-type]
 

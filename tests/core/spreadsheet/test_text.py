@@ -66,7 +66,7 @@ def test_one_name_at_the_end_of_a_long_file_decides() -> None:
         ("Jürgen", "cp850"),
     ],
 )
-def test_what_bytes_cannot_tell_is_asked_with_the_words_in_question(text: str, encoding: str) -> None:
+def test_what_bytes_cannot_decide_is_a_question_with_the_words(text: str, encoding: str) -> None:
     """Polish letters become signs without any error; only a person who sees both readings can say."""
     found = decide_encoding(io.BytesIO(f"Name\n{text}\n".encode(encoding)))
     assert isinstance(found, Question)
@@ -180,7 +180,7 @@ def test_what_csv_writes_is_read_back(lines: list[list[str]]) -> None:
     assert not any(row.flaw for row in rows)
 
 
-def test_a_quote_that_is_never_closed_is_told_with_its_lines() -> None:
+def test_an_open_quote_is_reported_with_its_lines() -> None:
     """It swallows the rest of the file; without this those debtors would vanish without a word."""
     rows = _rows(b'a;b;c\n1;"2;3\n4;5;6\n7;8;9\n')
     assert [row.number for row in rows] == [1, 2]

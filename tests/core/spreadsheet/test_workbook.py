@@ -156,7 +156,7 @@ def test_a_sheet_of_too_many_cells_is_refused_by_name(tmp_path: Path) -> None:
     assert caught.value.refusal.code == "too_large_inside"
 
 
-def test_a_password_on_an_old_workbook_is_told(tmp_path: Path) -> None:
+def test_a_password_on_an_old_workbook_is_reported(tmp_path: Path) -> None:
     """Only the parser sees it in that format; the sender must hear of the password, not of damage."""
     data = (DATA / "list.xls").read_bytes()
     # A FILEPASS record in the place of the code page record: both are the second of the stream.

@@ -105,7 +105,7 @@ def test_giving_up_says_what_is_wrong_and_what_to_do() -> None:
     assert "answer with the right one; otherwise correct the file and send it again." in refusal.why
 
 
-def test_what_is_not_listed_is_said() -> None:
+def test_the_number_of_unlisted_problems_is_given() -> None:
     """A report that ends in silence looks whole."""
     assert note(KeptCounts(problems=5)) == ""
     assert note(KeptCounts(unlisted_rows=890_000)).startswith(

@@ -35,7 +35,7 @@ def test_the_table_shows_every_script(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(f"9{number:02d}" in excerpt for number in SCRIPTS if number)
 
 
-def test_nothing_to_submit_is_said_and_no_success(
+def test_nothing_to_submit_is_reported_and_no_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pipe that broke upstream must not look like a good run."""
@@ -63,7 +63,7 @@ def test_a_file_of_something_else_is_refused_in_a_sentence(
             _run(words, option, str(tmp_path / "nowhere"))
 
 
-def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server itself would say so in a traceback."""
     monkeypatch.setattr(gateway, "serve", lambda *_, **__: pytest.fail("served"))
     with (

@@ -163,7 +163,7 @@ def test_wrong_requests_are_refused_with_the_documented_code(change: dict[str, s
     checked({"transaction_id": "t", **SALE})
 
 
-def test_who_may_not_ask_is_told_so(simulator: Simulator) -> None:
+def test_wrong_credentials_get_a_sentence(simulator: Simulator) -> None:
     """Each of these has an answer of its own at the gateway, and clients must tell them apart."""
     ask = requests.reconcile(transaction_id="x")
     path = "/reconcile/sandbox-terminal"
@@ -456,7 +456,7 @@ def test_a_chargeback_that_overtakes_a_refund_stays_one() -> None:
         assert simulator.sums()["refunded_and_charged_back"] == ["gb-2"]
 
 
-def test_a_void_whose_answer_is_lost_stands() -> None:
+def test_a_void_whose_answer_is_lost_is_kept() -> None:
     """What a client must find out by asking has to be there to be found."""
     with running(QUIET) as simulator:
         sold = _sell(simulator, "gb-3").unique_id

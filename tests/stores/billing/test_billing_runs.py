@@ -96,7 +96,7 @@ async def test_a_debtor_of_whom_nothing_is_known(conn: Connection, database_url:
     assert ANNA.iban not in repr(item)
 
 
-async def test_the_blacklist_as_it_stands_now(conn: Connection, database_url: str) -> None:
+async def test_the_blacklist_as_it_is_now(conn: Connection, database_url: str) -> None:
     """A block hides behind a hold, a lifted entry speaks, or a spent one: each debits somebody who must not be."""
     upload_id, _ = seed_upload(database_url, [ANNA], now=NOW)
     (item,) = await facts(conn, upload_id)

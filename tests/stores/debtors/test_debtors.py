@@ -49,7 +49,7 @@ async def stored(pool: Pool, upload_id: int, *rows: Debtor, **verdicts: Verdict)
         await staging.store(conn, upload_id, lines, columns=columns, verdicts=excluded, now=NOON)
 
 
-async def test_everything_a_file_said_comes_back(pool: Pool, conn: Connection) -> None:
+async def test_every_field_of_a_file_comes_back(pool: Pool, conn: Connection) -> None:
     """A comma, a quotation mark or a backslash in a name must not end up in the next column."""
     await stored(pool, 7, EVERYTHING)
     (listed,) = await debtors.listed(conn, filters=DebtorFilters(upload_id=7), limit=9, before=None)

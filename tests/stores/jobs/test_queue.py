@@ -55,7 +55,7 @@ async def test_what_was_woken_leaves_nothing_behind(redis_url: str) -> None:
         assert [key for key in server.scan_iter() if b"job" in key] == []
 
 
-async def test_waking_a_redis_that_is_away_is_given_up_soon(
+async def test_waking_an_unavailable_redis_is_given_up_soon(
     redis_url: str, services: Services, eventually: Callable[..., Any]
 ) -> None:
     """The caller writes marks after the wake-up. A hanging wake-up would delay the marks of all requests behind it."""
@@ -83,7 +83,7 @@ async def _gives_up(wake_up_queue: object, *, within_s: float) -> None:
     assert monotonic() - began < within_s
 
 
-async def test_waiting_for_a_redis_that_is_away_is_calm_and_short(
+async def test_waiting_for_an_unavailable_redis_is_calm_and_short(
     redis_url: str, services: Services, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A worker asks again and again.

@@ -119,7 +119,7 @@ async def test_conflicting_copies_are_kept_up_to_a_bound(conn: Connection) -> No
     assert await excess_deliveries.of(conn, 1) == 50 - CONFLICTS_PER_KEY_MAX
 
 
-async def test_large_copies_are_told_from_what_is_new(conn: Connection) -> None:
+async def test_large_copies_are_distinguished_from_what_is_new(conn: Connection) -> None:
     """Copies of 60 KB are compared by their keys before they are sent to Postgres; what is new among them must be inserted."""
     pad = {"message": "x" * 60_000}
     fields = {"unique_id": "u-1", "status": "approved"}
@@ -144,7 +144,7 @@ async def test_identity_checks_are_bounded_for_the_account(conn: Connection) -> 
     assert await _record(conn, _row(reference_id="tomorrow", status="approved"), now=later) == ["recorded"]
 
 
-async def test_whoever_counts_waits_for_no_worker(database_url: str, conn: Connection) -> None:
+async def test_counting_waits_for_no_worker(database_url: str, conn: Connection) -> None:
     """A worker that is frozen with a flooded payment's row would keep genuine notifications out for seconds."""
     await _record(conn, *map(_dispute, range(ROWS_PER_CLASS_MAX)))
     async with await psycopg.AsyncConnection.connect(database_url) as frozen:

@@ -74,7 +74,7 @@ def due(at: datetime) -> dict[str, Any]:
     }
 
 
-async def test_a_row_is_asked_about_by_one_at_a_time(
+async def test_a_row_is_inquired_by_one_worker_at_a_time(
     conn: Connection, table: tuple[InquiryTable, list[int]]
 ) -> None:
     """Two workers that ask about the same row spend the account's rate twice, and nobody is the wiser."""

@@ -99,7 +99,7 @@ async def test_a_payment_is_shown_from_row_to_money(browser: httpx.AsyncClient, 
     assert "Return the money" in shown
 
 
-async def test_what_is_refused_is_said_on_the_page(browser: httpx.AsyncClient, database_url: str) -> None:
+async def test_a_refusal_is_shown_on_the_page(browser: httpx.AsyncClient, database_url: str) -> None:
     """A refund that cannot be ordered says why where it was ordered, with the status of the API."""
     (made,) = list(seed(database_url, attempts=1, rng=random.Random(1), now=datetime.now(UTC)))
     answer = await browser.post(
@@ -195,7 +195,7 @@ async def test_an_older_browser_is_known_by_its_origin(stranger: httpx.AsyncClie
     ).status_code == 303
 
 
-async def test_signing_out_ends_the_session_for_good(browser: httpx.AsyncClient) -> None:
+async def test_signing_out_ends_the_session_permanently(browser: httpx.AsyncClient) -> None:
     """A copy of the cookie must open nothing afterwards."""
     token = browser.cookies[sessions.COOKIE]
     assert (await browser.post("/sign-out")).status_code == 303
@@ -362,7 +362,7 @@ async def test_the_reconciliation_says_how_far_each_list_was_read(
     assert all(text in fetched for text in ("2026-03-02", "chargebacks", "1,200", "1,199"))
 
 
-async def test_an_entry_that_does_not_exist_is_said_so(browser: httpx.AsyncClient) -> None:
+async def test_an_entry_that_does_not_exist_gets_a_sentence(browser: httpx.AsyncClient) -> None:
     """An old link leads to a sentence, and not to somebody else's entry."""
     assert (await browser.get("/blacklist/12345")).status_code == 404
     assert (await browser.get("/api/blacklist/12345")).status_code == 404

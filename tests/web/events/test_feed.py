@@ -199,7 +199,7 @@ async def test_followers_of_one_process_are_bounded(pool: Pool, monkeypatch: pyt
         assert await feed.opened(None) == 0
 
 
-async def test_followers_wait_while_postgres_is_away(
+async def test_followers_wait_while_postgres_is_unavailable(
     pool: Pool, services: Services, eventually: Callable[..., Any]
 ) -> None:
     """An outage must not end in a gap, nor in an error page that a browser never comes back from."""

@@ -50,7 +50,7 @@ async def test_what_cannot_be_followed_is_refused_in_words(
     assert words in answer.json()["detail"]
 
 
-async def test_while_postgres_is_away_no_stream_is_opened(
+async def test_while_postgres_is_unavailable_no_stream_is_opened(
     serving: Serve, environment: dict[str, str]
 ) -> None:
     """A follower must be asked to retry instead of getting an internal error."""

@@ -78,7 +78,7 @@ async def test_one_bad_item_fails_alone(calls: _Calls) -> None:
     assert calls.batches == [[0, 1, 2, 3], [0], [1], [2], [3]]
 
 
-async def test_a_store_that_is_away_is_asked_once(calls: _Calls) -> None:
+async def test_an_unavailable_store_is_called_once(calls: _Calls) -> None:
     """Asking again for each of 256 rows would have every sender wait 256 times as long for the same 503."""
     calls.refused[2] = StoreUnreachable("postgres")
     results = await asyncio.gather(*map(_group(calls).do, range(4)), return_exceptions=True)
@@ -175,7 +175,7 @@ async def test_too_many_behind_a_look_are_rejected(calls: _Calls) -> None:
     assert [type(result) for result in results[1:]] == [Overloaded, Overloaded]
 
 
-async def test_alone_nobody_who_is_gone_is_served_and_a_store_that_went_away_is_asked_once() -> None:
+async def test_alone_no_cancelled_request_is_served_and_an_unavailable_store_is_called_once() -> None:
     """After a bad row each is tried alone: 256 times a dead store's timeout would be minutes without an answer."""
     batches: list[list[int]] = []
     waiting: list[asyncio.Task[int]] = []

@@ -166,7 +166,7 @@ async def test_what_another_node_committed_is_answered_by_redis_while_postgres_h
         assert await hanging == "recorded"
 
 
-async def test_while_repeats_are_frequent_redis_is_asked_first(
+async def test_while_repeats_are_frequent_redis_is_queried_first(
     database_url: str, redis_url: str, eventually: Callable[..., Any], server: plain.Redis
 ) -> None:
     """A chaos test of repeats that all reach Postgres would make new notifications wait behind them."""
@@ -320,7 +320,7 @@ async def test_without_redis_everything_is_recorded_and_quickly(
         await eventually(marked, what="Redis to be used again")
 
 
-async def test_a_wake_up_is_heard_for_every_burst(
+async def test_a_wake_up_is_sent_for_every_burst(
     database_url: str, redis_url: str, server: plain.Redis, eventually: Callable[..., Any]
 ) -> None:
     """A row that is not woken for waits a second for the look; on a quiet day that would be every row."""
@@ -347,7 +347,7 @@ async def test_a_restart_of_postgres_between_two_deliveries_costs_no_answer(
         assert await inbox.deliver(_row("b")) == "repeated"
 
 
-async def test_one_stuck_row_does_not_hold_up_the_others_for_ever(
+async def test_one_stuck_row_does_not_hold_up_the_others(
     database_url: str, redis_url: str, eventually: Callable[..., Any]
 ) -> None:
     """A forgotten session that holds one key must not stop the intake of every node until it is found."""

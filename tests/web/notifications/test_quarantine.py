@@ -170,7 +170,7 @@ async def test_nobody_waits_for_the_quarantine(
     assert 0 < _kept(database_url) <= 2 * WAITING_MAX
 
 
-async def test_a_flood_of_strangers_leaves_room_for_debits_of_ours(
+async def test_a_flood_of_strangers_leaves_room_for_known_debits(
     serving: Serve,
     wrong: dict[str, str],
     debits: list[Seeded],
@@ -240,7 +240,7 @@ async def test_a_body_opens_under_former_keys_and_in_its_own_row_only(
     ]
 
 
-async def test_without_a_key_nothing_is_kept_and_the_operator_is_told_which(
+async def test_without_a_key_nothing_is_kept_and_the_operator_reads_which(
     serving: Serve, environment: dict[str, str], database_url: str
 ) -> None:
     """A body in plain text would lie in every backup."""

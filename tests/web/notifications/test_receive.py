@@ -83,7 +83,7 @@ async def test_a_form_is_answered_with_its_echo_every_time(
     assert _inbox(database_url) == [(ID, "approved", "waiting")]
 
 
-async def test_json_is_told_whether_it_was_known(client: httpx.AsyncClient, database_url: str) -> None:
+async def test_json_answers_whether_it_was_known(client: httpx.AsyncClient, database_url: str) -> None:
     """Senders of JSON were promised these bodies by the old system. They count their repeats by `message`."""
     body = json_body({"unique_id": ID, "status": "approved"}, secret=PASSWORD)
     first, second = await _post(client, body, JSON), await _post(client, body, JSON)
@@ -295,7 +295,7 @@ async def test_unreadable_bodies_are_400(client: httpx.AsyncClient, database_url
     assert _inbox(database_url) == []
 
 
-async def test_other_methods_are_405_and_told_the_right_one(client: httpx.AsyncClient) -> None:
+async def test_other_methods_are_405_with_the_right_one(client: httpx.AsyncClient) -> None:
     """HTTP promises an Allow header beside 405; probes and browsers rely on it."""
     for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"):
         answer = await client.request(method, PATH)

@@ -138,7 +138,7 @@ async def test_pages_neither_skip_nor_repeat_while_rows_come_in(
     assert seen == made[::-1]
 
 
-async def test_a_page_has_at_most_what_was_asked_for(client: httpx.AsyncClient, database_url: str) -> None:
+async def test_a_page_has_at_most_its_limit(client: httpx.AsyncClient, database_url: str) -> None:
     """Without a bound one call could ask for a million rows and take the node with it."""
     _make(database_url, 3)
     assert len((await _get(client, limit=2))["items"]) == 2
@@ -148,7 +148,7 @@ async def test_a_page_has_at_most_what_was_asked_for(client: httpx.AsyncClient, 
         assert answer.json()["errors"][0]["field"] == "limit"
 
 
-async def test_what_is_not_there_or_makes_no_sense_is_told_so(client: httpx.AsyncClient) -> None:
+async def test_unknown_ids_and_senseless_filters_get_a_sentence(client: httpx.AsyncClient) -> None:
     """A person who mistyped must read what to change, in the one form all errors have."""
     for path, status in {
         "/api/billing-attempts/1": 404,

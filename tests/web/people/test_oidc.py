@@ -317,7 +317,7 @@ async def test_a_person_with_a_second_factor_here_goes_on_to_the_page_that_was_w
     assert (await browser.post("/second-factor", data=form)).headers["location"] == "/payments?run=7"
 
 
-async def test_the_second_factor_is_asked_here_unless_the_provider_asked_for_it(
+async def test_the_second_factor_is_required_unless_the_provider_checked_it(
     browser: httpx.AsyncClient, provider: IdentityProvider
 ) -> None:
     """A password at the provider alone would open what two factors protect; or people would type two codes."""

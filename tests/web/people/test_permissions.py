@@ -79,7 +79,7 @@ async def test_a_key_ends_when_it_expires_or_is_revoked(
     assert (await browser.get("/api/uploads", headers=tampered)).status_code == 401
 
 
-async def test_names_are_told_apart(browser: httpx.AsyncClient) -> None:
+async def test_names_are_distinct(browser: httpx.AsyncClient) -> None:
     """Two of one name would be one actor in the audit; and wrong values get a sentence."""
     await _key(browser, "ci", "viewer")
     for path, body, word in (

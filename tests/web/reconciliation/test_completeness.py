@@ -78,7 +78,7 @@ async def _attempt(conn: Connection, *, stages: tuple[int, int], at: datetime, *
     return int(row[0])
 
 
-async def test_a_contradicted_claim_stands_beside_the_gateways_word(
+async def test_a_contradicted_report_is_shown_beside_the_gateways_record(
     client: httpx.AsyncClient, conn: Connection, environment: dict[str, str]
 ) -> None:
     """A person must see the reported status, the gateway's own status, and that the notification had no effect."""

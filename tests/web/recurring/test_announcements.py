@@ -70,7 +70,7 @@ async def _skipped(api: httpx.AsyncClient, upload_id: int, **options: Any) -> tu
     return answer.json()["count"], answer.json()["skipped"]
 
 
-async def test_a_run_bills_only_who_was_told_in_time(
+async def test_a_run_bills_only_debtors_who_were_notified_in_time(
     api: httpx.AsyncClient, upload_id: int, database_url: str
 ) -> None:
     """A debtor who was not told, or was told of another day or amount, reclaims the debit and is right."""

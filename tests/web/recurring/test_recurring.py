@@ -94,7 +94,7 @@ async def test_from_a_list_to_a_forecast(api: httpx.AsyncClient, database_url: s
     assert (detail["schedules"], detail["amount_minor"]) == (3, 1_800)
 
 
-async def test_what_is_wrong_with_an_order_is_said(api: httpx.AsyncClient, upload_id: int) -> None:
+async def test_a_wrong_order_gets_a_sentence(api: httpx.AsyncClient, upload_id: int) -> None:
     """A typing error must not become a plan, and a second plan of the same name would confuse everybody."""
     plan_id = await _plan(api)
     today = bank_day(datetime.now(UTC))

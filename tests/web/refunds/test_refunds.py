@@ -54,7 +54,7 @@ async def _post(api: httpx.AsyncClient, debit: int, kind: str, **content: Any) -
     return await api.post(f"/api/billing-attempts/{debit}/{kind}", json=content)
 
 
-async def test_a_refund_is_ordered_once_however_often_it_is_asked_for(
+async def test_a_refund_is_ordered_once_however_often_it_is_requested(
     api: httpx.AsyncClient, database_url: str
 ) -> None:
     """A double click would pay a debtor twice."""

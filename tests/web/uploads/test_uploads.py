@@ -270,7 +270,7 @@ async def test_names_of_files_are_made_harmless(api: httpx.AsyncClient, database
     assert ask(database_url, "select filename from uploads") == [("evil.csv",)]
 
 
-async def test_without_a_key_nothing_is_taken_or_told(
+async def test_without_a_key_nothing_is_accepted_or_shown(
     client: httpx.AsyncClient, stored: Callable[[], list[Path]]
 ) -> None:
     """The lists of one creditor are nobody else's business."""
@@ -300,7 +300,7 @@ async def test_without_a_store_uploads_wait_and_the_node_is_ready(
         assert (ready.status_code, ready.json()["objects"]) == (200, False)
 
 
-async def test_a_store_that_answers_is_told_by_ready(client: httpx.AsyncClient) -> None:
+async def test_ready_reports_a_store_that_answers(client: httpx.AsyncClient) -> None:
     """An operator looks here first when uploads fail."""
     assert (await client.get("/ready")).json()["objects"] is True
 
@@ -326,7 +326,7 @@ def head(size_bytes: int) -> bytes:
     )
 
 
-def test_a_sender_who_goes_away_leaves_nothing(
+def test_a_sender_who_disconnects_leaves_nothing(
     served: tuple[str, int, int],
     stored: Callable[[], list[Path]],
     database_url: str,
@@ -365,7 +365,7 @@ def test_memory_stays_flat_under_a_large_file(
     assert peak - before < 32 << 20
 
 
-def test_too_large_a_file_is_told_so_while_it_is_sent(served: tuple[str, int, int]) -> None:
+def test_a_file_that_is_too_large_is_refused_while_it_is_sent(served: tuple[str, int, int]) -> None:
     """A browser shows the reason only if the answer reaches it; a connection cut off shows nothing."""
     host, port, _ = served
     with socket.create_connection((host, port), timeout=60) as connection:
@@ -377,7 +377,7 @@ def test_too_large_a_file_is_told_so_while_it_is_sent(served: tuple[str, int, in
 # --- out ---
 
 
-async def test_state_counts_and_decisions_are_told(read: Callable[..., Any]) -> None:
+async def test_state_counts_and_decisions_are_shown(read: Callable[..., Any]) -> None:
     """A sender follows the upload by these numbers; each must agree with the list."""
     payload = await read(BAD)
     assert payload["upload"]["state"] == "completed"
@@ -396,7 +396,7 @@ async def test_state_counts_and_decisions_are_told(read: Callable[..., Any]) -> 
     ]
 
 
-async def test_questions_are_told_and_can_be_answered(
+async def test_questions_are_shown_and_can_be_answered(
     read: Callable[..., Any], api: httpx.AsyncClient, environment: dict[str, str]
 ) -> None:
     """What the file leaves open is settled by a person, without sending the bytes again; and only while it is open."""
@@ -439,7 +439,7 @@ AGAIN = b"Name;IBAN;Betrag\n" + b"".join(
 )
 
 
-async def test_rows_that_may_have_been_debited_are_asked_about_and_not_billed(
+async def test_rows_that_may_have_been_debited_are_a_question_and_not_billed(
     read: Callable[..., Any], api: httpx.AsyncClient, environment: dict[str, str]
 ) -> None:
     """

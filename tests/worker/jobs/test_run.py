@@ -134,7 +134,7 @@ async def test_the_look_finds_what_was_not_woken_for(eventually: Callable[..., A
     assert pile.batches == []
 
 
-async def test_the_look_stops_when_told_to(eventually: Callable[..., Any]) -> None:
+async def test_polling_stops_when_requested(eventually: Callable[..., Any]) -> None:
     """A stopping worker must not wait for the end of its poll interval."""
     pile, stopping = Pile(), asyncio.Event()
     task = asyncio.create_task(look(pile.work(look_every_s=600), stopping=stopping))

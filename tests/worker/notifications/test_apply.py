@@ -113,7 +113,7 @@ async def test_a_notification_becomes_a_state_a_fact_and_a_mark(
     ) == [(made, 1)]
 
 
-async def test_one_batch_books_what_it_is_told_in_order_of_receipt(
+async def test_one_batch_applies_notifications_in_order_of_receipt(
     deps: ApplyDeps, conn: Connection, attempt: Make
 ) -> None:
     """Several notifications of one payment in one batch build on each other, as if each had come alone."""

@@ -236,7 +236,9 @@ async def test_a_late_notification_is_applied_like_any_other(
     assert ours.since(ours).begun == {}
 
 
-async def test_open_debits_are_asked_about_and_never_sent(conn: Connection, take: Callable[..., Any]) -> None:
+async def test_open_debits_are_inquired_and_never_submitted(
+    conn: Connection, take: Callable[..., Any]
+) -> None:
     """A debit whose answer the other system lost is money that nobody accounts for, unless somebody asks."""
     await take(
         debit(1),

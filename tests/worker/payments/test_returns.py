@@ -97,7 +97,7 @@ async def test_it_is_planned_once(
     assert await _plans(conn) == {"poor": (date(2026, 4, 1), "retry")}
 
 
-async def test_no_day_holds_more_than_it_may_whoever_plans(
+async def test_no_day_has_more_retries_than_allowed_with_any_planner(
     conn: Connection, deps: ReturnDeps, returned: Callable[..., Awaitable[int]]
 ) -> None:
     """A thousand returns of one bad day would otherwise all be tried on one day, by several workers at once."""

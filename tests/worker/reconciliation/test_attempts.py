@@ -353,7 +353,7 @@ async def test_a_stale_pending_debit_learns_its_outcome(
     assert await world.fetch_one("error_code") == "500"
 
 
-async def test_a_debit_that_stays_pending_is_asked_about_ten_times(
+async def test_a_debit_that_stays_pending_is_inquired_ten_times(
     world: World, attempt: Callable[..., Awaitable[int]]
 ) -> None:
     """Without an end, debits that never end would take the rate away from all others."""
@@ -467,7 +467,7 @@ async def test_a_worker_killed_while_it_asks_costs_seconds(world: World, unknown
     assert await world.inquire_and_apply() == 1
 
 
-async def test_a_slow_answer_is_not_asked_for_twice(world: World, unknown: Any) -> None:
+async def test_a_slow_inquiry_is_not_repeated(world: World, unknown: Any) -> None:
     """The lease is short; were it not renewed, every worker would ask the same once the gateway gets slow."""
     await unknown("rec-slow")
     task = asyncio.create_task(reconcile(_never_answered(world)))

@@ -129,7 +129,7 @@ async def test_a_debit_that_fails_after_it_was_approved(world: World) -> None:
     assert await _names(world) == ["difference.opened", "difference.closed"]
 
 
-async def test_a_report_finds_what_no_notification_told(world: World) -> None:
+async def test_a_report_finds_what_no_notification_reported(world: World) -> None:
     """Notifications are lost; the month of reports shows the gateway's present state."""
     failed = await world.attempt(
         "t-1", unique_id="a1", payment_stage=stages.APPROVED, at=NOW - timedelta(days=2)

@@ -224,7 +224,9 @@ async def test_a_notification_after_its_report_fetch_is_no_contradiction(
     ]
 
 
-async def test_a_chargeback_that_nobody_told_of(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
+async def test_a_chargeback_without_a_notification(
+    world: World, attempt: Callable[..., Awaitable[int]]
+) -> None:
     """A closed account would be debited again next month."""
     [unique_id] = world.adopt("back")
     world.simulator.transition(StatusChange("approved", unique_id=unique_id))
@@ -282,7 +284,7 @@ async def test_a_contradicted_claim_that_becomes_true(
     assert known == [("report",)]  # the lie is not what the gateway knows
 
 
-async def test_payments_that_are_not_ours_are_kept(world: World) -> None:
+async def test_payments_of_others_are_kept(world: World) -> None:
     """Another program may use the same terminal: what it collects must be seen, and must not stop our own."""
     world.adopt("stranger")
     await world.report_fetch("transactions")

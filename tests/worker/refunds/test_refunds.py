@@ -193,7 +193,7 @@ async def world(
         yield item
 
 
-async def test_a_refund_is_asked_for_and_its_news_move_the_debit(world: World) -> None:
+async def test_a_refund_is_ordered_and_its_notifications_change_the_debit(world: World) -> None:
     """A debtor who is owed money waits for ever, or the books go on showing it."""
     await world.debit("gb-plain")
     own_id = await world.order(1)
@@ -242,7 +242,7 @@ async def test_a_void_cancels_todays_debit(world: World) -> None:
     ("kind", "amount_minor", "call_s"),
     [("refund", 1930, "3"), ("refund", 1935, "20"), ("void", 1931, "20"), ("void", 1937, "20")],
 )
-async def test_a_lost_answer_is_asked_about_and_never_sent_again(
+async def test_a_lost_response_is_inquired_and_never_submitted_again(
     world: World, kind: str, amount_minor: int
 ) -> None:
     """The gateway has the order; sent again, the debtor is paid twice."""
@@ -418,7 +418,7 @@ async def test_calls_of_orders_count_among_all_that_are_under_way(
     assert not world.deps.under_way
 
 
-async def test_a_worker_told_to_stop_while_it_waits_claims_nothing(
+async def test_a_worker_that_is_stopped_while_it_waits_claims_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The order would be called for while the process ends, and stay unknown until the gateway was asked."""
@@ -449,7 +449,7 @@ async def test_a_chargeback_that_comes_before_the_call_stops_it(world: World) ->
     assert world.refunds(own_id) == 0
 
 
-async def test_a_chargeback_that_comes_after_it_is_told(world: World) -> None:
+async def test_a_later_chargeback_is_reported(world: World) -> None:
     """It cannot be prevented; a follower of the outbox can claim the money back."""
     await world.debit("gb-after", days_ago=0)
     await world.order(1, "void")
@@ -473,7 +473,7 @@ async def test_a_notification_of_a_refund_moves_order_and_debit_together(world: 
     assert await world.facts() == ["refund.status_changed", "attempt.status_changed"]
 
 
-async def test_an_order_the_gateway_turns_away_ends_with_its_code(world: World) -> None:
+async def test_an_order_that_the_gateway_rejects_ends_with_its_code(world: World) -> None:
     """It would be submitted every minute, and the person who ordered it would not see the reason."""
     await world.attempt("gb-unheard", unique_id="nobody", payment_stage=60, at=world.now - timedelta(days=30))
     await world.order(1)

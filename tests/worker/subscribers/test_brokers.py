@@ -407,7 +407,7 @@ async def test_kafka_over_tls_with_a_password(
     assert "another-2026" not in caplog.text
 
 
-async def test_a_broker_that_is_away_or_not_configured_costs_nothing(
+async def test_a_broker_that_is_unavailable_or_not_configured_costs_nothing(
     conn: Connection, pool: Pool, clock: Clock
 ) -> None:
     """A worker without the setting must not give events up, and one whose broker is away must try again."""

@@ -176,7 +176,7 @@ def some_iban(number: int) -> str:
 # --- a good file ---
 
 
-async def test_a_file_becomes_debtors_with_everything_it_said(desk: Desk) -> None:
+async def test_a_file_becomes_debtors_with_all_its_fields(desk: Desk) -> None:
     """The reference, the mandate and the address are what a debit, and a dispute about it, will need."""
     header = "Kontoinhaber;IBAN;Betrag;Mandat-ID;Mandat vom;E-Mail;Ort;Land;Etage;Rechnungsnummer"
     row = (
@@ -337,7 +337,7 @@ async def test_a_file_that_cannot_be_read_fails_with_a_sentence(
     ],
     ids=lambda pair: pair if isinstance(pair, str) else "",
 )
-async def test_what_the_file_leaves_open_is_asked_and_not_guessed(
+async def test_what_the_file_leaves_open_is_a_question_and_not_guessed(
     desk: Desk, data: bytes, question: str
 ) -> None:
     """1.234 read as one euro or as a thousand is somebody's money; nothing may be stored before it is settled."""
@@ -774,7 +774,7 @@ async def test_what_is_kept_of_a_file_does_not_depend_on_its_order(desk: Desk) -
     ]  # fmt: skip
 
 
-async def test_one_reference_with_two_mandates_is_asked_about(desk: Desk) -> None:
+async def test_one_reference_with_two_mandates_is_a_question(desk: Desk) -> None:
     """It may be a typing error in a list that is sent twice, or two contracts of one household; only people know."""
     rows = [f"A;{DE};1,00;R1;M1", f"B;{AT};2,00;R2;M1", f"A;{DE};1,00;r 1;M-2"]
     found = await desk.read(table(*rows, header="Name;IBAN;Betrag;Referenz;Mandat-ID"))
@@ -1021,7 +1021,7 @@ async def test_questions_are_answered_from_a_terminal(
     assert await desk.ask("select forgotten_by from layout_answers") == [("bob",)]
 
 
-async def test_debits_that_were_never_submitted_or_failed_are_not_asked_about(desk: Desk) -> None:
+async def test_debits_that_were_never_submitted_or_failed_are_no_question(desk: Desk) -> None:
     """A run that was cancelled, or refused as a whole, collected nothing: its list may come again."""
     for number, (state, submission_count) in enumerate([("pending", 0), ("declined", 1)]):
         first = await desk.read(monthly(2, reference=f"A{number}-{{}}"))
@@ -1088,7 +1088,7 @@ async def test_an_answer_kept_for_a_layout_holds_for_debits_as_old_as_those(desk
     assert fourth.upload.state == "needs_answer"
 
 
-async def test_a_dry_run_tells_what_would_be_asked(desk: Desk) -> None:
+async def test_a_dry_run_shows_the_questions(desk: Desk) -> None:
     """Nothing is stored, so nothing waits; but the result of a dry run must show the question to come."""
     first = await desk.read(monthly(2))
     await collected(desk, first.upload.id)

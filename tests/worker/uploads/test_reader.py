@@ -197,7 +197,7 @@ def test_child_and_folder_are_gone_after_use(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_killing_the_child_wakes_whoever_reads_from_it() -> None:
+def test_killing_the_child_wakes_its_reader() -> None:
     """A stopping worker kills the child; a thread that still waits for it would block the worker."""
     with child((DATA / "list.xlsx").read_bytes(), task()) as started:
         os.kill(started.pid, signal.SIGSTOP)
