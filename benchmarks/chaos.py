@@ -18,7 +18,7 @@ from benchmarks.results import Aim, aims, heading, prose, table, write
 
 __all__ = ["add_arguments", "run"]
 
-_ACKED_MIN = 200_000
+_ACKNOWLEDGED_MIN = 200_000
 _KILLS_MIN = 100
 _RECOVERY_MAX_S = 10.0
 
@@ -75,7 +75,11 @@ def _aims(report: ChaosReport, *, short: bool) -> list[Aim]:
     if short:
         return always
     return [
-        Aim(f"acknowledged, {_ACKED_MIN:,} or more", report.acked, report.acked >= _ACKED_MIN),
+        Aim(
+            f"acknowledged, {_ACKNOWLEDGED_MIN:,} or more",
+            report.acknowledged,
+            report.acknowledged >= _ACKNOWLEDGED_MIN,
+        ),
         Aim(f"kills, {_KILLS_MIN} or more", report.kills, report.kills >= _KILLS_MIN),
         *always,
     ]
@@ -90,7 +94,7 @@ def _sums(report: ChaosReport) -> list[str]:
     )
     quantiles = " / ".join(f"{report.latency_ms[item]:.0f}" for item in ("p50", "p95", "p99"))
     rows: list[tuple[str, object]] = [
-        ("deliveries acknowledged", report.acked),
+        ("deliveries acknowledged", report.acknowledged),
         ("applied", report.applied),
         ("of these confirmed by the gateway", report.confirmed),
         ("repeated", report.repeated),
@@ -105,7 +109,7 @@ def _sums(report: ChaosReport) -> list[str]:
         ("slowest recovery, s", f"{report.slowest_s:.2f}"),
         ("longest gap between acknowledgements, s", f"{report.longest_gap_s:.2f}"),
         ("answer time p50 / p95 / p99, ms", quantiles),
-        ("acknowledged per second, mean", f"{report.acked / report.lasted_s:.0f}"),
+        ("acknowledged per second, mean", f"{report.acknowledged / report.lasted_s:.0f}"),
     ]
     return lines + table(("", "found"), rows)
 
@@ -152,12 +156,12 @@ def _books(report: ChaosReport) -> list[str]:
 
 
 def _plot(name: str, report: ChaosReport) -> Path:
-    seconds = list(range(len(report.acked_each_s)))
+    seconds = list(range(len(report.acknowledged_each_s)))
     killed = [recovery for recovery in report.recoveries if FAULTS[recovery.fault].kills]
     others = [recovery for recovery in report.recoveries if not FAULTS[recovery.fault].kills]
     return plots.course(
         name,
-        {"acknowledged in each second": (seconds, report.acked_each_s)},
+        {"acknowledged in each second": (seconds, report.acknowledged_each_s)},
         {
             "recovery after a kill, s": [(item.at_s, item.recovered_s or 0.0) for item in killed],
             "after another fault, s": [(other.at_s, other.recovered_s or 0.0) for other in others],

@@ -33,7 +33,7 @@ def test_nothing_is_lost_or_doubled_whatever_dies(report: ChaosReport) -> None:
     """An acknowledged notification without its row, or with two effects, is somebody's money."""
     assert report.lines
     assert [line for line in report.lines if not line.holds] == []
-    assert report.acked > 500
+    assert report.acknowledged > 500
     assert report.applied > 300
     assert report.races > 0
     assert report.confirmed > 0

@@ -93,7 +93,7 @@ def _show(report: ChaosReport, *, console: Console) -> None:
     quantiles = " / ".join(f"{report.latency_ms[q]:.0f}" for q in ("p50", "p95", "p99"))
     for what, count in (
         ("proxy; pooler", f"{report.proxy}; {report.pooler or 'none'}"),
-        ("deliveries acknowledged", report.acked),
+        ("deliveries acknowledged", report.acknowledged),
         ("notifications applied", report.applied),
         ("of these confirmed by the gateway", report.confirmed),
         ("duplicates", report.repeated),

@@ -46,7 +46,7 @@ class ChaosReport(msgspec.Struct, frozen=True):
         proxy: The proxy's name.
         pooler: The pooler's name; "" for none.
         planned: Deliveries, without repeats after a missing echo.
-        acked: Deliveries acknowledged.
+        acknowledged: Deliveries acknowledged.
         refused: Invalid signatures refused.
         posts: Requests.
         applied: Notifications applied.
@@ -63,7 +63,7 @@ class ChaosReport(msgspec.Struct, frozen=True):
         objects_unnamed: Objects without a row, left by files that were not acknowledged.
         lines: The conservation check.
         warnings: Log lines that indicate a defect.
-        acked_each_s: Deliveries acknowledged in each second.
+        acknowledged_each_s: Deliveries acknowledged in each second.
     """
 
     seed: int
@@ -71,7 +71,7 @@ class ChaosReport(msgspec.Struct, frozen=True):
     proxy: str
     pooler: str
     planned: int
-    acked: int
+    acknowledged: int
     refused: int
     posts: int
     applied: int
@@ -88,7 +88,7 @@ class ChaosReport(msgspec.Struct, frozen=True):
     objects_unnamed: int
     lines: list[BooksLine]
     warnings: list[str]
-    acked_each_s: list[int]
+    acknowledged_each_s: list[int]
 
     @property
     def kills(self) -> int:

@@ -132,7 +132,7 @@ async def _run(
     debits = [record for record in stage.gateway.records() if record["unique_id"] not in sender.sent.final]
     lines += check_debits(stage, debits, runs=uploader.runs)
     delivered = sender.delivered
-    acked = sum(delivery.acknowledged for delivery in delivered)
+    acknowledged = sum(delivery.acknowledged for delivery in delivered)
     latencies = sorted(latency_s for delivery in delivered for latency_s in delivery.latencies_s)
     statuses = sum((Counter(delivery.statuses) for delivery in delivered), Counter[int]())
     statuses[0] = sum(delivery.transport_errors for delivery in delivered)
@@ -142,12 +142,12 @@ async def _run(
         proxy=stage.front.name,
         pooler=stage.pooler.name if stage.pooler else "",
         planned=sum(delivery.planned for delivery in delivered),
-        acked=acked,
+        acknowledged=acknowledged,
         refused=sum(delivery.refused for delivery in delivered),
         posts=sum(delivery.posts for delivery in delivered),
         applied=ours.rows("processed"),
         confirmed=ours.confirmed,
-        repeated=acked - sum(ours.inbox.values()),
+        repeated=acknowledged - sum(ours.inbox.values()),
         longest_gap_s=round(sender.longest_gap_s, 2),
         latency_ms={
             f"p{q}": round(latencies[min(len(latencies) * q // 100, len(latencies) - 1)] * 1000, 1)
@@ -166,7 +166,7 @@ async def _run(
             *lines,
         ],
         warnings=_warnings(stage),
-        acked_each_s=sender.acked_each_s,
+        acknowledged_each_s=sender.acknowledged_each_s,
     )
 
 

@@ -49,7 +49,7 @@ class Sender:
         self.races = 0
         self._urls = stage.notify_urls()
         self._began = self._acknowledged_at = time.monotonic()
-        self._acked_each_s = Counter[int]()
+        self._acknowledged_each_s = Counter[int]()
         # When each plan was delivered, the oldest first; and those that race, under way or delivered.
         self._lately = deque[tuple[float, FaultPlan]]()
         self._plans_open = 0
@@ -89,9 +89,12 @@ class Sender:
             self._lately.popleft()
 
     @property
-    def acked_each_s(self) -> list[int]:
+    def acknowledged_each_s(self) -> list[int]:
         """Deliveries acknowledged in each second."""
-        return [self._acked_each_s[second] for second in range(max(self._acked_each_s, default=-1) + 1)]
+        return [
+            self._acknowledged_each_s[second]
+            for second in range(max(self._acknowledged_each_s, default=-1) + 1)
+        ]
 
     async def until(self, stopping: asyncio.Event) -> None:
         """Send a plan each second, late ones as soon as there is a free slot."""
@@ -180,6 +183,6 @@ class Sender:
 
     def _note(self) -> None:
         now = time.monotonic()
-        self._acked_each_s[int(now - self._began)] += 1
+        self._acknowledged_each_s[int(now - self._began)] += 1
         self.longest_gap_s = max(self.longest_gap_s, now - self._acknowledged_at)
         self._acknowledged_at = now
