@@ -38,7 +38,7 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?:
 _OFF: Final = "No identity provider is configured. The operator sets TETHER_OIDC_ISSUER, or you sign in with a password."
 _BEGIN_AGAIN: Final = "This sign-in did not begin in this browser, was used before, or took longer than 10 minutes. Sign in again."
 _NOT_SIGNED_IN: Final = (
-    "The identity provider did not sign you in. Sign in again, or ask who runs the provider."
+    "The identity provider did not sign you in. Sign in again, or ask the operator of the provider."
 )
 
 _log = logger("oidc")

@@ -179,7 +179,7 @@ class _Form:
                         for event in parser.parse(chunk):
                             yield event
         except ParserLimitReached:
-            raise InvalidRequest(f"a form has at most {_PARTS_MAX} parts with short heads") from None
+            raise InvalidRequest(f"a form has at most {_PARTS_MAX} parts with short headers") from None
         except MultipartError:
             raise ClientException("The form is broken or ends too early; send it again") from None
         except InternalServerException:  # Litestar raises it when the sender disconnects
