@@ -59,13 +59,13 @@ class WorkerMetrics:
         )
         self._failures = Counter(
             "tether_job_failures",
-            "Batches that did not end: deferred because a service was away, or failed by an internal error.",
+            "Batches that did not end: deferred because a service was unavailable, or failed by an internal error.",
             ["queue", "job", "kind"],
             registry=self._registry,
         )
         self._periodic = Counter(
             "tether_periodic_task_runs",
-            "Runs of periodic tasks, by outcome: done, deferred because a service was away, or failed.",
+            "Runs of periodic tasks, by outcome: done, deferred because a service was unavailable, or failed.",
             ["periodic_task", "outcome"],
             registry=self._registry,
         )
