@@ -178,13 +178,13 @@ DASHBOARDS: Final[Mapping[str, Mapping[str, tuple[Panel, ...]]]] = {
                 "Batches that did not end",
                 "reqps",
                 {"{{job}} {{kind}}": "sum by (job, kind) (rate(tether_job_failures_total[5m]))"},
-                "Deferred: a service was away. Failed: a defect.",
+                "Deferred: a service was unavailable. Failed: a defect.",
             ),
             Panel(
                 "Periodic tasks by outcome",
                 "short",
                 {"{{outcome}}": "sum by (outcome) (rate(tether_periodic_task_runs_total[5m]))"},
-                "Deferred: a service was away. Failed: a defect.",
+                "Deferred: a service was unavailable. Failed: a defect.",
             ),
             Panel(
                 "Wake-ups by outcome",

@@ -313,7 +313,7 @@ def _checks_names(tether: _Tether) -> None:
     assert (row["iban_masked"], row["name"]) == ("DE89**************3000", "Zoë Miller")
     assert tether("checks", "rows", file_id, "--result", "mismatch") == "no rows\n"
     tether("checks", "rows", file_id, "--state", "lost", code=2)
-    assert "0 took over an earlier answer" in tether("checks", "file-report", file_id)
+    assert "0 use the result of an earlier check" in tether("checks", "file-report", file_id)
     assert tether.json("checks", "remove", file_id)["row_count"] == 1
     tether("checks", "rows", file_id, code=2)
 

@@ -251,7 +251,7 @@ class DebtorEdited(msgspec.Struct, frozen=True, tag_field="event", tag="debtor.e
 
 class DebtorErased(msgspec.Struct, frozen=True, tag_field="event", tag="debtor.erased.1"):
     """
-    The personal data of a debtor was erased; who has copies of it erases them, too (`tether_core.erasures`).
+    The personal data of a debtor was erased; a receiver that has copies must erase them, too (`tether_core.erasures`).
 
     Attributes:
         debtor_id: The debtor.
