@@ -1,7 +1,7 @@
 """
 Update from each earlier schema to today's and back, under load, with the code of that time: `just upgrade`.
 
-For each migration after the first, the code of the commit before it is taken from the history (`git archive`), a database is built as that code has it,
+For each migration after the first, the code of the newest commit without it is taken from the history (`git archive`), a database is built as that code has it,
 and its nodes answer notifications, which its worker applies. Then today's migrations run, today's nodes and worker take over, and the old ones come back,
 while notifications keep coming and people read lists. It fails where a request fails, a notification is missing, a worker applies nothing or logs a
 defect. It needs the whole history, so it is a command and no test: tests/faults/test_upgrade.py and tests/schema/test_upgrade.py hold the same in a clean
@@ -125,23 +125,19 @@ def main(names: list[str]) -> int:
 
 
 def _tried(name: str) -> bool:
-    added = _output("git", "log", "--diff-filter=AR", "--format=%H", "--", f"{MIGRATIONS}/{name}.sql").split()
-    if not added:
-        print(f"not tried: {name}: the history does not have it")
+    commit = _before(name)
+    if commit is None:
+        print(f"not tried: {name}: no commit of the history has exactly the migrations before it")
         return True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         archive = subprocess.run(  # noqa: S603
-            ["git", "archive", f"{added[0]}^", "packages"],  # noqa: S607
+            ["git", "archive", commit, "packages"],  # noqa: S607
             cwd=ROOT,
             check=True,
             capture_output=True,
         )
         subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)  # noqa: S603, S607
-        then = sorted(path.stem for path in (folder / MIGRATIONS).glob("*.sql"))
-        if then != list(numbered())[: len(then)]:
-            print(f"not tried: {name}: migrations had other numbers before it")
-            return True
         url = stack.enter_context(_database(name))
         environ = {**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": url}
         old = {**environ, "PYTHONPATH": os.pathsep.join(str(path) for path in folder.glob("packages/*/src"))}
@@ -177,6 +173,17 @@ def _tried(name: str) -> bool:
         for why in [*sorted(set(load.failed))[:5], *found[:10]]:
             print(f"      {why}")
         return is_well
+
+
+def _before(name: str) -> str | None:
+    """The newest commit that has the migrations before one of today's, under the names of today, and no other."""
+    wanted = [f"{MIGRATIONS}/{other}.sql" for other in numbered() if other < name]
+    # What such a commit has changes with the next one that touches a migration.
+    for commit in _output("git", "log", "--format=%H", "--", MIGRATIONS).split():
+        found = _output("git", "ls-tree", "-r", "--name-only", f"{commit}^", MIGRATIONS).split()
+        if found == wanted:
+            return f"{commit}^"
+    return None
 
 
 def _debits(environ: dict[str, str]) -> list[str]:
