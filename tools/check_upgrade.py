@@ -127,7 +127,9 @@ def main(names: list[str]) -> int:
 def _tried(name: str) -> bool:
     commit = _before(name)
     if commit is None:
-        print(f"not tried: {name}: no commit of the history has exactly the migrations before it")
+        print(
+            f"not tried: {name}: no commit of the history has exactly the migrations before it, as they are today"
+        )
         return True
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -141,7 +143,11 @@ def _tried(name: str) -> bool:
         url = stack.enter_context(_database(name))
         environ = {**os.environ, "DATABASE_URL": url, "DATABASE_DIRECT_URL": url}
         old = {**environ, "PYTHONPATH": os.pathsep.join(str(path) for path in folder.glob("packages/*/src"))}
-        _call(old, "tether_worker", "migrate")
+        try:
+            _call(old, "tether_worker", "migrate")
+        except subprocess.CalledProcessError:
+            print(f"not tried: {name}: the code of {commit[:8]} does not start")
+            return True
         load = Load(
             environ["EMP_API_PASSWORD"].partition(",")[0],
             environ["TETHER_API_KEYS"].partition(":")[2].partition(",")[0],
@@ -176,14 +182,18 @@ def _tried(name: str) -> bool:
 
 
 def _before(name: str) -> str | None:
-    """The newest commit that has the migrations before one of today's, under the names of today, and no other."""
-    wanted = [f"{MIGRATIONS}/{other}.sql" for other in numbered() if other < name]
+    """The newest commit that has the migrations before one of today's, as they are today, and no other."""
+    wanted = [line for line in _migrations("HEAD") if Path(line.split()[-1]).stem < name]
     # What such a commit has changes with the next one that touches a migration.
     for commit in _output("git", "log", "--format=%H", "--", MIGRATIONS).split():
-        found = _output("git", "ls-tree", "-r", "--name-only", f"{commit}^", MIGRATIONS).split()
-        if found == wanted:
+        if _migrations(f"{commit}^") == wanted:
             return f"{commit}^"
     return None
+
+
+def _migrations(commit: str) -> list[str]:
+    """The migrations of a commit, a line each: the hash of its content and its path."""
+    return _output("git", "ls-tree", "-r", "--format=%(objectname) %(path)", commit, MIGRATIONS).splitlines()
 
 
 def _debits(environ: dict[str, str]) -> list[str]:
