@@ -385,7 +385,7 @@ async def overview(request: Asked) -> Template:
     today = request.app.state.clock()
     week = {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()}
     scope = own_scope(request)
-    # Who is limited to gateway accounts sees the lists that can be narrowed to one.
+    # A user who is limited to gateway accounts sees the lists that can be narrowed to one.
     needed = [need for need in _NEEDS if not scope or need[1] in _BY_ACCOUNT]
     figures, ready, books, at_work, latest, runs, heard, *counted = await asyncio.gather(
         recent(request, scope=scope),
