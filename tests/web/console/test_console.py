@@ -166,6 +166,8 @@ async def test_amounts_of_filters_are_typed_in_euros(browser: httpx.AsyncClient,
     # A figure leads to its rows by the names of the API, in cents.
     led = unescape((await browser.get("/payments?amount_min_minor=2000&created_from=2020-01-01")).text)
     assert ('name="amount_min" value="20.00"' in led, 'href="/payments/1"' in led) == (True, False)
+    bands = unescape((await browser.get("/figures?price_band=1000")).text)
+    assert ('<option value="1000" selected>10.00 to 24.99</option>' in bands, flaws(bands)) == (True, [])
     wrong = await browser.get("/payments?amount_min=1.000")
     assert (wrong.status_code, "e.g. 1000.50" in wrong.text, flaws(wrong.text)) == (422, True, [])
     assert not any(word in wrong.text for word in ("format=csv", "all that match", 'href="/payments/1"'))

@@ -56,7 +56,7 @@ async def figures(request: Asked) -> Template:
         title="Figures",
         problem=problem,
         choices={"by": list(get_args(By)), "basis": list(get_args(Basis))},
-        price_bands=PRICE_BANDS,
+        price_bands=[{"value": str(lower), "title": _priced_text(lower)} for lower in PRICE_BANDS],
         given=given,
         by=formats.title(by),
         totals=[written(total) for total in page["totals"]],
