@@ -387,7 +387,8 @@ def test_nesting_is_refused_at_every_depth_the_reader_cannot_follow() -> None:
     """Between the depth that can be read and the one that can be written again, a body would answer 500."""
     limit = sys.getrecursionlimit()
     outcomes = set()
-    for depth in range(limit - 150, limit + 50):
+    # From Python 3.12 on, what is read in C has a limit of its own, some 10,000; no Python follows to 30,000.
+    for depth in (*range(limit - 150, limit + 50), *range(9_900, 10_100, 4), 30_000):
         nested = b"[" * depth + b"]" * depth
         try:
             decode(b'{"unique_id":"a","signature":"b","x":' + nested + b"}", content_type=JSON)

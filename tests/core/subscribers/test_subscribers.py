@@ -73,7 +73,9 @@ def test_addresses_that_are_not_public_are_refused(address: str) -> None:
 def test_what_is_allowed_is_public_or_named_by_the_operator(address: IPv4Address | IPv6Address) -> None:
     """A network that the operator allowed must be reachable, and nothing else that is not public."""
     if is_allowed(str(address), allowed=()):
-        assert address.is_global
+        # Of an address of 6to4 the one within counts; from Python 3.13 on it is not global itself.
+        within = address.sixtofour if isinstance(address, IPv6Address) else None
+        assert (within or address).is_global
         assert not is_allowed(str(address), allowed=(), is_public=False)
     assert is_allowed("10.9.8.7", allowed=networks(["10.9.0.0/16"]))
     embedded = IPv6Address(int(ip_network("64:ff9b::/96").network_address) | int(IPv4Address("10.9.8.7")))
