@@ -207,6 +207,9 @@ async def test_the_console_of_a_limited_person_begins_with_the_own_account(
     assert "11.11" in figures
     assert "77.77" not in front + figures
     assert "could not be read" not in figures
+    # The files have what the page shows.
+    assert "/api/figures/exposure?days=430&account=default&format=csv" in figures
+    assert "/api/figures/exposure?by=upload&account=default&format=csv" in figures
     for path in ("/runs", "/refunds", "/payments", "/notifications?status=parked"):
         page = await browser.get(path)
         assert page.status_code == 200, (path, page.text)
