@@ -181,6 +181,8 @@ class _Load:
         line.send(next(self._requests), due_at=due_at)
 
     def answered(self, line: _Line, status: str, *, due_at: float) -> None:
+        if self._closing:  # of a request that is no longer counted
+            return
         self.ended_at = time.monotonic()
         self.open -= 1
         self.statuses[status] += 1

@@ -60,7 +60,7 @@ async def stored(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def _redis() -> AsyncIterator[None]:
-    async with Redis.from_url(os.environ["REDIS_URL"]) as client:
+    async with Redis.from_url(os.environ["REDIS_URL"], max_connections=1_000) as client:  # its default is 100
         _open["redis"] = client
         yield
 
