@@ -28,6 +28,7 @@ the row is inserted, which is always correct.
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import datetime
@@ -138,7 +139,8 @@ class Inbox:
         )
         self._redis_paused_until = 0.0
         # Key -> content of deliveries that this process committed in `_known_history`; the oldest are dropped first.
-        self._known: dict[bytes, bytes] = {}
+        # Ordered, because finding the first key of a plain dict passes all that were deleted before it.
+        self._known = OrderedDict[bytes, bytes]()
         self._known_history: str | None = None
         self._traffic = traffic
         self._commit_began_s: float | None = None
@@ -254,7 +256,7 @@ class Inbox:
             self._known_history = history
         self._known[row.key] = row.content
         if len(self._known) > _KNOWN_MAX:
-            del self._known[next(iter(self._known))]
+            self._known.popitem(last=False)
 
     def _observe(self, *, deliveries: int, repeats: int, commit_s: float | None) -> None:
         self._traffic = lookaside.observed(
