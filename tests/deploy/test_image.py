@@ -1,4 +1,4 @@
-"""The image has what its programs can be told to use. The tests do not build it."""
+"""The image has the packages that settings of its programs switch on. The tests do not build it."""
 
 from __future__ import annotations
 

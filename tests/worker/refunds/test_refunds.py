@@ -591,7 +591,7 @@ async def test_a_failed_refund_that_is_approved_after_all_keeps_the_next_one_awa
 
 
 async def test_a_failed_refund_that_is_approved_after_the_next_one_is_a_line(world: World) -> None:
-    """No rule of ours can prevent it; parked for a reason nobody understands, the second payment is never claimed back."""
+    """Tether cannot prevent it. If the notification were parked without a clear reason, nobody would claim the second payment back."""
     debit = await world.debit("gb-later")
     await _failed_order(world, debit)
     own_id = await world.order(debit)
