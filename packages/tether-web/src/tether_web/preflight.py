@@ -117,8 +117,8 @@ async def make(
         if upload is None:
             raise NotFoundException("There is no such upload")
         if upload.dry_run or upload.state != "completed":
-            shown = "dry_run" if upload.dry_run else upload.state
-            raise IllegalStep("upload", state=shown, step="examined before billing")
+            state_name = "dry_run" if upload.dry_run else upload.state
+            raise IllegalStep("upload", state=state_name, step="examined before billing")
         now = state.clock()
         found = await preflight.made(
             conn,

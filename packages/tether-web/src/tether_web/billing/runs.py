@@ -170,8 +170,8 @@ async def listed(
                 before_id=decode_cursor(cursor),
                 limit=limit + 1,
             )
-        shown = [response(run) for run in runs]
-        return page(shown, limit=limit, last_id=shown[:limit][-1].id if shown else None)
+        responses = [response(run) for run in runs]
+        return page(responses, limit=limit, last_id=responses[:limit][-1].id if responses else None)
 
     return await in_form(form, load, row=RunResponse, name="billing runs", cursor=cursor, limit=limit)
 

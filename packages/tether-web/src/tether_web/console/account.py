@@ -17,7 +17,7 @@ from tether_stores.postgres import connection
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
 from tether_web.console.listings import Column, Listing
-from tether_web.console.pages import Asked, Key, rendered, table
+from tether_web.console.pages import ConsoleRequest, Key, rendered, table
 from tether_web.http import sessions
 from tether_web.http.auth import address_of, by_key
 from tether_web.people import sign_in as steps
@@ -83,12 +83,12 @@ _WHERE_MAX: Final = 1_000
 _SECRET: Final = re.compile(r"[A-Z2-7]{32}")
 
 
-def is_secure(request: Asked) -> bool:
+def is_secure(request: ConsoleRequest) -> bool:
     """Whether the browser came by TLS."""
     return bool(request.headers.get("x-forwarded-proto", request.scope["scheme"]) == "https")
 
 
-def _token(request: Asked) -> str:
+def _token(request: ConsoleRequest) -> str:
     return request.cookies.get(sessions.COOKIE, "")
 
 
@@ -103,7 +103,7 @@ def local_path(path: str) -> str:
     return path if is_local and path.isprintable() and len(path) <= _WHERE_MAX else "/"
 
 
-def wanted(request: Asked) -> str:
+def wanted(request: ConsoleRequest) -> str:
     """The page that a person wanted and did not get yet, with its filters; "/" for a form, which is not sent again."""
     if request.scope["method"] not in {"GET", "HEAD"}:
         return "/"
@@ -125,12 +125,12 @@ def with_next(page: str, where: str) -> str:
     return page if where == "/" else f"{page}?{urlencode({'next': where})}"
 
 
-def _next(request: Asked) -> str:
+def _next(request: ConsoleRequest) -> str:
     """Where a step of the sign-in leads, by its address."""
     return local_path(request.query_params.get("next", "/"))
 
 
-def _onward(request: Asked, token: str, where: str) -> Redirect:
+def _onward(request: ConsoleRequest, token: str, where: str) -> Redirect:
     return Redirect(
         where,
         status_code=HTTP_303_SEE_OTHER,
@@ -138,12 +138,12 @@ def _onward(request: Asked, token: str, where: str) -> Redirect:
     )
 
 
-async def _form(request: Asked) -> dict[str, str]:
+async def _form(request: ConsoleRequest) -> dict[str, str]:
     form = await request.form()
     return {name: value for name, value in form.multi_items() if isinstance(value, str)}
 
 
-def sign_in_form(request: Asked, *, where: str, status: int = 200, problem: Any = None) -> Template:
+def sign_in_form(request: ConsoleRequest, *, where: str, status: int = 200, problem: Any = None) -> Template:
     """The page where a person signs in, and goes on to the path *where*."""
     provider = request.app.state.oidc
     return rendered(
@@ -159,13 +159,13 @@ def sign_in_form(request: Asked, *, where: str, status: int = 200, problem: Any 
 
 
 @get("/sign-in", include_in_schema=False)
-async def sign_in_page(request: Asked) -> Template:
+async def sign_in_page(request: ConsoleRequest) -> Template:
     """Where a person signs in."""
     return sign_in_form(request, where=_next(request))
 
 
 @post("/sign-in", include_in_schema=False)
-async def sign_in(request: Asked) -> Template | Redirect:
+async def sign_in(request: ConsoleRequest) -> Template | Redirect:
     """Begin a session by name and password, or by an API key."""
     form, state = await _form(request), request.app.state
     where, address = local_path(form.get("next", "/")), address_of(request)
@@ -189,19 +189,21 @@ async def sign_in(request: Asked) -> Template | Redirect:
 
 
 @get("/second-factor", include_in_schema=False)
-async def second_factor_page(request: Asked) -> Template:
+async def second_factor_page(request: ConsoleRequest) -> Template:
     """Where a person types the code of the second factor."""
     return _second_factor(request, where=_next(request))
 
 
-def _second_factor(request: Asked, *, where: str, status: int = 200, problem: Any = None) -> Template:
+def _second_factor(
+    request: ConsoleRequest, *, where: str, status: int = 200, problem: Any = None
+) -> Template:
     return rendered(
         request, "second_factor", status=status, title="Second factor", next=where, problem=problem
     )
 
 
 @post("/second-factor", include_in_schema=False)
-async def check_second_factor(request: Asked) -> Template | Redirect:
+async def check_second_factor(request: ConsoleRequest) -> Template | Redirect:
     """Take a code, once."""
     form = await _form(request)
     code, where = form.get("code", "")[:40], local_path(form.get("next", "/"))
@@ -214,7 +216,7 @@ async def check_second_factor(request: Asked) -> Template | Redirect:
 
 
 async def _account(
-    request: Asked, *, where: str = "/", status: int = 200, secret: str | None = None, **context: Any
+    request: ConsoleRequest, *, where: str = "/", status: int = 200, secret: str | None = None, **context: Any
 ) -> Template:
     caller = request.auth
     user, left = None, 0
@@ -245,7 +247,7 @@ async def _account(
 
 
 @get("/account", include_in_schema=False)
-async def account(request: Asked) -> Template | Redirect:
+async def account(request: ConsoleRequest) -> Template | Redirect:
     """Password and second factor of the person who is signed in."""
     where = _next(request)
     if request.auth.step == "second_factor":
@@ -254,13 +256,13 @@ async def account(request: Asked) -> Template | Redirect:
 
 
 async def _refused(
-    request: Asked, exc: TetherError, *, where: str = "/", secret: str | None = None
+    request: ConsoleRequest, exc: TetherError, *, where: str = "/", secret: str | None = None
 ) -> Template:
     return await _account(request, where=where, status=422, secret=secret, problem={"detail": str(exc)})
 
 
 @post("/account/password", include_in_schema=False)
-async def change_password(request: Asked) -> Template | Redirect:
+async def change_password(request: ConsoleRequest) -> Template | Redirect:
     """Set an own password."""
     form, caller = await _form(request), request.auth
     where = local_path(form.get("next", "/"))
@@ -275,7 +277,7 @@ async def change_password(request: Asked) -> Template | Redirect:
 
 
 @post("/account/second-factor", include_in_schema=False)
-async def enrol(request: Asked) -> Template:
+async def enrol(request: ConsoleRequest) -> Template:
     """Set up a second factor, and show its backup codes once."""
     form = await _form(request)
     where = local_path(form.get("next", "/"))
@@ -293,13 +295,13 @@ async def enrol(request: Asked) -> Template:
         why = exc if isinstance(exc, TetherError) else steps.SignInFailed("Scan the code again.")
         secret = scanned if _SECRET.fullmatch(scanned) else None
         return await _refused(request, why, where=where, secret=secret)
-    shown = rendered(request, "backup_codes", title="Backup codes", codes=made.codes, next=where)
-    shown.cookies = [sessions.cookie(made.token, is_secure=is_secure(request))]
-    return shown
+    page = rendered(request, "backup_codes", title="Backup codes", codes=made.codes, next=where)
+    page.cookies = [sessions.cookie(made.token, is_secure=is_secure(request))]
+    return page
 
 
 @post("/account/backup-codes", include_in_schema=False)
-async def new_backup_codes(request: Asked) -> Template:
+async def new_backup_codes(request: ConsoleRequest) -> Template:
     """Make new backup codes, and show them once."""
     code = (await _form(request)).get("code", "")[:40]
     try:
@@ -310,7 +312,7 @@ async def new_backup_codes(request: Asked) -> Template:
 
 
 @post("/account/second-factor/remove", include_in_schema=False)
-async def remove_second_factor(request: Asked) -> Template | Redirect:
+async def remove_second_factor(request: ConsoleRequest) -> Template | Redirect:
     """Remove the second factor."""
     code = (await _form(request)).get("code", "")[:40]
     try:
@@ -321,13 +323,13 @@ async def remove_second_factor(request: Asked) -> Template | Redirect:
 
 
 @post("/sign-out", include_in_schema=False)
-async def sign_out(request: Asked) -> Redirect:
+async def sign_out(request: ConsoleRequest) -> Redirect:
     """End the session."""
     await steps.sign_out(request.app.state, request.auth, token=_token(request))
     return _onward(request, "", "/sign-in")
 
 
-async def _people(request: Asked, *, status: int = 200, **context: Any) -> Template:
+async def _people(request: ConsoleRequest, *, status: int = 200, **context: Any) -> Template:
     try:
         found = await call(request, "GET", "/api/users")
         keys = await call(request, "GET", "/api/api-keys")
@@ -350,15 +352,15 @@ async def _people(request: Asked, *, status: int = 200, **context: Any) -> Templ
 
 
 @get("/people", include_in_schema=False)
-async def people(request: Asked) -> Template:
+async def people(request: ConsoleRequest) -> Template:
     """Users and API keys."""
     return await _people(request)
 
 
 @post("/people/users", include_in_schema=False)
-async def add_user(request: Asked) -> Template:
+async def add_user(request: ConsoleRequest) -> Template:
     """Create a user, and show the temporary password once."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         body = {
             "name": form.get("name", ""),
@@ -379,9 +381,9 @@ async def add_user(request: Asked) -> Template:
 
 
 @post("/people/keys", include_in_schema=False)
-async def add_key(request: Asked) -> Template:
+async def add_key(request: ConsoleRequest) -> Template:
     """Create a key, and show it once."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     expires_on = form.get("expires_on", "")
     try:
         body = {
@@ -403,9 +405,9 @@ async def add_key(request: Asked) -> Template:
 
 
 @post("/people/keys/revoke", include_in_schema=False)
-async def revoke_key(request: Asked) -> Template | Redirect:
+async def revoke_key(request: ConsoleRequest) -> Template | Redirect:
     """Revoke a key."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     key = form.get("key", "")
     if not (key.isascii() and key.isdigit()):
         return await _people(request, status=422, problem={"detail": "Give the number of the key."})
@@ -417,12 +419,12 @@ async def revoke_key(request: Asked) -> Template | Redirect:
 
 
 @get("/people/{key:int}", include_in_schema=False)
-async def person(request: Asked, key: Key) -> Template:
+async def person(request: ConsoleRequest, key: Key) -> Template:
     """One user, with what can be changed."""
     return await _person(request, key)
 
 
-async def _person(request: Asked, key: int, *, status: int = 200, **context: Any) -> Template:
+async def _person(request: ConsoleRequest, key: int, *, status: int = 200, **context: Any) -> Template:
     try:
         found = await call(request, "GET", "/api/users")
     except Failed as exc:
@@ -446,9 +448,9 @@ async def _person(request: Asked, key: int, *, status: int = 200, **context: Any
 
 
 @post("/people/{key:int}/change", include_in_schema=False)
-async def change_person(request: Asked, key: Key) -> Template | Redirect:
+async def change_person(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Change role and accounts, disable or enable."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         body = {
             "role": form.get("role", ""),
@@ -465,9 +467,9 @@ async def change_person(request: Asked, key: Key) -> Template | Redirect:
 
 
 @post("/people/{key:int}/reset", include_in_schema=False)
-async def reset_person(request: Asked, key: Key) -> Template:
+async def reset_person(request: ConsoleRequest, key: Key) -> Template:
     """Give a temporary password, and show it once."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     body = {"second_factor": form.get("second_factor") == "on", "reason": form.get("reason", "")}
     try:
         made = await call(request, "POST", f"/api/users/{key}/reset", body=body)
@@ -477,9 +479,9 @@ async def reset_person(request: Asked, key: Key) -> Template:
 
 
 @post("/people/{key:int}/unbind", include_in_schema=False)
-async def unbind_person(request: Asked, key: Key) -> Template | Redirect:
+async def unbind_person(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Forget the person at the identity provider."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         await call(request, "POST", f"/api/users/{key}/unbind", body={"reason": form.get("reason", "")})
     except Failed as exc:

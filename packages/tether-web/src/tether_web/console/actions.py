@@ -13,19 +13,27 @@ from tether_core.debtor_edits import FIELDS
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call, download, send
 from tether_web.console.expectations import expected
-from tether_web.console.pages import BY_PAGE, Asked, Key, erasure_shown, list_page, rendered, shown_again
+from tether_web.console.pages import (
+    BY_PAGE,
+    ConsoleRequest,
+    Key,
+    erasure_page,
+    list_page,
+    refused_page,
+    rendered,
+)
 
 __all__ = ["HANDLERS"]
 
 Form: TypeAlias = Mapping[str, str]
 
 
-def _gone_on(path: str, done: str) -> Redirect:
+def _redirect(path: str, done: str) -> Redirect:
     return Redirect(f"{path}?done={done}", status_code=HTTP_303_SEE_OTHER)
 
 
 async def _ordered(
-    request: Asked,
+    request: ConsoleRequest,
     page: str,
     key: int,
     done: str,
@@ -48,13 +56,13 @@ async def _ordered(
         order: Makes of the form what the route takes: parameters for DELETE, else a body. May raise `Failed`.
         headers: Makes the headers of the form; `None` for none.
     """
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         taken: dict[str, Any] = {"query" if method == "DELETE" else "body": order(form)}
         await call(request, method, path, headers=headers and headers(form), **taken)
     except Failed as exc:
-        return await shown_again(request, page, key, exc)
-    return _gone_on(f"{page}/{key}", done)
+        return await refused_page(request, page, key, exc)
+    return _redirect(f"{page}/{key}", done)
 
 
 def _reason(form: Form) -> dict[str, Any]:
@@ -63,7 +71,7 @@ def _reason(form: Form) -> dict[str, Any]:
 
 
 def _required_reason(form: Form) -> dict[str, Any]:
-    return {"reason": forms.why(form)}
+    return {"reason": forms.reason(form)}
 
 
 # Where the API takes an answer, by the part of `tether_core.spreadsheet.plan.Answers` that a question names.
@@ -101,34 +109,34 @@ def _answers(fields: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 @post("/uploads", include_in_schema=False)
-async def upload(request: Asked) -> Template | Redirect:
+async def upload(request: ConsoleRequest) -> Template | Redirect:
     """Take a file in."""
     try:
         answer = await send(request, "/api/uploads")
     except Failed as exc:
         return await list_page(request, BY_PAGE["/uploads"], failed=exc)
-    return _gone_on(f"/uploads/{answer['id']}", "known" if answer.get("note") else "uploaded")
+    return _redirect(f"/uploads/{answer['id']}", "known" if answer.get("note") else "uploaded")
 
 
 @post("/uploads/{key:int}/answers", include_in_schema=False)
-async def answers(request: Asked, key: Key) -> Template | Redirect:
+async def answers(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Answer the questions of an upload: each field has the name of the answer that its question wants."""
     try:
         body = _answers(await forms.pairs(request))
         await call(request, "POST", f"/api/uploads/{key}/answers", body=body)
     except Failed as exc:
-        return await shown_again(request, "/uploads", key, exc)
-    return _gone_on(f"/uploads/{key}", "answered")
+        return await refused_page(request, "/uploads", key, exc)
+    return _redirect(f"/uploads/{key}", "answered")
 
 
 @post("/uploads/{key:int}/withdraw", include_in_schema=False)
-async def withdraw(request: Asked, key: Key) -> Template | Redirect:
+async def withdraw(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Withdraw an upload."""
     return await _ordered(request, "/uploads", key, "withdrawn", "DELETE", f"/api/uploads/{key}", _reason)
 
 
 @post("/uploads/{key:int}/preflight", include_in_schema=False)
-async def preflight(request: Asked, key: Key) -> Template | Redirect:
+async def preflight(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Make a pre-flight report."""
     path = f"/api/uploads/{key}/preflight"
     return await _ordered(
@@ -143,17 +151,17 @@ async def preflight(request: Asked, key: Key) -> Template | Redirect:
 
 
 @post("/uploads/{key:int}/exclude-charged-back", include_in_schema=False)
-async def exclude_charged_back(request: Asked, key: Key) -> Template | Redirect:
+async def exclude_charged_back(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Show which debtors have charged back a debit; with a reason, exclude them."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     is_dry_run = form.get("what") == "dry_run"
     body = {"dry_run": is_dry_run, "reason": form.get("reason", "")}
     try:
         found = await call(request, "POST", f"/api/uploads/{key}/exclude-charged-back", body=body)
     except Failed as exc:
-        return await shown_again(request, "/uploads", key, exc)
+        return await refused_page(request, "/uploads", key, exc)
     if not is_dry_run:
-        return _gone_on(f"/uploads/{key}", "excluded")
+        return _redirect(f"/uploads/{key}", "excluded")
     groups = [(row, "would be excluded") for row in found["excluded"]]
     groups += [(row, "stay: a debit is open or collected") for row in found["kept"]]
     return rendered(
@@ -184,9 +192,9 @@ _READ: Final[dict[str, Callable[[str], float]]] = {
 
 
 @post("/uploads/{key:int}/billing", include_in_schema=False)
-async def bill(request: Asked, key: Key) -> Template | Redirect:
+async def bill(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Order a billing run, or show what it would do."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     is_dry_run = form.get("what") == "dry_run"
     headers = {} if is_dry_run else _order_key(form)
     try:
@@ -201,7 +209,7 @@ async def bill(request: Asked, key: Key) -> Template | Redirect:
             body["overrides"] = [override]
         answer = await call(request, "POST", f"/api/uploads/{key}/billing", body=body, headers=headers)
     except Failed as exc:
-        return await shown_again(request, "/uploads", key, exc)
+        return await refused_page(request, "/uploads", key, exc)
     if is_dry_run:
         return rendered(
             request,
@@ -219,16 +227,16 @@ async def bill(request: Asked, key: Key) -> Template | Redirect:
             },
             amount=formats.money(answer["amount_minor"], "EUR"),
         )
-    return _gone_on(f"/runs/{answer['id']}", "ordered")
+    return _redirect(f"/runs/{answer['id']}", "ordered")
 
 
 _RUN_ACTIONS: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
 
 @post("/uploads/{key:int}/pre-notifications", include_in_schema=False)
-async def announce(request: Asked, key: Key) -> Template | Redirect:
+async def announce(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Announce a debit to the debtors of an upload, or show what would be announced."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     is_dry_run = form.get("what") == "dry_run"
     try:
         body: dict[str, Any] = {
@@ -241,7 +249,7 @@ async def announce(request: Asked, key: Key) -> Template | Redirect:
         body["dry_run"] = is_dry_run
         found = await call(request, "POST", f"/api/uploads/{key}/pre-notifications", body=body)
     except Failed as exc:
-        return await shown_again(request, "/uploads", key, exc)
+        return await refused_page(request, "/uploads", key, exc)
     if not is_dry_run:
         return Redirect(
             f"/pre-notifications?status=made&upload={key}&done=announced", status_code=HTTP_303_SEE_OTHER
@@ -250,45 +258,47 @@ async def announce(request: Asked, key: Key) -> Template | Redirect:
 
 
 @post("/runs/{key:int}/release-refusals", include_in_schema=False)
-async def release_refusals(request: Asked, key: Key) -> Template | Redirect:
+async def release_refusals(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Release the refusals of the upload of a run, so that they pause no further run."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
-        body = {"reason": forms.why(form)}
+        body = {"reason": forms.reason(form)}
         upload_id = (await call(request, "GET", f"/api/billing-runs/{key}"))["run"]["upload_id"]
         await call(request, "POST", f"/api/uploads/{upload_id}/billing/release", body=body)
     except Failed as exc:
-        return await shown_again(request, "/runs", key, exc)
-    return _gone_on(f"/runs/{key}", "refusals_released")
+        return await refused_page(request, "/runs", key, exc)
+    return _redirect(f"/runs/{key}", "refusals_released")
 
 
 @post("/runs/{key:int}/{action:str}", include_in_schema=False)
-async def steer_run(request: Asked, key: Key, action: Annotated[str, Parameter()]) -> Template | Redirect:
+async def steer_run(
+    request: ConsoleRequest, key: Key, action: Annotated[str, Parameter()]
+) -> Template | Redirect:
     """Pause a run, let it go on, or cancel it."""
     if action not in _RUN_ACTIONS:
-        return await shown_again(
+        return await refused_page(
             request, "/runs", key, Failed(404, "A run can be paused, resumed or cancelled.")
         )
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         # To resume takes nothing away, so it may go without a reason.
-        reason = form.get("reason", "") if action == "resume" else forms.why(form)
+        reason = form.get("reason", "") if action == "resume" else forms.reason(form)
         body, query = ({"reason": reason}, None) if action == "pause" else (None, {"reason": reason})
         await call(request, "POST", f"/api/billing-runs/{key}/{action}", query=query, body=body)
     except Failed as exc:
-        return await shown_again(request, "/runs", key, exc)
-    return _gone_on(f"/runs/{key}", _RUN_ACTIONS[action])
+        return await refused_page(request, "/runs", key, exc)
+    return _redirect(f"/runs/{key}", _RUN_ACTIONS[action])
 
 
 @post("/payments/{key:int}/inquire", include_in_schema=False)
-async def inquire(request: Asked, key: Key) -> Template | Redirect:
+async def inquire(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Ask the gateway for the status of a payment now."""
     path = f"/api/billing-attempts/{key}/inquiry"
     return await _ordered(request, "/payments", key, "inquired", "POST", path, _required_reason)
 
 
 @post("/payments/{key:int}/forgive", include_in_schema=False)
-async def forgive(request: Asked, key: Key) -> Template | Redirect:
+async def forgive(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Forgive the chargeback of a payment."""
     path = f"/api/billing-attempts/{key}/forgive"
     return await _ordered(request, "/payments", key, "forgiven", "POST", path, _required_reason)
@@ -303,7 +313,7 @@ def _outcome(form: Form) -> dict[str, Any]:
 
 
 @post("/payments/{key:int}/outcome", include_in_schema=False)
-async def state_outcome(request: Asked, key: Key) -> Template | Redirect:
+async def state_outcome(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """State what the gateway's back office shows for a payment whose status cannot be inquired."""
     path = f"/api/billing-attempts/{key}/outcome"
     return await _ordered(request, "/payments", key, "outcome_stated", "POST", path, _outcome)
@@ -319,19 +329,21 @@ def _order_key(form: Form) -> dict[str, str]:
 
 
 @post("/payments/{key:int}/{action:str}", include_in_schema=False)
-async def return_money(request: Asked, key: Key, action: Annotated[str, Parameter()]) -> Template | Redirect:
+async def return_money(
+    request: ConsoleRequest, key: Key, action: Annotated[str, Parameter()]
+) -> Template | Redirect:
     """Refund or void a payment."""
     if action not in {"refund", "void"}:
         unknown = Failed(404, "A payment can be refunded or voided.")
-        return await shown_again(request, "/payments", key, unknown)
+        return await refused_page(request, "/payments", key, unknown)
     path = f"/api/billing-attempts/{key}/{action}"
     return await _ordered(request, "/payments", key, action, "POST", path, _return, headers=_order_key)
 
 
 @post("/debtors/{key:int}/edit", include_in_schema=False)
-async def edit_debtor(request: Asked, key: Key) -> Template | Redirect:
+async def edit_debtor(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Edit a debtor: of the fields, those that differ from what the page showed."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         changes: dict[str, str | int | None] = {
             name: form[name] or None
@@ -348,72 +360,72 @@ async def edit_debtor(request: Asked, key: Key) -> Template | Redirect:
         }
         await call(request, "PATCH", f"/api/debtors/{key}", body=body)
     except Failed as exc:
-        return await shown_again(request, "/debtors", key, exc)
-    return _gone_on(f"/debtors/{key}", "edited")
+        return await refused_page(request, "/debtors", key, exc)
+    return _redirect(f"/debtors/{key}", "edited")
 
 
 @post("/debtors/{key:int}/dossier", include_in_schema=False)
-async def export_debtor(request: Asked, key: Key) -> Template | Response[bytes]:
+async def export_debtor(request: ConsoleRequest, key: Key) -> Template | Response[bytes]:
     """Send everything that is stored about a person as one file."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
-        file = await download(request, f"/api/debtors/{key}/dossier", body={"reason": forms.why(form)})
+        file = await download(request, f"/api/debtors/{key}/dossier", body={"reason": forms.reason(form)})
     except Failed as exc:
-        return await shown_again(request, "/debtors", key, exc)
+        return await refused_page(request, "/debtors", key, exc)
     return Response(file.content, media_type=file.media_type, headers=file.headers)
 
 
 @post("/debtors/{key:int}/erasure", include_in_schema=False)
-async def erase_debtor(request: Asked, key: Key) -> Template | Redirect:
+async def erase_debtor(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Order the erasure of the rows that the page showed."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         body = {
             "debtor_ids": [
                 forms.whole(number, field="debtor_ids") for number in form.get("debtor_ids", "").split()
             ],
-            "reason": forms.why(form),
+            "reason": forms.reason(form),
             "accept_reversible": form.get("accept_reversible") == "on",
         }
         await call(request, "POST", f"/api/debtors/{key}/erasure", body=body)
     except Failed as exc:
-        return await erasure_shown(request, key, failed=exc)
-    return _gone_on(f"/debtors/{key}", "erasure")
+        return await erasure_page(request, key, failed=exc)
+    return _redirect(f"/debtors/{key}", "erasure")
 
 
 @post("/notifications/{key:int}/replay", include_in_schema=False)
-async def replay(request: Asked, key: Key) -> Template | Redirect:
+async def replay(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Process a notification again."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
-        query = {"reason": forms.why(form)}
+        query = {"reason": forms.reason(form)}
         await call(request, "POST", f"/api/webhook-events/{key}/replay", query=query)
     except Failed as exc:
-        return await shown_again(request, "/notifications", key, exc)
-    return _gone_on(f"/notifications/{key}", "replayed")
+        return await refused_page(request, "/notifications", key, exc)
+    return _redirect(f"/notifications/{key}", "replayed")
 
 
 @post("/blacklist", include_in_schema=False)
-async def block(request: Asked) -> Template | Redirect:
+async def block(request: ConsoleRequest) -> Template | Redirect:
     """Add an entry."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     body = {name: form[name] for name in ("iban", "name", "email", "bic", "reason", "note") if form.get(name)}
     try:
         entry = await call(request, "POST", "/api/blacklist", body=body)
     except Failed as exc:
         return await list_page(request, BY_PAGE["/blacklist"], failed=exc)
-    return _gone_on(f"/blacklist/{entry['id']}", "added")
+    return _redirect(f"/blacklist/{entry['id']}", "added")
 
 
 @post("/payments/{key:int}/refunds/{refund:int}/outcome", include_in_schema=False)
-async def state_refund_outcome(request: Asked, key: Key, refund: Key) -> Template | Redirect:
+async def state_refund_outcome(request: ConsoleRequest, key: Key, refund: Key) -> Template | Redirect:
     """State what the gateway's back office shows for a refund of a payment whose status cannot be inquired."""
     path = f"/api/refunds/{refund}/outcome"
     return await _ordered(request, "/payments", key, "outcome_stated", "POST", path, _outcome)
 
 
 @post("/differences/{key:int}/acknowledge", include_in_schema=False)
-async def acknowledge(request: Asked, key: Key) -> Template | Redirect:
+async def acknowledge(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Say that a person has looked at a difference."""
     path = f"/api/reconciliation-differences/{key}/acknowledge"
     return await _ordered(

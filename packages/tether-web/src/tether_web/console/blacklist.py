@@ -8,7 +8,15 @@ from litestar.response import Template
 from tether_web.blacklist.import_export import IMPORT_MAX_BYTES
 from tether_web.console import forms
 from tether_web.console.api import Failed, call, send_bytes
-from tether_web.console.pages import BY_PAGE, Asked, Key, detail_page, list_page, rendered, shown_again
+from tether_web.console.pages import (
+    BY_PAGE,
+    ConsoleRequest,
+    Key,
+    detail_page,
+    list_page,
+    refused_page,
+    rendered,
+)
 
 __all__ = ["HANDLERS"]
 
@@ -17,10 +25,10 @@ _FORM_BYTES: Final = 65_536
 
 
 @post("/blacklist/import", include_in_schema=False, request_max_body_size=IMPORT_MAX_BYTES + _FORM_BYTES)
-async def import_file(request: Asked) -> Template:
+async def import_file(request: ConsoleRequest) -> Template:
     """Add the entries of a file, and show which lines have problems."""
     try:
-        form, content = await forms.given_file(request)
+        form, content = await forms.fields_and_file(request)
         query = {"relist": form.get("relist") == "on"}
         found = await send_bytes(request, "/api/blacklist/import", content, query=query)
     except Failed as exc:
@@ -45,14 +53,14 @@ async def import_file(request: Asked) -> Template:
 
 
 @post("/blacklist/{key:int}/lift", include_in_schema=False)
-async def lift(request: Asked, key: Key) -> Template:
+async def lift(request: ConsoleRequest, key: Key) -> Template:
     """Lift an entry, and say what else keeps its account from being debited."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     query: dict[str, Any] = {"reason": form.get("reason", ""), "forgives": form.get("forgives")}
     try:
         lifted = await call(request, "DELETE", f"/api/blacklist/{key}", query=query)
     except Failed as exc:
-        return await shown_again(request, "/blacklist", key, exc)
+        return await refused_page(request, "/blacklist", key, exc)
     return await detail_page(request, "/blacklist", key, done=lifted["explanation"])
 
 

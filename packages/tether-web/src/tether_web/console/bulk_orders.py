@@ -10,7 +10,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
-from tether_web.console.pages import Asked, Key, action_title, facts, rendered
+from tether_web.console.pages import ConsoleRequest, Key, action_title, facts, rendered
 
 __all__ = ["HANDLERS"]
 
@@ -43,9 +43,9 @@ def _list_of(action: str, filters: Mapping[str, str]) -> str:
 
 
 @post("/bulk-orders", include_in_schema=False)
-async def place(request: Asked) -> Template | Redirect:
+async def place(request: ConsoleRequest) -> Template | Redirect:
     """Show what an order would do; with a reason, place it."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     action, query = form.get("action", ""), form.get("filters", "")
     filters = dict(parse_qsl(query))
     body = {"action": action, "filters": filters}
@@ -87,7 +87,7 @@ async def place(request: Asked) -> Template | Redirect:
 
 
 @get("/bulk-orders/{key:int}", include_in_schema=False)
-async def detail(request: Asked, key: Key) -> Template:
+async def detail(request: ConsoleRequest, key: Key) -> Template:
     """An order, how far it is, and the results of its rows."""
     try:
         found = await call(request, "GET", f"/api/bulk-orders/{key}")
@@ -114,7 +114,7 @@ async def detail(request: Asked, key: Key) -> Template:
 
 
 @post("/bulk-orders/{key:int}/stop", include_in_schema=False)
-async def stop(request: Asked, key: Key) -> Template | Redirect:
+async def stop(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Stop an order."""
     try:
         await call(request, "POST", f"/api/bulk-orders/{key}/stop")

@@ -13,7 +13,16 @@ from tether_core.vop import CheckState, Result
 from tether_web.console import forms
 from tether_web.console.api import Failed, call, part, send_bytes
 from tether_web.console.listings import Column, Filter, Listing
-from tether_web.console.pages import Asked, Key, facts, not_shown, own_accounts, rendered, rows_of, table
+from tether_web.console.pages import (
+    ConsoleRequest,
+    Key,
+    facts,
+    own_accounts,
+    problem_page,
+    rendered,
+    rows_of,
+    table,
+)
 
 __all__ = ["HANDLERS"]
 
@@ -95,12 +104,12 @@ _UPLOADS_SHOWN: Final = 15
 
 
 @get("/checks", include_in_schema=False)
-async def overview(request: Asked) -> Template:
+async def overview(request: ConsoleRequest) -> Template:
     """What checks cost, the latest uploads, and the files that make no debtors."""
     return await _overview(request)
 
 
-async def _overview(request: Asked, *, failed: Failed | None = None) -> Template:
+async def _overview(request: ConsoleRequest, *, failed: Failed | None = None) -> Template:
     try:
         files, budget, uploads, accounts = await asyncio.gather(
             call(request, "GET", "/api/vop/files"),
@@ -109,7 +118,7 @@ async def _overview(request: Asked, *, failed: Failed | None = None) -> Template
             own_accounts(request),
         )
     except Failed as exc:
-        return not_shown(request, exc, title="Name checks")
+        return problem_page(request, exc, title="Name checks")
     is_working = any(file["checked"] + file["parked"] < file["row_count"] for file in files)
     linked = None if uploads is None else [{**row, "checks": f"{row['id']}/checks"} for row in uploads]
     return rendered(
@@ -150,10 +159,10 @@ def _budget(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 @post("/checks", include_in_schema=False)
-async def send_file(request: Asked) -> Template | Redirect:
+async def send_file(request: ConsoleRequest) -> Template | Redirect:
     """Check the accounts and names of a file."""
     try:
-        form, content = await forms.given_file(request)
+        form, content = await forms.fields_and_file(request)
         query = {"account": form.get("account") or "default"}
         made = await send_bytes(request, "/api/vop/files", content, query=query)
     except Failed as exc:
@@ -162,12 +171,12 @@ async def send_file(request: Asked) -> Template | Redirect:
 
 
 @get("/checks/{key:int}", include_in_schema=False)
-async def file_detail(request: Asked, key: Key) -> Template:
+async def file_detail(request: ConsoleRequest, key: Key) -> Template:
     """A file: its progress, its report and its rows."""
     return await _file(request, key)
 
 
-async def _file(request: Asked, key: int, *, failed: Failed | None = None) -> Template:
+async def _file(request: ConsoleRequest, key: int, *, failed: Failed | None = None) -> Template:
     try:
         file, report, rows = await asyncio.gather(
             call(request, "GET", f"/api/vop/files/{key}"),
@@ -175,7 +184,7 @@ async def _file(request: Asked, key: int, *, failed: Failed | None = None) -> Te
             _matching(request, f"/api/vop/files/{key}/rows", f"/checks/{key}", _ROWS),
         )
     except Failed as exc:
-        return not_shown(request, exc, title=f"Check file {key}")
+        return problem_page(request, exc, title=f"Check file {key}")
     ended = file["checked"] + file["parked"]
     return rendered(
         request,
@@ -194,7 +203,7 @@ async def _file(request: Asked, key: int, *, failed: Failed | None = None) -> Te
 
 
 @post("/checks/{key:int}/remove", include_in_schema=False)
-async def remove_file(request: Asked, key: Key) -> Template | Redirect:
+async def remove_file(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Remove a file with its results."""
     try:
         await call(request, "DELETE", f"/api/vop/files/{key}")
@@ -204,12 +213,12 @@ async def remove_file(request: Asked, key: Key) -> Template | Redirect:
 
 
 @get("/uploads/{key:int}/checks", include_in_schema=False)
-async def of_upload(request: Asked, key: Key) -> Template:
+async def of_upload(request: ConsoleRequest, key: Key) -> Template:
     """The checks of an upload: how far, what was answered by bank, each check, and the order of more."""
     return await _of_upload(request, key)
 
 
-async def _of_upload(request: Asked, key: int, *, failed: Failed | None = None) -> Template:
+async def _of_upload(request: ConsoleRequest, key: int, *, failed: Failed | None = None) -> Template:
     at = f"/uploads/{key}/checks"
     try:
         rows, report, budget, accounts = await asyncio.gather(
@@ -219,7 +228,7 @@ async def _of_upload(request: Asked, key: int, *, failed: Failed | None = None) 
             own_accounts(request),
         )
     except Failed as exc:
-        return not_shown(request, exc, title=f"Name checks of upload {key}")
+        return problem_page(request, exc, title=f"Name checks of upload {key}")
     counts = rows["found"]
     results = sum(counts["results"].values())
     requested = counts["waiting"] + counts["parked"] + results
@@ -254,9 +263,9 @@ async def _of_upload(request: Asked, key: int, *, failed: Failed | None = None) 
 
 
 @post("/uploads/{key:int}/checks", include_in_schema=False)
-async def request_checks(request: Asked, key: Key) -> Template | Redirect:
+async def request_checks(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Request checks of all debtors of an upload, or of a share of them."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         query = {
             "share": _share(form.get("share", "")),
@@ -282,7 +291,9 @@ def _share(text: str) -> float:
     return share
 
 
-async def _matching(request: Asked, api: str, page: str, columns: tuple[Column, ...]) -> dict[str, Any]:
+async def _matching(
+    request: ConsoleRequest, api: str, page: str, columns: tuple[Column, ...]
+) -> dict[str, Any]:
     """
     The checks that match the filters of the address, for the templates.
 

@@ -12,7 +12,7 @@ from tether_core.figures import PRICE_BANDS, Basis, By
 
 from tether_web.console import formats
 from tether_web.console.api import Failed, call, part
-from tether_web.console.pages import Asked, own_scope, rendered
+from tether_web.console.pages import ConsoleRequest, own_scope, rendered
 from tether_web.console.plots import epochs, plot, units
 from tether_web.console.recent_figures import written
 
@@ -28,7 +28,7 @@ _UPLOADS_MAX: Final = 20
 
 
 @get("/figures", include_in_schema=False)
-async def figures(request: Asked) -> Template:
+async def figures(request: ConsoleRequest) -> Template:
     """Sums by a dimension, with their trend, the curves of an upload, and what may still go back."""
     today: datetime = request.app.state.clock()
     given = {name: request.query_params.get(name, "").strip() for name in _FILTERS}
@@ -126,7 +126,7 @@ def _priced_text(lower: int) -> str:
 
 
 async def _trend(
-    request: Asked, chosen: Mapping[str, str], page: Mapping[str, Any] | None
+    request: ConsoleRequest, chosen: Mapping[str, str], page: Mapping[str, Any] | None
 ) -> list[dict[str, Any]]:
     """Collected, returned and net over time, a plot for each currency."""
     if page is None:
@@ -152,7 +152,7 @@ async def _trend(
     return plots
 
 
-async def _ageing(request: Asked, chosen: Mapping[str, str]) -> list[dict[str, Any]] | None:
+async def _ageing(request: ConsoleRequest, chosen: Mapping[str, str]) -> list[dict[str, Any]] | None:
     """The curves of the chosen upload and earlier ones, a plot and a table for each currency."""
     if "upload" not in chosen:
         return None

@@ -15,7 +15,7 @@ from tether_core.errors import InvalidAmount
 
 from tether_web.console.api import Failed
 
-__all__ = ["given", "given_file", "minor", "names", "of_file", "pairs", "refused", "whole", "why"]
+__all__ = ["fields", "fields_and_file", "minor", "names", "of_file", "pairs", "reason", "refused", "whole"]
 
 # Where the scope of a request keeps what was typed; the scope is of one request alone.
 _TYPED: Final = "tether.typed"
@@ -34,12 +34,12 @@ async def pairs(request: Request[Any, Any, Any]) -> list[tuple[str, str]]:
     return found
 
 
-async def given(request: Request[Any, Any, Any]) -> dict[str, str]:
+async def fields(request: Request[Any, Any, Any]) -> dict[str, str]:
     """The fields of a form by name, without blanks around their values."""
     return dict(await pairs(request))
 
 
-async def given_file(request: Request[Any, Any, Any]) -> tuple[dict[str, str], bytes]:
+async def fields_and_file(request: Request[Any, Any, Any]) -> tuple[dict[str, str], bytes]:
     """
     The fields of a form with a file, and the contents of the field `file`.
 
@@ -47,7 +47,7 @@ async def given_file(request: Request[Any, Any, Any]) -> tuple[dict[str, str], b
         Failed: when there is no file in it, or the form cannot be read.
     """
     try:
-        form = await given(request)
+        form = await fields(request)
         file = (await request.form()).get("file")
     except HTTPException as exc:
         raise Failed(
@@ -109,17 +109,17 @@ def minor(text: str, *, field: str) -> int:
         raise _failed(field, "Write the amount in euros without groups of thousands, e.g. 1000.50.") from exc
 
 
-def why(form: Mapping[str, str]) -> str:
+def reason(form: Mapping[str, str]) -> str:
     """
     The reason that a person gives for an action.
 
     Raises:
         Failed: where there is none.
     """
-    reason = form.get("reason", "")
-    if not reason:
+    text = form.get("reason", "")
+    if not text:
         raise _failed("reason", "Say why; it is stored.")
-    return reason
+    return text
 
 
 def names(text: str, *, field: str) -> list[str] | None:

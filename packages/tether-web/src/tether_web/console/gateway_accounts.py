@@ -13,7 +13,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call, part
-from tether_web.console.pages import Asked, not_shown, rendered
+from tether_web.console.pages import ConsoleRequest, problem_page, rendered
 from tether_web.console.recent_figures import DAYS, written
 
 __all__ = ["HANDLERS"]
@@ -24,31 +24,31 @@ _OPEN_MAX: Final = 10_000
 
 
 @get("/gateway-accounts", include_in_schema=False)
-async def shown(request: Asked) -> Template:
+async def gateway_accounts(request: ConsoleRequest) -> Template:
     """What each account may do, what it does now, and its money."""
     return await _page(request)
 
 
 @post("/gateway-accounts/{name:str}/pause", include_in_schema=False)
-async def pause(request: Asked, name: Name) -> Template | Redirect:
+async def pause(request: ConsoleRequest, name: Name) -> Template | Redirect:
     """Submit nothing more with an account."""
     try:
-        body = {"reason": forms.why(await forms.given(request))}
+        body = {"reason": forms.reason(await forms.fields(request))}
     except Failed as exc:
         return await _page(request, failed=exc)
     return await _done(request, name, "pause", body)
 
 
 @post("/gateway-accounts/{name:str}/resume", include_in_schema=False)
-async def resume(request: Asked, name: Name) -> Template | Redirect:
+async def resume(request: ConsoleRequest, name: Name) -> Template | Redirect:
     """Submit with an account again."""
     return await _done(request, name, "resume", None)
 
 
 @post("/relays", include_in_schema=False)
-async def create_relay(request: Asked) -> Template:
+async def create_relay(request: ConsoleRequest) -> Template:
     """Create a relay, and show its address once."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     body = {name: form.get(name, "") for name in ("name", "account", "reason")}
     try:
         made = await call(request, "POST", "/api/relays", body=body)
@@ -58,10 +58,10 @@ async def create_relay(request: Asked) -> Template:
 
 
 @post("/relays/revoke", include_in_schema=False)
-async def revoke_relay(request: Asked) -> Template | Redirect:
+async def revoke_relay(request: ConsoleRequest) -> Template | Redirect:
     """Revoke a relay."""
     try:
-        form = await forms.given(request)
+        form = await forms.fields(request)
         relay = forms.whole(form.get("relay", ""), field="relay")
         await call(request, "DELETE", f"/api/relays/{relay}", query={"reason": form.get("reason", "")})
     except Failed as exc:
@@ -69,7 +69,9 @@ async def revoke_relay(request: Asked) -> Template | Redirect:
     return Redirect("/gateway-accounts?done=relay_revoked", status_code=HTTP_303_SEE_OTHER)
 
 
-async def _done(request: Asked, name: str, step: str, body: Mapping[str, str] | None) -> Template | Redirect:
+async def _done(
+    request: ConsoleRequest, name: str, step: str, body: Mapping[str, str] | None
+) -> Template | Redirect:
     try:
         await call(request, "POST", f"/api/gateway-accounts/{name}/{step}", body=body)
     except Failed as exc:
@@ -78,7 +80,7 @@ async def _done(request: Asked, name: str, step: str, body: Mapping[str, str] | 
 
 
 async def _page(
-    request: Asked, *, failed: Failed | None = None, made: Mapping[str, Any] | None = None
+    request: ConsoleRequest, *, failed: Failed | None = None, made: Mapping[str, Any] | None = None
 ) -> Template:
     today = request.app.state.clock().date()
     month = {"from": (today - timedelta(days=DAYS - 1)).isoformat(), "to": today.isoformat()}
@@ -89,7 +91,7 @@ async def _page(
             part(request, "/api/relays"),
         )
     except Failed as exc:
-        return not_shown(request, exc, title="Gateway accounts")
+        return problem_page(request, exc, title="Gateway accounts")
     return rendered(
         request,
         "gateway_accounts",
@@ -177,4 +179,4 @@ def _limits(account: Mapping[str, Any]) -> list[dict[str, str]]:
     return [{"title": title, "text": text} for title, text in limits]
 
 
-HANDLERS: Final = [shown, pause, resume, create_relay, revoke_relay]
+HANDLERS: Final = [gateway_accounts, pause, resume, create_relay, revoke_relay]

@@ -7,7 +7,7 @@ from litestar.response import Redirect, Template
 from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console.api import Failed, call
-from tether_web.console.pages import Asked, Key, not_shown, rendered
+from tether_web.console.pages import ConsoleRequest, Key, problem_page, rendered
 
 __all__ = ["HANDLERS"]
 
@@ -15,13 +15,13 @@ _PAGE: Final = "/layout-answers"
 
 
 @get(_PAGE, include_in_schema=False)
-async def listed(request: Asked) -> Template:
+async def listed(request: ConsoleRequest) -> Template:
     """The remembered answers."""
     return await _page(request)
 
 
 @post(f"{_PAGE}/{{key:int}}/forget", include_in_schema=False)
-async def forget(request: Asked, key: Key) -> Template | Redirect:
+async def forget(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Forget an answer."""
     try:
         await call(request, "DELETE", f"/api/layout-answers/{key}")
@@ -30,11 +30,11 @@ async def forget(request: Asked, key: Key) -> Template | Redirect:
     return Redirect(f"{_PAGE}?done=answer_forgotten", status_code=HTTP_303_SEE_OTHER)
 
 
-async def _page(request: Asked, *, failed: Failed | None = None) -> Template:
+async def _page(request: ConsoleRequest, *, failed: Failed | None = None) -> Template:
     try:
         answers = await call(request, "GET", "/api/layout-answers")
     except Failed as exc:
-        return not_shown(request, exc, title="Remembered answers")
+        return problem_page(request, exc, title="Remembered answers")
     return rendered(
         request,
         "layout_answers",

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-__all__ = ["MENU", "SECTIONS", "shown"]
+__all__ = ["MENU", "SECTIONS", "entries"]
 
 # Heading -> paths with their titles. A heading without words stands for the pages that everything begins with.
 SECTIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
@@ -47,12 +47,12 @@ _UNDER: Final = {
 }
 
 
-def shown(path: str) -> list[dict[str, Any]]:
+def entries(path: str) -> list[dict[str, Any]]:
     """
     The menu as the templates write it.
 
     Args:
-        path: Of the page that is shown; its entry is the current one.
+        path: Of the present page; its entry is the current one.
     """
     first = "/" + path[1:].partition("/")[0]
     current = _UNDER.get(first, first)

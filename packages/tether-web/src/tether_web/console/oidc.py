@@ -18,7 +18,7 @@ from tether_core.people.oidc import read_identity
 from tether_stores.telemetry import logger
 
 from tether_web.console.account import is_secure, local_path, sign_in_form
-from tether_web.console.pages import Asked, rendered
+from tether_web.console.pages import ConsoleRequest, rendered
 from tether_web.http import sessions
 from tether_web.http.auth import address_of
 from tether_web.people import sign_in as steps
@@ -44,7 +44,7 @@ _NOT_SIGNED_IN: Final = (
 _log = logger("oidc")
 
 
-def _cookie(request: Asked, text: str) -> Cookie:
+def _cookie(request: ConsoleRequest, text: str) -> Cookie:
     """The cookie of a sign-in that is at the provider; an empty text removes it."""
     return Cookie(
         COOKIE,
@@ -57,7 +57,7 @@ def _cookie(request: Asked, text: str) -> Cookie:
     )
 
 
-def _back(request: Asked) -> str:
+def _back(request: ConsoleRequest) -> str:
     """The address of the way back, as it is registered at the provider."""
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host):
@@ -65,7 +65,7 @@ def _back(request: Asked) -> str:
     return f"{'https' if is_secure(request) else 'http'}://{host}{BACK}"
 
 
-def _failed(request: Asked, exc: TetherError, *, where: str = "/") -> Template:
+def _failed(request: ConsoleRequest, exc: TetherError, *, where: str = "/") -> Template:
     status = 503 if isinstance(exc, Unavailable) else 401
     status = 429 if isinstance(exc, steps.TooManyTries) else status
     page = sign_in_form(request, status=status, where=where, problem={"detail": str(exc)})
@@ -74,7 +74,7 @@ def _failed(request: Asked, exc: TetherError, *, where: str = "/") -> Template:
 
 
 @get("/sign-in/oidc", include_in_schema=False)
-async def begin(request: Asked) -> Template | Redirect:
+async def begin(request: ConsoleRequest) -> Template | Redirect:
     """Go to the provider. A user who was signed in here is signed out, because the way back does not name that session."""
     provider: Provider | None = request.app.state.oidc
     where = local_path(request.query_params.get("next", "/"))
@@ -91,7 +91,7 @@ async def begin(request: Asked) -> Template | Redirect:
 
 
 @get(BACK, include_in_schema=False)
-async def callback(request: Asked) -> Template:
+async def callback(request: ConsoleRequest) -> Template:
     """Come back from the provider with a code, once."""
     try:
         token, where = await _signed_in(request)
@@ -102,7 +102,7 @@ async def callback(request: Asked) -> Template:
     return page
 
 
-async def _signed_in(request: Asked) -> tuple[str, str]:
+async def _signed_in(request: ConsoleRequest) -> tuple[str, str]:
     """The token of the session, and where the person wanted to go."""
     provider: Provider | None = request.app.state.oidc
     if provider is None:

@@ -30,23 +30,23 @@ __all__ = [
     "BY_PAGE",
     "HANDLERS",
     "HEADERS",
-    "Asked",
+    "ConsoleRequest",
     "Key",
     "action_title",
     "detail_page",
-    "erasure_shown",
+    "erasure_page",
     "facts",
     "list_page",
-    "not_shown",
     "own_accounts",
     "own_scope",
+    "problem_page",
+    "refused_page",
     "rendered",
     "rows_of",
-    "shown_again",
     "table",
 ]
 
-Asked: TypeAlias = Request[Any, Any, Any]
+ConsoleRequest: TypeAlias = Request[Any, Any, Any]
 Key = Annotated[int, Parameter(ge=1, le=2**63 - 1)]
 
 # Everything comes from this address, as whole files; no script or style stands in a page.
@@ -119,14 +119,14 @@ DONE: Final = {
 }
 
 
-def rendered(request: Asked, template: str, *, status: int = 200, **context: Any) -> Template:
+def rendered(request: ConsoleRequest, template: str, *, status: int = 200, **context: Any) -> Template:
     """A page, with the menu and what was done before it."""
     path = request.scope["path"]
     problem = context.get("problem") or {}
     return Template(
         f"{template}.html",
         context={
-            "menu": menu.shown(path),
+            "menu": menu.entries(path),
             # The answer to a form cannot be fetched again by its address.
             "is_answer": request.scope["method"] == "POST",
             "holder": request.scope.get("user"),
@@ -143,7 +143,7 @@ def rendered(request: Asked, template: str, *, status: int = 200, **context: Any
     )
 
 
-def _is_limited(request: Asked) -> bool:
+def _is_limited(request: ConsoleRequest) -> bool:
     """Whether somebody is signed in who is limited to some gateway accounts."""
     return getattr(request.scope.get("auth"), "accounts", None) is not None
 
@@ -256,14 +256,14 @@ _BY_ACCOUNT: Final = frozenset(
 
 
 def _lists(listing: Listing) -> HTTPRouteHandler:
-    async def listed(request: Asked) -> Template:
+    async def listed(request: ConsoleRequest) -> Template:
         return await list_page(request, listing)
 
     listed.__name__ = f"list_{listing.page[1:].replace('/', '_')}"
     return get(listing.page, include_in_schema=False)(listed)
 
 
-async def list_page(request: Asked, listing: Listing, *, failed: Failed | None = None) -> Template:
+async def list_page(request: ConsoleRequest, listing: Listing, *, failed: Failed | None = None) -> Template:
     """
     A page of a list, with its filters and what can be done to everything that matches.
 
@@ -290,10 +290,10 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         page = await call(request, "GET", listing.api, query={**chosen, "cursor": cursor})
     except Failed as exc:
         page, failed = {"items": [], "next": None}, failed or exc
-    shown = table(page["items"], listing)
+    rows = table(page["items"], listing)
     if page["next"]:
         # Two filters that seldom fit together are looked for page by page.
-        shown["empty"] = "No match among those looked at so far; the next page goes on."
+        rows["empty"] = "No match among those looked at so far; the next page goes on."
     scope = {**(dict([listing.within]) if listing.within else {}), **chosen}
     actions = bulk_actions(listing, scope)
     # Before an action for everything stands how much that is.
@@ -314,7 +314,7 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
                 "title": entry.title,
                 "kind": _INPUTS.get(entry.kind, entry.kind),
                 "choices": entry.choices,
-                "value": typed.get(entry) or _shown_in(entry, chosen.get(entry.name, "")),
+                "value": typed.get(entry) or _form_value(entry, chosen.get(entry.name, "")),
             }
             for entry in listing.filters
         ],
@@ -333,7 +333,7 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
         filter_query=urlencode(chosen),
         items=page["items"],
         is_any=bool(page["items"] or page["next"]),
-        table=shown,
+        table=rows,
         next=urlencode({**chosen, "cursor": page["next"]}) if page["next"] else None,
         problem=failed and {"detail": failed.detail, "errors": failed.errors},
     )
@@ -343,7 +343,7 @@ async def list_page(request: Asked, listing: Listing, *, failed: Failed | None =
 _INPUTS: Final = {"since": "date", "amount": "text"}
 
 
-def _shown_in(entry: Filter, value: str) -> str:
+def _form_value(entry: Filter, value: str) -> str:
     """The value of a filter as its form shows it."""
     if entry.kind == "since":
         return value[: len("2026-03-02")]
@@ -352,7 +352,7 @@ def _shown_in(entry: Filter, value: str) -> str:
     return value
 
 
-def not_shown(request: Asked, failed: Failed, *, title: str = "Not shown") -> Template:
+def problem_page(request: ConsoleRequest, failed: Failed, *, title: str = "Not shown") -> Template:
     """A page that says why there is nothing to show."""
     return rendered(request, "problem", status=failed.status, title=title, problem={"detail": failed.detail})
 
@@ -380,7 +380,7 @@ def action_title(action: str) -> str:
 
 
 @get("/", include_in_schema=False)
-async def overview(request: Asked) -> Template:
+async def overview(request: ConsoleRequest) -> Template:
     """What happened today, what waits, and what needs a person."""
     today = request.app.state.clock()
     week = {"from": (today - timedelta(days=6)).date().isoformat(), "to": today.date().isoformat()}
@@ -429,20 +429,22 @@ def _count(rows: list[Any] | None) -> str:
     return f"{len(rows)}+" if len(rows) == _NEEDS_MAX else str(len(rows))
 
 
-async def rows_of(request: Asked, path: str, query: Mapping[str, Any] | None = None) -> list[Any] | None:
+async def rows_of(
+    request: ConsoleRequest, path: str, query: Mapping[str, Any] | None = None
+) -> list[Any] | None:
     """The rows of one page of a list; `None` where they could not be read."""
     found = await part(request, path, query)
     rows: list[Any] | None = found["items"] if isinstance(found, dict) else found
     return rows
 
 
-def own_scope(request: Asked) -> dict[str, str]:
+def own_scope(request: ConsoleRequest) -> dict[str, str]:
     """The filter by account with which a person who is limited to gateway accounts begins, the first of them; empty for others."""
     own: tuple[str, ...] | None = request.auth.accounts
     return {"account": own[0]} if own else {}
 
 
-async def own_accounts(request: Asked) -> list[str]:
+async def own_accounts(request: ConsoleRequest) -> list[str]:
     """The names of the gateway accounts with which the caller may act; those of the environment and of the table, or the caller's own."""
     own: tuple[str, ...] | None = request.auth.accounts
     if own is not None:
@@ -451,7 +453,7 @@ async def own_accounts(request: Asked) -> list[str]:
     return [row["name"] for row in found or () if not row["former_of"]] or ["default"]
 
 
-async def _upload(request: Asked, key: int) -> dict[str, Any]:
+async def _upload(request: ConsoleRequest, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/uploads/{key}")
     preview = await part(request, f"/api/uploads/{key}/preview")
     problems = await rows_of(request, f"/api/uploads/{key}/problems", {"limit": 50})
@@ -486,7 +488,7 @@ async def _upload(request: Asked, key: int) -> dict[str, Any]:
     }
 
 
-async def _run(request: Asked, key: int) -> dict[str, Any]:
+async def _run(request: ConsoleRequest, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/billing-runs/{key}")
     payments = await rows_of(request, "/api/billing-attempts", {"run": key, "limit": 25})
     run = detail["run"]
@@ -530,7 +532,7 @@ def _progress(detail: Mapping[str, Any]) -> dict[str, Any]:
     return {"text": text, "share": round(100 * ended / total) if total else 0}
 
 
-async def _payment(request: Asked, key: int) -> dict[str, Any]:
+async def _payment(request: ConsoleRequest, key: int) -> dict[str, Any]:
     attempt = await call(request, "GET", f"/api/billing-attempts/{key}")
     exposure = await part(request, f"/api/billing-attempts/{key}/exposure")
     refunds = await rows_of(request, f"/api/billing-attempts/{key}/refunds")
@@ -620,7 +622,7 @@ def _editable(debtor: dict[str, Any], name: str) -> str:
     return str({**debtor["debtor"], **debtor}[name] or "")
 
 
-async def _debtor(request: Asked, key: int) -> dict[str, Any]:
+async def _debtor(request: ConsoleRequest, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/debtors/{key}")
     payments = await rows_of(request, "/api/billing-attempts", {"debtor": key})
     signed = await rows_of(request, "/api/mandates", {"debtor": key})
@@ -667,18 +669,18 @@ async def _debtor(request: Asked, key: int) -> dict[str, Any]:
 
 
 @get("/debtors/{key:int}/erasure", include_in_schema=False)
-async def erasure(request: Asked, key: Key) -> Template:
+async def erasure(request: ConsoleRequest, key: Key) -> Template:
     """What erasing a debtor would do, and the form to order it."""
-    return await erasure_shown(request, key)
+    return await erasure_page(request, key)
 
 
-async def erasure_shown(request: Asked, key: int, *, failed: Failed | None = None) -> Template:
+async def erasure_page(request: ConsoleRequest, key: int, *, failed: Failed | None = None) -> Template:
     """The page of an erasure, with the sentence that says why it was refused, where it was."""
     title = f"Erase debtor {key}"
     try:
         preview = await call(request, "GET", f"/api/debtors/{key}/erasure")
     except Failed as exc:
-        return not_shown(request, exc, title=title)
+        return problem_page(request, exc, title=title)
     return rendered(
         request,
         "erasure",
@@ -694,7 +696,7 @@ async def erasure_shown(request: Asked, key: int, *, failed: Failed | None = Non
     )
 
 
-async def _notification(request: Asked, key: int) -> dict[str, Any]:
+async def _notification(request: ConsoleRequest, key: int) -> dict[str, Any]:
     detail = await call(request, "GET", f"/api/webhook-events/{key}")
     can_replay = detail["event"]["state"] in {"parked", "contradicted"}
     preview = await part(request, f"/api/webhook-events/{key}/replay-preview") if can_replay else None
@@ -716,7 +718,7 @@ async def _notification(request: Asked, key: int) -> dict[str, Any]:
     }
 
 
-async def _entry(request: Asked, key: int) -> dict[str, Any]:
+async def _entry(request: ConsoleRequest, key: int) -> dict[str, Any]:
     found = await call(request, "GET", f"/api/blacklist/{key}")
     return {
         "title": f"Blacklist entry {key}",
@@ -729,7 +731,7 @@ async def _entry(request: Asked, key: int) -> dict[str, Any]:
     }
 
 
-async def _difference(request: Asked, key: int) -> dict[str, Any]:
+async def _difference(request: ConsoleRequest, key: int) -> dict[str, Any]:
     line = await call(request, "GET", f"/api/reconciliation-differences/{key}")
     return {
         "title": f"Difference {key}",
@@ -742,7 +744,7 @@ async def _difference(request: Asked, key: int) -> dict[str, Any]:
     }
 
 
-Loader: TypeAlias = Callable[[Asked, int], Awaitable[dict[str, Any]]]
+Loader: TypeAlias = Callable[[ConsoleRequest, int], Awaitable[dict[str, Any]]]
 # Path of a page for one thing -> what it shows, and its template.
 DETAILS: Final[dict[str, tuple[Loader, str]]] = {
     "/uploads": (_upload, "upload"),
@@ -755,20 +757,20 @@ DETAILS: Final[dict[str, tuple[Loader, str]]] = {
 }
 
 
-async def shown_again(request: Asked, page: str, key: int, failed: Failed) -> Template:
+async def refused_page(request: ConsoleRequest, page: str, key: int, failed: Failed) -> Template:
     """The page of a thing whose change was refused, with the sentence that says why."""
     return await _detail(
         request, page, key, problem={"detail": failed.detail, "errors": failed.errors}, status=failed.status
     )
 
 
-async def detail_page(request: Asked, page: str, key: int, *, done: str) -> Template:
+async def detail_page(request: ConsoleRequest, page: str, key: int, *, done: str) -> Template:
     """The page of a thing after an order that leads nowhere else, with what the order did."""
     return await _detail(request, page, key, more={"done": done})
 
 
 async def _detail(
-    request: Asked,
+    request: ConsoleRequest,
     page: str,
     key: int,
     *,
@@ -789,7 +791,7 @@ async def _detail(
 
 
 def _details(page: str) -> HTTPRouteHandler:
-    async def detail(request: Asked, key: Key) -> Template:
+    async def detail(request: ConsoleRequest, key: Key) -> Template:
         return await _detail(request, page, key)
 
     detail.__name__ = f"detail_{page[1:]}"
@@ -817,7 +819,7 @@ _FETCHES: Final = Listing(
 
 
 @get("/reconciliation", include_in_schema=False)
-async def reconciliation(request: Asked) -> Template:
+async def reconciliation(request: ConsoleRequest) -> Template:
     """Whether our books hold everything the gateway knows of some days."""
     today: datetime = request.app.state.clock()
     from_on = request.query_params.get("from") or (today - timedelta(days=6)).date().isoformat()
@@ -851,11 +853,11 @@ async def reconciliation(request: Asked) -> Template:
 
 
 @get("/events", include_in_schema=False)
-async def events(request: Asked) -> Template:
+async def events(request: ConsoleRequest) -> Template:
     """Events as they happen."""
     if _is_limited(request):
         why = "You are limited to some gateway accounts, and events are about all of them. Ask somebody who is not limited"
-        return not_shown(request, Failed(403, f"{why}."), title="Events")
+        return problem_page(request, Failed(403, f"{why}."), title="Events")
     return rendered(request, "events", title="Events")
 
 

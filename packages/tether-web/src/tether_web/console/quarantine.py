@@ -10,7 +10,7 @@ from litestar.response import Template
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
 from tether_web.console.listings import Column, Listing
-from tether_web.console.pages import Asked, rendered, table
+from tether_web.console.pages import ConsoleRequest, rendered, table
 
 __all__ = ["HANDLERS"]
 
@@ -35,13 +35,13 @@ _ROWS: Final = Listing(
 
 
 @get("/quarantine", include_in_schema=False)
-async def shown(request: Asked) -> Template:
+async def quarantine(request: ConsoleRequest) -> Template:
     """What no password verified, and which password verifies."""
     return await _page(request)
 
 
 @post("/quarantine/preview", include_in_schema=False)
-async def preview(request: Asked) -> Template:
+async def preview(request: ConsoleRequest) -> Template:
     """How many would verify now."""
     try:
         found = await call(request, "GET", "/api/quarantine/preview")
@@ -51,9 +51,9 @@ async def preview(request: Asked) -> Template:
 
 
 @post("/quarantine/reverify", include_in_schema=False)
-async def reverify(request: Asked) -> Template:
+async def reverify(request: ConsoleRequest) -> Template:
     """Take in what verifies now."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         body = {"reason": form.get("reason", "")}
         done = await call(request, "POST", "/api/quarantine/reverify", body=body)
@@ -63,7 +63,7 @@ async def reverify(request: Asked) -> Template:
 
 
 async def _page(
-    request: Asked,
+    request: ConsoleRequest,
     *,
     preview: Mapping[str, Any] | None = None,
     result: Mapping[str, Any] | None = None,
@@ -104,4 +104,4 @@ async def _page(
     )
 
 
-HANDLERS: Final = [shown, preview, reverify]
+HANDLERS: Final = [quarantine, preview, reverify]

@@ -12,7 +12,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call, part
-from tether_web.console.pages import Asked, rendered
+from tether_web.console.pages import ConsoleRequest, rendered
 
 __all__ = ["HANDLERS"]
 
@@ -20,53 +20,53 @@ Name = Annotated[str, PathParameter(description="The name of a queue.")]
 
 
 @get("/queues", include_in_schema=False)
-async def shown(request: Asked) -> Template:
+async def queues_and_workers(request: ConsoleRequest) -> Template:
     """What waits on each queue, who serves it, and which processes live."""
     return await _page(request)
 
 
 @post("/queues/{name:str}/pause", include_in_schema=False)
-async def pause(request: Asked, name: Name) -> Template | Redirect:
+async def pause(request: ConsoleRequest, name: Name) -> Template | Redirect:
     """Pause a queue."""
     try:
-        body = {"reason": forms.why(await forms.given(request))}
+        body = {"reason": forms.reason(await forms.fields(request))}
     except Failed as exc:
         return await _page(request, failed=exc)
     return await _done(request, f"/api/queues/{name}/pause", body)
 
 
 @post("/queues/{name:str}/resume", include_in_schema=False)
-async def resume(request: Asked, name: Name) -> Template | Redirect:
+async def resume(request: ConsoleRequest, name: Name) -> Template | Redirect:
     """Resume a queue."""
     return await _done(request, f"/api/queues/{name}/resume", None)
 
 
 @post("/queues/retry", include_in_schema=False)
-async def retry(request: Asked) -> Template | Redirect:
+async def retry(request: ConsoleRequest) -> Template | Redirect:
     """Try again now what waits on a queue for its next try."""
     return await _emergency(request, "retry", done="queue_retried")
 
 
 @post("/queues/clear", include_in_schema=False)
-async def clear(request: Asked) -> Template | Redirect:
+async def clear(request: ConsoleRequest) -> Template | Redirect:
     """Remove the wake-ups of a queue."""
     return await _emergency(request, "clear", done="queue_cleared")
 
 
 @post("/workers/restart", include_in_schema=False)
-async def restart(request: Asked) -> Template | Redirect:
+async def restart(request: ConsoleRequest) -> Template | Redirect:
     """Restart all workers."""
     try:
-        body = {"reason": forms.why(await forms.given(request))}
+        body = {"reason": forms.reason(await forms.fields(request))}
     except Failed as exc:
         return await _page(request, failed=exc)
     return await _done(request, "/api/workers/restart", body, done="workers_restarted")
 
 
-async def _emergency(request: Asked, step: str, *, done: str) -> Template | Redirect:
-    form = await forms.given(request)
+async def _emergency(request: ConsoleRequest, step: str, *, done: str) -> Template | Redirect:
+    form = await forms.fields(request)
     try:
-        body = {"reason": forms.why(form)}
+        body = {"reason": forms.reason(form)}
     except Failed as exc:
         return await _page(request, failed=exc)
     name = quote(form.get("queue", "") or "none", safe="")
@@ -74,7 +74,7 @@ async def _emergency(request: Asked, step: str, *, done: str) -> Template | Redi
 
 
 async def _done(
-    request: Asked, path: str, body: Mapping[str, str] | None, *, done: str = ""
+    request: ConsoleRequest, path: str, body: Mapping[str, str] | None, *, done: str = ""
 ) -> Template | Redirect:
     try:
         await call(request, "POST", path, body=body)
@@ -84,7 +84,7 @@ async def _done(
     return Redirect(f"/queues?done={word}", status_code=HTTP_303_SEE_OTHER)
 
 
-async def _page(request: Asked, *, failed: Failed | None = None) -> Template:
+async def _page(request: ConsoleRequest, *, failed: Failed | None = None) -> Template:
     try:
         queues, processes, stores = await asyncio.gather(
             call(request, "GET", "/api/queues"),
@@ -165,4 +165,4 @@ def _worker(worker: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-HANDLERS: Final = [shown, pause, resume, retry, clear, restart]
+HANDLERS: Final = [queues_and_workers, pause, resume, retry, clear, restart]

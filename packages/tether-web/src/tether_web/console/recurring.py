@@ -18,11 +18,11 @@ from tether_web.console.api import Failed, call, part
 from tether_web.console.listings import Column, Filter, Listing
 from tether_web.console.pages import (
     BY_PAGE,
-    Asked,
+    ConsoleRequest,
     Key,
     facts,
     list_page,
-    not_shown,
+    problem_page,
     rendered,
     rows_of,
     table,
@@ -96,9 +96,9 @@ def _items(key: int) -> Listing:
 
 
 @post("/collection-plans", include_in_schema=False)
-async def add_plan(request: Asked) -> Template | Redirect:
+async def add_plan(request: ConsoleRequest) -> Template | Redirect:
     """Add a collection plan; options that the form does not have keep their defaults."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         body = {"name": form.get("name", ""), "options": _options(form)}
         if form.get("account"):
@@ -135,12 +135,14 @@ def _options(form: Mapping[str, str]) -> dict[str, Any]:
 
 
 @get("/collection-plans/{key:int}", include_in_schema=False)
-async def plan(request: Asked, key: Key) -> Template:
+async def plan(request: ConsoleRequest, key: Key) -> Template:
     """A plan: what it may do, its forecast, its due items and schedules."""
     return await _plan(request, key)
 
 
-async def _plan(request: Asked, key: int, *, failed: Failed | None = None, **context: Any) -> Template:
+async def _plan(
+    request: ConsoleRequest, key: int, *, failed: Failed | None = None, **context: Any
+) -> Template:
     path = f"/api/collection-plans/{key}"
     try:
         detail, forecast, missed, items, schedules = await asyncio.gather(
@@ -151,7 +153,7 @@ async def _plan(request: Asked, key: int, *, failed: Failed | None = None, **con
             rows_of(request, f"{path}/schedules", {"limit": _SHOWN}),
         )
     except Failed as exc:
-        return not_shown(request, exc)
+        return problem_page(request, exc)
     found = detail["plan"]
     return rendered(
         request,
@@ -256,9 +258,9 @@ def _written(options: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 @post("/collection-plans/{key:int}/enrol", include_in_schema=False)
-async def enrol(request: Asked, key: Key) -> Template | Redirect:
+async def enrol(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Give the debtors of an upload a schedule each, or show who would get one."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     is_dry_run = form.get("what") == "dry_run"
     try:
         body: dict[str, Any] = {
@@ -289,19 +291,19 @@ async def enrol(request: Asked, key: Key) -> Template | Redirect:
 
 
 @post("/collection-plans/{key:int}/{step:str}", include_in_schema=False)
-async def steer_plan(request: Asked, key: Key, step: Step) -> Template | Redirect:
+async def steer_plan(request: ConsoleRequest, key: Key, step: Step) -> Template | Redirect:
     """Pause, resume or end a plan."""
     return await _steer(request, _STEERED["plan"], key, step)
 
 
 @get("/collection-plans/{key:int}/schedules", include_in_schema=False)
-async def schedules_of_plan(request: Asked, key: Key) -> Template:
+async def schedules_of_plan(request: ConsoleRequest, key: Key) -> Template:
     """All schedules of a plan."""
     return await list_page(request, _schedules(key))
 
 
 @get("/collection-plans/{key:int}/due-items", include_in_schema=False)
-async def items_of_plan(request: Asked, key: Key) -> Template:
+async def items_of_plan(request: ConsoleRequest, key: Key) -> Template:
     """All due items of a plan."""
     return await list_page(request, _items(key))
 
@@ -310,16 +312,16 @@ async def items_of_plan(request: Asked, key: Key) -> Template:
 
 
 @get("/schedules/{key:int}", include_in_schema=False)
-async def schedule(request: Asked, key: Key) -> Template:
+async def schedule(request: ConsoleRequest, key: Key) -> Template:
     """A debtor under a plan, with what it owes on each due date."""
     return await _schedule(request, key)
 
 
-async def _schedule(request: Asked, key: int, *, failed: Failed | None = None) -> Template:
+async def _schedule(request: ConsoleRequest, key: int, *, failed: Failed | None = None) -> Template:
     try:
         detail = await call(request, "GET", f"/api/schedules/{key}")
     except Failed as exc:
-        return not_shown(request, exc)
+        return problem_page(request, exc)
     found = detail["schedule"]
     return rendered(
         request,
@@ -352,13 +354,13 @@ async def _schedule(request: Asked, key: int, *, failed: Failed | None = None) -
 
 
 @post("/schedules/{key:int}/due-items/{item:int}/{step:str}", include_in_schema=False)
-async def decide_item(request: Asked, key: Key, item: Key, step: Step) -> Template | Redirect:
+async def decide_item(request: ConsoleRequest, key: Key, item: Key, step: Step) -> Template | Redirect:
     """Collect a missed due item after all, or give up an open one."""
-    return await _steer(request, _STEERED["due item"], item, step, shown=key)
+    return await _steer(request, _STEERED["due item"], item, step, page_key=key)
 
 
 @post("/schedules/{key:int}/{step:str}", include_in_schema=False)
-async def steer_schedule(request: Asked, key: Key, step: Step) -> Template | Redirect:
+async def steer_schedule(request: ConsoleRequest, key: Key, step: Step) -> Template | Redirect:
     """Pause, resume or end a schedule."""
     return await _steer(request, _STEERED["schedule"], key, step)
 
@@ -367,9 +369,9 @@ async def steer_schedule(request: Asked, key: Key, step: Step) -> Template | Red
 
 
 @post("/mandates", include_in_schema=False)
-async def add_mandate(request: Asked) -> Template | Redirect:
+async def add_mandate(request: ConsoleRequest) -> Template | Redirect:
     """Add a mandate that a debtor signed."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         body: dict[str, Any] = {
             name: form[name] for name in ("reference", "signed_on", "kind", "account") if form.get(name)
@@ -382,16 +384,16 @@ async def add_mandate(request: Asked) -> Template | Redirect:
 
 
 @get("/mandates/{key:int}", include_in_schema=False)
-async def mandate(request: Asked, key: Key) -> Template:
+async def mandate(request: ConsoleRequest, key: Key) -> Template:
     """What a debtor has signed, and how it was used."""
     return await _mandate(request, key)
 
 
-async def _mandate(request: Asked, key: int, *, failed: Failed | None = None) -> Template:
+async def _mandate(request: ConsoleRequest, key: int, *, failed: Failed | None = None) -> Template:
     try:
         found = await call(request, "GET", f"/api/mandates/{key}")
     except Failed as exc:
-        return not_shown(request, exc)
+        return problem_page(request, exc)
     return rendered(
         request,
         "mandate",
@@ -409,13 +411,13 @@ async def _mandate(request: Asked, key: int, *, failed: Failed | None = None) ->
 
 
 @post("/mandates/{key:int}/{step:str}", include_in_schema=False)
-async def change_mandate(request: Asked, key: Key, step: Step) -> Template | Redirect:
+async def change_mandate(request: ConsoleRequest, key: Key, step: Step) -> Template | Redirect:
     """Amend a mandate for the debtor's present account, or cancel it."""
     return await _steer(request, _STEERED["mandate"], key, step)
 
 
 @post("/pre-notifications/give", include_in_schema=False)
-async def give_notices(request: Asked) -> Template | Redirect:
+async def give_notices(request: ConsoleRequest) -> Template | Redirect:
     """Record that the pre-notifications of a page were given to their debtors."""
     form = await forms.pairs(request)
     try:
@@ -458,22 +460,22 @@ _STEERED: Final = {
 
 
 async def _steer(
-    request: Asked, what: _Steered, key: int, step: str, *, shown: int | None = None
+    request: ConsoleRequest, what: _Steered, key: int, step: str, *, page_key: int | None = None
 ) -> Template | Redirect:
     """
     Order a step with the reason of its form, and go on to the page of the thing.
 
     Args:
         key: The thing.
-        shown: What the page shows, where that is something else.
+        page_key: Of the page to go on to, where that is of something else.
     """
-    on_page = key if shown is None else shown
-    form = await forms.given(request)
+    on_page = key if page_key is None else page_key
+    form = await forms.fields(request)
     if step not in what.steps:
         unknown = Failed(404, f"There are these steps: {', '.join(what.steps)}.")
         return await what.show(request, on_page, failed=unknown)
     try:
-        body = None if step == "resume" else {"reason": forms.why(form)}
+        body = None if step == "resume" else {"reason": forms.reason(form)}
         if body is not None and step == "amend":
             body["signed_on"] = form.get("signed_on", "")
         await call(request, "POST", f"{what.api}/{key}/{step}", body=body)

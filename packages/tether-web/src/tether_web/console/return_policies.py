@@ -11,7 +11,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console import formats, forms
 from tether_web.console.api import Failed, call
-from tether_web.console.pages import Asked, rendered
+from tether_web.console.pages import ConsoleRequest, rendered
 
 __all__ = ["HANDLERS"]
 
@@ -19,21 +19,21 @@ Version = Annotated[int, Parameter(ge=0, le=2**31 - 1)]
 
 
 @get("/return-policies", include_in_schema=False)
-async def listed(request: Asked) -> Template:
+async def listed(request: ConsoleRequest) -> Template:
     """The versions, and who switched which one on."""
     return await _list(request)
 
 
 @get("/return-policies/{version:int}", include_in_schema=False)
-async def shown(request: Asked, version: Version) -> Template:
+async def policy_version(request: ConsoleRequest, version: Version) -> Template:
     """One version with its rules, what it changes, and its last dry run."""
     return await _page(request, version)
 
 
 @post("/return-policies", include_in_schema=False)
-async def add(request: Asked) -> Template | Redirect:
+async def add(request: ConsoleRequest) -> Template | Redirect:
     """Make a version that differs in one rule; further rules by a further version."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     rule = {"action": form.get("action", ""), "retries": _whole(form.get("retries", "0"))}
     body = {
         "based_on": _whole(form.get("based_on", "0")),
@@ -44,32 +44,32 @@ async def add(request: Asked) -> Template | Redirect:
         made = await call(request, "POST", "/api/return-policies", body=body)
     except Failed as exc:
         return await _list(request, failed=exc)
-    return _gone_on(made["version"], "policy_added")
+    return _redirect(made["version"], "policy_added")
 
 
 @post("/return-policies/{version:int}/dry-run", include_in_schema=False)
-async def dry_run(request: Asked, version: Version) -> Template | Redirect:
+async def dry_run(request: ConsoleRequest, version: Version) -> Template | Redirect:
     """Try a version over the returns of the last year."""
     try:
         await call(request, "POST", f"/api/return-policies/{version}/dry-run", body={})
     except Failed as exc:
         return await _page(request, version, failed=exc)
-    return _gone_on(version, "policy_tried")
+    return _redirect(version, "policy_tried")
 
 
 @post("/return-policies/{version:int}/switch", include_in_schema=False)
-async def switch(request: Asked, version: Version) -> Template | Redirect:
+async def switch(request: ConsoleRequest, version: Version) -> Template | Redirect:
     """Switch a version on."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     body = {"active": _whole(form.get("active", "")), "reason": form.get("reason", "")}
     try:
         await call(request, "POST", f"/api/return-policies/{version}/switch", body=body)
     except Failed as exc:
         return await _page(request, version, failed=exc)
-    return _gone_on(version, "policy_switched")
+    return _redirect(version, "policy_switched")
 
 
-def _gone_on(version: int, done: str) -> Redirect:
+def _redirect(version: int, done: str) -> Redirect:
     return Redirect(f"/return-policies/{version}?done={done}", status_code=HTTP_303_SEE_OTHER)
 
 
@@ -78,14 +78,14 @@ def _whole(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else text
 
 
-async def _list(request: Asked, *, failed: Failed | None = None) -> Template:
+async def _list(request: ConsoleRequest, *, failed: Failed | None = None) -> Template:
     try:
         versions, switches = await asyncio.gather(
             call(request, "GET", "/api/return-policies"),
             call(request, "GET", "/api/return-policies/switches"),
         )
     except Failed as exc:
-        return _not_shown(request, exc)
+        return _problem_page(request, exc)
     return rendered(
         request,
         "return_policies",
@@ -98,11 +98,11 @@ async def _list(request: Asked, *, failed: Failed | None = None) -> Template:
     )
 
 
-async def _page(request: Asked, version: int, *, failed: Failed | None = None) -> Template:
+async def _page(request: ConsoleRequest, version: int, *, failed: Failed | None = None) -> Template:
     try:
         found = await call(request, "GET", f"/api/return-policies/{version}")
     except Failed as exc:
-        return _not_shown(request, exc)
+        return _problem_page(request, exc)
     tried = found["dry_run"]
     return rendered(
         request,
@@ -116,7 +116,7 @@ async def _page(request: Asked, version: int, *, failed: Failed | None = None) -
     )
 
 
-def _not_shown(request: Asked, exc: Failed) -> Template:
+def _problem_page(request: ConsoleRequest, exc: Failed) -> Template:
     return rendered(request, "problem", status=exc.status, title="Not shown", problem={"detail": exc.detail})
 
 
@@ -144,4 +144,4 @@ def _range(found: Mapping[str, Any] | None, currency: str) -> str:
     return f"{text}, between {_moved(found['low'], currency)} and {_moved(found['high'], currency)}"
 
 
-HANDLERS: Final = [listed, shown, add, dry_run, switch]
+HANDLERS: Final = [listed, policy_version, add, dry_run, switch]

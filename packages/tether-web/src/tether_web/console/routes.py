@@ -106,12 +106,12 @@ class _SignedIn(_AnyStep):
         return found
 
 
-def _to_step(request: pages.Asked, exc: _StepFirst) -> Redirect:
+def _to_step(request: pages.ConsoleRequest, exc: _StepFirst) -> Redirect:
     where = account.with_next(account.STEP_PAGES[exc.step], account.wanted(request))
     return Redirect(where, status_code=HTTP_303_SEE_OTHER, headers=pages.HEADERS)
 
 
-def _to_sign_in(request: pages.Asked, _exc: _SignInFirst) -> Redirect:
+def _to_sign_in(request: pages.ConsoleRequest, _exc: _SignInFirst) -> Redirect:
     where = account.with_next("/sign-in", account.wanted(request))
     return Redirect(where, status_code=HTTP_303_SEE_OTHER, headers=pages.HEADERS)
 

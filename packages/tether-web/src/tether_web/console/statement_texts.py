@@ -9,7 +9,7 @@ from litestar.status_codes import HTTP_303_SEE_OTHER
 
 from tether_web.console import forms
 from tether_web.console.api import Failed, call
-from tether_web.console.pages import Asked, not_shown, rendered
+from tether_web.console.pages import ConsoleRequest, problem_page, rendered
 
 __all__ = ["HANDLERS"]
 
@@ -17,15 +17,15 @@ _PAGE: Final = "/statement-texts"
 
 
 @get(_PAGE, include_in_schema=False)
-async def listed(request: Asked) -> Template:
+async def listed(request: ConsoleRequest) -> Template:
     """The stored texts."""
     return await _page(request)
 
 
 @post(_PAGE, include_in_schema=False)
-async def store(request: Asked) -> Template | Redirect:
+async def store(request: ConsoleRequest) -> Template | Redirect:
     """Store the text of an account and month in place of the one before."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     body = {"text": form.get("text", ""), **_of(form)}
     try:
         await call(request, "PUT", "/api/statement-texts", body=body)
@@ -35,10 +35,10 @@ async def store(request: Asked) -> Template | Redirect:
 
 
 @post(f"{_PAGE}/remove", include_in_schema=False)
-async def remove(request: Asked) -> Template | Redirect:
+async def remove(request: ConsoleRequest) -> Template | Redirect:
     """Remove the text of an account and month."""
     try:
-        await call(request, "DELETE", "/api/statement-texts", query=_of(await forms.given(request)))
+        await call(request, "DELETE", "/api/statement-texts", query=_of(await forms.fields(request)))
     except Failed as exc:
         return await _page(request, failed=exc)
     return Redirect(f"{_PAGE}?done=text_removed", status_code=HTTP_303_SEE_OTHER)
@@ -49,11 +49,11 @@ def _of(form: Mapping[str, str]) -> dict[str, str]:
     return {"account": form.get("account", ""), "month": form.get("month", "")}
 
 
-async def _page(request: Asked, *, failed: Failed | None = None) -> Template:
+async def _page(request: ConsoleRequest, *, failed: Failed | None = None) -> Template:
     try:
         texts = await call(request, "GET", "/api/statement-texts")
     except Failed as exc:
-        return not_shown(request, exc, title="Statement texts")
+        return problem_page(request, exc, title="Statement texts")
     return rendered(
         request,
         "statement_texts",

@@ -14,7 +14,16 @@ from tether_core.subscribers.delivery import DeliveryState
 from tether_web.console import forms
 from tether_web.console.api import Failed, call
 from tether_web.console.listings import Column, Filter, Listing
-from tether_web.console.pages import Asked, Key, facts, list_page, not_shown, rendered, rows_of, table
+from tether_web.console.pages import (
+    ConsoleRequest,
+    Key,
+    facts,
+    list_page,
+    problem_page,
+    rendered,
+    rows_of,
+    table,
+)
 
 __all__ = ["HANDLERS"]
 
@@ -90,16 +99,16 @@ def _deliveries(key: int) -> Listing:
 
 
 @get("/subscribers", include_in_schema=False)
-async def listed(request: Asked) -> Template:
+async def listed(request: ConsoleRequest) -> Template:
     """All subscribers, and a form that adds one."""
     return await _list(request)
 
 
-async def _list(request: Asked, *, failed: Failed | None = None, **context: Any) -> Template:
+async def _list(request: ConsoleRequest, *, failed: Failed | None = None, **context: Any) -> Template:
     try:
         found = await call(request, "GET", "/api/subscribers")
     except Failed as exc:
-        return not_shown(request, exc, title="Subscribers")
+        return problem_page(request, exc, title="Subscribers")
     return rendered(
         request,
         "subscribers",
@@ -120,7 +129,7 @@ def _filter(subscriber: Mapping[str, Any]) -> str:
 
 
 @post("/subscribers", include_in_schema=False)
-async def add(request: Asked) -> Template:
+async def add(request: ConsoleRequest) -> Template:
     """Add a subscriber, and show its secret once."""
     pairs = await forms.pairs(request)
     form = dict(pairs)
@@ -145,12 +154,14 @@ def _types(pairs: Sequence[tuple[str, str]]) -> list[str] | None:
 
 
 @get("/subscribers/{key:int}", include_in_schema=False)
-async def detail(request: Asked, key: Key) -> Template:
+async def detail(request: ConsoleRequest, key: Key) -> Template:
     """A subscriber, its latest deliveries and replays, and what can be done."""
     return await _page(request, key)
 
 
-async def _page(request: Asked, key: int, *, failed: Failed | None = None, **context: Any) -> Template:
+async def _page(
+    request: ConsoleRequest, key: int, *, failed: Failed | None = None, **context: Any
+) -> Template:
     try:
         found, deliveries, replays = await asyncio.gather(
             call(request, "GET", f"/api/subscribers/{key}"),
@@ -158,8 +169,8 @@ async def _page(request: Asked, key: int, *, failed: Failed | None = None, **con
             rows_of(request, f"/api/subscribers/{key}/replays"),
         )
     except Failed as exc:
-        return not_shown(request, exc)
-    shown = [
+        return problem_page(request, exc)
+    replay_rows = [
         {**row, "types_text": ", ".join(row["types"]) if row["types"] else "all"} for row in replays or ()
     ]
     return rendered(
@@ -178,19 +189,19 @@ async def _page(request: Asked, key: int, *, failed: Failed | None = None, **con
         ),
         types=NAMES,
         deliveries=table(deliveries, _deliveries(key)),
-        replays=table(None if replays is None else shown, _REPLAYS),
+        replays=table(None if replays is None else replay_rows, _REPLAYS),
         **{"secret": None, **context},
     )
 
 
 @get("/subscribers/{key:int}/deliveries", include_in_schema=False)
-async def deliveries_of(request: Asked, key: Key) -> Template:
+async def deliveries_of(request: ConsoleRequest, key: Key) -> Template:
     """The delivery log of a subscriber."""
     return await list_page(request, _deliveries(key))
 
 
 async def _ordered(
-    request: Asked, key: int, path: str, body: Mapping[str, Any], *, done: str, method: str = "POST"
+    request: ConsoleRequest, key: int, path: str, body: Mapping[str, Any], *, done: str, method: str = "POST"
 ) -> Template | Redirect:
     """Send an order about a subscriber, and go on to its page."""
     try:
@@ -201,7 +212,7 @@ async def _ordered(
 
 
 @post("/subscribers/{key:int}/change", include_in_schema=False)
-async def change(request: Asked, key: Key) -> Template | Redirect:
+async def change(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Change name, address and filters."""
     pairs = await forms.pairs(request)
     form = dict(pairs)
@@ -220,7 +231,7 @@ async def change(request: Asked, key: Key) -> Template | Redirect:
 
 
 @post("/subscribers/{key:int}/replay", include_in_schema=False)
-async def replay(request: Asked, key: Key) -> Template | Redirect:
+async def replay(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Send the events of some days again."""
     pairs = await forms.pairs(request)
     form = dict(pairs)
@@ -236,9 +247,9 @@ async def replay(request: Asked, key: Key) -> Template | Redirect:
 
 
 @post("/subscribers/{key:int}/rotate", include_in_schema=False)
-async def rotate(request: Asked, key: Key) -> Template:
+async def rotate(request: ConsoleRequest, key: Key) -> Template:
     """Make a new secret, and show it once."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         hours = forms.whole(form.get("overlap_hours", ""), field="overlap_hours")
         body = {"overlap_hours": hours, "reason": form.get("reason", "")}
@@ -249,9 +260,9 @@ async def rotate(request: Asked, key: Key) -> Template:
 
 
 @post("/subscribers/{key:int}/remove", include_in_schema=False)
-async def remove(request: Asked, key: Key) -> Template | Redirect:
+async def remove(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Remove a subscriber."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     try:
         await call(request, "DELETE", f"/api/subscribers/{key}", query={"reason": form.get("reason", "")})
     except Failed as exc:
@@ -260,9 +271,9 @@ async def remove(request: Asked, key: Key) -> Template | Redirect:
 
 
 @post("/subscribers/{key:int}/{step:str}", include_in_schema=False)
-async def take_step(request: Asked, key: Key, step: Step) -> Template | Redirect:
+async def take_step(request: ConsoleRequest, key: Key, step: Step) -> Template | Redirect:
     """Pause a subscriber, or activate it after a pause or a failure."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     if step not in _STEPS:
         wrong = Failed(404, "A subscriber can be paused, activated, changed or removed.")
         return await _page(request, key, failed=wrong)
@@ -271,16 +282,16 @@ async def take_step(request: Asked, key: Key, step: Step) -> Template | Redirect
 
 
 @get("/deliveries/{key:int}", include_in_schema=False)
-async def delivery(request: Asked, key: Key) -> Template:
+async def delivery(request: ConsoleRequest, key: Key) -> Template:
     """One delivery, with each of its tries."""
     return await _delivery(request, key)
 
 
-async def _delivery(request: Asked, key: int, *, failed: Failed | None = None) -> Template:
+async def _delivery(request: ConsoleRequest, key: int, *, failed: Failed | None = None) -> Template:
     try:
         found = await call(request, "GET", f"/api/deliveries/{key}")
     except Failed as exc:
-        return not_shown(request, exc)
+        return problem_page(request, exc)
     return rendered(
         request,
         "delivery",
@@ -298,9 +309,9 @@ async def _delivery(request: Asked, key: int, *, failed: Failed | None = None) -
 
 
 @post("/deliveries/{key:int}/replay", include_in_schema=False)
-async def replay_delivery(request: Asked, key: Key) -> Template | Redirect:
+async def replay_delivery(request: ConsoleRequest, key: Key) -> Template | Redirect:
     """Send an event to its subscriber again."""
-    form = await forms.given(request)
+    form = await forms.fields(request)
     body = {"reason": form.get("reason", "")}
     try:
         await call(request, "POST", f"/api/deliveries/{key}/replay", body=body)

@@ -124,8 +124,8 @@ async def listed(
                 after=decode_cursor(cursor) or 0,
                 limit=limit + 1,
             )
-        shown = [_response(row) for row in rows]
-        return page(shown, limit=limit, last_id=shown[:limit][-1].id if shown else None)
+        responses = [_response(row) for row in rows]
+        return page(responses, limit=limit, last_id=responses[:limit][-1].id if responses else None)
 
     return await in_form(form, load, row=NoticeResponse, name="pre-notifications", cursor=cursor, limit=limit)
 

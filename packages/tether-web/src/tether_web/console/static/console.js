@@ -34,10 +34,10 @@
     waiting = true;
     setTimeout(async () => {
       waiting = false;
-      const shown = document.getElementById("live");
-      if (shown.contains(document.activeElement)) return; // somebody reads it by keyboard
-      const before = shown.dataset.state;
-      await htmx.ajax("GET", location.href, { source: shown, target: "#live", select: "#live", swap: "outerMorph" });
+      const section = document.getElementById("live");
+      if (section.contains(document.activeElement)) return; // somebody reads it by keyboard
+      const before = section.dataset.state;
+      await htmx.ajax("GET", location.href, { source: section, target: "#live", select: "#live", swap: "outerMorph" });
       local(document);
       if (document.getElementById("live")?.dataset.state !== before) changed();
     }, 700 + Math.random() * 300);
