@@ -367,7 +367,7 @@ _PLAIN: Final = {
         claim checked deferred due scores forget request_one reusable resting of_debtor
     """,
     "notifications/webhook_events": """
-        stored archived conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
+        owners stored archived conflicts_stored reported_again guard unguard claim wake_matched wake_known due oldest_due_s replay
     """,
     "notifications/confirmations": """
         claim renew store defer any_due
@@ -1239,6 +1239,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "unique_ids": [_md5(f"unique {n}").hexdigest() for n in spread],
         "notification_id": _md5(f"unique {rows // 2}").hexdigest(),
         "notification_ids": [_md5(f"unique {n}").hexdigest() for n in spread],
+        "references": [_md5(f"unique {n}").hexdigest() for n in spread],
         "transaction_id": "fill-" + _md5(f"transaction {rows // 2}").hexdigest()[:20],
         "transaction_ids": ["fill-" + _md5(f"transaction {n}").hexdigest()[:20] for n in spread],
         "fingerprint": _md5(f"debtor {rows // 4}").digest(),

@@ -63,12 +63,17 @@ async def _living(app: Any) -> AsyncIterator[None]:
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     scope: Any = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
     life: asyncio.Task[None] = asyncio.create_task(app(scope, to_app.get, from_app.put))
+
+    async def step(name: str) -> None:
+        await to_app.put({"type": f"lifespan.{name}"})
+        said = await from_app.get()
+        assert said["type"] == f"lifespan.{name}.complete", said
+
     try:
-        for step in ("startup", "shutdown"):
-            await to_app.put({"type": f"lifespan.{step}"})
-            said = await from_app.get()
-            assert said["type"] == f"lifespan.{step}.complete", said
-            if step == "startup":
-                yield
+        await step("startup")
+        try:
+            yield
+        finally:  # after a failure, too: otherwise the application waits for it without end
+            await step("shutdown")
     finally:
         await life

@@ -28,7 +28,7 @@ import msgspec
 
 from tether_core.errors import SignatureMismatch
 
-__all__ = ["Credential", "Verified", "password_tag", "sign", "verified_by", "verify"]
+__all__ = ["Credential", "Verified", "password_tag", "sharing", "sign", "verified_by", "verify"]
 
 _HASH_BY_DIGITS: Final = {40: hashlib.sha1, 64: hashlib.sha256, 128: hashlib.sha512}
 
@@ -164,6 +164,25 @@ def verified_by(
             if hmac.compare_digest(expected, claimed):
                 return Verified(credential.account, secret)
     raise SignatureMismatch
+
+
+def sharing(found: Verified, credentials: Iterable[Credential]) -> tuple[str, ...]:
+    """
+    The other accounts with the same password: terminals of one login. The signature does not say which of them is meant.
+
+    Args:
+        found: From `verified_by`.
+        credentials: Of all accounts.
+
+    Returns:
+        Their names in the order of the credentials; none for most installations. A former login of an account has its name.
+
+    >>> credentials = [Credential(name, passwords=(word,)) for name, word in (("default", "a"), ("second", "a"), ("third", "b"))]
+    >>> sharing(Verified("default", "a"), credentials), sharing(Verified("third", "b"), credentials)
+    (('second',), ())
+    """
+    same = (other.account for other in credentials if found.secret in other.passwords)
+    return tuple(name for name in dict.fromkeys(same) if name != found.account)
 
 
 def password_tag(secret: str, *, account: str) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "due",
     "finish",
     "oldest_due_s",
+    "owners",
     "probe",
     "record",
     "replay",
@@ -128,6 +129,28 @@ class Finish(msgspec.Struct, frozen=True):
     attempt_id: int | None
     is_contradicted: bool = False
     inquiries_began_at: datetime | None = None
+
+
+async def owners(conn: Connection, named: Sequence[tuple[str, str, str]]) -> list[str | None]:
+    """
+    The accounts of the payments that notifications name.
+
+    Args:
+        named: Of n notifications: the signed id, our id, and the payment that a refund refers to; "" for none.
+
+    Returns:
+        n accounts in their order; `None` for a payment that is not known.
+    """
+    unique_ids, transaction_ids, references = zip(*named, strict=True) if named else ((), (), ())
+    cursor = await conn.execute(
+        _SQL["owners"],
+        {
+            "unique_ids": list(unique_ids),
+            "transaction_ids": list(transaction_ids),
+            "references": list(references),
+        },
+    )
+    return [account for (account,) in await cursor.fetchall()]
 
 
 async def record(

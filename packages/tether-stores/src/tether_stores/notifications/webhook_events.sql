@@ -60,6 +60,20 @@ order by given.key
 on conflict (key) where conflicts_with is null do nothing
 returning id, key;
 
+-- owners --
+-- The accounts of the payments that n notifications name: by the id that is signed, then by our id, then by the payment that a refund made in
+-- the gateway's back office refers to. Arrays of length n, "" for none. n rows in their order: account, null for a payment that is not known.
+select coalesce(
+    (select a.account from billing_attempts a where a.unique_id = given.unique_id),
+    (select r.account from refunds r where r.unique_id = given.unique_id),
+    (select a.account from billing_attempts a where a.transaction_id = given.transaction_id),
+    (select r.account from refunds r where r.transaction_id = given.transaction_id),
+    (select a.account from billing_attempts a where a.unique_id = given.reference)
+)
+from unnest(%(unique_ids)s::text[], %(transaction_ids)s::text[], %(references)s::text[])
+    with ordinality as given (unique_id, transaction_id, reference, place)
+order by given.place;
+
 -- stored --
 -- The stored notifications of n keys. Returns key, content, id, and whether the gateway contradicts it: 0 to n rows.
 select key, content, id, contradicted_count > 0 and state in ('confirming', 'contradicted')

@@ -17,6 +17,9 @@ deliver ──► committed by this process lately? ── yes ─────�
             "recorded" | "repeated" | "conflicting" | "counted"    mark in Redis, wake the worker
 ```
 
+Where several accounts share a password, the account of a notification is that of the payment it names. It is looked up first (`owner`), once for all
+that wait; elsewhere this costs nothing.
+
 `tether_core.notifications.lookaside` decides from measurements of this process whether Redis is used.
 
 Redis can only be wrong by forgetting: a mark is written after its row is committed, never before. Redis can be flushed or stopped at
@@ -34,11 +37,13 @@ from contextvars import Context
 from datetime import datetime
 from typing import Final
 
+from tether_core.emp.notification import Notification
 from tether_core.errors import StoreUnreachable
 from tether_core.jobs import WEBHOOKS
 from tether_core.notifications import lookaside
 from tether_core.notifications.identity import Delivery
 from tether_core.notifications.lookaside import LookasidePolicy, Traffic
+from tether_core.reconciliation.gateway_refunds import reference_of
 from tether_stores import redis
 from tether_stores.database_epoch.watch import is_history
 from tether_stores.jobs.queue import WakeUpQueue, wake
@@ -137,6 +142,14 @@ class Inbox:
             next_group=self._commits,
             deadlines=deadlines,
         )
+        self._owners: GroupCommit[tuple[str, str, str], str] = GroupCommit(
+            self._look_up_owners,
+            batch_max=_BATCH_MAX,
+            waiting_max=waiting_max,
+            what="notifications",
+            sizes=BATCH_ROWS.labels("owners").observe,
+            deadlines=deadlines,
+        )
         self._redis_paused_until = 0.0
         # Key -> content of deliveries that this process committed in `_known_history`; the oldest are dropped first.
         # Ordered, because finding the first key of a plain dict passes all that were deleted before it.
@@ -169,10 +182,26 @@ class Inbox:
         looks_up = self._uses_redis() and not self._redis_is_paused()
         return await (self._lookups if looks_up else self._commits).do(row)
 
+    async def owner(self, notification: Notification) -> str | None:
+        """
+        The account of the payment that a notification names; `None` where the payment is not known.
+
+        Raises:
+            StoreUnreachable: when it was not found out within the deadline.
+            Overloaded: when too many deliveries wait.
+        """
+        named = (
+            notification.unique_id or "",
+            notification.transaction_id or "",
+            reference_of(notification) or "",
+        )
+        return await self._owners.do(named) or None
+
     async def close(self) -> None:
         """Finish the deliveries in flight; called after the last request, so a hanging call is abandoned."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._deadline_s):
+                await self._owners.drained()
                 await self._lookups.drained()
                 await self._confirms.drained()
                 await self._commits.drained()
@@ -210,6 +239,20 @@ class Inbox:
         ]
         _REPEATS["process"].inc(len(found) - found.count(None))
         return found
+
+    async def _look_up_owners(self, named: Sequence[tuple[str, str, str]]) -> Sequence[str]:
+        try:
+            found = await self._stored_owners(named)
+        except ConnectionLost:  # it had died while idle
+            found = await self._stored_owners(named)
+        return [account or "" for account in found]
+
+    async def _stored_owners(self, named: Sequence[tuple[str, str, str]]) -> list[str | None]:
+        try:
+            async with asyncio.timeout(self._insert_max_s), connection(self._history_pool) as conn:
+                return await webhook_events.owners(conn, named)
+        except TimeoutError as exc:
+            raise StoreUnreachable("postgres", why="no look-up in time") from exc
 
     async def _is_in(self, history: str) -> bool:
         """Whether Postgres confirms in time that it is in *history*; otherwise the row is inserted."""

@@ -43,7 +43,7 @@ from tether_web.http.auth import ApiRequest
 from tether_web.http.list_response import Form, described, in_form
 from tether_web.http.pagination import LIMIT, Cursor, Limit, Page, decode_cursor, page
 from tether_web.http.parameters import printable
-from tether_web.notifications.receive import recording_of
+from tether_web.notifications.receive import of_owner, recording_of
 
 __all__ = ["ROUTER", "QuarantineStatus", "Reverified", "ReverifyOrder", "ReverifyPreview", "VerifiedCount"]
 
@@ -248,9 +248,10 @@ async def reverify(request: ApiRequest, state: State, data: JSONBody[ReverifyOrd
             if found.total() >= data.limit:
                 is_finished = False
                 break
-            delivery = await _taken_in(state, each, each.verified)
-            if delivery is not None:
-                found[each.verified] += 1
+            taken_in = await _taken_in(state, each, each.verified, credentials=credentials)
+            if taken_in is not None:
+                delivery, verified = taken_in
+                found[verified] += 1
                 deliveries[delivery] += 1
         if not is_finished:
             break
@@ -291,12 +292,16 @@ async def passwords(
     return uses_rules.report(credentials, uses, days=days)
 
 
-async def _taken_in(state: State, judged: _Judged, verified: Verified) -> Delivery | None:
-    """Move a notification to the inbox; `None` where another order has just done so."""
+async def _taken_in(
+    state: State, judged: _Judged, verified: Verified, *, credentials: Sequence[Credential]
+) -> tuple[Delivery, Verified] | None:
+    """Move a notification to the inbox, and say for which account; `None` where another order has just done so."""
     kept, notification = judged.kept, judged.notification
     assert kept is not None
     assert notification is not None
     now = state.clock()
+    if judged.row.relay_id is None:
+        verified = await of_owner(state.inbox, notification, verified, credentials=credentials)
     row = recording_of(
         notification,
         kept.body,
@@ -310,7 +315,7 @@ async def _taken_in(state: State, judged: _Judged, verified: Verified) -> Delive
             return None
         (delivery,) = await webhook_events.record(conn, [row], now=now)
         await password_uses.add(conn, live={}, reverified={verified: 1}, used_on=now.date())
-    return delivery
+    return delivery, verified
 
 
 async def _judged(

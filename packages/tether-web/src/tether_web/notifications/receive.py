@@ -25,7 +25,7 @@ import msgspec
 from litestar.datastructures import State
 from litestar.types import Receive, Scope
 from tether_core.emp.notification import FORM, JSON, Notification, acknowledge, decode, media_type
-from tether_core.emp.signature import Credential, verified_by
+from tether_core.emp.signature import Credential, Verified, sharing, verified_by
 from tether_core.errors import SignatureMismatch, Unavailable, Unreadable
 from tether_core.notifications.excess_deliveries import report_class
 from tether_core.notifications.identity import Delivery, identify
@@ -48,6 +48,7 @@ __all__ = [
     "PATH",
     "RELAY_PATH",
     "direct_handler",
+    "of_owner",
     "receive_notification",
     "recording_of",
     "relay_handler",
@@ -168,6 +169,11 @@ async def receive_notification(
                 relay_id=None if relay is None else relay.id,
             )
         return _REFUSED
+    try:
+        if relay is None:  # its address says which account is meant
+            found = await of_owner(inbox, notification, found, credentials=credentials)
+    except Unavailable as exc:
+        return _unavailable_inbox(exc)
     if counts is not None:
         counts.count(found)
     row = (
@@ -185,15 +191,41 @@ async def receive_notification(
     try:
         delivery = await inbox.deliver(row)
     except Unavailable as exc:
-        _outcomes["unavailable"]()
-        _sampled.warning("notification not recorded", why=str(exc))
-        return _unavailable(str(exc), retry_after_s=exc.retry_after_s)
+        return _unavailable_inbox(exc)
     _outcomes[delivery]()
     if delivery == "conflicting":
         _sampled.warning(
             "notification conflicts with the stored one", notification_id=notification.id, status=row.status
         )
     return _acknowledged(notification, delivery, media=media)
+
+
+async def of_owner(
+    inbox: Inbox, notification: Notification, found: Verified, *, credentials: Sequence[Credential]
+) -> Verified:
+    """
+    What verified a notification, for the account of its payment where several accounts share the password.
+
+    Args:
+        found: From `tether_core.emp.signature.verified_by`.
+        credentials: Of all accounts.
+
+    Returns:
+        The same for the account of the payment; *found* where no account shares the password, and for a payment that is not known.
+
+    Raises:
+        StoreUnreachable: when the payment was not looked up within the deadline.
+        Overloaded: when too many deliveries wait.
+    """
+    others = sharing(found, credentials)
+    owner = await inbox.owner(notification) if others else None
+    return Verified(owner, found.secret) if owner is not None and owner in others else found
+
+
+def _unavailable_inbox(exc: Unavailable) -> DirectResponse:
+    _outcomes["unavailable"]()
+    _sampled.warning("notification not recorded", why=str(exc))
+    return _unavailable(str(exc), retry_after_s=exc.retry_after_s)
 
 
 def recording_of(
