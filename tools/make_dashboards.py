@@ -225,13 +225,13 @@ DASHBOARDS: Final[Mapping[str, Mapping[str, tuple[Panel, ...]]]] = {
                 "Memory of the processes",
                 "bytes",
                 {"{{job}} {{instance}}": 'process_resident_memory_bytes{job=~"tether.*"}'},
-                "Flat over weeks.",
+                "Of supervisors, and of workers without one. Flat over weeks.",
             ),
             Panel(
                 "Processor use",
                 "percentunit",
                 {"{{job}} {{instance}}": 'rate(process_cpu_seconds_total{job=~"tether.*"}[5m])'},
-                "1 is one core.",
+                "Of supervisors, and of workers without one. 1 is one core.",
             ),
             Panel(
                 "Responses of all routes by status",

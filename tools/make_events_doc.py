@@ -22,8 +22,8 @@ No event holds a whole IBAN, a name or a secret. The tables of this page are mad
 `tools/make_events_doc.py`.
 
 ```sh
-curl -N -H "Authorization: Bearer $KEY" "$TETHER/api/events?after=0"
-curl -N -H "Authorization: Bearer $KEY" -H "Last-Event-ID: 42" "$TETHER/api/events?type=attempt.status_changed&type=refund.status_changed"
+curl -N -H "Authorization: Bearer $TETHER_API_KEY" "$TETHER_URL/api/events?after=0"
+curl -N -H "Authorization: Bearer $TETHER_API_KEY" -H "Last-Event-ID: 42" "$TETHER_URL/api/events?type=attempt.status_changed&type=refund.status_changed"
 ```
 
 ```text

@@ -21,8 +21,8 @@ _HEAD: Final = """\
 `/metrics` of a web node, and of a supervisor or worker with `TETHER_WORKER_LISTEN`, in Prometheus' text format. A node answers for all of its
 processes, a supervisor for all of its workers. Values marked "as last measured by /metrics" are read from Postgres or Redis when the node is
 scraped, so each web node has the same: take their `max`, not their sum. A value that could not be read in time is left out.
-[How to watch Tether](../guides/monitoring.md) says what to do with them. Every process has `process_*` too, such as its memory and its open files. This
-page is made by `tools/make_metrics_doc.py`.
+[How to watch Tether](../guides/monitoring.md) says what to do with them. A supervisor, and a worker alone, have
+`process_*` too, such as their memory and their open files; of supervised workers see `tether_pool_memory_bytes`. This page is made by `tools/make_metrics_doc.py`.
 """
 _SUFFIX: Final = {"counter": "_total"}
 

@@ -13,7 +13,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "spreadsheets.md"
 
 # Refusals that come after the kind of the file is known.
 _LATER = (
+    ("no_columns", "no line is divided into cells"),
     ("no_rows", "a header and nothing below it"),
+    ("no_debtors", "no debtor among the first 10,000 rows with content"),
     ("no_iban", "account numbers and bank codes from before SEPA, and no IBAN"),
     ("quoted_lines", "every line stands in quotation marks as a whole"),
     ("second_table", "a second table with other columns begins below the first one"),

@@ -1,4 +1,5 @@
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -42,14 +43,25 @@ def test_the_states_page_draws_every_life() -> None:
     page = _maker(ROOT / "tools" / "make_states_doc.py").text()
     drawn = page.count("```mermaid")
     assert drawn == page.count("```") / 2
-    payment_histories = [
+    life_cycles = [
         path
         for path in ROOT.glob("packages/tether-core/src/tether_core/**/*.py")
         if "\nTRANSITIONS: " in path.read_text()
     ]
-    for path in payment_histories:
+    for path in life_cycles:
         assert f"`{'.'.join(path.with_suffix('').parts[path.parts.index('tether_core') :])}`" in page, (
             f"tools/make_states_doc.py leaves {path.name} out"
         )
     # Beside the lives: two tracks of an attempt, reasons, error codes.
-    assert drawn == len(payment_histories) + 4
+    assert drawn == len(life_cycles) + 4
+
+
+def test_the_spreadsheets_page_has_every_failure_code() -> None:
+    """A sender whose upload failed looks the code up, and finds no word about it."""
+    page = _maker(ROOT / "tools" / "make_spreadsheets_doc.py").text()
+    folders = ("tether-core/src/tether_core/spreadsheet", "tether-core/src/tether_core/uploads")
+    folders += ("tether-worker/src/tether_worker/uploads",)
+    sources = [path.read_text() for folder in folders for path in (ROOT / "packages" / folder).glob("*.py")]
+    codes = {code for text in sources for code in re.findall(r'(?:\bRefusal|\.fail)\(\s*"([a-z_]+)"', text)}
+    assert len(codes) > 20
+    assert [code for code in sorted(codes) if f"| `{code}` |" not in page] == []

@@ -137,7 +137,7 @@ def _collect_monthly(stage: Stage) -> None:
     """Enrol a list in a collection plan whose debtors are notified before."""
     upload = upload_file(stage, "club.csv", debtors_csv(random.Random(secrets.randbits(63))))["upload"]
     options = {"usage": "Membership", "creditor_name": "Club e.V.", "notice_days": 14}
-    plan = stage.api.post("/api/collection-plans", json={"name": "Membership", "options": options})
+    plan = stage.api.post("/api/collection-plans", json={"name": "Sandbox membership", "options": options})
     today = datetime.now(UTC).date()
     order = {
         "upload_id": upload["id"],

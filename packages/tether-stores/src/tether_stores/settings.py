@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _env(
             "DATABASE_DIRECT_URL",
-            "Postgres past the pooler, for migrations. Default: DATABASE_URL.",
+            "Postgres past the pooler, for migrations. Empty: DATABASE_URL.",
             secret=True,
         ),
     ] = ""
@@ -325,7 +325,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, str],
         _env(
             "TETHER_API_KEYS",
-            "name:key pairs with commas; without one every API route stays closed.",
+            "name:key pairs with commas, each with all permissions, beside the keys and users of the database. Without any key and user every "
+            "API route stays closed.",
             secret=True,
         ),
     ] = {}
@@ -437,7 +438,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _env(
             "TETHER_BANK_BLOCK_PERCENT",
-            "Above this return rate, in percent, a bank is put on hold for some days; 0 for never, since what is too high differs by business.",
+            "Above this return rate, in percent, a bank is put on hold for some days. Empty: never, since what is too high differs by business.",
         ),
     ] = 0.0
     bank_block_floor: Annotated[
@@ -464,7 +465,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_DUAL_CONTROL_MINOR",
-            "Above this amount, in whole minor units, the person who orders a run cannot release it; 0 for no second person, as small teams want it.",
+            "Above this amount, in whole minor units, the person who orders a run cannot release it. Empty: no second person, as small teams want it.",
         ),
     ] = 0
     screening_window_days: Annotated[
@@ -629,7 +630,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _env(
             "TETHER_WORKER_MEMORY_MAX_BYTES",
             "Bytes that all workers of a supervisor may use; a pool does not grow beyond, and shrinks to its least number of "
-            "processes. Default: no limit.",
+            "processes. Empty: no limit.",
         ),
     ] = 0
     worker_listen: Annotated[
