@@ -273,7 +273,9 @@ def _operates(tether: _Tether) -> None:
     figure = tether.json("figures", "by", "total")["groups"][0]
     assert (figure["collected"]["amount_minor"], figure["currency"]) == (3300, "EUR")
     assert "33.00" in tether("figures", "by", "country")
-    assert "banks may return" in tether("figures", "exposure", "--days", "3")
+    exposed = tether("figures", "exposure", "--days", "3")
+    assert "23.00 banks may return" in exposed
+    assert exposed.splitlines()[2].split()[2] == "23.00"  # not 2300
     assert tether("differences", "list") == "no rows\n"
 
     secret = tether("keys", "add", "ci", "--role", "viewer", "--expires-at", "2999-01-01").strip()

@@ -59,8 +59,11 @@ def test_the_states_page_draws_every_life() -> None:
 def test_the_spreadsheets_page_has_every_failure_code() -> None:
     """A sender whose upload failed looks the code up, and finds no word about it."""
     page = _maker(ROOT / "tools" / "make_spreadsheets_doc.py").text()
-    folders = ("tether-core/src/tether_core/spreadsheet", "tether-core/src/tether_core/uploads")
-    folders += ("tether-worker/src/tether_worker/uploads",)
+    folders = [
+        "tether-core/src/tether_core/spreadsheet",
+        "tether-core/src/tether_core/uploads",
+        "tether-worker/src/tether_worker/uploads",
+    ]
     sources = [path.read_text() for folder in folders for path in (ROOT / "packages" / folder).glob("*.py")]
     codes = {code for text in sources for code in re.findall(r'(?:\bRefusal|\.fail)\(\s*"([a-z_]+)"', text)}
     assert len(codes) > 20

@@ -216,7 +216,7 @@ def _line(order: BulkOrder) -> str:
 def _summary(totals: Sequence[BulkTotal]) -> str:
     done = [total for total in totals if total.refused is None]
     refused = [total for total in totals if total.refused is not None]
-    return f"{_some(done)}; nothing for {_some(refused)}"
+    return f"{_some(done)}; refused: {_some(refused)}"
 
 
 def _refused(totals: Sequence[BulkTotal]) -> list[str]:
@@ -226,4 +226,4 @@ def _refused(totals: Sequence[BulkTotal]) -> list[str]:
 def _some(totals: Sequence[BulkTotal]) -> str:
     count = sum(total.count for total in totals)
     amounts = [f"{money(total.amount_minor)} {total.currency}" for total in totals if total.currency]
-    return f"{count:,} rows" + (f" of {', '.join(amounts)}" if amounts else "")
+    return f"{count:,} {'row' if count == 1 else 'rows'}" + (f" of {', '.join(amounts)}" if amounts else "")

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from tether_client.client import Client
-from tether_client.command.output import Output, table
+from tether_client.command.output import Output, money, table
 from tether_client.credentials import Credentials, checked_url, find
 from tether_client.errors import Refused
 from tether_client.pages import PAGE_MAX, Page
@@ -98,6 +98,6 @@ def rows_text(items: Sequence[Any], columns: Sequence[tuple[str, str]]) -> str:
 def _value(item: Any, name: str) -> Any:
     for part in name.split("."):
         item = getattr(item, part)
-    if name.endswith("amount_minor"):
-        return f"{item / 100:,.2f}".rjust(12)
+    if name.endswith("_minor"):
+        return money(item).rjust(12)
     return item

@@ -491,7 +491,7 @@ def _text(detail: UploadDetail) -> str:
 
 
 def _expected(report: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{str(report['verdict']).replace('_', ' ')} {' '.join(report['reasons'])}".rstrip()
+    yield ": ".join(filter(None, [str(report["verdict"]).replace("_", " "), " ".join(report["reasons"])]))
     for found in report["currencies"]:
         returned, fees = found["returned"], found["fees"]
         share = (
