@@ -54,15 +54,12 @@ __all__ = [
     "exposure",
     "is_open",
     "next_open",
-    "pre_notify_on",
     "retry_dates",
-    "target_days_between",
 ]
 
 Scheme = Literal["core", "b2b"]
 
 _DAY: Final = timedelta(days=1)
-PRE_NOTIFICATION_DAYS: Final = 14
 REFUND_WEEKS: Final = 8
 UNAUTHORISED_MONTHS: Final = 13
 RETURN_TARGET_DAYS: Final[dict[Scheme, int]] = {"core": 5, "b2b": 3}
@@ -186,23 +183,6 @@ def add_target_days(day: date, days: int) -> date:
     return day
 
 
-def target_days_between(start_on: date, end_on: date) -> int:
-    """
-    The number of open days after one day, up to and including another.
-
-    Args:
-        start_on: Not counted itself.
-        end_on: Counted where it is open.
-
-    Returns:
-        0 or more; 0 where *end_on* is not after *start_on*.
-
-    >>> target_days_between(date(2026, 4, 2), date(2026, 4, 8))
-    2
-    """
-    return sum(is_open(start_on + _DAY * after) for after in range(1, (end_on - start_on).days + 1))
-
-
 def add_months(day: date, months: int) -> date:
     """
     The same day of the month some months later, or the month's last where it is shorter.
@@ -219,30 +199,6 @@ def add_months(day: date, months: int) -> date:
     """
     year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
     return date(year, month + 1, min(day.day, _months.monthrange(year, month + 1)[1]))
-
-
-def pre_notify_on(due_on: date, *, days: int = PRE_NOTIFICATION_DAYS) -> date:
-    """
-    The last day on which the debtor may be notified of a debit.
-
-    Args:
-        due_on: When it will be debited.
-        days: Calendar days agreed with the debtor; 14 where nothing was agreed.
-
-    Returns:
-        Open or not.
-
-    Raises:
-        InvalidRequest: when *days* is below 1.
-
-    Source: EPC016-06, 4.1 (pre-notification).
-
-    >>> pre_notify_on(date(2026, 4, 20))
-    datetime.date(2026, 4, 6)
-    """
-    if days < 1:
-        raise InvalidRequest("a debtor is notified at least one day before", field="days")
-    return due_on - _DAY * days
 
 
 class Exposure(msgspec.Struct, frozen=True):
