@@ -31,7 +31,7 @@ _LATER = (
 _VERDICTS = {
     "duplicate_in_file": "another row of the file is the same debit: the same IBAN, and no reference, mandate or customer number that differs",
     "blacklisted": "the account is on hold, or blocked",
-    "chargebacked_before": "an imported debit from the account was charged back",
+    "chargebacked_before": "an earlier debit from the account was charged back",
     "already_collected": "a debit with the same account and reference was collected, or submitted, through another upload within the window (25 days)",
     "waiting_elsewhere": "a debit with the same account and reference waits in another upload of the window, and is not billed yet",
     "recently_attempted": "the same debit failed or came back through another upload within the window",

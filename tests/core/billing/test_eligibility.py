@@ -17,9 +17,7 @@ OPTIONS = RunOptions()
 REFUND = RefundedDebit(71, "refunded", "once", same_debtor=True, same_upload=True, days_ago=3)
 MATCH = Match("already_collected", date(2026, 3, 1), 3, "collected", 7)
 REPEATED = verdicts_rules.Verdict("duplicate_in_file", "It is the same debit as row 2 of this file.")
-BEFORE = verdicts_rules.Verdict(
-    "chargebacked_before", "An imported debit from this account was charged back."
-)
+BEFORE = verdicts_rules.Verdict("chargebacked_before", "An earlier debit from this account was charged back.")
 LISTED = verdicts_rules.Verdict("blacklisted", "The account is on hold: MD06.")
 LATELY = verdicts_rules.Verdict("collected_lately", "A debit from this account was collected on 2026-03-01.")
 GOOD, POOR = vop.Score(90, 85, "verified"), vop.Score(40, 60, "inconclusive")

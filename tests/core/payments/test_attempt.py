@@ -20,8 +20,8 @@ from tether_core.payments.attempt import (
     Confirm,
     Confirmation,
     Decision,
+    blocked_event,
     decide,
-    listed,
     state_of,
 )
 from tether_core.return_policies.policy import built_in
@@ -470,7 +470,7 @@ def test_blacklist_entries_are_asked_for_in_every_order(
         assert all(entry.iban_masked == attempt.iban_masked for entry in decision.entries)
         for entry in decision.entries:
             # Announced by the code that makes the entry, because only that code knows that it is new.
-            assert listed(entry, attempt_id=7) == IbanBlocked(
+            assert blocked_event(entry, attempt_id=7) == IbanBlocked(
                 7, entry.action, entry.reason_code, entry.iban_masked
             )
         assert not [fact for fact in decision.events if isinstance(fact, IbanBlocked)]

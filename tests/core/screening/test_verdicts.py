@@ -71,7 +71,7 @@ def test_the_rules_apply_in_the_promised_order() -> None:
         (Facts(listed="hold"), Verdict("blacklisted", "The account is on hold: no reason is recorded.")),
         (
             Facts(chargebacked=True),
-            Verdict("chargebacked_before", "An imported debit from this account was charged back."),
+            Verdict("chargebacked_before", "An earlier debit from this account was charged back."),
         ),
         (
             Facts(matches=(Match("already_collected", DAY, 3, "collected", 7, equal_reference=True),)),

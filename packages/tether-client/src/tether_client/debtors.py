@@ -35,7 +35,7 @@ class Verdict(msgspec.Struct, frozen=True):
     Attributes:
         rule: The rule of screening.
         cause: The facts behind it, as a sentence.
-        on: Of an imported debit: its day.
+        on: Of an earlier debit: its day.
         current_status: Its state.
         upload_id: Where it came from; `None` for another system.
     """

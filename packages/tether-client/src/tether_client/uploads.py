@@ -147,7 +147,7 @@ class RepeatGroup(msgspec.Struct, frozen=True, kw_only=True):
         rule: Of `tether_core.screening.verdicts`.
         count: Rows of this upload.
         amount_minor: Their money.
-        on: The day of the imported debits; `None` where the earlier row is one of the same file.
+        on: The day of the earlier debits; `None` where the earlier row is one of the same file.
         current_status: Their state.
         upload_id: Where they came from; `None` for another system, or for the same file.
     """
@@ -493,7 +493,7 @@ class LayoutAnswer(msgspec.Struct, frozen=True):
         id: Its number, by which it can be forgotten.
         subject: What it is about.
         answer: Take the rows, or leave them out.
-        days_min: It takes no rows whose imported debits are more recent than this.
+        days_min: It takes no rows whose earlier debits are more recent than this.
         upload_id: For which it was given.
         answered_by: Who gave it.
         answered_at: When.

@@ -472,7 +472,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         _env(
             "TETHER_SCREENING_WINDOW_DAYS",
-            "Days for which an imported debit counts as the same, the last one too; beyond 25 days a person must decide.",
+            "Days for which an earlier debit counts as the same, the last one too; beyond 25 days a person must decide.",
         ),
     ] = 25
     screening_rules: Annotated[

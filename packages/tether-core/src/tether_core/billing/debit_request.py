@@ -11,12 +11,12 @@ The name is the account holder's. Where a file has the parts of a name beside it
 parents pay), the parts are not used.
 
 >>> anna = Payer(iban="DE89370400440532013000", name="Anna Maria Schmidt", reference="INV 7")
->>> asked = debit(anna, transaction_id="t-7", amount_minor=1000, currency="EUR", usage="Invoice")
->>> asked.first_name, asked.last_name, asked.country, asked.usage
+>>> request = debit(anna, transaction_id="t-7", amount_minor=1000, currency="EUR", usage="Invoice")
+>>> request.first_name, request.last_name, request.country, request.usage
 ('Anna', 'Maria Schmidt', 'DE', 'Invoice INV 7')
 >>> paid = Payer(iban="DE89370400440532013000", name="Greta Groß", first_name="Anna", last_name="Schmidt")
->>> asked = debit(paid, transaction_id="t-8", amount_minor=1000, currency="EUR", usage="Invoice", characters="sepa")
->>> asked.first_name, asked.last_name
+>>> request = debit(paid, transaction_id="t-8", amount_minor=1000, currency="EUR", usage="Invoice", characters="sepa")
+>>> request.first_name, request.last_name
 ('Greta', 'Gross')
 >>> debit(Payer(iban="DE89370400440532013001", name="Anna"), transaction_id="t-7", amount_minor=1, currency="EUR", usage="x")
 Traceback (most recent call last):

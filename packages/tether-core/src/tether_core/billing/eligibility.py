@@ -85,7 +85,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         iban: Of the account to be debited, in any spelling.
         amount_minor: What is owed, whole minor units.
         currency: Three capitals of ISO 4217.
-        has_name: Whether there is a name to send.
+        has_name: Whether there is a name for the request.
         reasons: Why its row was excluded when its file was read (`tether_core.screening.verdicts`); empty where it was not.
         taken: Whether a person has answered that its row is to be collected.
         has_address: Whether town and country are known.
@@ -184,10 +184,8 @@ def _screened_out(candidate: Candidate, options: RunOptions) -> str | None:
     if candidate.again:
         return None
     chargebacked = bool(candidate.charged_back_for) and not _bills_after_chargeback(candidate, options)
-    current_status = verdicts_rules.stands(
-        candidate.reasons, chargebacked=chargebacked, answered=candidate.taken
-    )
-    return None if current_status is None else current_status.cause
+    standing = verdicts_rules.stands(candidate.reasons, chargebacked=chargebacked, answered=candidate.taken)
+    return None if standing is None else standing.cause
 
 
 def _not_an_iban(candidate: Candidate, _: RunOptions) -> str | None:
@@ -464,7 +462,7 @@ def judge(candidate: Candidate, *, options: RunOptions) -> Eligibility:
     Whether one due item of one debtor may be collected now, caps of the run left aside.
 
     Args:
-        candidate: The facts. In the time before sending, without the very attempt that is to be sent.
+        candidate: The facts. Before a submission, without the very attempt that is to be submitted.
         options: Of the run.
 
     Returns:

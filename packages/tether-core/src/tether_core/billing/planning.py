@@ -115,7 +115,7 @@ def _capped(candidate: Candidate, *, options: RunOptions, so_far: Totals) -> Eli
 
 def _drawn(candidate: Candidate, *, options: RunOptions) -> bool:
     # Spread over the whole file, since files are sorted by something; the same for every planner and at any time.
-    result = blake2b(
+    digest = blake2b(
         f"{candidate.debtor_id} {options.due_item}".encode(), digest_size=8, person=b"canary"
     ).digest()
-    return int.from_bytes(result, "big") < options.canary_share * 2**64
+    return int.from_bytes(digest, "big") < options.canary_share * 2**64

@@ -72,7 +72,7 @@ TRANSITIONS: Final[dict[RunState, dict[RunCause, RunState]]] = {
     "cancelled": {},
 }
 
-# The states in which attempts are sent.
+# The states in which attempts are submitted.
 SUBMITTING: Final[frozenset[RunState]] = frozenset({"canary", "running"})
 
 
@@ -91,10 +91,10 @@ def step(state: RunState, cause: RunCause, *, paused_from: RunState | None = Non
     Raises:
         IllegalStep: when its life has no such step.
     """
-    handling_returns = TRANSITIONS[state].get(cause)
-    if handling_returns is None:
+    after = TRANSITIONS[state].get(cause)
+    if after is None:
         raise IllegalStep("billing run", state=state, step=cause)
-    return paused_from or handling_returns if cause == "resumed" else handling_returns
+    return paused_from or after if cause == "resumed" else after
 
 
 class Ordered(msgspec.Struct, frozen=True):

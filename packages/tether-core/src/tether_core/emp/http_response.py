@@ -128,8 +128,8 @@ def inquired(
 
     Args:
         response: The HTTP response.
-        transaction_id: The inquired id of Tether, or
-        unique_id: the gateway's.
+        transaction_id: Our id of the payment, where the inquiry was by it.
+        unique_id: The gateway's id of it, where the inquiry was by that.
 
     Returns:
         The payment's record, or an error about the inquiry itself; `None` where the gateway has no such payment.

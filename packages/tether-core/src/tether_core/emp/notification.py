@@ -86,7 +86,7 @@ _WHOLE: Final = re.compile(r"[0-9]{1,15}")
 
 class Notification(msgspec.Struct, frozen=True):
     """
-    One notification, as claimed by its sender.
+    One notification, as its sender wrote it.
 
     Attributes:
         kind: "payment", "wpf", "kyc", "apm_event" or "other".
@@ -153,7 +153,7 @@ def decode(body: bytes, *, content_type: str) -> Notification:
         content_type: `FORM` or `JSON`, as `media_type` gives it.
 
     Returns:
-        The claim, unverified.
+        The notification; its signature is not verified.
 
     Raises:
         Unreadable: when the body is neither, or carries no id or no signature.
@@ -162,8 +162,8 @@ def decode(body: bytes, *, content_type: str) -> Notification:
     body = body.removeprefix(codecs.BOM_UTF8)
     fields = _json_fields(body) if content_type == JSON else _form_fields(body)
     kind = _kind(fields)
-    claimed_id = fields[_ID_FIELD[kind]].strip()
-    if not _ID.fullmatch(claimed_id):
+    own_id = fields[_ID_FIELD[kind]].strip()
+    if not _ID.fullmatch(own_id):
         raise Unreadable("notification", why="its id is not 1 to 255 printable ASCII characters")
     signature = fields.get("signature", "").strip()
     if not signature:
@@ -179,12 +179,12 @@ def decode(body: bytes, *, content_type: str) -> Notification:
         reason_code = return_reason(status, event=event, reason_code=reason_code, error_code=error_code)
     return Notification(
         kind=kind,
-        id=claimed_id,
+        id=own_id,
         signature=signature,
         status=status,
         event=event,
         chargeback_id=get("chargeback_unique_id") or None,
-        unique_id=claimed_id
+        unique_id=own_id
         if kind in {"payment", "other"}
         else (get("payment_transaction_unique_id") or "").strip() or None,
         transaction_id=(get("wpf_transaction_id") if kind == "wpf" else get("transaction_id")) or None,

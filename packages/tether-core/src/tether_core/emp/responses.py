@@ -58,7 +58,7 @@ class GatewayAnswer(msgspec.Struct, frozen=True):
         transaction_type: E.g. "sdd_sale".
         code: Digits, for errors and some declines; `tether_core.emp.codes.error_meaning` says what they mean.
         message: A readable text for display.
-        technical_message: Words for us.
+        technical_message: Details for engineers.
         amount_minor: Whole minor units, or `None` where missing or not a whole number.
         currency: Three capitals.
         timestamp_at: The gateway's time, aware UTC.

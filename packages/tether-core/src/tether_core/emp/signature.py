@@ -6,7 +6,7 @@ asked for SHA-256 or SHA-512; the length of the signature shows which (40, 64 or
 
 What it covers: **only the id**. Status, amount and event are not signed, and every notification of one
 payment carries the same signature, so anyone who has seen one can write others. A genuine signature therefore
-makes a *claim* worth recording; `tether_core.payments.attempt` says which claims the gateway must confirm first.
+makes a notification worth recording; `tether_core.payments.attempt` says which reported statuses the gateway must confirm first.
 
 Source: Genesis API documentation v60.1, Notifications; algorithm by length since v40.2 (2023-06).
 
@@ -99,7 +99,7 @@ def verify(
 
     Args:
         notification_id: The id the gateway hashed.
-        signature: What came in the notification; blanks around it and upper case are forgiven.
+        signature: What came in the notification; blanks around it and upper case make no difference.
         credentials: The accounts that may have signed. None configured means nothing is genuine.
         terminal_token: The notification's own hint; accounts that hold it are tried first, no more than that.
         with_login: Whether the account's login counts as a secret too (identity checks only).
@@ -148,8 +148,8 @@ def verified_by(
     >>> found.account, found.secret == "former", found
     ('default', True, Verified(account='default'))
     """
-    claimed = signature.strip().lower().encode("utf-8", "replace")
-    hashed = _HASH_BY_DIGITS.get(len(claimed))
+    given = signature.strip().lower().encode("utf-8", "replace")
+    hashed = _HASH_BY_DIGITS.get(len(given))
     if hashed is None:
         raise SignatureMismatch
     subject = notification_id.encode("utf-8", "surrogatepass")
@@ -161,7 +161,7 @@ def verified_by(
             if not secret:
                 continue  # an empty password would make every id its own signature
             expected = hashed(subject + secret.encode()).hexdigest().encode()
-            if hmac.compare_digest(expected, claimed):
+            if hmac.compare_digest(expected, given):
                 return Verified(credential.account, secret)
     raise SignatureMismatch
 

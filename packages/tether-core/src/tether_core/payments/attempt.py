@@ -83,8 +83,8 @@ __all__ = [
     "Confirm",
     "Confirmation",
     "Decision",
+    "blocked_event",
     "decide",
-    "listed",
     "names_other_money",
     "state_of",
 ]
@@ -222,7 +222,7 @@ class Decision(msgspec.Struct, frozen=True):
             "contradicted" the gateway contradicts it; "park" a person must look.
         reason: A stable word for the cause, from `REASONS`.
         attempt: The new attempt, or `None` where none changes.
-        entries: Blacklist entries to make, where they do not exist yet; `listed` is the event of one that was made.
+        entries: Blacklist entries to make, where they do not exist yet; `blocked_event` is that of one that was made.
         events: Facts to announce.
     """
 
@@ -292,9 +292,9 @@ def decide(
     )
 
 
-def listed(entry: Entry, *, attempt_id: int) -> IbanBlocked:
+def blocked_event(entry: Entry, *, attempt_id: int) -> IbanBlocked:
     """
-    The fact that an entry was made; announce it only for entries that did not exist yet.
+    The event that an IBAN was added to the blacklist; announce it only for an entry that did not exist yet.
 
     Args:
         entry: From a decision.
@@ -397,41 +397,41 @@ def _unconfirmed(
     )
     if confirmation is None:
         return Decision("confirm", "unconfirmed", attempt) if is_to_confirm else None
-    notification = _reported_step(confirmation)
-    if notification is not None and notification.track == "payment" and step.track == "payment":
-        if fails_late(notification.stage, payment_stage=attempt.payment_stage):
+    recorded = _reported_step(confirmation)
+    if recorded is not None and recorded.track == "payment" and step.track == "payment":
+        if fails_late(recorded.stage, payment_stage=attempt.payment_stage):
             return Decision("unchanged", "failed_late", attempt)
         if (
             fails_late(step.stage, payment_stage=attempt.payment_stage)
-            and notification.stage <= attempt.payment_stage
+            and recorded.stage <= attempt.payment_stage
         ):
             return Decision("contradicted", "contradicted", attempt)
     if not is_to_confirm:
         return None
-    if notification is None:
+    if recorded is None:
         return Decision("park", "unknown_status")
-    return None if _confirms(step, notification) else Decision("contradicted", "contradicted", attempt)
+    return None if _confirms(step, recorded) else Decision("contradicted", "contradicted", attempt)
 
 
 def _reported_step(confirmation: Confirmation) -> stages.Step | None:
     return stages.meaning(confirmation.status, event=None, error_code=confirmation.error_code)
 
 
-def _confirms(claimed: stages.Step, step: stages.Step) -> bool:
-    # The gateway's word may be newer than the claim, never older: "chargeback reversed" confirms the chargeback
+def _confirms(reported: stages.Step, step: stages.Step) -> bool:
+    # The gateway's record may be newer than the report, never older: "chargeback reversed" confirms the chargeback
     # before it, and any dispute confirms that the payment was collected.
-    if claimed.track == step.track:
-        return step.stage >= claimed.stage
-    return step.track == "dispute" and claimed.stage <= stages.APPROVED
+    if reported.track == step.track:
+        return step.stage >= reported.stage
+    return step.track == "dispute" and reported.stage <= stages.APPROVED
 
 
-def _applied(claimed: stages.Step, confirmation: Confirmation | None) -> stages.Step:
+def _applied(reported: stages.Step, confirmation: Confirmation | None) -> stages.Step:
     """Return the step to apply: that of the gateway's own record where it is further than the reported one."""
-    notification = _reported_step(confirmation) if confirmation is not None else None
-    if notification is None or not _confirms(claimed, notification):
-        return claimed
-    if claimed.track == notification.track:
-        return notification
+    recorded = _reported_step(confirmation) if confirmation is not None else None
+    if recorded is None or not _confirms(reported, recorded):
+        return reported
+    if reported.track == recorded.track:
+        return recorded
     # A dispute moves with its own notification, reason and blacklist entry; here it proves that money came.
     return stages.Step("payment", stages.APPROVED)
 

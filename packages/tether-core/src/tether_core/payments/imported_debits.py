@@ -39,8 +39,8 @@ contradicts the stored one is reported to a person.
 ('colour',)
 >>> noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
 >>> cells = ["old-7", "44177a21", "12.50", "approved", "DE89 3704 0044 0532 0130 00", "2026-02-27 09:30:00", "red"]
->>> payload = read(Row(2, cells), layout=columns, now=noon)
->>> payload.amount_minor, payload.state, payload.submitted_at.isoformat()
+>>> debit = read(Row(2, cells), layout=columns, now=noon)
+>>> debit.amount_minor, debit.state, debit.submitted_at.isoformat()
 (1250, 'approved', '2026-02-27T09:30:00+00:00')
 >>> [problem.code for problem in read(Row(3, [*cells[:2], "12", "paid", *cells[4:]]), layout=columns, now=noon)]
 ['amount_unreadable', 'status_unknown']
@@ -99,15 +99,15 @@ FIELDS: Final = (
 CODES: Final[dict[str, str]] = {
     "row_unreadable": "Lines were swallowed by an open quotation mark, or a delimiter has moved the cells.",
     "cell_missing": "A required cell is blank.",
-    "id_unreadable": "An id has blanks or signs that the gateway's ids do not have, or more than 255.",
+    "id_unreadable": "An id has blanks or characters that the gateway's ids do not have, or more than 255 characters.",
     "amount_unreadable": "It is not an amount above 0 with all decimals of its currency.",
     "currency_unreadable": "It is not three letters of ISO 4217.",
     "status_unknown": "The gateway has no such status of a debit.",
     "code_unreadable": "It is no code of the gateway or of a bank.",
     "iban_invalid": "It is not an IBAN.",
     "timestamp_unreadable": "It is not a time as ISO 8601 writes it.",
-    "timestamp_in_future": "It has not come yet.",
-    "text_unreadable": "It has signs that cannot be printed, or more than 500 of any.",
+    "timestamp_in_future": "It is in the future.",
+    "text_unreadable": "It has characters that cannot be printed, or more than 500 characters.",
     "other_payment": "One of its ids is stored with another one.",
     "other_account": "The debit is stored with another gateway account.",
     "other_amount": "The debit is stored with another amount or currency.",
@@ -183,7 +183,7 @@ class ImportedDebit(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         """Name the row; the rest is personal."""
-        return f"Earlier(row={self.row})"
+        return f"ImportedDebit(row={self.row})"
 
     @property
     def state(self) -> AttemptState:
@@ -397,11 +397,11 @@ class _WrongError(Exception):
 
 
 _UNSHOWN: Final = frozenset({"name", "reference", "mandate_id"})
-_NO_ID: Final = ("id_unreadable", "An id has 1 to 255 printable signs of ASCII and no blanks.")
+_NO_ID: Final = ("id_unreadable", "An id has 1 to 255 printable ASCII characters and no blanks.")
 _NO_CODE: Final = ("code_unreadable", "A code has letters and digits only, such as AC04 or 340.")
 _NO_TEXT: Final = (
     "text_unreadable",
-    f"It has signs that cannot be printed, or more than {_TEXT_MAX} of any.",
+    f"It has characters that cannot be printed, or more than {_TEXT_MAX} characters.",
 )
 _NO_TIMESTAMP: Final = (
     "timestamp_unreadable",
@@ -469,7 +469,7 @@ def _timestamp(text: str, *, now: datetime) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     if found > now + _AHEAD_MAX:
-        raise _WrongError("timestamp_in_future", "It has not come yet; correct it.")
+        raise _WrongError("timestamp_in_future", "It is in the future; correct it.")
     return found
 
 
@@ -514,11 +514,11 @@ def compare(
     if None not in {same.unique_id, debit.unique_id} and same.unique_id != debit.unique_id:
         differs("unique_id", "other_payment", excerpt(debit.unique_id or ""), excerpt(same.unique_id or ""))
     if (same.amount_minor, same.currency) != (debit.amount_minor, debit.currency):
-        result, held = (
+        given, held = (
             f"{amount} minor units of {currency}"
             for amount, currency in ((debit.amount_minor, debit.currency), (same.amount_minor, same.currency))
         )
-        differs("amount", "other_amount", result, held)
+        differs("amount", "other_amount", given, held)
     if same.iban_fingerprint != fingerprint:
         differs("iban", "other_iban", ibans.mask(debit.iban), same.iban_masked or "another")
     return tuple(problems) or "there already"

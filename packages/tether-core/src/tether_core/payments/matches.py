@@ -42,7 +42,7 @@ __all__ = [
 _SPELLINGS_MAX: Final = 5
 
 
-# The state of an imported debit: a row that no debit was submitted for, or what became of its debit.
+# What became of an earlier debit; "waiting" for a row that no debit was submitted for.
 DebitStatus = Literal["waiting", "under_way", "collected", "refunded", "refused", "charged_back"]
 
 _BY_STATE: Final[dict[str, DebitStatus]] = {
@@ -111,11 +111,11 @@ class EarlierDebit(msgspec.Struct, frozen=True):
 
 class Match(msgspec.Struct, frozen=True):
     """
-    An imported debit that a row is, or may be.
+    An earlier debit that a row is, or may be.
 
     Attributes:
         kind: What follows; a rule of `tether_core.screening.verdicts`.
-        on: The day of the imported debit, by the banks' clock.
+        on: The day of the earlier debit, by the banks' clock.
         days_ago: Whole days since then.
         current_status: What became of it.
         upload_id: Where it came from; `None` for another system.
@@ -151,12 +151,12 @@ def matches(
     window_days: int = WINDOW_DAYS,
 ) -> dict[int, tuple[Match, ...]]:
     """
-    Compare the rows of one account with its imported debits.
+    Compare the rows of one account with its earlier debits.
 
     Args:
         rows: Number, key and amount of each.
         earlier: Of the same account, all of other uploads.
-        window_days: How long an imported debit counts without an equal reference, its last day included.
+        window_days: How long an earlier debit counts without an equal reference, its last day included.
 
     Returns:
         For each row that has any: at most one match of each kind, the latest debit.
@@ -221,7 +221,7 @@ def _kind(key: DebitKey, amount_minor: int, debit: EarlierDebit, *, within: bool
 
 
 def _finder(earlier: Sequence[EarlierDebit]) -> Callable[[DebitKey, int], Iterable[EarlierDebit]]:
-    """Look up which imported debits can match a key at all, of many."""
+    """Look up which earlier debits can match a key at all, of many."""
     by_reference: defaultdict[str, list[EarlierDebit]] = defaultdict(list)
     by_amount: defaultdict[int, dict[str, EarlierDebit]] = defaultdict(dict)
     without = dict[tuple[DebitKey, DebitStatus, int], EarlierDebit]()
@@ -300,9 +300,9 @@ def elsewhere(
         amount_minor: Its amount.
         earlier: Of the same account: all debits submitted for other uploads, and rows that wait in uploads that came before.
         due_item: What is to be collected.
-        taken_at: Up to when imported debits were put to a person, who answered that this one is to be collected all the same; it
+        taken_at: Up to when earlier debits were put to a person, who answered that this one is to be collected all the same; it
             does not count for a specific due item with an equal reference.
-        window_days: How long an imported debit counts without an equal reference.
+        window_days: How long an earlier debit counts without an equal reference.
 
     Returns:
         What is known of them.
@@ -361,7 +361,7 @@ class Collected(msgspec.Struct, frozen=True):
         key: Of the debit.
         due_item: What it collected.
         at: When it was submitted.
-        taken_at: Up to when imported debits were put to a person, who answered that its row is to be collected all the same.
+        taken_at: Up to when earlier debits were put to a person, who answered that its row is to be collected all the same.
     """
 
     attempt_id: int

@@ -1,5 +1,5 @@
 """
-The identity of a debit: when two rows, or a row and an imported debit, are the same debt.
+The identity of a debit: when two rows, or a row and an earlier debit, are the same debt.
 
 A debit is identified by its account and three values of its row: reference, mandate and customer number. A list is often uploaded more than
 once, and programs change its spelling: case, blanks, leading zeros, separators, numbers that a

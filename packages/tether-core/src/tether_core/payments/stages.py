@@ -3,7 +3,7 @@ Stages of a payment, and the stage of each status and event of the gateway.
 
 A payment moves on two **tracks**:
 
-- the *payment* track runs from "sent" to "refunded";
+- the *payment* track runs from "submitted, or about to be" to "refunded";
 - the *dispute* track runs from "charged back" over "won back" to "lost again".
 
 Stages only grow: `tether_core.payments.attempt` takes the furthest stage seen on each track, so the order in which

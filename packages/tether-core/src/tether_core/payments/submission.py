@@ -279,7 +279,7 @@ def claim(
         The debit under a lease, its calls counted one up.
 
     Raises:
-        IllegalStep: when it may not be sent.
+        IllegalStep: when it may not be submitted.
     """
     _to(submission, "claimed")
     if submission.submit_at is None or now < submission.submit_at:
@@ -355,7 +355,7 @@ def record(
             submission,
             leased_until=None,
             submit_at=submit_at,
-            submitted_to=_submitted_to(submission)[:-1],  # it took nothing, and need not be asked for it
+            submitted_to=_submitted_to(submission)[:-1],  # it took nothing, and need not be inquired
             uncounted=_one_more(submission, rules=rules),
         )
         return After(back, "rejected", pause_reason=reading.why)
@@ -455,9 +455,9 @@ def resolve(
 
 def exclude(submission: Submission, *, reason: str) -> After:
     """
-    Decide not to send a debit that is ready.
+    Decide not to submit a debit that is ready.
 
-    It ends as an error and not as voided, so that should the gateway ever speak of it, its word shows.
+    It ends as an error and not as voided, so that a report of the gateway about it still changes its state.
 
     Args:
         submission: A debit that is ready, locked.

@@ -4,7 +4,7 @@ What debits are expected to do, from what earlier ones did.
 The debtors of an upload are counted in groups: bank, country, price band, and what is known of the account. Each group has the odds of the most
 special cell of the own history that has enough debits to say something:
 
-| cell | asked first |
+| cell | looked up first |
 |---|---|
 | bank, price band, history of the account | yes |
 | bank, history of the account | |
@@ -22,11 +22,11 @@ debtors who behave otherwise than those of the past.
 
 >>> some = [Seen("COBADEFF", "DE", 1000, "paid", 400, 8, 4)]
 >>> odds = Cells(some)
->>> asked = [DebtorGroup("COBADEFF", "DE", 1000, "paid", 100, 150_000, 225_000_000), DebtorGroup("DEUTDEFF", "DE", 1000, "new", 10, 15_000, 22_500_000)]
->>> returned = expected(asked, odds, outcome="returned")
+>>> groups = [DebtorGroup("COBADEFF", "DE", 1000, "paid", 100, 150_000, 225_000_000), DebtorGroup("DEUTDEFF", "DE", 1000, "new", 10, 15_000, 22_500_000)]
+>>> returned = expected(groups, odds, outcome="returned")
 >>> returned.count, returned.amount_minor, returned.high_minor > returned.amount_minor > returned.low_minor
 (2, 3498, True)
->>> expected(asked, Cells([]), outcome="returned") is None     # no history says nothing, not 0
+>>> expected(groups, Cells([]), outcome="returned") is None     # no history says nothing, not 0
 True
 
 Source: the beta-binomial distribution; H. Jeffreys, Theory of probability, 1961 (the prior).

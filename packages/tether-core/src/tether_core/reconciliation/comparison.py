@@ -279,14 +279,14 @@ def _other_money(
     other_currency = currency is not None and currency != ours.currency
     if not (other_amount or other_currency):
         return None
-    excerpt = currency if currency is not None and _CURRENCY.fullmatch(currency) else None
-    if currency is not None and excerpt is None:
-        excerpt = _UNREADABLE_CURRENCY
+    named_currency = currency if currency is not None and _CURRENCY.fullmatch(currency) else None
+    if currency is not None and named_currency is None:
+        named_currency = _UNREADABLE_CURRENCY
     if not text:
-        return excerpt or ""
-    if amount_minor is not None and excerpt != _UNREADABLE_CURRENCY:
-        return _money(amount_minor, excerpt or ours.currency)
-    return f"{text if _WORD.fullmatch(text) else 'an unreadable amount'} {excerpt or ours.currency}"
+        return named_currency or ""
+    if amount_minor is not None and named_currency != _UNREADABLE_CURRENCY:
+        return _money(amount_minor, named_currency or ours.currency)
+    return f"{text if _WORD.fullmatch(text) else 'an unreadable amount'} {named_currency or ours.currency}"
 
 
 def refund_amount(

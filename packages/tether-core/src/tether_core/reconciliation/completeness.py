@@ -236,7 +236,7 @@ def report(
     to_on: date,
     expected: Iterable[tuple[str, ListName]],
     now: datetime,
-    result: dict[Way, Delays] | None = None,
+    delays_by_way: dict[Way, Delays] | None = None,
 ) -> CompletenessReport:
     """
     Make the report of some days.
@@ -248,7 +248,7 @@ def report(
         to_on: The last day.
         expected: Account and list of all that should have been read.
         now: The present time, aware, UTC.
-        result: Delays by way.
+        delays_by_way: The delays, where any event had a time.
 
     Returns:
         The report.
@@ -287,7 +287,7 @@ def report(
         fetched=by_way["report"],
         unexplained=unexplained,
         dispositions=dict(dispositions),
-        delays=result or {},
+        delays=delays_by_way or {},
         not_read=tuple(sorted(set(missing) - awaited)),
         awaited=tuple(sorted(awaited)),
         so_far=now < _over_at(to_on),

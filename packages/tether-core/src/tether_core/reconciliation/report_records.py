@@ -185,13 +185,13 @@ def from_chargeback(chargeback: Chargeback, *, account: str) -> ReportRecord | N
     return _fetched(fields, account=account, happened_at=None)
 
 
-def says_more(record: ReportRecord, current_status: Iterable[RecordedStatus]) -> bool:
+def says_more(record: ReportRecord, rows: Iterable[RecordedStatus]) -> bool:
     """
     Whether a fetched record has anything that no row about the same event has.
 
     Args:
         record: The record.
-        current_status: The stored rows about the same event, however they came; conflicting ones excluded.
+        rows: The stored rows about the same event, however they came; conflicting ones excluded.
 
     Returns:
         Whether it needs a row of its own.
@@ -201,15 +201,15 @@ def says_more(record: ReportRecord, current_status: Iterable[RecordedStatus]) ->
         row.outcome not in _UNHEARD
         and reason_code in {None, row.reason_code}
         and error_code in {None, row.error_code}
-        for row in current_status
+        for row in rows
     )
 
 
 def _fetched(fields: dict[str, str | None], *, account: str, happened_at: datetime | None) -> ReportRecord:
-    result = {name: value for name, value in fields.items() if value} | {"signature": _UNSIGNED}
-    if "unique_id" not in result:
+    body_fields = {name: value for name, value in fields.items() if value} | {"signature": _UNSIGNED}
+    if "unique_id" not in body_fields:
         raise Unreadable("fetched record", why="it names no payment")
-    body = urlencode(result).encode()
+    body = urlencode(body_fields).encode()
     notification = decode(body, content_type=FORM)
     identity = identify(notification, account=account)
     return ReportRecord(

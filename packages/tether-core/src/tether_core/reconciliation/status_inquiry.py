@@ -113,12 +113,12 @@ def confirmation(answer: GatewayAnswer, *, chargebacks: Iterable[Chargeback] = (
         if chargeback.as_notified is None:
             continue
         notified_status, event = chargeback.as_notified
-        result = stages.meaning(notified_status, event=event)
-        assert result is not None  # what `as_notified` gives, the tables know
-        if result.stage > stage:
-            status, error_code, stage = notified_status, None, result.stage
-        if chargeback.reason_code and result.stage >= reasoned and result.stage != stages.WON_BACK:
-            reason_code, reasoned = chargeback.reason_code, result.stage
+        reported = stages.meaning(notified_status, event=event)
+        assert reported is not None  # what `as_notified` gives, the tables know
+        if reported.stage > stage:
+            status, error_code, stage = notified_status, None, reported.stage
+        if chargeback.reason_code and reported.stage >= reasoned and reported.stage != stages.WON_BACK:
+            reason_code, reasoned = chargeback.reason_code, reported.stage
     return Confirmation(
         status, error_code, reason_code, answer.transaction_id, answer.amount_minor, answer.currency
     )

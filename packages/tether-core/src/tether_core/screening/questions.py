@@ -1,9 +1,9 @@
 """
-Questions to a person about rows that may be imported debits, once for an upload.
+Questions to a person about rows that may be earlier debits, once for an upload.
 
 Screening finds rows that are perhaps collected already (`tether_core.screening.verdicts.QUESTIONS`). They are counted in groups, by day
-and source of the imported debits, and put to a person as one question for each subject: *take* them all, or *leave them out*.
-An answer can be kept for files of the same layout. It then answers for later files as long as the imported debits are as old as
+and source of the earlier debits, and put to a person as one question for each subject: *take* them all, or *leave them out*.
+An answer can be kept for files of the same layout. It then answers for later files as long as the earlier debits are as old as
 those it was given for: who says that a monthly list is to be collected has not said so of a list of yesterday.
 
 >>> from datetime import UTC, datetime
@@ -59,7 +59,7 @@ class RepeatGroup(msgspec.Struct, frozen=True):
         rule: Of `tether_core.screening.verdicts`.
         count: Rows of this upload.
         amount_minor: Their money.
-        on: The day of the imported debits; `None` where the earlier row is one of the same file.
+        on: The day of the earlier debits; `None` where the earlier row is one of the same file.
         current_status: Their state.
         upload_id: Where they came from; `None` for another system, or for the same file.
     """
@@ -96,7 +96,7 @@ class Remembered(msgspec.Struct, frozen=True):
     Attributes:
         subject: What it is about.
         answer: Take the rows, or leave them out.
-        days_min: How long ago the latest of the imported debits was when it was given.
+        days_min: How long ago the latest of the earlier debits was when it was given.
         answered_by: Who gave it.
         answered_at: When.
     """
@@ -186,7 +186,7 @@ def _rows(count: int, amount_minor: int) -> str:
 
 def days_ago_min(groups: Sequence[RepeatGroup], *, today: date) -> int:
     """
-    Return how long ago the latest of the imported debits was.
+    Return how long ago the latest of the earlier debits was.
 
     Args:
         groups: Of one subject.
@@ -214,7 +214,7 @@ def holds(kept: Remembered, groups: Sequence[RepeatGroup], *, today: date) -> bo
         today: The present day.
 
     Returns:
-        Whether it does. Leaving out always holds; taking does not for imported debits that are more recent than those it was
+        Whether it does. Leaving out always holds; taking does not for earlier debits that are more recent than those it was
         given for.
     """
     if kept.answer == "exclude" or kept.subject == "identity_unclear":

@@ -1,7 +1,7 @@
 """
 Screening: which debtors of a file are excluded, and why.
 
-A row may be right and still not to be collected: it comes twice, its account is on the blacklist, an imported debit was
+A row may be right and still not to be collected: it comes twice, its account is on the blacklist, an earlier debit was
 charged back, the same debit was collected a week ago. Each rule looks at the facts known of a row and leaves it out with a
 cause. All causes are reported; the first of this order is the row's verdict:
 
@@ -24,7 +24,7 @@ What is the same debit: `tether_core.payments.same_debit`. The rows of the last 
 question for each subject (`QUESTIONS`); the upload waits for the answer, and nothing of it can be billed before.
 
 **Judged again.** What a rule found when a file was read may have changed when its debtors are billed. So a cause stored with a row is not
-final (`stands`), except causes about the file itself and those that a person has answered: blacklist and imported debits are checked again
+final (`stands`), except causes about the file itself and those that a person has answered: blacklist and earlier debits are checked again
 when a run is planned, and before each debit is submitted (`tether_core.billing.eligibility`).
 
 >>> judge(Facts(listed="hold", listed_cause="MD06: the debtor asked for the money back"))
@@ -112,7 +112,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_default
     Attributes:
         rule: One of `RULES`.
         cause: The facts behind it, as a sentence.
-        on: Of an imported debit: its day.
+        on: Of an earlier debit: its day.
         current_status: Its state.
         upload_id: Where it came from; `None` for another system.
     """
@@ -129,7 +129,7 @@ class ScreeningPolicy(msgspec.Struct, frozen=True, kw_only=True):
     How strictly to screen.
 
     Attributes:
-        window_days: How long an imported debit counts where only account, amount or reference match, the last day included. After
+        window_days: How long an earlier debit counts where only account, amount or reference match, the last day included. After
         `same_debit.WINDOW_DAYS` nothing is excluded for it; a person is asked.
         same: What makes two rows of a file the same debit.
         rules: Which rules apply, in order; the first that fits is the verdict.
@@ -175,7 +175,7 @@ def _blacklisted(facts: Facts, _: ScreeningPolicy) -> str | None:
 
 
 def _chargebacked_before(facts: Facts, _: ScreeningPolicy) -> str | None:
-    return "An imported debit from this account was charged back." if facts.chargebacked else None
+    return "An earlier debit from this account was charged back." if facts.chargebacked else None
 
 
 def _already_collected(facts: Facts, _: ScreeningPolicy) -> str | None:

@@ -106,7 +106,7 @@ async def draw_up(
         to_on=to_on,
         expected=expected,
         now=now,
-        result=await delays(conn, from_on=from_on, to_on=to_on),
+        delays_by_way=await delays(conn, from_on=from_on, to_on=to_on),
     )
     return Completeness(
         result,

@@ -24,7 +24,7 @@ class LayoutAnswer(msgspec.Struct, frozen=True):
         id: Its number, by which it can be forgotten.
         subject: What it is about.
         answer: Take the rows, or leave them out.
-        days_min: It takes no rows whose imported debits are more recent than this, some days left aside.
+        days_min: It takes no rows whose earlier debits are more recent than this, some days left aside.
         upload_id: For which it was given.
         answered_by: Who gave it.
         answered_at: When.

@@ -28,7 +28,7 @@ from tether_core.notifications.inbox import (
     step,
 )
 from tether_core.payments import stages
-from tether_core.payments.attempt import ApplyPolicy, Attempt, Decision, decide, listed
+from tether_core.payments.attempt import ApplyPolicy, Attempt, Decision, blocked_event, decide
 from tether_core.payments.submission import Submission
 from tether_core.reconciliation import comparison
 from tether_core.reconciliation.differences import Difference
@@ -259,7 +259,7 @@ async def _apply_together(
     await billing_attempts.move(conn, ledger.moved, now=now)
     await refunds.write(conn, [Written(order) for order in backs.moved], now=now)
     facts.extend(
-        (made.webhook_event_id, listed(made.entry, attempt_id=made.attempt_id))
+        (made.webhook_event_id, blocked_event(made.entry, attempt_id=made.attempt_id))
         for made in await blacklist.add(conn, entries, now=now)
     )
     await events.append(conn, facts, now=now)
