@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg import sql
 from tether_stores.queries import split_file
 
 from benchmarks.environment import Environment
 
-__all__ = ["FLOOR", "PRODUCT", "added", "ask", "run"]
+__all__ = ["FLOOR", "PRODUCT", "added", "ask", "run", "set_shared_buffers"]
 
 FLOOR: Mapping[str, LiteralString] = split_file("benchmarks", "sql/floor")
 PRODUCT: Mapping[str, LiteralString] = split_file("benchmarks", "sql/product")
@@ -35,3 +36,13 @@ def run(environment: Environment, statement: LiteralString | bytes, **facts: obj
         environment.environ["DATABASE_URL"], autocommit=True, prepare_threshold=None
     ) as conn:
         conn.execute(statement, facts or None)
+
+
+def set_shared_buffers(environment: Environment, size: str) -> None:
+    """Start the environment's Postgres anew with other shared buffers, e.g. `4GB`."""
+    server = environment.services.postgres
+    assert server is not None
+    statement = sql.SQL("alter system set shared_buffers = {}").format(sql.Literal(size))
+    with psycopg.connect(environment.environ["DATABASE_URL"], autocommit=True) as conn:
+        conn.execute(statement)
+    server.restart()

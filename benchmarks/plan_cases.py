@@ -206,7 +206,7 @@ _PLAIN: Final = {
     """,
     "people/failures": "held clear prune",
     "payments/billing_attempts": """
-        locked_by_ids move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
+        locked_by_ids lock_free busy move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
     """,
     "payments/billing_run_counts": """
         add begin share of_upload release

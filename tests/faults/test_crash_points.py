@@ -370,7 +370,7 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
     """
     payments = _payments(database_url, 1)
     assert run(CrashOrder("receive", 0, environment, _rounds(*payments))).code == 0
-    real = billing_attempts.locked_by_ids
+    real = billing_attempts.lock_free
     alone: list[Any] = []
 
     def session_has_ended() -> bool:
@@ -383,7 +383,7 @@ async def test_a_worker_frozen_over_its_rows_puts_none_of_them_off(
         return await real(conn, **named)
 
     monkeypatch.setattr(apply, "_FREEZE_S", 0.05)
-    monkeypatch.setattr(billing_attempts, "locked_by_ids", frozen)
+    monkeypatch.setattr(billing_attempts, "lock_free", frozen)
     monkeypatch.setattr(apply, "_apply_alone", lambda *_, **__: alone.append(1))
     async with open_pool(database_url, name="tether-frozen", max_size=1) as pool:
         with pytest.raises(ConnectionLost):

@@ -99,6 +99,30 @@ async def test_locks_are_taken_in_the_order_of_rows(
         assert await waiting == [seeded.id for seeded in made]
 
 
+async def test_what_another_transaction_has_locked_is_left_out_and_named(
+    database_url: str, conn: Connection, made: list[Seeded]
+) -> None:
+    """A batch goes on with what is free, and must know which of its notifications to leave for later."""
+    first, second, third = made
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await billing_attempts.locked_by_ids(other, unique_ids=[second.unique_id], transaction_ids=[])
+        async with conn.transaction():
+            locked, busy = await billing_attempts.lock_free(
+                conn,
+                unique_ids=[third.unique_id, first.unique_id, "unheard-of"],
+                transaction_ids=[second.transaction_id, first.transaction_id],
+            )
+    assert [attempt.id for attempt in locked] == [first.id, third.id]
+    assert busy == [billing_attempts.NamedAttempt(second.id, second.unique_id, second.transaction_id)]
+    everything = {
+        "unique_ids": [item.unique_id for item in made],
+        "transaction_ids": [item.transaction_id for item in made],
+    }
+    locked, busy = await billing_attempts.lock_free(conn, **everything)
+    assert ([attempt.id for attempt in locked], busy) == ([item.id for item in made], [])
+    assert await billing_attempts.lock_free(conn, unique_ids=[], transaction_ids=[]) == ([], [])
+
+
 async def _is_blocked(conn: Connection) -> bool:
     cursor = await conn.execute(
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"

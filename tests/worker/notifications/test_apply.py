@@ -460,13 +460,11 @@ async def test_many_workers_book_everything_once(
         await _record(pool, *rows)
         deps = ApplyDeps(pool, ApplyPolicy(), clock, lambda: 0.5)
 
-        async def slot() -> int:
-            done = 0
-            while handled := await apply_batch(deps, limit=7):
-                done += handled
-            return done
+        async def slot() -> None:
+            while await apply_batch(deps, limit=7):
+                pass
 
-        assert sum(await asyncio.gather(*(slot() for _ in range(4)))) == len(rows)
+        await asyncio.gather(*(slot() for _ in range(4)))
     assert await _attempts(conn) == ["approved"] * 20
     assert {row[:2] for row in await _inbox(conn)} <= {("processed", "applied"), ("processed", "unchanged")}
     assert await _query(conn, "select count(*), count(distinct iban_fingerprint) from blacklist") == [
@@ -482,6 +480,42 @@ async def test_many_workers_book_everything_once(
         ]
         assert [move.before for move in moves] == ["pending", *(move.after for move in moves[:-1])]
         assert moves[-1].after == "approved"
+
+
+async def test_a_batch_does_not_wait_for_a_payment_that_another_one_has_locked(
+    deps: ApplyDeps, conn: Connection, attempt: Make, database_url: str
+) -> None:
+    """Batches beside each other meet at a payment of which each has a notification; else each would wait for the one before it."""
+    for number in (1, 2):
+        await attempt(f"t-{number}", unique_id=f"u-{number}", at=NOON)
+    await _record(deps.pool, _row("u-1"), _row("u-2"), _row("u-1", status="chargebacked", event="chargeback"))
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("select from billing_attempts where transaction_id = 't-1' for update")
+        async with asyncio.timeout(10):
+            await apply_batch(deps)
+        assert await _attempts(conn) == ["pending", "approved"]
+        assert [row[0] for row in await _inbox(conn)] == ["waiting", "processed", "waiting"]
+    await apply_batch(deps)
+    assert await _attempts(conn) == ["chargebacked", "approved"]
+    assert {row[:2] for row in await _inbox(conn)} == {("processed", "applied")}
+
+
+async def test_a_batch_waits_where_every_payment_is_locked(
+    deps: ApplyDeps, conn: Connection, attempt: Make, database_url: str, eventually: Callable[..., Any]
+) -> None:
+    """A run that found nothing to do would end, and its rows would stay until the next wake-up."""
+    await attempt("t-1", unique_id="u-1", at=NOON)
+    await _record(deps.pool, _row("u-1"))
+
+    async def is_blocked() -> bool:
+        return bool(await _query(conn, "select from pg_stat_activity where wait_event_type = 'Lock'"))
+
+    async with await psycopg.AsyncConnection.connect(database_url) as other:
+        await other.execute("select from billing_attempts where transaction_id = 't-1' for update")
+        applied = asyncio.create_task(apply_batch(deps))
+        await eventually(is_blocked, what="the batch to wait for the payment")
+    assert await applied == 1
+    assert await _attempts(conn) == ["approved"]
 
 
 async def test_the_work_says_when_a_wake_up_was_lost(deps: ApplyDeps, clock: Clock) -> None:

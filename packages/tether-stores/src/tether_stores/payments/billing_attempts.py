@@ -17,6 +17,7 @@ __all__ = [
     "INQUIRIES",
     "Exposed",
     "ListedAttempt",
+    "NamedAttempt",
     "ReturnHandling",
     "Returned",
     "any_returned",
@@ -25,6 +26,7 @@ __all__ = [
     "exposed",
     "handle_returns",
     "left_open",
+    "lock_free",
     "lock_returned",
     "locked_by_ids",
     "move",
@@ -154,6 +156,46 @@ async def locked_by_ids(
     """
     values = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list(ids)}
     return await fetch_all(conn, _SQL["locked_by_ids"], values, into=Attempt, binary=True)
+
+
+class NamedAttempt(msgspec.Struct, frozen=True):
+    """
+    An attempt that was named and is not locked.
+
+    Attributes:
+        id: Our row.
+        unique_id: The gateway's id, or `None` until it is known.
+        transaction_id: Our id, as the gateway knows it.
+    """
+
+    id: int
+    unique_id: str | None
+    transaction_id: str
+
+
+async def lock_free(
+    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
+) -> tuple[list[Attempt], list[NamedAttempt]]:
+    """
+    Lock and load the attempts with any of these ids that no other transaction has locked; nothing waits.
+
+    Args:
+        conn: Inside the transaction that will write them.
+        unique_ids: The gateway's ids.
+        transaction_ids: Our ids.
+
+    Returns:
+        Those that are locked now, in the order of their rows, and those that others have locked.
+    """
+    values = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list[int]()}
+    locked = await fetch_all(conn, _SQL["lock_free"], values, into=Attempt, binary=True)
+    missing = (set(unique_ids) - {attempt.unique_id for attempt in locked}) | (
+        set(transaction_ids) - {attempt.transaction_id for attempt in locked}
+    )
+    if not missing:
+        return locked, []
+    values["locked_ids"] = [attempt.id for attempt in locked]
+    return locked, await fetch_all(conn, _SQL["busy"], values, into=NamedAttempt, binary=True)
 
 
 async def move(conn: Connection, attempts: Sequence[Attempt], *, now: datetime) -> None:

@@ -1,9 +1,9 @@
 -- billing_attempts: one try to collect one amount.
 --
 -- A row is committed before the gateway is called. From then on it only moves forward on its two tracks (see
--- tether_core.payments.attempt). Rows are locked before a change, in the order of their ids, so that two workers with
--- notifications of the same payments wait for each other instead of deadlocking. Debits of another system are among the rows,
--- without a run, and are never submitted (imported_attempts.sql).
+-- tether_core.payments.attempt). Rows are locked before a change, in the order of their ids, so that two transactions that
+-- wait for each other's payments do not deadlock. Batches of notifications do not wait: they leave those payments for later. Debits
+-- of another system are among the rows, without a run, and are never submitted (imported_attempts.sql).
 
 -- {attempt_columns} --
 -- An attempt as the core knows it (tether_core.payments.attempt.Attempt).
@@ -15,24 +15,40 @@ a.error_code, a.reason_code, a.iban_fingerprint, a.iban_masked
 id, transaction_id, unique_id, state as status, amount_minor, currency, error_code, reason_code, debtor_id, updated_at,
 run_id, due_item, try_number, submission_count, not_submitted_reason, account, created_at
 
+-- {named} --
+-- The attempts that n notifications name, and m more by row. Each id is looked up by itself (the limit forces that plan): the cost of
+-- a batch must not depend on the number of attempts.
+select found.id
+from unnest(%(unique_ids)b::text[]) as given (unique_id)
+cross join lateral (select id from billing_attempts where unique_id = given.unique_id limit 1) found
+union all
+select found.id
+from unnest(%(transaction_ids)b::text[]) as given (transaction_id)
+cross join lateral (select id from billing_attempts where transaction_id = given.transaction_id limit 1) found
+union all
+select unnest(%(ids)b::bigint[])
+
 -- locked_by_ids --
--- Lock the attempts that n notifications name, and m more by row, until the transaction ends. Each id is looked up by itself (the
--- limit forces that plan): the cost of a batch must not depend on the number of attempts.
+-- Lock what is named until the transaction ends.
 select {attempt_columns}
 from billing_attempts a
-where a.id = any(array(
-    select found.id
-    from unnest(%(unique_ids)b::text[]) as given (unique_id)
-    cross join lateral (select id from billing_attempts where unique_id = given.unique_id limit 1) found
-    union all
-    select found.id
-    from unnest(%(transaction_ids)b::text[]) as given (transaction_id)
-    cross join lateral (select id from billing_attempts where transaction_id = given.transaction_id limit 1) found
-    union all
-    select unnest(%(ids)b::bigint[])
-))
+where a.id = any(array({named}))
 order by a.id
 for update;
+
+-- lock_free --
+-- The same without waiting: what another transaction has locked is left out.
+select {attempt_columns}
+from billing_attempts a
+where a.id = any(array({named}))
+order by a.id
+for update skip locked;
+
+-- busy --
+-- Of what is named, the ids of attempts that exist and are not among the locked ones: id, unique_id, transaction_id.
+select a.id, a.unique_id, a.transaction_id
+from billing_attempts a
+where a.id = any(array({named})) and a.id <> all(%(locked_ids)b::bigint[]);
 
 -- move --
 -- Write the new state of n attempts. Arrays of length n.

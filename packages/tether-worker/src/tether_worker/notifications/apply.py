@@ -2,7 +2,7 @@
 Applying notifications: claim, decide, write, in one transaction a batch.
 
 ```text
-claim up to 256 waiting rows (locked) ─► lock the attempts they are about ─► decide each ─►
+claim up to 256 waiting rows (locked) ─► lock the attempts they are about, without waiting ─► decide each ─►
 write attempts, blacklist entries, events and the outcome of each row ─► commit
 ```
 
@@ -41,12 +41,13 @@ from tether_stores.blacklist import CausedEntry
 from tether_stores.notifications import webhook_events
 from tether_stores.notifications.webhook_events import ClaimedNotification, Finish
 from tether_stores.payments import billing_attempts
+from tether_stores.payments.billing_attempts import NamedAttempt
 from tether_stores.payments.submissions import Written
 from tether_stores.postgres import Connection, Pool, blames_store, connection, transaction
 from tether_stores.reconciliation import gateway_refunds
 from tether_stores.reconciliation.gateway_refunds import ReportedRefund
 from tether_stores.refunds import refunds
-from tether_stores.refunds.refunds import LockedRefund
+from tether_stores.refunds.refunds import LockedRefund, NamedRefund
 from tether_stores.telemetry import logger
 from tether_stores.traces import parents, spans
 
@@ -125,7 +126,7 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
     Apply the notifications that wait, at most *limit* of them.
 
     Returns:
-        How many rows were claimed; each is finished, deferred or parked by now.
+        How many rows were claimed; each is finished, deferred or parked by now, or waits on while another batch has its payment.
 
     Raises:
         Unavailable: when Postgres is away; nothing was applied.
@@ -180,9 +181,10 @@ def _blames_no_row(exc: Exception, conn: Connection) -> bool:
     return conn.closed or isinstance(exc, Unavailable) or blames_store(exc)
 
 
-async def _apply_together(
-    conn: Connection, rows: Sequence[ClaimedNotification], *, deps: ApplyDeps, now: datetime
-) -> None:
+async def _loaded(
+    conn: Connection, rows: Sequence[ClaimedNotification]
+) -> tuple[list[tuple[ClaimedNotification, Notification | None]], "_Ledger", "_Orders"]:
+    """The rows to apply now, read, with what they are about, which is locked; without rows of payments that another batch has."""
     claims = [(row, _decoded(row)) for row in rows]
     genuine = [result for _, result in claims if result is not None]
     # Refunds made in the gateway's back office name the debit that they are about.
@@ -190,17 +192,17 @@ async def _apply_together(
         item for delivery in genuine for item in (delivery.unique_id, reference_of(delivery)) if item
     ]
     transaction_ids = [delivery.transaction_id for delivery in genuine if delivery.transaction_id]
-    # Some are about refunds and voids; these change their debits, which are locked with all others, in the order of ids.
     orders = await refunds.named(conn, unique_ids=unique_ids, transaction_ids=transaction_ids)
-    ledger = _Ledger(
-        await billing_attempts.locked_by_ids(
-            conn,
-            unique_ids=unique_ids,
-            transaction_ids=transaction_ids,
-            ids=sorted({order.attempt_id for order in orders}),
-        )
-    )
+    attempts, busy = await _locked(conn, unique_ids, transaction_ids, orders=orders)
+    claims = [(row, result) for row, result in claims if result is None or not _names_any(result, busy)]
     backs = _Orders(await refunds.locked(conn, [order.id for order in orders]) if orders else {})
+    return claims, _Ledger(attempts), backs
+
+
+async def _apply_together(
+    conn: Connection, rows: Sequence[ClaimedNotification], *, deps: ApplyDeps, now: datetime
+) -> None:
+    claims, ledger, backs = await _loaded(conn, rows)
     finished: list[Finish] = []
     entries: list[CausedEntry] = []
     facts: list[tuple[int | None, Event]] = []
@@ -266,13 +268,54 @@ async def _apply_together(
     await webhook_events.finish(conn, finished, now=now)
     await gateway_refunds.report(conn, reported, now=now)
     await find_in_notifications(
-        conn, processed, also=differing, approved_after_all=_approved_after_all(genuine, backs), now=now
+        conn, processed, also=differing, approved_after_all=_approved_after_all(claims, backs), now=now
     )
 
 
-def _approved_after_all(notifications: Sequence[Notification], orders: "_Orders") -> list[Refund]:
+async def _locked(
+    conn: Connection,
+    unique_ids: Sequence[str],
+    transaction_ids: Sequence[str],
+    *,
+    orders: Sequence[NamedRefund],
+) -> tuple[list[Attempt], list[NamedAttempt]]:
+    """
+    Lock the attempts that a batch names; also return those that are left to their present owners.
+
+    A payment's notifications come one after the other, so batches that run beside each other often meet at one: each would wait for
+    the whole batch before it. A transaction that waits holds no attempt yet, or waits in the order of ids.
+    """
+    if not orders:
+        attempts, busy = await billing_attempts.lock_free(
+            conn, unique_ids=unique_ids, transaction_ids=transaction_ids
+        )
+        if attempts or not busy:
+            return attempts, busy
+    # Notifications of refunds and voids change their debits, which are locked with all others. And where nothing is free, waiting is
+    # all that is left to do.
+    ids = sorted({order.attempt_id for order in orders})
+    attempts = await billing_attempts.locked_by_ids(
+        conn, unique_ids=unique_ids, transaction_ids=transaction_ids, ids=ids
+    )
+    return attempts, []
+
+
+def _names_any(notification: Notification, attempts: Sequence[NamedAttempt]) -> bool:
+    """Whether a notification names one of these attempts, by either of its ids or as the debit of a refund."""
+    unique_ids = {notification.unique_id, reference_of(notification)} - {None}
+    return any(
+        attempt.unique_id in unique_ids or attempt.transaction_id == notification.transaction_id
+        for attempt in attempts
+    )
+
+
+def _approved_after_all(
+    claims: Sequence[tuple[ClaimedNotification, Notification | None]], orders: "_Orders"
+) -> list[Refund]:
     """Refunds and voids that failed by our books, and that notifications, not confirmed yet, report as approved."""
-    named = [(orders.find(notification), notification) for notification in notifications]
+    named = [
+        (orders.find(notification), notification) for _, notification in claims if notification is not None
+    ]
     return [
         order
         for order, notification in named
