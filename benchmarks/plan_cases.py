@@ -297,7 +297,7 @@ _PLAIN: Final = {
         claim batches of_batch give collect_from withdraw listed of_debtor given_on withdraw_of_upload
     """,
     "mandate_conflicts": """
-        uses uses_dry_run
+        guard uses uses_dry_run
     """,
     "bulk_orders": """
         by_id listed any_working take advance stop items progress lock_debits lock_notifications lock_entries lock_uploads

@@ -22,13 +22,14 @@ async def uses(
     The rows of an upload whose mandate may be used for several accounts.
 
     Args:
-        conn: Inside a transaction.
+        conn: Inside a transaction, whose planner is set for queries that look up few rows each.
         upload_id: Whose.
         dry_run: Whether the rows are those of a dry run.
 
     Yields:
         The rows of one mandate in the order of the file, and `None`; or one row, and the latest one of its mandate in another upload.
     """
+    await conn.execute(_SQL["guard"])
     query = _SQL["uses_dry_run" if dry_run else "uses"]
     cursor = await conn.execute(query, {"upload_id": upload_id}, binary=True)
     last, some = None, list[MandateUse]()

@@ -1,8 +1,15 @@
 -- mandates: which rows of an upload have a mandate of several accounts.
 --
--- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandate_conflicts` decides. The key takes
--- longer to compute than anything else here, so a query reads the rows of an upload once, computes their keys once, and looks for
--- them twice: among themselves, and in one row of `debtors_by_mandate` for each of them.
+-- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandate_conflicts` decides. A query
+-- reads the rows of an upload once and looks for their keys twice: among themselves, and in one row of `debtors_by_mandate` for each key.
+-- Keys are looked up in their order, so that neighbours share a page of the index.
+
+-- guard --
+-- As `debtors/staging.guard`: no JIT, no bitmap for the one or two rows of a key, so no sequential scan either. The rows of a large file take
+-- more memory than this, and then a file.
+select
+    set_config('jit', 'off', true), set_config('work_mem', '32MB', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_seqscan', 'off', true);
 
 -- {conflicts} --
 -- The end of a query about `used`, the rows of an upload with their keys.
@@ -13,18 +20,18 @@ keys as (
     select key from used join several using (key) group by key having count(distinct iban_fingerprint) > 1
 ),
 latest as materialized (
-    select k.key, e.*
-    from (select distinct key from used) k
+    select distinct on (k.key) k.key, e.*
+    from (select distinct key from used order by key) k
     cross join lateral (
-        select e.upload_id, e.row_number, e.mandate_id, e.iban_fingerprint
+        select e.upload_id, e.row_number, e.mandate_id, e.iban_fingerprint, e.id
         from debtors e
         where
             mandate_key(e.mandate_id) = k.key and e.mandate_id is not null
             and e.upload_id is distinct from %(upload_id)s and e.verdict = 'clear'
-            and not exists (select from uploads u where u.id = e.upload_id and u.state = 'withdrawn')
-        order by e.id + 0 desc
-        limit 1
+        offset 0
     ) e
+    where not exists (select from uploads u where u.id = e.upload_id and u.state = 'withdrawn')
+    order by k.key, e.id desc
 )
 select
     false as is_elsewhere, key, row_number, mandate_id, iban_fingerprint,
@@ -44,7 +51,7 @@ order by is_elsewhere, key, row_number
 -- The rows of an upload whose mandate key stands beside several accounts: of the same upload, or last seen in another one. 0 to n rows:
 -- whether it is about another upload, key, row_number, mandate_id, iban_fingerprint; and of another upload, else null: upload_id, row_number,
 -- mandate_id and iban_fingerprint of the latest row that may be billed and has the key. First those of the upload alone, ordered by key and row.
--- Each key is looked up once; "+ 0" keeps the look in the index of keys, where the one of ids would be read from its end.
+-- Each key is looked up once; "offset 0" keeps the look in the index of keys.
 with used as materialized (
     select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
     from debtors
