@@ -14,24 +14,34 @@ Against earlier uploads only the latest row of a mandate counts, so a change of 
 [(2, 3), (3, 2)]
 >>> is_same("M-1", "M-2"), is_same("1.23E+11", "1.23E+11")
 (False, False)
+>>> plain_forms(["M-01", "m 1", "Größe 7", "12.00", None])
+['m-1', 'm-1', None, None, None]
+>>> plain_forms([]), plain_forms([None])
+([], [None])
 >>> sentence(a)
 'The mandate is also used for another account, in row 2. A mandate belongs to one account: correct the list, or have the debtor sign a new mandate.'
 
 Source: EPC016-06 (SEPA Direct Debit Core rulebook), AT-01 and AT-07: the mandate names the debtor's account, a change is an amendment.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
 from tether_core.payments.same_debit import is_damaged, plain
 
-__all__ = ["CODE", "MandateUse", "is_same", "of_several_accounts", "sentence"]
+__all__ = ["CODE", "MandateUse", "is_same", "of_several_accounts", "plain_forms", "sentence"]
 
 # The problem that is written to a row; see `tether_core.spreadsheet.outcomes`.
 CODE: Final = "mandate_of_several_accounts"
+
+# Of lines in lower case: signs with the zeros behind them, zeros that begin a number elsewhere, whole numbers with decimals.
+_SIGNS: Final = re.compile(r"[^a-z0-9\n]+(?:0+(?=[0-9]))?")
+_ZEROS: Final = re.compile(r"(^|[a-z])0+(?=[0-9])", re.MULTILINE)
+_WHOLE: Final = re.compile(r"^[0-9][0-9., ']*[.,]00?$", re.MULTILINE)
 
 
 class MandateUse(msgspec.Struct, frozen=True):
@@ -64,6 +74,29 @@ def is_same(first: str, second: str) -> bool:
     """
     key = plain(first)
     return bool(key) and not is_damaged(key) and key == plain(second)
+
+
+def plain_forms(mandates: Sequence[str | None]) -> list[str | None]:
+    """
+    Give the forms by which Postgres looks for rows of the same mandate, of many mandates at once.
+
+    A mandate in ASCII has the form that the function `mandate_key` of the schema makes before it hashes it: letters and digits in lower case, a hyphen
+    in place of each run of other characters, no leading zeros of numbers.
+
+    Args:
+        mandates: As a file has them; `None` for none.
+
+    Returns:
+        A form each; `None` where `mandate_key` has to make it: other characters, numbers with decimals, and mandates without any letter or digit.
+    """
+    if not mandates:
+        return []
+    usual = [value if value and value.isascii() and "\n" not in value else "" for value in mandates]
+    text = "\n".join(usual).lower()
+    forms = _ZEROS.sub(r"\1", _SIGNS.sub("-", text)).split("\n")
+    if _WHOLE.search(text):
+        forms = ["" if _WHOLE.match(value) else form for value, form in zip(usual, forms, strict=True)]
+    return [form.strip("-") or None for form in forms]
 
 
 def of_several_accounts(uses: Iterable[MandateUse]) -> list[tuple[MandateUse, MandateUse]]:

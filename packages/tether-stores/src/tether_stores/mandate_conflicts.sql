@@ -1,8 +1,9 @@
 -- mandates: which rows of an upload have a mandate of several accounts.
 --
--- `mandate_key` brings mandates together that may be the same, however they are written; `tether_core.mandate_conflicts` decides. A query
--- reads the rows of an upload once and looks for their keys twice: among themselves, and in one row of `debtors_by_mandate` for each key.
--- Keys are looked up in their order, so that neighbours share a page of the index.
+-- The key of a mandate brings mandates together that may be the same, however they are written; `tether_core.mandate_conflicts` decides. It is the
+-- hash of the plain form, which the worker stores in `mandate_plain` for almost all rows; `mandate_key` makes it of the others. A query
+-- reads the rows of an upload once and looks for their keys twice: among themselves, and in one row of `debtors_by_mandate_plain` for each
+-- key. Keys are looked up in their order, so that neighbours share a page of the index.
 
 -- guard --
 -- As `debtors/staging.guard`: no JIT, no bitmap for the one or two rows of a key, so no sequential scan either. The rows of a large file take
@@ -26,7 +27,7 @@ latest as materialized (
         select e.upload_id, e.row_number, e.mandate_id, e.iban_fingerprint, e.id
         from debtors e
         where
-            mandate_key(e.mandate_id) = k.key and e.mandate_id is not null
+            coalesce(hashtextextended(e.mandate_plain, 0), mandate_key(e.mandate_id)) = k.key and e.mandate_id is not null
             and e.upload_id is distinct from %(upload_id)s and e.verdict = 'clear'
         offset 0
     ) e
@@ -53,7 +54,7 @@ order by is_elsewhere, key, row_number
 -- mandate_id and iban_fingerprint of the latest row that may be billed and has the key. First those of the upload alone, ordered by key and row.
 -- Each key is looked up once; "offset 0" keeps the look in the index of keys.
 with used as materialized (
-    select mandate_key(mandate_id) as key, row_number, mandate_id, iban_fingerprint
+    select coalesce(hashtextextended(mandate_plain, 0), mandate_key(mandate_id)) as key, row_number, mandate_id, iban_fingerprint
     from debtors
     where upload_id = %(upload_id)s and mandate_id is not null and verdict <> 'duplicate_in_file'
 ),

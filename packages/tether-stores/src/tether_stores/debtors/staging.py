@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 from psycopg.rows import kwargs_row
 from psycopg.sql import SQL, Identifier
+from tether_core.mandate_conflicts import plain_forms
 from tether_core.payments.matches import EarlierDebit, status_of
 from tether_core.payments.same_debit import DebitKey, key_of
 from tether_core.screening.verdicts import Verdict
@@ -128,6 +129,9 @@ def as_lines(debtors: Columns, *, columns: Sequence[str], fingerprint: Callable[
     texts: list[Iterable[str]] = [_texts(name, debtors.fields.get(name, absent)) for name in columns]
     texts.insert(0, [rf"\\x{fingerprint(iban)}" for iban in debtors.fields["iban"]])
     texts.insert(len(_staged(columns)) + 1, repeat(_STAGED_END, len(debtors)))
+    if "mandate_id" in columns:
+        plain = plain_forms(debtors.fields.get("mandate_id", absent))
+        texts.append([form or _NULL for form in plain])
     bics = debtors.fields.get("bic", absent)
     texts.append(
         [bank_bic(bic, iban) or _NULL for bic, iban in zip(bics, debtors.fields["iban"], strict=True)]
@@ -253,6 +257,7 @@ async def store(
     names = (
         "iban_fingerprint",
         *columns,
+        *(["mandate_plain"] if "mandate_id" in columns else []),
         "bank_bic",
         "upload_id",
         "created_at",

@@ -122,6 +122,8 @@ create table debtors (
     bank_bic text,
     -- When its personal data was erased: tether_core.erasures.
     erased_at timestamptz,
+    -- The mandate without what may differ in how it is written: tether_core.mandate_conflicts. Null where `mandate_key` makes it.
+    mandate_plain text,
     constraint debtors_erased_without_account check (erased_at is null or iban = ''),
     constraint debtors_amount_positive check (amount_minor > 0),
     constraint debtors_currency_form check (currency ~ '^[A-Z]{3}$'),
@@ -164,6 +166,19 @@ return hashtextextended(
 );
 
 create index debtors_by_mandate on debtors (mandate_key(mandate_id)) where mandate_id is not null;
+create index debtors_by_mandate_plain on debtors (
+    coalesce(hashtextextended(mandate_plain, 0), mandate_key(mandate_id))
+) where mandate_id is not null;
+
+-- A mandate that is changed or erased has no plain form until somebody writes it.
+create function forget_mandate_plain() returns trigger language plpgsql as $$
+begin
+    new.mandate_plain = null;
+    return new;
+end
+$$;
+create trigger debtors_mandate_changed before update of mandate_id on debtors
+for each row when (new.mandate_id is distinct from old.mandate_id) execute function forget_mandate_plain();
 
 -- What people changed of debtors; tether_core.debtor_edits.
 create table debtor_edits (
