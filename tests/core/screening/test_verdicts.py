@@ -13,7 +13,7 @@ from tether_core.screening.verdicts import (
     Verdict,
     judge,
     reasons,
-    stands,
+    still_applies,
 )
 
 DAY = date(2026, 2, 27)
@@ -134,7 +134,7 @@ def test_the_rules_apply_in_the_promised_order() -> None:
             Facts(matches=(Match("reference_again", DAY, 90, "refunded", 7),)),
             Verdict(
                 "reference_again",
-                "A debit with this reference was collected and paid back, on 2026-02-27 through upload 7.",
+                "A debit with this reference was collected and refunded, on 2026-02-27 through upload 7.",
                 DAY,
                 "refunded",
                 7,
@@ -178,7 +178,7 @@ def test_what_was_found_when_a_file_was_read_binds_while_it_holds() -> None:
 
     def current_status(*rules: str, chargebacked: bool = False, answered: bool = False) -> str | None:
         kept = [Verdict(rule, "x") for rule in rules]
-        found = stands(kept, chargebacked=chargebacked, answered=answered)
+        found = still_applies(kept, chargebacked=chargebacked, answered=answered)
         return None if found is None else found.rule
 
     looked_up = ("blacklisted", "blacklisted_name", "blacklisted_email", "blacklisted_bank", "already_collected", "waiting_elsewhere",

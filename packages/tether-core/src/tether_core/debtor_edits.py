@@ -328,7 +328,9 @@ def edited(
     return Edited(
         after,
         tuple(
-            DebtorChange(field, _shown(field, getattr(current, field)), _shown(field, getattr(after, field)))
+            DebtorChange(
+                field, _masked(field, getattr(current, field)), _masked(field, getattr(after, field))
+            )
             for field in FIELDS
             if getattr(current, field) != getattr(after, field)
         ),
@@ -358,6 +360,6 @@ def _text(value: object) -> str:
     return "" if value is None else value.isoformat() if isinstance(value, date) else str(value)
 
 
-def _shown(field: Field, value: object) -> str:
+def _masked(field: Field, value: object) -> str:
     text = _text(value)
     return ibans.mask(text) if field == "iban" else redaction.text(text)

@@ -192,7 +192,7 @@ def _effect(
 
 def _changes(subject: Literal["attempt", "refund"], before: Attempt, after: Attempt) -> list[ReplayChange]:
     names = ("status", "reason_code", "error_code", "unique_id")
-    old, new = _shown(before), _shown(after)
+    old, new = _fields(before), _fields(after)
     return [
         ReplayChange(subject, before.id, name, old[name], new[name])
         for name in names
@@ -200,7 +200,7 @@ def _changes(subject: Literal["attempt", "refund"], before: Attempt, after: Atte
     ]
 
 
-def _shown(item: Attempt) -> dict[str, str | None]:
+def _fields(item: Attempt) -> dict[str, str | None]:
     return {
         "status": item.state,
         "reason_code": item.reason_code,

@@ -139,7 +139,7 @@ def statement(*, outcome: StatedOutcome, unique_id: str | None, reason: str, by:
 
 
 def close(
-    send: Submission,
+    current: Submission,
     stated: Statement,
     *,
     reach: Reach,
@@ -151,7 +151,7 @@ def close(
     Close a debit of unknown outcome by what a person states.
 
     Args:
-        send: The debit as it is now, locked.
+        current: The debit as it is now, locked.
         stated: From `statement`.
         reach: Which identities can be inquired.
         before: What was stated of it last; "declined" or "never_arrived" can be corrected to "approved" at any time.
@@ -167,12 +167,12 @@ def close(
     if (
         stated.outcome == "approved"
         and before in _UNCOLLECTED
-        and send.attempt.state in {"declined", "error"}
+        and current.attempt.state in {"declined", "error"}
     ):
-        _require_id(send, stated)
+        _require_id(current, stated)
     else:
-        _require(send, stated, reach=reach, now=now, rules=rules)
-    was = send.attempt
+        _require(current, stated, reach=reach, now=now, rules=rules)
+    was = current.attempt
     attempt = msgspec.structs.replace(
         was,
         payment_stage=_STAGES[stated.outcome],
@@ -188,7 +188,7 @@ def close(
             cause=CAUSE,
         ),
     )
-    after = msgspec.structs.replace(send, attempt=attempt, submit_at=None, leased_until=None, not_found=())
+    after = msgspec.structs.replace(current, attempt=attempt, submit_at=None, leased_until=None, not_found=())
     return After(after, "answered", moved)
 
 
@@ -249,29 +249,29 @@ def is_contradicted(outcome: StatedOutcome | None, attempt: Attempt) -> bool:
 
 
 def _require(
-    send: Submission, stated: Statement, *, reach: Reach, now: datetime, rules: SubmissionRules
+    current: Submission, stated: Statement, *, reach: Reach, now: datetime, rules: SubmissionRules
 ) -> None:
-    state = send.attempt.state
-    if send.step != "unknown":
+    state = current.attempt.state
+    if current.step != "unknown":
         raise IllegalStep(
-            "submission", state=state if send.step == "ended" else send.step, step="closed by a person"
+            "submission", state=state if current.step == "ended" else current.step, step="closed by a person"
         )
-    asked = needed(send.submitted_to or (UNKNOWN,), configured=reach.of_account)
-    if asked and asked <= reach.configured:
+    inquired_at = needed(current.submitted_to or (UNKNOWN,), configured=reach.of_account)
+    if inquired_at and inquired_at <= reach.configured:
         raise IllegalStep(
             "submission", state="unknown, and can be inquired about where it went", step="closed by a person"
         )
-    over_at = (send.submitted_at or now) + timedelta(seconds=rules.lease_s + rules.not_found_grace_s)
-    if send.submitted_at is not None and now < over_at:
+    over_at = (current.submitted_at or now) + timedelta(seconds=rules.lease_s + rules.not_found_grace_s)
+    if current.submitted_at is not None and now < over_at:
         raise IllegalStep("submission", state="perhaps still under way", step="closed by a person")
-    known = send.attempt.unique_id
+    known = current.attempt.unique_id
     if known is not None and stated.outcome == "never_arrived":
         raise IllegalStep("submission", state="known to the gateway by an id", step="closed as never arrived")
-    _require_id(send, stated)
+    _require_id(current, stated)
 
 
-def _require_id(send: Submission, stated: Statement) -> None:
-    if send.attempt.unique_id is not None and stated.unique_id not in {None, send.attempt.unique_id}:
+def _require_id(current: Submission, stated: Statement) -> None:
+    if current.attempt.unique_id is not None and stated.unique_id not in {None, current.attempt.unique_id}:
         raise InvalidRequest(
             "is not the id that the gateway gave for this payment; state the outcome without it",
             field="unique_id",

@@ -184,8 +184,10 @@ def _screened_out(candidate: Candidate, options: RunOptions) -> str | None:
     if candidate.again:
         return None
     chargebacked = bool(candidate.charged_back_for) and not _bills_after_chargeback(candidate, options)
-    standing = verdicts_rules.stands(candidate.reasons, chargebacked=chargebacked, answered=candidate.taken)
-    return None if standing is None else standing.cause
+    reason = verdicts_rules.still_applies(
+        candidate.reasons, chargebacked=chargebacked, answered=candidate.taken
+    )
+    return None if reason is None else reason.cause
 
 
 def _not_an_iban(candidate: Candidate, _: RunOptions) -> str | None:

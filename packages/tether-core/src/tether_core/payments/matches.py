@@ -256,10 +256,10 @@ class Elsewhere(msgspec.Struct, frozen=True):
         collected: The due item was collected.
         under_way: The due item is being collected.
         returned: The due item was collected and charged back.
-        refunded: The due item was collected and paid back by us.
+        refunded: The due item was collected and refunded.
         waiting: The same debit waits in an upload that came before.
         repeated: A debit of the window that is, or may be, this one, without a question about it.
-        tried_days_ago: Whole days since a debit that is, or may be, this one was submitted, one that was paid back left aside.
+        tried_days_ago: Whole days since a debit that is, or may be, this one was submitted, one that was refunded left aside.
     """
 
     collected: Match | None = None

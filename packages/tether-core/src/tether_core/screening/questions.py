@@ -136,9 +136,11 @@ def questions(groups: Sequence[RepeatGroup]) -> tuple[Question, ...]:
 
 
 def _question(subject: Subject, groups: Sequence[RepeatGroup]) -> Question:
-    excerpt = sorted(groups, key=lambda group: -group.count)
-    parts = [f"{_rows(group.count, group.amount_minor)} {_earlier(group)}" for group in excerpt[:_GROUPS_MAX]]
-    if rest := excerpt[_GROUPS_MAX:]:
+    largest_first = sorted(groups, key=lambda group: -group.count)
+    parts = [
+        f"{_rows(group.count, group.amount_minor)} {_earlier(group)}" for group in largest_first[:_GROUPS_MAX]
+    ]
+    if rest := largest_first[_GROUPS_MAX:]:
         parts.append(f"{_sum(rest)} of {len(rest)} other days or uploads")
     if subject == "collected_before":
         ask = f"{_sum(groups)} may have been debited before: {'; '.join(parts)}. Collect them again?"
@@ -160,7 +162,7 @@ _BECAME: Final[dict[DebitStatus, str]] = {
     "waiting": "was taken in, and is not billed yet,",
     "under_way": "was debited",
     "collected": "was collected",
-    "refunded": "was collected and paid back,",
+    "refunded": "was collected and refunded,",
     "refused": "failed",
     "charged_back": "came back",
 }
@@ -253,5 +255,5 @@ def layout_key(plan: Plan) -> bytes:
         16 bytes.
     """
     columns = [(" ".join(column.header.split()).casefold(), column.field) for column in plan.columns]
-    result = msgspec.json.encode([columns, plan.amount_format])
-    return hashlib.blake2b(result, digest_size=16, person=b"layout").digest()
+    encoded = msgspec.json.encode([columns, plan.amount_format])
+    return hashlib.blake2b(encoded, digest_size=16, person=b"layout").digest()

@@ -24,7 +24,7 @@ What is the same debit: `tether_core.payments.same_debit`. The rows of the last 
 question for each subject (`QUESTIONS`); the upload waits for the answer, and nothing of it can be billed before.
 
 **Judged again.** What a rule found when a file was read may have changed when its debtors are billed. So a cause stored with a row is not
-final (`stands`), except causes about the file itself and those that a person has answered: blacklist and earlier debits are checked again
+final (`still_applies`), except causes about the file itself and those that a person has answered: blacklist and earlier debits are checked again
 when a run is planned, and before each debit is submitted (`tether_core.billing.eligibility`).
 
 >>> judge(Facts(listed="hold", listed_cause="MD06: the debtor asked for the money back"))
@@ -64,7 +64,7 @@ __all__ = [
     "Verdict",
     "judge",
     "reasons",
-    "stands",
+    "still_applies",
 ]
 
 Same = Literal["iban_and_reference", "iban"]
@@ -254,7 +254,7 @@ _BECAME: Final = {
     "waiting": "was taken in and is not billed yet,",
     "under_way": "was submitted",
     "collected": "was collected",
-    "refunded": "was collected and paid back,",
+    "refunded": "was collected and refunded,",
     "refused": "was submitted and failed,",
     "charged_back": "was submitted and came back,",
 }
@@ -330,7 +330,7 @@ def reasons(facts: Facts, *, policy: ScreeningPolicy = ScreeningPolicy()) -> tup
     return tuple(verdicts)
 
 
-def stands(kept: Sequence[Verdict], *, chargebacked: bool, answered: bool) -> Verdict | None:
+def still_applies(kept: Sequence[Verdict], *, chargebacked: bool, answered: bool) -> Verdict | None:
     """
     Return whether a cause found when the file was read still prevents billing of a row.
 
@@ -343,9 +343,9 @@ def stands(kept: Sequence[Verdict], *, chargebacked: bool, answered: bool) -> Ve
         The first reason that still applies, or `None`: the others are looked up anew at billing.
 
     >>> duplicate, listed = Verdict("duplicate_in_file", "..."), Verdict("blacklisted", "...")
-    >>> stands([listed], chargebacked=False, answered=False) is None
+    >>> still_applies([listed], chargebacked=False, answered=False) is None
     True
-    >>> stands([listed, duplicate], chargebacked=False, answered=False).rule
+    >>> still_applies([listed, duplicate], chargebacked=False, answered=False).rule
     'duplicate_in_file'
     """
     for reason in kept:
