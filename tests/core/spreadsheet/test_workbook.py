@@ -1,4 +1,7 @@
 import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import cast
@@ -7,7 +10,8 @@ import pytest
 import xlsxwriter
 from tether_core.spreadsheet import workbook
 from tether_core.spreadsheet.cells import Row
-from tether_core.spreadsheet.plan import FileRefused, Kind
+from tether_core.spreadsheet.plan import FileRefused, Kind, Refusal
+from tether_core.spreadsheet.view import View
 from tether_core.spreadsheet.workbook import Sheet, open_workbook, suffix
 
 from tests.data.spreadsheets import make
@@ -90,6 +94,64 @@ def test_a_sheet_is_parsed_once_however_often_it_is_read() -> None:
     parsed = book._sheet
     assert list(book.rows("Liste")) == first
     assert book._sheet is parsed
+
+
+@pytest.mark.parametrize(
+    "name", ["filtered_nl.xlsx", "errors_pl.xlsx", "seen.ods", "seen.xls", "seen.xlsb", "two_lists.xlsx"]
+)
+def test_a_sheet_looked_at_while_it_is_parsed_is_the_same(name: str) -> None:
+    """Looked at in another thread, a sheet whose hidden rows got lost would be debited with them."""
+    path = DATA / name
+    kind = cast("Kind", path.suffix[1:])
+    with ThreadPoolExecutor(1) as threads:
+        book = open_workbook(path, kind=kind, beside=lambda look: threads.submit(look).result)
+        for sheet in book.sheets():
+            alone = open_workbook(path, kind=kind)
+            assert alone.view(sheet.name) == book.view(sheet.name)
+            assert list(alone.rows(sheet.name)) == list(book.rows(sheet.name))
+            assert alone.view(sheet.name) == book.view(sheet.name)
+
+
+def test_a_sheet_is_looked_at_before_it_is_parsed_to_its_end() -> None:
+    """One after the other, a workbook of a million rows takes two seconds longer, and the second core waits."""
+    has_looked = threading.Event()
+
+    def beside(look: Callable[[], View]) -> Callable[[], View]:
+        def looked() -> View:
+            try:
+                return look()
+            finally:
+                has_looked.set()
+
+        return threads.submit(looked).result
+
+    with ThreadPoolExecutor(1) as threads:
+        book = open_workbook(DATA / "list.xlsx", kind="xlsx", beside=beside)
+        parser = book._book
+
+        class Waits:
+            def get_sheet_by_name(self, name: str) -> object:
+                assert has_looked.wait(60)
+                return parser.get_sheet_by_name(name)
+
+        book._book = Waits()  # type: ignore[assignment]
+        assert len(list(book.rows("Liste"))) == 9
+
+
+def test_what_a_person_sees_is_refused_before_what_the_parser_says() -> None:
+    """Two threads end in any order; the sender of a file must not hear another cause each time it is sent."""
+
+    def refuse(_: Callable[[], View]) -> Callable[[], View]:
+        def refused() -> View:
+            raise FileRefused(Refusal("too_large_inside", "Too many marks."))
+
+        return refused
+
+    for data in ((DATA / "list.xlsx").read_bytes(), make.raw_xlsx("<row><c")):
+        book = open_workbook(io.BytesIO(data), kind="xlsx", beside=refuse)
+        for _ in range(2):
+            with pytest.raises(FileRefused, match="Too many marks"):
+                list(book.rows(book.sheets()[-1].name))
 
 
 def test_leading_blank_columns_and_rows_keep_their_place() -> None:

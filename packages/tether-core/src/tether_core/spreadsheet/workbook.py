@@ -18,6 +18,7 @@ With a path the library reports what is wrong (a password, too many cells); with
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, islice
 from typing import BinaryIO, Final, TypeAlias, cast
 
@@ -33,9 +34,11 @@ from tether_core.spreadsheet.view_xls import look as look_xls
 from tether_core.spreadsheet.view_xlsb import look as look_xlsb
 from tether_core.spreadsheet.view_xlsx import look as look_xlsx
 
-__all__ = ["SHEETS_MAX", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
+__all__ = ["SHEETS_MAX", "Beside", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
+# Takes a function and returns one that gives its result, or raises what it raises. A program that may have threads can begin it at once.
+Beside: TypeAlias = Callable[[Callable[[], View]], Callable[[], View]]
 
 SHEETS_MAX: Final = 50
 # Rows that are kept at a time, and what they may take; half a million rows of a plain list.
@@ -76,10 +79,13 @@ def suffix(kind: Kind) -> str:
 class Workbook:
     """An open workbook; a sheet is parsed when it is first read and kept until the next one is."""
 
-    def __init__(self, book: calamine.CalamineWorkbook, *, source: Source, kind: Kind) -> None:
+    def __init__(
+        self, book: calamine.CalamineWorkbook, *, source: Source, kind: Kind, beside: Beside
+    ) -> None:
         self._book = book
         self._source = source
         self._kind = kind
+        self._beside = beside
         self._name = ""
         self._sheet: calamine.CalamineSheet | None = None
         self._viewed = ""
@@ -110,16 +116,18 @@ class Workbook:
             FileRefused: when there is more to see than a list of debtors can have.
         """
         if self._viewed != sheet:
-            self._view = BLIND  # the memory of one sheet at a time
-            look = _LOOKS[self._kind]
-            if isinstance(self._source, str | os.PathLike):
-                with open(self._source, "rb") as file:  # noqa: PTH123 - a path-like of any kind
-                    self._view = look(file, sheet)
-            else:
-                self._source.seek(0)
-                self._view = look(self._source, sheet)
+            self._view, self._viewed = BLIND, ""  # the memory of one sheet at a time
+            self._view = self._look(sheet)
             self._viewed = sheet
         return self._view
+
+    def _look(self, sheet: str) -> View:
+        look = _LOOKS[self._kind]
+        if isinstance(self._source, str | os.PathLike):
+            with open(self._source, "rb") as file:  # noqa: PTH123 - a path-like of any kind
+                return look(file, sheet)
+        self._source.seek(0)
+        return look(self._source, sheet)
 
     def rows(self, sheet: str) -> Iterator[Row]:
         """
@@ -137,8 +145,9 @@ class Workbook:
         """
         if self._read == sheet and self._kept is not None:
             return chain.from_iterable(map(unpacked, self._kept))
-        every = self._parsed(sheet)
+        self._load(sheet)
         view = self.view(sheet)
+        every = self._parsed()
         every = marked(every, view) if view.marks else every
         return every if self._read == sheet else self._keeping(sheet, every)
 
@@ -152,14 +161,27 @@ class Workbook:
             yield from rows
         self._read, self._kept = sheet, kept if size_bytes <= _KEPT_BYTES_MAX else None
 
-    def _parsed(self, sheet: str) -> Iterator[Row]:
-        if self._sheet is None or self._name != sheet:
-            self._sheet = None  # the memory of one sheet at a time
-            try:
-                self._sheet = self._book.get_sheet_by_name(sheet)
-            except BaseException as error:
-                raise _refused(error) from error
-            self._name = sheet
+    def _load(self, sheet: str) -> None:
+        """Parse a sheet, and look at it beside."""
+        if self._sheet is not None and self._name == sheet:
+            return
+        self._sheet = None  # the memory of one sheet at a time
+        looked = None
+        if self._viewed != sheet:
+            self._view, self._viewed = BLIND, ""
+            looked = self._beside(partial(self._look, sheet))
+        try:
+            self._sheet = self._book.get_sheet_by_name(sheet)
+        except BaseException as error:
+            raise _refused(error) from error
+        finally:
+            # What the view refuses is reported first, whichever ends first.
+            if looked is not None:
+                self._view, self._viewed = looked(), sheet
+        self._name = sheet
+
+    def _parsed(self) -> Iterator[Row]:
+        assert self._sheet is not None
         start = self._sheet.start
         if start is None:
             return
@@ -191,13 +213,19 @@ _LOOKS: Final[dict[Kind, Callable[[BinaryIO, str], View]]] = {
 }
 
 
-def open_workbook(source: Source, *, kind: Kind) -> Workbook:
+def open_workbook(
+    source: Source,
+    *,
+    kind: Kind,
+    beside: Beside = lambda look: look,
+) -> Workbook:
     """
     Open a workbook.
 
     Args:
         source: A path that ends in `suffix(kind)`, or a stream.
         kind: The result of `sniff`.
+        beside: How a sheet is looked at while it is parsed; by default afterwards. Only for a path may it happen at the same time.
 
     Returns:
         The workbook, with no sheet parsed yet.
@@ -210,7 +238,9 @@ def open_workbook(source: Source, *, kind: Kind) -> Workbook:
     else:
         source.seek(0)
     try:
-        return Workbook(calamine.CalamineWorkbook.from_object(source), source=source, kind=kind)
+        return Workbook(
+            calamine.CalamineWorkbook.from_object(source), source=source, kind=kind, beside=beside
+        )
     except BaseException as error:
         raise _refused(error) from error
 

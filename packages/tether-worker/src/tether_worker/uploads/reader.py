@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,7 @@ import msgspec
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.cells import packed, unpacked
-from tether_core.spreadsheet.workbook import open_workbook, suffix
+from tether_core.spreadsheet.workbook import Workbook, open_workbook, suffix
 
 __all__ = ["Child", "ReaderLimits", "Task", "main"]
 
@@ -259,7 +260,12 @@ def _end_with_parent() -> None:
 
 
 def _read(path: Path, task: Task) -> None:
-    book = open_workbook(path, kind=task.kind)
+    with ThreadPoolExecutor(1) as threads:
+        book = open_workbook(path, kind=task.kind, beside=lambda look: threads.submit(look).result)
+        _send_rows(book, task)
+
+
+def _send_rows(book: Workbook, task: Task) -> None:
     plan = task.plan
     if plan is None:
         found = reading.plan(book, name=task.name, kind=task.kind, answers=task.answers)
