@@ -2,9 +2,18 @@ from datetime import date, datetime, time, timedelta
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
-from tether_core.spreadsheet.cells import Row, Value, column_letters, excerpt, neutralise, restore, text_of
+from tether_core.spreadsheet.cells import (
+    Row,
+    Value,
+    column_letters,
+    excerpt,
+    neutralise,
+    restore,
+    text_of,
+    texts_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +43,34 @@ from tether_core.spreadsheet.cells import Row, Value, column_letters, excerpt, n
 def test_every_kind_of_value_has_one_text(value: Value, text: str) -> None:
     """An exponent, a '.0' or the noise of binary fractions would turn right amounts and numbers into wrong ones."""
     assert text_of(value) == text
+
+
+_KINDS = (
+    st.text(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.floats(-1e6, 1e6).map(lambda number: round(number, 2)),
+    st.integers(-(10**18), 10**18).map(float),
+    st.dates(),
+    st.datetimes(),
+    st.times(),
+    st.timedeltas(),
+)
+
+
+@given(st.one_of(*(st.lists(kind, min_size=1) for kind in _KINDS), st.lists(st.one_of(_KINDS), min_size=1)))
+@example([12.5, 0.1 + 0.2])
+@example([12.0, 1e22])
+@example([12.0, float("nan")])
+@example([12.0, float("-inf"), 7])
+@example([123456789012345678, 0.5])
+def test_a_column_of_values_becomes_the_texts_of_each(column: list[Value]) -> None:
+    """A whole column is written at once, by shortcuts; an amount written in another way there would be another amount."""
+    texts, numbers = texts_of(column)
+    assert list(texts) == list(map(text_of, column))
+    alone = [isinstance(value, float | int) and not isinstance(value, bool) for value in column]
+    assert ([numbers] * len(column) if isinstance(numbers, bool) else numbers) == alone
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e14, max_value=1e14))

@@ -3,12 +3,14 @@ import json
 import tracemalloc
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
 from tether_core.errors import InvalidRequest
-from tether_core.spreadsheet import Answers, Debtor, Plan, Refusal, Refused, Workbook
-from tether_core.spreadsheet.reading import PREVIEW_ROWS, plan, preview, rows
+from tether_core.spreadsheet import Answers, Debtor, Kind, Plan, Refusal, Refused, Workbook, workbook
+from tether_core.spreadsheet.cells import unpacked
+from tether_core.spreadsheet.reading import PREVIEW_ROWS, packed_rows, plan, preview, rows
 from tether_core.spreadsheet.rows import read
 from tether_core.spreadsheet.workbook import open_workbook
 
@@ -79,6 +81,28 @@ def test_a_workbook_can_be_opened_once_and_planned_and_read() -> None:
     assert plan(path) == decided
     with path.open("rb") as file:
         assert plan(file, name="list.xlsx") == decided
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 64 << 20])
+def test_rows_come_as_bytes_as_they_come_otherwise(monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
+    """A worker gets rows as bytes, from what the plan was made of; a row more or less there is a debit more or less."""
+    monkeypatch.setattr(workbook, "_KEPT_BYTES_MAX", kept_bytes)
+    monkeypatch.setattr(workbook, "_BATCH_ROWS", 3)
+    read = 0
+    for path in (DATA / name for name in sorted(make.FILES) if not name.endswith((".csv", ".txt"))):
+        kind = cast("Kind", path.suffix[1:])
+        for answers in (Answers(), Answers(hidden_rows="exclude")):
+            book = open_workbook(path, kind=kind)
+            decided = plan(book, kind=kind, answers=answers)
+            if not isinstance(decided, Plan):
+                continue
+            every = list(rows(path, plan=decided))
+            for after in (0, *(row.number for row in every)):
+                found = list(map(unpacked, packed_rows(book, plan=decided, after=after)))
+                assert [] not in found
+                assert [row for some in found for row in some] == [row for row in every if row.number > after]
+                read += 1
+    assert read > 100
 
 
 def test_text_is_read_from_a_stream_only() -> None:

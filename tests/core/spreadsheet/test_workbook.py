@@ -59,6 +59,16 @@ def test_rows_are_the_same_however_often_they_are_read(
             assert list(book.rows(sheet)) == alone[sheet]
 
 
+def test_rows_of_two_sheets_can_be_read_in_turns() -> None:
+    """A sheet begun and read later must not give the rows of the sheet that was parsed meanwhile."""
+    path = DATA / "two_lists.xlsx"
+    book = open_workbook(path, kind="xlsx")
+    names = [sheet.name for sheet in book.sheets()]
+    begun = [book.rows(name) for name in names]
+    for name, rows in zip(names, begun, strict=True):
+        assert list(rows) == list(open_workbook(path, kind="xlsx").rows(name))
+
+
 def test_days_count_from_1904_where_the_workbook_says_so() -> None:
     """Read from 1900, every mandate would be four years and a day too old."""
     rows = list(open_workbook(DATA / "epoch_1904.xlsx", kind="xlsx").rows("Liste"))
@@ -152,6 +162,28 @@ def test_what_a_person_sees_is_refused_before_what_the_parser_says() -> None:
         for _ in range(2):
             with pytest.raises(FileRefused, match="Too many marks"):
                 list(book.rows(book.sheets()[-1].name))
+
+
+def test_columns_of_several_kinds_of_values_become_text_as_each_alone() -> None:
+    """Cells are converted a column at a time; one number among texts must not lose its mark, nor a blank at the end stay."""
+    day = date(2024, 2, 29)
+    columns: list[list[object]] = [
+        [12.5, "x", 1e22, 274.65999999999997, 3],
+        ["a\u200bb", "Zo\u00eb", None, "\u2066c\u2069", "d"],
+        [day, day, "29.2.24", day, None],
+        [1, 2.0, 3, 4, 5.25],
+        [None, "n", "e", None, "\u200b"],
+    ]
+    table = [list(cells) for cells in zip(*columns, strict=True)]
+    rows = list(open_workbook(io.BytesIO(make.xlsx({"A": table})), kind="xlsx").rows("A"))
+    assert [row.cells for row in rows] == [
+        ["12.5", "ab", "2024-02-29", "1"],
+        ["x", "Zo\u00eb", "2024-02-29", "2", "n"],
+        ["10000000000000000000000", "", "29.2.24", "3", "e"],
+        ["274.66", "c", "2024-02-29", "4"],
+        ["3", "d", "", "5.25"],
+    ]
+    assert [row.numeric for row in rows] == [0b1001, 0b1000, 0b1001, 0b1001, 0b1001]
 
 
 def test_leading_blank_columns_and_rows_keep_their_place() -> None:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from math import isfinite
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import msgspec
 
@@ -35,7 +35,6 @@ from tether_core.errors import InvalidIban
 from tether_core.iban import mask, validate
 
 __all__ = [
-    "WRITERS",
     "Row",
     "Value",
     "column_letters",
@@ -44,6 +43,7 @@ __all__ = [
     "packed",
     "restore",
     "text_of",
+    "texts_of",
     "unpacked",
     "without_marks",
 ]
@@ -142,14 +142,53 @@ def _number(value: float) -> str:
 
 
 # A shortcut of `text_of` for the most frequent classes of cells: it asks for one class after the other.
-WRITERS: Final[dict[type, Callable[..., str]]] = {float: _number, int: _number, date: date.isoformat}
+_WRITERS: Final[dict[type, Callable[..., str]]] = {
+    str: str,
+    float: _number,
+    int: _number,
+    date: date.isoformat,
+}
+_NUMBERS: Final = frozenset((float, int))
+
+
+def texts_of(column: Sequence[Value]) -> tuple[Sequence[str], list[bool] | bool]:
+    """
+    Write a column's values as text: what `text_of` gives for each, in a third of the time.
+
+    Args:
+        column: What the reader of workbooks gives; some values.
+
+    Returns:
+        The texts, and which of them were numbers: all, none, or one by one.
+
+    >>> texts_of([12.5, 3.0]), texts_of(["Ann", 7])
+    ((['12.5', '3'], True), (['Ann', '7'], [False, True]))
+    """
+    kinds = set(map(type, column))
+    if kinds == {str}:
+        return cast("Sequence[str]", column), False
+    if kinds <= _NUMBERS:
+        return _numbers(cast("Sequence[float]", column)), True
+    texts = [_WRITERS.get(value.__class__, text_of)(value) for value in column]
+    if kinds.isdisjoint(_NUMBERS):
+        return texts, False
+    return texts, [value.__class__ in _NUMBERS for value in column]
+
+
+def _numbers(column: Sequence[float]) -> list[str]:
+    texts = list(map(repr, column))
+    together = "\n".join(texts)
+    if "e" in together or "n" in together or max(map(len, texts)) > 16:
+        return list(map(_number, column))
+    return f"{together}\n".replace(".0\n", "\n").split("\n")[:-1]
+
 
 # Marks that nobody sees: direction and joining of letters, blanks of no width, byte order marks. Not U+202E, which shows what follows in the
 # opposite order, so that a person sees 12,50 where the cell holds 05,21 (`person_names.broken`).
 _UNSEEN: Final = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060-\u206f\ufeff]")
 
 
-def without_marks(cells: list[str]) -> list[str]:
+def without_marks(cells: Sequence[str]) -> list[str]:
     """
     Take away what nobody sees in some cells.
 

@@ -28,7 +28,7 @@ import msgspec
 
 from tether_core.errors import InvalidRequest
 from tether_core.iban import mask
-from tether_core.spreadsheet.cells import Row, excerpt
+from tether_core.spreadsheet.cells import Row, excerpt, packed
 from tether_core.spreadsheet.header_words import count_ibans
 from tether_core.spreadsheet.iban_span import joined
 from tether_core.spreadsheet.outcomes import Debtor, Problem, Refused, Rules
@@ -45,9 +45,10 @@ from tether_core.spreadsheet.text import (
     decide_quote,
     read_text,
 )
-from tether_core.spreadsheet.workbook import SHEETS_MAX, Source, Workbook, open_workbook
+from tether_core.spreadsheet.view import View
+from tether_core.spreadsheet.workbook import SHEETS_MAX, Source, Workbook, open_workbook, packed_rows_max
 
-__all__ = ["PREVIEW_ROWS", "Preview", "PreviewRow", "plan", "preview", "rows"]
+__all__ = ["PREVIEW_ROWS", "Preview", "PreviewRow", "packed_rows", "plan", "preview", "rows"]
 
 PREVIEW_ROWS: Final = 20
 _VITAL: Final = frozenset({"iban", "name", "last_name", "amount", "amount_minor"})
@@ -285,7 +286,7 @@ def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[R
         book = source if isinstance(source, Workbook) else open_workbook(source, kind=plan.kind)
         every = book.rows(plan.sheet)
         view = book.view(plan.sheet)
-        if view.merges or view.struck or plan.skip_hidden:
+        if _changes_rows(view, plan=plan):
             every = as_seen(
                 every, view=view, columns=plan.columns, data_row=plan.data_row, skip_hidden=plan.skip_hidden
             )
@@ -296,6 +297,36 @@ def rows(source: Source | Workbook, *, plan: Plan, after: int = 0) -> Iterator[R
             yield row
             break
     yield from every
+
+
+def packed_rows(book: Workbook, *, plan: Plan, after: int = 0) -> Iterator[bytes]:
+    """
+    Yield the rows of the table of a workbook as bytes, for a pipe.
+
+    Args:
+        book: The file.
+        plan: As for `rows`.
+        after: Likewise.
+
+    Yields:
+        What `cells.packed` writes for the rows that `rows` gives, some rows at a time and never none.
+
+    Raises:
+        FileRefused: when the workbook cannot be parsed.
+    """
+    kept = book.kept(plan.sheet, first=max(plan.data_row, after + 1))
+    if kept is not None and plan.iban_span is None and not _changes_rows(book.view(plan.sheet), plan=plan):
+        yield from kept
+        return
+    every = rows(book, plan=plan, after=after)
+    size = packed_rows_max(len(plan.columns))
+    while batch := list(islice(every, size)):
+        yield packed(batch)
+
+
+def _changes_rows(view: View, *, plan: Plan) -> bool:
+    """Whether a person sees other rows than the sheet has."""
+    return bool(view.merges or view.struck or plan.skip_hidden)
 
 
 class PreviewRow(msgspec.Struct, frozen=True):

@@ -141,12 +141,10 @@ class Scan:
         if not named:
             return
         self.rows += len(named)
-        lines = [row.cells[: self._width] for row in named]
-        columns = list(zip_longest(*lines, fillvalue=""))
-        columns += [("",) * len(lines)] * (self._width - len(columns))
+        columns = self._columns_of(named)
         self._look_at_texts(named, columns)
         for place in self._marks:
-            self.filled[place] += len(lines) - columns[place].count("")
+            self.filled[place] += len(named) - columns[place].count("")
         for place in self._texts:
             if not PLACEHOLDERS.isdisjoint(columns[place]):
                 self.placeholders[place] += sum(cell in PLACEHOLDERS for cell in columns[place])
@@ -157,6 +155,15 @@ class Scan:
             self._look_at_accounts(named, columns)
         for field, place, others in self._fallbacks:
             self._compare(field, place, others, columns=columns, rows=named)
+
+    def _columns_of(self, rows: Sequence[Row]) -> list[tuple[str, ...]]:
+        """The cells of the plan's columns; blank ones where a row is shorter."""
+        lines = [row.cells for row in rows]
+        if set(map(len, lines)) != {self._width}:
+            lines = [cells[: self._width] for cells in lines]
+        columns = list(zip_longest(*lines, fillvalue=""))
+        columns += [("",) * len(lines)] * (self._width - len(columns))
+        return columns
 
     def _look_at_texts(self, rows: Sequence[Row], columns: Sequence[Sequence[str]]) -> None:
         for place in [*self.words]:

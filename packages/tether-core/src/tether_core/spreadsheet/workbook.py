@@ -6,26 +6,27 @@ hostile files can abort the whole process: a service opens workbooks in a child 
 with a limit on memory and time, and sends the rows back in batches.
 
 What the library does not show is looked up in the workbook's own parts (`view`): errors (#N/A) and currencies of number formats
-are put back into their cells, `Workbook.view` returns hidden rows and merged cells. Leading blank columns, which the library drops, are put
+are put back into their cells, `Workbook.view` returns hidden rows and merged cells. A program that may have threads can have that done while the
+library parses. Leading blank columns, which the library drops, are put
 back, so that column letters are right.
 
 Converting cells takes a third of what parsing takes, and a plan is made from all rows before they are read. So the rows of a sheet that was read to
-its end are kept as bytes, which are read again in a quarter of the time.
+its end are kept as bytes, which are read again in a quarter of the time, and can be passed on as they are.
 
 With a path the library reports what is wrong (a password, too many cells); with a stream every error looks like damage.
 """
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain, islice
-from typing import BinaryIO, Final, TypeAlias, cast
+from itertools import chain, compress, count, islice, repeat
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import msgspec
 import python_calamine as calamine
 
-from tether_core.spreadsheet.cells import WRITERS, Row, packed, text_of, unpacked, without_marks
+from tether_core.spreadsheet.cells import Row, packed, texts_of, unpacked, without_marks
 from tether_core.spreadsheet.plan import FileRefused, Kind, Refusal
 from tether_core.spreadsheet.seen import marked
 from tether_core.spreadsheet.view import BLIND, View
@@ -34,15 +35,28 @@ from tether_core.spreadsheet.view_xls import look as look_xls
 from tether_core.spreadsheet.view_xlsb import look as look_xlsb
 from tether_core.spreadsheet.view_xlsx import look as look_xlsx
 
-__all__ = ["SHEETS_MAX", "Beside", "Sheet", "Source", "Workbook", "open_workbook", "suffix"]
+__all__ = [
+    "SHEETS_MAX",
+    "Beside",
+    "Sheet",
+    "Source",
+    "Workbook",
+    "open_workbook",
+    "packed_rows_max",
+    "suffix",
+]
 
 Source: TypeAlias = str | os.PathLike[str] | BinaryIO
 # Takes a function and returns one that gives its result, or raises what it raises. A program that may have threads can begin it at once.
 Beside: TypeAlias = Callable[[Callable[[], View]], Callable[[], View]]
 
 SHEETS_MAX: Final = 50
-# Rows that are kept at a time, and what they may take; half a million rows of a plain list.
+# Rows that are converted at a time; fewer where the sheet is wider than any table.
 _BATCH_ROWS: Final = 1_000
+_BATCH_CELLS: Final = 500_000
+# Cells that are written as bytes at a time: some megabytes.
+_PACKED_CELLS: Final = 50_000
+# What kept rows may take; half a million rows of a plain list.
 _KEPT_BYTES_MAX: Final = 64 << 20
 
 _DAMAGED: Final = Refusal(
@@ -92,7 +106,7 @@ class Workbook:
         self._view = BLIND
         # The sheet that was read to its end last, and its rows; none where they are too many.
         self._read = ""
-        self._kept: list[bytes] | None = None
+        self._kept: list[tuple[int, bytes]] | None = None
 
     def sheets(self) -> tuple[Sheet, ...]:
         """List the sheets that can hold a table, in order: no charts, dialogs or macros."""
@@ -144,65 +158,130 @@ class Workbook:
             FileRefused: when the sheet cannot be parsed.
         """
         if self._read == sheet and self._kept is not None:
-            return chain.from_iterable(map(unpacked, self._kept))
-        self._load(sheet)
+            return chain.from_iterable(unpacked(data) for _, data in self._kept)
+        parsed = self._parsed(sheet)
         view = self.view(sheet)
-        every = self._parsed()
+        every = _rows_of(parsed)
         every = marked(every, view) if view.marks else every
-        return every if self._read == sheet else self._keeping(sheet, every)
+        return every if self._read == sheet else self._keeping(sheet, every, width=parsed.width)
 
-    def _keeping(self, sheet: str, every: Iterator[Row]) -> Iterator[Row]:
+    def kept(self, sheet: str, *, first: int) -> Iterator[bytes] | None:
+        """
+        The rows of a sheet as bytes, if it was the last one that was read to its end and is not too large.
+
+        Args:
+            sheet: The name of one of `sheets()`.
+            first: The number of the first row that is wanted.
+
+        Returns:
+            What `packed` has written for the rows that `rows` gives, some rows at a time and never none.
+        """
+        if self._read != sheet or self._kept is None:
+            return None
+        return _from_row(first, self._kept)
+
+    def _keeping(self, sheet: str, every: Iterator[Row], *, width: int) -> Iterator[Row]:
         """Pass the rows of a sheet on, and keep them at its end."""
-        kept, size_bytes = list[bytes](), 0
-        while rows := list(islice(every, _BATCH_ROWS)):
+        size = packed_rows_max(width)
+        kept, size_bytes = list[tuple[int, bytes]](), 0
+        while rows := list(islice(every, size)):
             if size_bytes <= _KEPT_BYTES_MAX:
-                kept.append(packed(rows))
-                size_bytes += len(kept[-1])
+                data = packed(rows)
+                kept.append((rows[-1].number, data))
+                size_bytes += len(data)
             yield from rows
         self._read, self._kept = sheet, kept if size_bytes <= _KEPT_BYTES_MAX else None
 
-    def _load(self, sheet: str) -> None:
+    def _parsed(self, sheet: str) -> calamine.CalamineSheet:
         """Parse a sheet, and look at it beside."""
         if self._sheet is not None and self._name == sheet:
-            return
+            return self._sheet
         self._sheet = None  # the memory of one sheet at a time
         looked = None
         if self._viewed != sheet:
             self._view, self._viewed = BLIND, ""
             looked = self._beside(partial(self._look, sheet))
         try:
-            self._sheet = self._book.get_sheet_by_name(sheet)
+            parsed = self._book.get_sheet_by_name(sheet)
         except BaseException as error:
             raise _refused(error) from error
         finally:
             # What the view refuses is reported first, whichever ends first.
             if looked is not None:
                 self._view, self._viewed = looked(), sheet
-        self._name = sheet
+        self._sheet, self._name = parsed, sheet
+        return parsed
 
-    def _parsed(self) -> Iterator[Row]:
-        assert self._sheet is not None
-        start = self._sheet.start
-        if start is None:
-            return
-        offset = start[1]
-        blank = [""] * offset
-        writers = WRITERS
-        for number, values in enumerate(self._sheet.iter_rows(), 1):
-            # Most cells are text already; the others are overwritten, as the list is not shared.
-            numeric = 0
-            for position, value in enumerate(values):
-                kind = value.__class__
-                if kind is not str:
-                    values[position] = writers.get(kind, text_of)(value)
-                    if kind is float or kind is int:
-                        numeric |= 1 << position
-            cells = cast("list[str]", values)
-            if not "".join(cells).isprintable():
-                cells = without_marks(cells)
+
+def _rows_of(parsed: calamine.CalamineSheet) -> Iterator[Row]:
+    start = parsed.start
+    if start is None:
+        return
+    offset = start[1]
+    every = parsed.iter_rows()
+    size = max(min(_BATCH_ROWS, _BATCH_CELLS // max(parsed.width, 1)), 1)
+    number = 1
+    while batch := list(islice(every, size)):
+        yield from _rows(batch, number=number, offset=offset)
+        number += len(batch)
+
+
+def packed_rows_max(width: int) -> int:
+    """How many rows of so many cells are to be written as bytes at a time."""
+    return max(min(_BATCH_ROWS, _PACKED_CELLS // max(width, 1)), 1)
+
+
+def _from_row(first: int, kept: Iterable[tuple[int, bytes]]) -> Iterator[bytes]:
+    """Cut the rows before *first* off; *kept* has the last number of each batch."""
+    before = 0
+    for last, data in kept:
+        if before + 1 >= first:
+            yield data
+        elif last >= first:
+            yield packed([row for row in unpacked(data) if row.number >= first])
+        before = last
+
+
+def _rows(batch: list[list[Any]], *, number: int, offset: int) -> Iterator[Row]:
+    """
+    Make rows of the values of some rows, column by column: almost all columns hold values of one class.
+
+    Args:
+        batch: The values, one list a row, all as long; they are overwritten.
+        number: Of the first row.
+        offset: Blank columns before the first value.
+    """
+    texts: Sequence[str] = ()
+    numbers: list[tuple[int, list[bool] | bool]] = []
+    for place, values in enumerate(zip(*batch, strict=True)):
+        texts, is_number = texts_of(values)
+        if is_number:
+            numbers.append((1 << place + offset, is_number))
+        together = "".join(texts)
+        # What nobody sees is neither ASCII nor printable.
+        if not (together.isascii() or together.isprintable()):
+            texts = without_marks(texts)
+        if texts is not values:
+            for cells, text in zip(batch, texts, strict=True):
+                cells[place] = text
+    if "" in texts:
+        for cells in batch:
             while cells and not cells[-1]:
                 cells.pop()
-            yield Row(number, blank + cells if offset and cells else cells, numeric << offset)
+    if offset:
+        blank = [""] * offset
+        batch = [blank + cells if cells else cells for cells in batch]
+    return map(Row, count(number), batch, _numeric(numbers))
+
+
+def _numeric(columns: Sequence[tuple[int, list[bool] | bool]]) -> Iterable[int]:
+    """`Row.numeric` of each row, from the bits of columns and which of their cells are numbers: all, or one by one."""
+    always = sum(bit for bit, cells in columns if cells is True)
+    mixed = [(bit, cells) for bit, cells in columns if not isinstance(cells, bool)]
+    if not mixed:
+        return repeat(always)
+    bits = [bit for bit, _ in mixed]
+    return [always + sum(compress(bits, cells)) for cells in zip(*(cells for _, cells in mixed), strict=True)]
 
 
 _LOOKS: Final[dict[Kind, Callable[[BinaryIO, str], View]]] = {

@@ -11,6 +11,9 @@ parent ── Task (msgpack) ──────────────► stdin
        ◄─ Refusal │ Plan, preview, rows ─ stdout          plans, sends rows, ends
 ```
 
+The child looks at a sheet in a second thread while the library parses it, which needs no Python meanwhile. The limits hold for the process, and what
+fails in either thread ends the reading.
+
 A frame is one letter for its kind, four bytes for its length, and msgpack. However the child ends, the parent gets rows
 or a `Refusal` with a sentence for the person who sent the file.
 """
@@ -27,7 +30,6 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
@@ -42,9 +44,6 @@ __all__ = ["Child", "ReaderLimits", "Task", "main"]
 _HEADER: Final = struct.Struct(">cI")
 # Of our own programs no frame is larger; what claims to be comes from a child gone wrong.
 _FRAME_BYTES_MAX: Final = 256 << 20
-_BATCH_ROWS: Final = 1_000
-# A sheet of 200 columns makes batches of a thousand rows large; this keeps them at some megabytes.
-_BATCH_CELLS: Final = 50_000
 
 
 class ReaderLimits(msgspec.Struct, frozen=True):
@@ -275,10 +274,8 @@ def _send_rows(book: Workbook, task: Task) -> None:
         _send(b"P", reading.preview(book, plan=plan, today=task.today, rules=task.rules))
         if not plan.ready:
             return
-    rows = reading.rows(book, plan=plan, after=task.after)
-    count = max(min(_BATCH_ROWS, _BATCH_CELLS // max(len(plan.columns), 1)), 1)
-    while batch := list(islice(rows, count)):
-        _send_frame(b"R", packed(batch))
+    for rows in reading.packed_rows(book, plan=plan, after=task.after):
+        _send_frame(b"R", rows)
     _send_frame(b"R", packed([]))
 
 
