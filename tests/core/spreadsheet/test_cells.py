@@ -9,6 +9,7 @@ from tether_core.spreadsheet.cells import (
     Value,
     column_letters,
     excerpt,
+    is_printable,
     neutralise,
     restore,
     text_of,
@@ -79,6 +80,12 @@ def test_numbers_keep_fifteen_digits_and_never_an_exponent(number: float) -> Non
     text = text_of(number)
     assert "e" not in text.lower()
     assert float(text) == float(format(number, ".15g"))
+
+
+@given(st.text(st.characters(exclude_categories=())))
+def test_a_text_is_printable_where_python_says_so(text: str) -> None:
+    """A mark that nobody sees, left in a name or an IBAN, makes two debtors of one."""
+    assert is_printable(text) == text.replace("\n", "").isprintable()
 
 
 @given(st.text())

@@ -39,6 +39,7 @@ __all__ = [
     "Value",
     "column_letters",
     "excerpt",
+    "is_printable",
     "neutralise",
     "packed",
     "restore",
@@ -183,6 +184,23 @@ def _numbers(column: Sequence[float]) -> list[str]:
     return f"{together}\n".replace(".0\n", "\n").split("\n")[:-1]
 
 
+# The printable characters of ASCII and the line break, as bytes.
+_PLAIN: Final = b"\n" + bytes(range(ord(" "), 0x7F))
+
+
+def is_printable(text: str) -> bool:
+    """
+    Whether a text is printable, its line breaks aside.
+
+    `text.isprintable()` looks up one character after the other; for a long text that is mostly ASCII this takes a fifth of the time.
+
+    >>> [is_printable(text) for text in ("Zoë, 12,50 €", "Ann" + chr(10), "12" + chr(0x202E) + "50", "a" + chr(9), chr(0xD800))]
+    [True, True, False, False, False]
+    """
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN)
+    return not rest or rest.decode("utf-8", "surrogatepass").isprintable()
+
+
 # Marks that nobody sees: direction and joining of letters, blanks of no width, byte order marks. Not U+202E, which shows what follows in the
 # opposite order, so that a person sees 12,50 where the cell holds 05,21 (`person_names.broken`).
 _UNSEEN: Final = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060-\u206f\ufeff]")
@@ -190,7 +208,7 @@ _UNSEEN: Final = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202d\u2060
 
 def without_marks(cells: Sequence[str]) -> list[str]:
     """
-    Take away what nobody sees in some cells.
+    Take away what nobody sees in some cells; nothing of that is ASCII or printable.
 
     >>> without_marks(["\u2066DE89\u2069", "12,50"])
     ['DE89', '12,50']

@@ -23,7 +23,7 @@ from typing import Final
 
 from tether_core.errors import InvalidIban
 from tether_core.iban import EEA, validate
-from tether_core.spreadsheet.cells import Row
+from tether_core.spreadsheet.cells import Row, is_printable
 from tether_core.spreadsheet.fallbacks import filler
 from tether_core.spreadsheet.fast_row import (
     BIC,
@@ -50,7 +50,7 @@ _CENTS: Final = {
     "comma": re.compile(r"(?:[0-9]{1,9},[0-9]{2}\n)+"),
     "point": re.compile(r"(?:[0-9]{1,9}\.[0-9]{2}\n)+"),
 }
-_NUMBER: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,2}))?")
+_NUMBERS: Final = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,2})?\n)+")
 _MINOR: Final = re.compile(r"(?:[0-9]{1,9}\n)+")
 _NEVER: Final = re.compile(r"(?!)")
 _KNOWN_MAX: Final = 10_000
@@ -117,22 +117,14 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `compile_fast`, for t
         if "".join([row.flaw for row in rows]):
             return None
         texts = ["\n".join(columns[place]) for place in used]
-        whole = "\n".join(texts)
-        if whole.count("\n") >= len(used) * len(rows) or not whole.replace("\n", "").isprintable():
+        if any(text.count("\n") >= len(rows) for text in texts):
             return None
-        if (
-            "#" in whole
-            or "Err" in whole
-            or may_be_shortened(whole)
-            or (not whole.isascii() and not all(map(_sound, texts)))
-        ):
-            return None
-        # A spreadsheet program or our own report puts an apostrophe at the beginning of a cell.
-        padded = f"\n{whole}\n"
-        if "'" in whole and ("\n'" in padded or " '" in whole):
+        # Apart, because a character of ASCII is a byte and found sooner.
+        halves = ["\n".join(some) for some in _parted(texts)]
+        if any(map(_is_remarkable, halves)) or not all(map(_is_sound, texts)):
             return None
         # By now, a space is the only possible blank.
-        tidy = not ("\n " in padded or " \n" in padded or "  " in whole)
+        tidy = all(map(_is_tidy, halves))
         numeric = {row.numeric for row in rows}
         numbers = {bits & amount_bit for bits in numeric}
         if len(numbers) > 1 or (
@@ -217,11 +209,33 @@ def _iban(cell: str) -> str:
         return ""
 
 
-def _sound(text: str) -> bool:
+def _parted(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part texts by whether they are ASCII."""
+    return [text for text in texts if text.isascii()], [text for text in texts if not text.isascii()]
+
+
+def _is_remarkable(text: str) -> bool:
+    """Whether any cell may hold what only the slow path reads."""
+    return (
+        not is_printable(text)
+        or "#" in text
+        or "Err" in text
+        or may_be_shortened(text)
+        # A spreadsheet program or our own report puts an apostrophe at the beginning of a cell.
+        or ("'" in text and (text.startswith("'") or "\n'" in text or " '" in text))
+    )
+
+
+def _is_sound(text: str) -> bool:
     """Whether no text of a column needs repair."""
     return text.isascii() or not (
         MOJIBAKE.search(text) or "\ufffd" in text or not unicodedata.is_normalized("NFC", text)
     )
+
+
+def _is_tidy(text: str) -> bool:
+    """Whether no cell begins or ends with a blank or holds two together."""
+    return not ("  " in text or "\n " in text or " \n" in text or text.startswith(" ") or text.endswith(" "))
 
 
 def _cents(column: _Column, pattern: re.Pattern[str], sign: str) -> list[int] | None:
@@ -233,13 +247,10 @@ def _cents(column: _Column, pattern: re.Pattern[str], sign: str) -> list[int] | 
 
 def _numbers(column: _Column) -> list[int] | None:
     """Read the shortest texts of numbers, as workbooks give them."""
-    found = []
-    for cell in column:
-        match = _NUMBER.fullmatch(cell)
-        if match is None:
-            return None
-        found.append(int(match[1]) * 100 + int((match[2] or "0").ljust(2, "0")))
-    return found
+    if not _NUMBERS.fullmatch("\n".join(column) + "\n"):
+        return None
+    parts = [cell.partition(".") for cell in column]
+    return [int(euros + cents.ljust(2, "0")) for euros, _, cents in parts]
 
 
 def _learnt(answers: dict[str, object], column: _Column, look: Callable[[str], object]) -> bool:

@@ -362,7 +362,7 @@ def _records(lines: Iterable[str], *, delimiter: str, quote: str, line: int) -> 
                     whole = "".join(cells)
                     if "=" in whole:
                         cells[:] = map(_unwrapped, cells)
-                    if not whole.isprintable():
+                    if not (whole.isascii() or whole.isprintable()):
                         cells[:] = without_marks(cells)
                     yield Row(number, cells)
                     previous = cells

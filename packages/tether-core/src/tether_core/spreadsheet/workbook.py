@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 import msgspec
 import python_calamine as calamine
 
-from tether_core.spreadsheet.cells import Row, packed, texts_of, unpacked, without_marks
+from tether_core.spreadsheet.cells import Row, is_printable, packed, texts_of, unpacked, without_marks
 from tether_core.spreadsheet.plan import FileRefused, Kind, Refusal
 from tether_core.spreadsheet.seen import marked
 from tether_core.spreadsheet.view import BLIND, View
@@ -258,8 +258,7 @@ def _rows(batch: list[list[Any]], *, number: int, offset: int) -> Iterator[Row]:
         if is_number:
             numbers.append((1 << place + offset, is_number))
         together = "".join(texts)
-        # What nobody sees is neither ASCII nor printable.
-        if not (together.isascii() or together.isprintable()):
+        if not (together.isascii() or is_printable(together)):
             texts = without_marks(texts)
         if texts is not values:
             for cells, text in zip(batch, texts, strict=True):
