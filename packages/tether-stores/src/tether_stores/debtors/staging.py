@@ -19,7 +19,7 @@ from tether_core.screening.verdicts import Verdict
 from tether_core.spreadsheet import Columns, Debtor, Plan
 from tether_core.spreadsheet.plan import EXTRA_FIELDS
 
-from tether_stores.banks import bank_bic
+from tether_stores.banks import bank_bic, bank_of
 from tether_stores.postgres import Connection
 from tether_stores.queries import load
 
@@ -133,8 +133,9 @@ def as_lines(debtors: Columns, *, columns: Sequence[str], fingerprint: Callable[
         plain = plain_forms(debtors.fields.get("mandate_id", absent))
         texts.append([form or _NULL for form in plain])
     bics = debtors.fields.get("bic", absent)
+    given = {bic: bank_bic(bic, "") for bic in set(bics)}  # a file names few banks
     texts.append(
-        [bank_bic(bic, iban) or _NULL for bic, iban in zip(bics, debtors.fields["iban"], strict=True)]
+        [given[bic] or bank_of(iban) or _NULL for bic, iban in zip(bics, debtors.fields["iban"], strict=True)]
     )
     rows = list(zip(*texts, strict=True))
     lines = list(map("\t".join, rows))
