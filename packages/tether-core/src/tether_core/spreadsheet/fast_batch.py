@@ -52,6 +52,8 @@ _CENTS: Final = {
 }
 _NUMBERS: Final = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,2})?\n)+")
 _MINOR: Final = re.compile(r"(?:[0-9]{1,9}\n)+")
+# As `MANDATE_ID`, or blank: all texts at once, because hardly two are the same.
+_MANDATES: Final = re.compile(rf"(?:(?:{MANDATE_ID.pattern})?\n)+")
 _NEVER: Final = re.compile(r"(?!)")
 _KNOWN_MAX: Final = 10_000
 
@@ -90,7 +92,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `compile_fast`, for t
     sign = {"comma": ",", "point": "."}.get(plan.amount_format or "", "")
     least, most = max(rules.amount_minor_min, 1), rules.amount_minor_max
     used = sorted({*at.values(), *plan.kept.values()})
-    matched = {"bic": BIC.fullmatch, "mandate_id": MANDATE_ID.fullmatch, "email": EMAIL.fullmatch}
+    matched = {"bic": _each(BIC), "mandate_id": _all_mandates, "email": _each(EMAIL)}
     looked_up: dict[str, Callable[[str], object]] = {
         "mandate_signed_on": plain_day("mandate_signed_on", plan=plan, today=today),
         "born_on": plain_day("born_on", plan=plan, today=today),
@@ -177,7 +179,7 @@ def compile_batch(  # noqa: C901, PLR0915 - a closure like `compile_fast`, for t
             if not PLACEHOLDERS.isdisjoint(column):
                 column = ["" if cell in PLACEHOLDERS else cell for cell in column]
             if field in matched:
-                if not all(map(matched[field], filter(None, set(column)))):
+                if not matched[field](column):
                     return None
             elif max(map(len, column)) > TEXT_LENGTH_MAX:
                 return None
@@ -251,6 +253,15 @@ def _numbers(column: _Column) -> list[int] | None:
         return None
     parts = [cell.partition(".") for cell in column]
     return [int(euros + cents.ljust(2, "0")) for euros, _, cents in parts]
+
+
+def _each(pattern: re.Pattern[str]) -> Callable[[_Column], bool]:
+    """Make the test whether all texts of a column have a form, or are blank."""
+    return lambda column: all(map(pattern.fullmatch, filter(None, set(column))))
+
+
+def _all_mandates(column: _Column) -> bool:
+    return _MANDATES.fullmatch("\n".join(column) + "\n") is not None
 
 
 def _learnt(answers: dict[str, object], column: _Column, look: Callable[[str], object]) -> bool:
