@@ -19,6 +19,7 @@ from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Row, Rules
 from tether_core.spreadsheet.cells import column_letters
 from tether_core.spreadsheet.outcomes import Debtor
 from tether_core.spreadsheet.rows import read
+from tether_core.spreadsheet.view import MERGES_MAX
 from tether_sandbox.services.guard import ended
 from tether_worker.uploads.reader import Child, ReaderLimits, Task
 
@@ -175,6 +176,19 @@ def test_the_child_may_use_so_much_time_and_no_more() -> None:
 def test_a_damaged_workbook_is_refused(data: bytes) -> None:
     """A half-transferred file is common; the error must advise to save it again, with any damage."""
     assert code_of(data, task()) == "damaged"
+
+
+def test_what_is_refused_beside_the_parsing_comes_with_its_own_sentence() -> None:
+    """A sheet is looked at in a thread of its own; a refusal lost there would end as "needs more memory", or have the rows read unseen."""
+    merged = '<mergeCell ref="A1:A2"/>' * (MERGES_MAX + 1)
+    data = make.raw_xlsx(
+        '<row r="1"><c r="A1"><v>1</v></c></row>', after=f"<mergeCells>{merged}</mergeCells>"
+    )
+    with (
+        child(data, task()) as started,
+        pytest.raises(FileRefused, match="millions of cells with errors, merged"),
+    ):
+        started.plan()
 
 
 def test_the_child_sees_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:

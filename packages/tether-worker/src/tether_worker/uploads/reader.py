@@ -27,8 +27,8 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Final, Self
@@ -37,7 +37,8 @@ import msgspec
 from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.cells import packed, unpacked
-from tether_core.spreadsheet.workbook import Workbook, open_workbook, suffix
+from tether_core.spreadsheet.view import BLIND, View
+from tether_core.spreadsheet.workbook import open_workbook, suffix
 
 __all__ = ["Child", "ReaderLimits", "Task", "main"]
 
@@ -258,13 +259,30 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+class _Looking(threading.Thread):
+    """A thread that looks at a sheet; called, it gives the view or raises what went wrong."""
+
+    def __init__(self, look: Callable[[], View]) -> None:
+        super().__init__()
+        self._look = look
+        self._found: View | BaseException = BLIND
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._found = self._look()
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._found = error
+
+    def __call__(self) -> View:
+        self.join()
+        if isinstance(self._found, BaseException):
+            raise self._found
+        return self._found
+
+
 def _read(path: Path, task: Task) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        book = open_workbook(path, kind=task.kind, beside=lambda look: threads.submit(look).result)
-        _send_rows(book, task)
-
-
-def _send_rows(book: Workbook, task: Task) -> None:
+    book = open_workbook(path, kind=task.kind, beside=_Looking)
     plan = task.plan
     if plan is None:
         found = reading.plan(book, name=task.name, kind=task.kind, answers=task.answers)
