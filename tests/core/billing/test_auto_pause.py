@@ -9,12 +9,15 @@ from tether_core.billing.auto_pause import (
     COUNTED_FOR,
     REFUSALS,
     RETURNS,
+    SMALL_RUNS,
     STEP,
     Counts,
     RunCounts,
+    is_small,
     look,
     looks,
     refusals,
+    small_runs,
     worst,
 )
 from tether_core.errors import InvalidRequest
@@ -162,3 +165,72 @@ def test_any_counts_can_be_looked_at(some: list[tuple[int, int, int, int, int]])
     excerpt = refusals(0, counts, now=NOW)
     if counts and refusals(0, counts[:1], now=NOW).level == "pause":
         assert excerpt.level == "pause"  # what others do never excuses a run
+
+
+def small(*answered_and_refused: tuple[int, int]) -> list[RunCounts]:
+    """Small runs before run 100, the newest first."""
+    return [run(99 - place, *counts) for place, counts in enumerate(answered_and_refused)]
+
+
+@pytest.mark.parametrize(
+    ("own", "before", "level"),
+    [
+        ((0, 0), [(10, 10)] * 4, "go"),  # 40 answers decide nothing
+        ((9, 9), [(10, 10)] * 4, "go"),
+        ((10, 10), [(10, 10)] * 4, "pause"),
+        ((0, 0), [(10, 10)] * 5, "pause"),  # a wrong list in files of ten rows
+        ((0, 0), [(1, 1)] * 50, "pause"),  # and in files of one
+        ((0, 0), [(10, 5)] * 5, "pause"),
+        ((0, 0), [(10, 4)] * 5, "warn"),
+        ((0, 0), [(10, 1)] * 5, "go"),
+        ((0, 0), [(10, 0)] * 5 + [(10, 10)] * 20, "go"),  # what followed was good: the newest decide
+        ((0, 0), [(10, 10)] * 5 + [(10, 0)] * 20, "pause"),  # a good week does not hide today
+        ((0, 0), [(20, 20)] * 5 + [(10, 0)], "go"),  # those have paused by themselves
+        ((15, 0), [(10, 10)] * 4, "pause"),  # 40 of 55
+        ((0, 0), [], "go"),
+    ],
+)
+def test_small_runs_are_judged_together(
+    own: tuple[int, int], before: list[tuple[int, int]], level: str
+) -> None:
+    """A wrong list that is cut into files of ten rows would be billed to its end: no run of it decides anything by itself."""
+    counts = [run(100, *own)] if own != (0, 0) else []
+    assert refusals(100, counts, small=small(*before), now=NOW).level == level
+
+
+def test_who_is_paused_for_small_runs_reads_which() -> None:
+    """A run that is paused before its first debit needs the names of those it is paused for."""
+    text = refusals(100, [], small=small(*[(4, 4)] * 13), now=NOW).text
+    assert text == (
+        "52 of 52 debits that were answered in the last small runs of the account were declined or in error (100.0 %): runs 99, 98,"
+        " 97, 96, 95, 94, 93, 92, 91, 90 and 3 more."
+    )
+    own = refusals(100, [run(100, 19, 19)], small=small((18, 18), (15, 15)), now=NOW).text
+    assert own.endswith("were declined or in error (100.0 %): runs 99, 98.")
+
+
+def test_released_small_runs_count_from_there() -> None:
+    """Otherwise each of the other parts would be paused for what a person has looked at."""
+    seen = [run(99 - place, 10, 10, released_answered=10, released_refused=10) for place in range(9)]
+    assert refusals(100, [], small=seen, now=NOW).level == "go"
+    assert refusals(100, [run(100, 19, 19)], small=seen, now=NOW).level == "go"
+
+
+@given(st.lists(st.tuples(st.integers(1, 19), st.integers(0, 19)), max_size=30), st.integers(0, 30))
+def test_older_runs_never_change_what_the_newest_decide(counts: list[tuple[int, int]], cut: int) -> None:
+    """How many rows were read must not change who is paused; and a worse run must not end a pause."""
+    before = small(*((answered, min(answered, refused)) for answered, refused in counts))
+    whole = small_runs(None, before)
+    newest = before[:cut]
+    if sum(one.answered for one in newest) >= SMALL_RUNS.counted_min:
+        assert small_runs(None, newest) == whole
+    worse = [run(one.run_id, one.answered, one.answered) for one in before]
+    assert small_runs(None, worse).share >= whole.share
+    if whole.level == "pause":
+        assert small_runs(None, worse).level == "pause"
+
+
+def test_a_run_that_decides_by_itself_is_not_small() -> None:
+    """A run that is neither small nor has a gauge of its own would be billed to its end."""
+    assert is_small(REFUSALS.counted_min - 1)
+    assert not is_small(REFUSALS.counted_min)

@@ -1123,6 +1123,76 @@ async def test_a_wrong_list_stops_with_the_calls_in_flight(
     assert sum(attempt.submission_count for attempt in await attempts(conn, third)) >= 20
 
 
+PEOPLE = count(1)
+
+
+def people(debtors: int, *, script: int = 0) -> list[Owed]:
+    """Debtors with accounts that no other upload has; the last two digits are the script's."""
+    accounts = [f"{0:08d}{next(PEOPLE):08d}{script:02d}" for _ in range(debtors)]
+    return [Owed(f"DE{98 - int(f'{account}131400') % 97:02d}{account}", 1000) for account in accounts]
+
+
+async def test_a_wrong_list_in_small_files_stops_too(
+    deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock, pool: Pool
+) -> None:
+    """No run of nine debits decides anything by itself: a thousand people were asked by their banks, and nobody was told."""
+    runs = [await make(*people(9, script=2)) for _ in range(30)]
+    large = await make(*people(30))
+    await submission(deps)
+
+    async def state(run_id: int) -> tuple[str, str]:
+        run = await billing_runs.by_id(conn, run_id)
+        assert run is not None
+        return run.state, run.pause_reason or ""
+
+    async def submitted(run_ids: list[int]) -> list[int]:
+        return [
+            sum(attempt.submission_count for attempt in await attempts(conn, run_id)) for run_id in run_ids
+        ]
+
+    await auto_pause_runs(pool, clock=clock).do()
+    # What was claimed before 50 answers were recorded is submitted; from then on nothing is.
+    debits = await submitted(runs)
+    assert debits[:5] == [9] * 5
+    assert 50 <= sum(debits) <= 50 + 8 + CALLS_MAX
+    stopped = await state(runs[-1])
+    assert (stopped[0], debits[-1]) == ("paused", 0)
+    assert "in the last small runs of the account" in stopped[1]
+    assert (await state(runs[0]))[0] == "finished"
+    assert (await submitted([large]), await state(large)) == ([30], ("finished", ""))
+    # The next upload is paused before its first debit.
+    late = await make(*people(3))
+    await submission(deps)
+    assert (await state(late))[0] == "paused"
+    assert await submitted([late]) == [0]
+    # A person who resumes one has accepted the refusals for all: it goes on, and so does the next upload.
+    await conn.execute(
+        "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s",
+        (late,),
+    )
+    run = await billing_runs.by_id(conn, late)
+    assert run is not None
+    released = await billing_run_counts.release(conn, run.upload_id, by="ops", reason="a test", now=clock.now)
+    assert {counts.run_id for counts in released} >= set(runs[:5])
+    following = await make(*people(3))
+    await submission(deps)
+    assert await submitted([late, following]) == [3, 3]
+
+
+async def test_declines_that_trickle_in_pause_no_new_run(
+    deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock
+) -> None:
+    """Banks decline days later what the gateway accepted: the small runs of last week must not stop that of today."""
+    for _ in range(8):
+        await make(*people(9))
+    await submission(deps)
+    clock.now += timedelta(days=3)
+    await conn.execute("update billing_run_counts set refused = answered, refused_at = %s", (clock.now,))
+    today = await make(*people(3))
+    await submission(deps)
+    assert sum(attempt.submission_count for attempt in await attempts(conn, today)) == 3
+
+
 async def test_some_refusals_among_many_debits_stop_nobody(
     deps: SubmissionDeps, conn: Connection, make: Make
 ) -> None:

@@ -9,6 +9,7 @@ higher share on the run is paused.
 |---|---|---|---|---|
 | refusals | debits that the gateway answered | declined or in error | 20 % | 50 % |
 | canaries | the first share of a run, answered | declined or in error | 20 % | 50 % |
+| small runs | debits of the last small runs of the account, 50 at least, answered | declined or in error | 20 % | 50 % |
 | returns | debits that were collected | charged back and not won back | 15 % | 30 % |
 
 Returns are counted for the upload and for the whole account, since schemes and acquirers count by account. A return for
@@ -21,6 +22,12 @@ then on, and is not counted a second time.
 the threshold is recorded, nothing more of the run is claimed, and only the calls in flight follow it. Refusals of other runs of
 the upload count as well, where much of such a run was refused, for `COUNTED_FOR` after its last refusal. Otherwise a cancelled run over a
 wrong list could be ordered again with a count of zero.
+
+**Small runs are judged together** (`small_runs`). A run of fewer than 20 debits decides nothing by itself, so a wrong list that is cut into small
+files would be billed to its end. Such a run is judged with the small runs of its account that were ordered before it: the newest, until 50
+answers are counted. A run counts for `COUNTED_FOR` after its first answer, so that debits that are declined some days later do not add up,
+and only while it has fewer than 20 answers; from then on it has its own gauge. Runs of 20 debits or more are not paused for
+others. Runs that were ordered later count nothing: good ones must not hide what went before.
 
 A person who resumes a run, or releases the refusals of its upload, has accepted the refusals so far: counting **restarts** from there. For
 the other gauges the accepted share is stored (`released_share`); they act again when the share has grown by `STEP` beyond it.
@@ -37,6 +44,8 @@ Look(level='pause', share=0.55, text='110 of 200 debits that were answered were 
 '30 of 30 debits that were answered were declined or in error (100.0 %), those of run 7 of the same upload among them.'
 >>> refusals(8, [refused], now=datetime(2026, 3, 3, 13, tzinfo=UTC)).level
 'go'
+>>> small_runs(None, [RunCounts(run_id, answered=10, refused=9) for run_id in (9, 8, 7, 6, 5, 4)]).text
+'45 of 50 debits that were answered in the last small runs of the account were declined or in error (90.0 %): runs 9, 8, 7, 6, 5.'
 >>> look(RETURNS, counted=5, bad=6)
 Traceback (most recent call last):
     ...
@@ -58,15 +67,19 @@ __all__ = [
     "EXCLUDED",
     "REFUSALS",
     "RETURNS",
+    "RUNS_MAX",
+    "SMALL_RUNS",
     "STEP",
     "Counts",
     "Gauge",
     "Level",
     "Look",
     "RunCounts",
+    "is_small",
     "look",
     "looks",
     "refusals",
+    "small_runs",
     "worst",
 ]
 
@@ -105,6 +118,13 @@ class Gauge(msgspec.Struct, frozen=True):
 REFUSALS: Final = Gauge("debits that were answered", "declined or in error", 20, 0.20, 0.50)
 # Canaries are submitted as a check, so even a few of them decide.
 CANARIES: Final = msgspec.structs.replace(REFUSALS, counted="canaries that were answered", counted_min=1)
+# Single debits that are declined as usual come in rows by chance, and each new run is judged anew: with 20 answers a thousand runs of one debit, a
+# quarter of them declined, would pause on nearly every day; with 50 on hardly any (decision 0087).
+SMALL_RUNS: Final = msgspec.structs.replace(
+    REFUSALS, counted="debits that were answered in the last small runs of the account", counted_min=50
+)
+# How many runs of the account are looked through for small ones, which bounds what a claim reads.
+RUNS_MAX: Final = 200
 # Returns arrive later. 30 % was the alarm of the previous system; schemes monitor a creditor at much lower shares.
 RETURNS: Final = Gauge("debits that were collected", "charged back", 20, 0.15, 0.30)
 
@@ -188,17 +208,66 @@ class RunCounts(msgspec.Struct, frozen=True):
         return max(self.answered - self.released_answered, refused), refused
 
 
-def refusals(run_id: int, counts: Sequence[RunCounts], *, now: datetime) -> Look:
+def refusals(
+    run_id: int, counts: Sequence[RunCounts], *, small: Sequence[RunCounts] = (), now: datetime
+) -> Look:
     """
-    Look at the refusals of a run and of the other runs of its upload.
+    Look at the refusals of a run, of the other runs of its upload, and of the small runs before it.
 
     Args:
         run_id: The run.
-        counts: Of the run, where it has any, and of the others.
+        counts: Of the run, where it has any, and of the other runs of its upload.
+        small: What `small_runs` counts for a small run; none for any other.
 
     Returns:
         The result; the run's own refusals take precedence.
     """
+    found = _of_upload(run_id, counts, now=now)
+    if not small or found.level == "pause":
+        return found
+    own = next((run_counts for run_counts in counts if run_counts.run_id == run_id), None)
+    return worst((found, small_runs(own, small)))
+
+
+def is_small(planned_count: int) -> bool:
+    """Whether a run has too few debits to decide anything by itself."""
+    return planned_count < REFUSALS.counted_min
+
+
+def small_runs(own: RunCounts | None, before: Sequence[RunCounts]) -> Look:
+    """
+    Look at the refusals of the small runs of an account.
+
+    Args:
+        own: Of the run that is judged; `None` where it has no answers, or where the next run is meant.
+        before: Of the runs of the account that were ordered before it and first answered within `COUNTED_FOR`; the newest first.
+
+    Returns:
+        The result, over the newest runs that together have the answers that decide.
+    """
+    counted, bad = (0, 0) if own is None else own.since_release
+    runs = list[int]()
+    for other in before:
+        if counted >= SMALL_RUNS.counted_min:
+            break
+        answered, refused = other.since_release
+        if 0 < answered < REFUSALS.counted_min:
+            counted, bad = counted + answered, bad + refused
+            runs.append(other.run_id)
+    found = look(SMALL_RUNS, counted=counted, bad=bad)
+    if not found.text or not runs:
+        return found
+    named = ", ".join(map(str, runs[:_NAMED_MAX]))
+    more = f" and {len(runs) - _NAMED_MAX} more" if len(runs) > _NAMED_MAX else ""
+    text = f"{found.text.removesuffix('.')}: run{'s' if len(runs) > 1 else ''} {named}{more}."
+    return msgspec.structs.replace(found, text=text)
+
+
+# How many of them the text names; a person finds the others in the list of runs.
+_NAMED_MAX: Final = 10
+
+
+def _of_upload(run_id: int, counts: Sequence[RunCounts], *, now: datetime) -> Look:
     own = next((run_counts.since_release for run_counts in counts if run_counts.run_id == run_id), (0, 0))
     others = [
         run_counts for run_counts in counts if run_counts.run_id != run_id and _counts(run_counts, now=now)

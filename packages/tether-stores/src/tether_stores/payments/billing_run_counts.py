@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from tether_core.billing import auto_pause
 from tether_core.billing.auto_pause import COUNTED_FOR, RunCounts
 from tether_core.payments.attempt import Attempt
 
@@ -11,7 +12,7 @@ from tether_stores.postgres import Connection
 from tether_stores.queries import load
 from tether_stores.rows import fetch_all
 
-__all__ = ["add", "begin", "of_upload", "release", "share"]
+__all__ = ["add", "begin", "of_upload", "release", "share", "small"]
 
 _SQL: Final = load("payments/billing_run_counts")
 
@@ -70,11 +71,42 @@ async def of_upload(conn: Connection, upload_id: int) -> list[RunCounts]:
     return await _rows(conn, "of_upload", {"upload_id": upload_id})
 
 
+async def small(
+    conn: Connection, *, account: str, run_id: int, planned_count: int, now: datetime
+) -> list[RunCounts]:
+    """
+    The counts of the small runs of an account that were ordered before a small run, for `auto_pause.small_runs`; not locked.
+
+    Args:
+        run_id: The run.
+        planned_count: Its debits.
+
+    Returns:
+        Those of runs first answered within `COUNTED_FOR`, the newest first; none where the run is not small.
+    """
+    if not auto_pause.is_small(planned_count):
+        return []
+    return await _rows(conn, "small", _small(account, run_id, now=now))
+
+
+def _small(account: str, before_id: int, *, now: datetime) -> dict[str, Any]:
+    return {
+        "account": account,
+        "before_id": before_id,
+        "since": now - COUNTED_FOR,
+        "runs_max": auto_pause.RUNS_MAX,
+        "answered_max": auto_pause.REFUSALS.counted_min - 1,
+        "limit": auto_pause.SMALL_RUNS.counted_min,
+    }
+
+
 async def release(
     conn: Connection, upload_id: int, *, by: str, reason: str, now: datetime
 ) -> list[RunCounts]:
     """
     Record that a person has released the runs of an upload in spite of their refusals.
+
+    Where the small runs of the account would pause a run of the upload, or its next one, they are released, too.
 
     Args:
         by: Who.
@@ -83,7 +115,16 @@ async def release(
     Returns:
         The counts of the runs that had refusals since they were last released.
     """
-    given = {"upload_id": upload_id, "by": by, "reason": reason, "now": now}
+    own = {counts.run_id for counts in await of_upload(conn, upload_id)}
+    further = set[int]()
+    cursor = await conn.execute(_SQL["to_release"], {"upload_id": upload_id})
+    for account, before_id in await cursor.fetchall():
+        given = _small(account, before_id, now=now) | {"limit": auto_pause.RUNS_MAX}
+        others = [counts for counts in await _rows(conn, "small", given) if counts.run_id not in own]
+        if auto_pause.small_runs(None, others).level == "pause":
+            further |= {counts.run_id for counts in others}
+    # One statement locks all of them in the order of their ids, as the transactions that add do.
+    given = {"upload_id": upload_id, "run_ids": sorted(further), "by": by, "reason": reason, "now": now}
     return sorted(await _rows(conn, "release", given), key=lambda counts: counts.run_id)
 
 

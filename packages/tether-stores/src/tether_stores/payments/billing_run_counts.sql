@@ -4,6 +4,9 @@
 -- share mode until it is committed, and additions wait for that. So once the refusal that reaches a threshold is committed, every
 -- later claim sees it.
 --
+-- The counts of small runs of an account (`small`) are read without a lock: a claim that overlaps with the recording of a refusal may miss it,
+-- and the next claim sees it. first_answered_at is set once, with the first answer.
+--
 -- A transaction that adds has locked the attempts already, and locks rows here in the order of their runs. Claims never wait for
 -- attempts.
 
@@ -16,12 +19,14 @@ c.released_refused, c.released_at, c.released_by, c.released_reason
 -- Count the responses that n attempts are about to record, in the transaction that locks them and before it writes them. Arrays
 -- of length n. An attempt is answered once, when it reaches a stage at the gateway. Excluded attempts were never submitted.
 insert into billing_run_counts as counts (
-    run_id, answered, refused, canaries_answered, canaries_refused, refused_at
+    run_id, answered, refused, canaries_answered, canaries_refused, refused_at, first_answered_at
 )
 select
     moved.run_id, sum(moved.answered), sum(moved.refused),
     coalesce(sum(moved.answered) filter (where moved.canary), 0),
-    coalesce(sum(moved.refused) filter (where moved.canary), 0), case when sum(moved.refused) > 0 then %(now)s::timestamptz end
+    coalesce(sum(moved.refused) filter (where moved.canary), 0),
+    case when sum(moved.refused) > 0 then %(now)s::timestamptz end,
+    case when sum(moved.answered) > 0 then %(now)s::timestamptz end
 from (
     select
         a.run_id, a.canary,
@@ -40,7 +45,8 @@ set
     refused = counts.refused + excluded.refused,
     canaries_answered = counts.canaries_answered + excluded.canaries_answered,
     canaries_refused = counts.canaries_refused + excluded.canaries_refused,
-    refused_at = coalesce(excluded.refused_at, counts.refused_at);
+    refused_at = coalesce(excluded.refused_at, counts.refused_at),
+    first_answered_at = coalesce(counts.first_answered_at, excluded.first_answered_at);
 
 -- begin --
 -- Insert the row of a run that has none, so that it can be locked.
@@ -64,14 +70,41 @@ join billing_run_counts c on c.run_id = r.id
 where r.upload_id = %(upload_id)s
 order by c.run_id;
 
+-- small --
+-- The counts of small runs of an account: among its last %(runs_max)s runs before %(before_id)s those that were first answered after %(since)s
+-- and have 1 to %(answered_max)s answers that no person has released. Newest first, up to %(limit)s rows.
+select {count_columns}
+from (
+    select id
+    from billing_runs
+    where account = %(account)s and id < %(before_id)s
+    order by id desc
+    limit %(runs_max)s
+) r
+join billing_run_counts c on c.run_id = r.id
+where c.first_answered_at > %(since)s and c.answered - c.released_answered between 1 and %(answered_max)s
+order by c.run_id desc
+limit %(limit)s;
+
+-- to_release --
+-- The runs of an upload that are not over, and for each of its gateway accounts the next run, as the largest id. Returns account, id.
+select account, id from billing_runs where upload_id = %(upload_id)s and finished_at is null
+union
+select account, 9223372036854775807 from billing_runs where upload_id = %(upload_id)s
+order by 1, 2;
+
 -- release --
--- Record that a person has released the runs of an upload. Returns the counts of the runs that had refusals since they were last
--- released.
+-- Record that a person has released the runs of an upload, and further runs: an array of ids. Returns the counts of the runs that had
+-- refusals since they were last released.
 with held as (
     select c.run_id
-    from billing_runs r
-    join billing_run_counts c on c.run_id = r.id
-    where r.upload_id = %(upload_id)s and c.refused > c.released_refused
+    from (
+        select id as run_id from billing_runs where upload_id = %(upload_id)s
+        union
+        select run_id from unnest(%(run_ids)s::bigint[]) as further (run_id)
+    ) r
+    join billing_run_counts c on c.run_id = r.run_id
+    where c.refused > c.released_refused
     order by c.run_id
     for update of c
 )

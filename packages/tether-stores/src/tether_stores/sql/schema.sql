@@ -328,6 +328,8 @@ create table billing_run_counts (
     released_at timestamptz,
     released_by text,
     released_reason text,
+    -- When the first debit was answered: refusals of small runs count for a day from there.
+    first_answered_at timestamptz,
     constraint billing_run_counts_released_by_someone check (
         (released_at is null) = (released_by is null) and (released_at is null) = (released_reason is null)
     )

@@ -237,7 +237,7 @@ async def _pause(pool: Pool, run_id: int, *, reason: str, now: datetime) -> bool
 
 async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
     """
-    Pause an active run when too many debits of it, or of other runs of its upload, were refused.
+    Pause an active run when too many debits of it, of other runs of its upload, or of small runs before it were refused.
 
     Returns:
         Whether it was paused.
@@ -247,7 +247,10 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
         if run is None or run.state not in billing_run.SUBMITTING:
             return False
         counts = await billing_run_counts.of_upload(conn, run.upload_id)
-        excerpt = auto_pause.refusals(run_id, counts, now=now)
+        small = await billing_run_counts.small(
+            conn, account=run.account, run_id=run_id, planned_count=run.planned_count, now=now
+        )
+        excerpt = auto_pause.refusals(run_id, counts, small=small, now=now)
         if excerpt.level != "pause":
             return False
         paused = msgspec.structs.replace(
@@ -329,9 +332,12 @@ async def _advance(pool: Pool, run_id: int, *, of_account: tuple[int, int], now:
         )
         returned = await billing_runs.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED)
         gauges = auto_pause.Counts((own.canaries_answered, own.canaries_refused), returned, of_account)
+        small = await billing_run_counts.small(
+            conn, account=run.account, run_id=run_id, planned_count=run.planned_count, now=now
+        )
         look = auto_pause.worst(
             (
-                auto_pause.refusals(run_id, counts, now=now),
+                auto_pause.refusals(run_id, counts, small=small, now=now),
                 *auto_pause.looks(gauges, released_share=run.released_share),
             )
         )

@@ -113,7 +113,10 @@ async def claim(
             return [], 0
         # From here on a transaction that records a refusal waits for this claim, and every later claim sees what it recorded.
         counts = await billing_run_counts.share(conn, run_id=run_id, upload_id=run.upload_id, now=now)
-        if auto_pause.refusals(run_id, counts, now=now).level == "pause":
+        small = await billing_run_counts.small(
+            conn, account=run.account, run_id=run_id, planned_count=run.planned_count, now=now
+        )
+        if auto_pause.refusals(run_id, counts, small=small, now=now).level == "pause":
             return [], 0
         rows = await submissions.ready(
             conn, run_id, canaries_only=run.state == "canary", now=now, limit=limit
