@@ -215,7 +215,7 @@ _PLAIN: Final = {
         add hold_upload ordered by_id hold share of_plan hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts upload_state unreleased_amount
     """,
     "billing/candidates": """
-        elsewhere with_mandates other_items
+        elsewhere with_mandates other_items billed_items
     """,
     "blacklist": """
         add disputes_of link link_imported expire lifted_among lift widen remaining by_id active_entry names_any names_among names_listed

@@ -7,6 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 from tether_client.__main__ import main
 from tether_core.target_calendar import bank_day
@@ -63,6 +64,14 @@ def test_a_plan_from_its_forecast_to_its_end(tether: Callable[..., Any], url: st
     assert "0 debtors would get a schedule" in text
     assert "not enrolled, no_mandate: 2" in text
     signed_order = (*order, "--mandate-signed-on", "2026-01-05")
+    with psycopg.connect(database_url) as conn:
+        conn.execute(
+            "insert into billing_attempts (account, debtor_id, transaction_id, amount_minor, currency, state, payment_stage, dispute_stage,"
+            " iban_fingerprint, iban_masked, created_at, updated_at) select 'default', id, 't-1', 500, 'EUR', 'approved', 60, 0,"
+            " iban_fingerprint, 'DE**', now(), now() from debtors order by id limit 1"
+        )
+    text = tether(*signed_order, "--dry-run", text=True)
+    assert "warning: 1 of these debtors has an open or collected debit of a billing run for once" in text
     # Without an agreement nobody is enrolled.
     assert "Enrol 2 debtors, 11.00 on each due date?" in tether(*signed_order, code=2)
     assert tether("plans", "show", "1")["schedules"] == 0

@@ -12,6 +12,7 @@ from tether_core.target_calendar import bank_day
 from tether_sandbox.seed import made_up_iban
 from tether_sandbox.uploads import Owed, seed_upload
 from tether_stores.postgres import open_pool
+from tether_worker.billing.runs import plan_chunk
 from tether_worker.recurring.due_items import make_due
 
 if TYPE_CHECKING:
@@ -54,6 +55,63 @@ async def _make_due(database_url: str, *, now: datetime) -> None:
     async with open_pool(database_url, name="tests", max_size=2) as pool:
         while await make_due(pool, now=now):
             pass
+
+
+async def test_a_dry_run_of_an_enrolment_says_who_was_billed(
+    api: httpx.AsyncClient, database_url: str, upload_id: int
+) -> None:
+    """Who pays the year at once and is then enrolled pays it once more by the month, and the dry run of a run said so already."""
+    plan_id = await _plan(api, notice_days=None)
+    first = bank_day(datetime.now(UTC)) + timedelta(days=10)
+    order = {
+        "upload_id": upload_id,
+        "first_due_on": str(first),
+        "mandate_signed_on": "2026-01-05",
+        "dry_run": True,
+    }
+    path = f"/api/collection-plans/{plan_id}/schedules"
+    assert (await api.post(path, json=order)).json()["warnings"] == []
+    for due_item in ("2026-03", "fee"):
+        assert (
+            await api.post(f"/api/uploads/{upload_id}/billing", json={"due_item": due_item})
+        ).status_code == 202
+    async with open_pool(database_url, name="tests", max_size=2) as pool:
+        while await plan_chunk(pool, now=datetime.now(UTC)):
+            pass
+    with psycopg.connect(database_url) as conn:
+        # One was collected, one was refused, and one is of a debtor who gets no schedule: the others are still to be submitted.
+        conn.execute(
+            "update billing_attempts set state = 'approved', payment_stage = 60, submit_at = null where id = 1"
+        )
+        conn.execute(
+            "update billing_attempts set state = 'declined', payment_stage = 50, submit_at = null where id = 2"
+        )
+        conn.execute("update debtors set verdict = 'blacklisted', cause = 'x' where id = 4")
+        conn.execute(
+            "update billing_attempts set due_item = null, try_number = null where due_item = 'fee' and debtor_id = 3"
+        )
+    tried = (await api.post(path, json=order)).json()
+    assert tried["enrolled"] == 3
+    assert [
+        (found["code"], found["due_item"], found["debtors"], found["amount_minor"])
+        for found in tried["warnings"]
+    ] == [
+        ("billed", "2026-03", 2, 500 + 700),
+        ("billed", "fee", 2, 500 + 600),
+        ("billed", "once", 1, 700),
+    ]
+    assert tried["warnings"][0]["text"].startswith(
+        "2 of these debtors have an open or collected debit of a billing run for 2026-03;"
+    )
+    # Debits of the plan itself are no news.
+    order["dry_run"] = False
+    done = (await api.post(path, json=order)).json()
+    assert (done["enrolled"], done["warnings"]) == (3, [])
+    with psycopg.connect(database_url) as conn:
+        conn.execute("update billing_runs set collection_plan_id = %s", [plan_id])
+        conn.execute("update collection_schedules set state = 'ended', make_on = null")
+    again = (await api.post(path, json=order | {"dry_run": True})).json()
+    assert (again["enrolled"], again["warnings"]) == (3, [])
 
 
 async def test_from_a_list_to_a_forecast(api: httpx.AsyncClient, database_url: str, upload_id: int) -> None:

@@ -282,9 +282,9 @@ class Warned(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         code: "spelling" where the other item reads like this one, so that it is the same debt; else
-            "name".
+            "name"; "billed" where a collection plan is asked about.
         due_item: The other item.
-        debtors: How many of the debtors that would be billed have an open or collected debit for it.
+        debtors: How many of the debtors that would be billed, or enrolled, have an open or collected debit for it.
         amount_minor: The money of these debits, whole minor units.
         text: What to look at.
     """

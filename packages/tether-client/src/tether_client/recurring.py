@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tether_client.billing import Warned
 from tether_client.connection import Connection, given
 from tether_client.pages import Page
 
@@ -280,6 +281,7 @@ class Enrolment(msgspec.Struct, frozen=True):
         verdicts: All debtors that were looked at, by verdict.
         debtors: The first of those who got none, with the reason; at most 200.
         next: The cursor of the debtors after these; `None` for none.
+        warnings: Of a dry run: debits of the debtors who would get a schedule that billing runs have collected or are collecting, by due item.
     """
 
     dry_run: bool
@@ -288,6 +290,7 @@ class Enrolment(msgspec.Struct, frozen=True):
     verdicts: dict[str, int]
     debtors: list[Enrolled]
     next: str | None
+    warnings: list[Warned]
 
 
 class NoticeResponse(msgspec.Struct, frozen=True):

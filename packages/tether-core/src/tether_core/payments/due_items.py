@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 import msgspec
 
-__all__ = ["DUE_ITEM", "Warned", "alike", "normalised", "specific", "warnings"]
+__all__ = ["DUE_ITEM", "Warned", "alike", "normalised", "specific", "warnings", "warnings_of_enrolment"]
 
 DUE_ITEM: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 _PARTS: Final = re.compile(r"[0-9]+|[^\W\d_]+")
@@ -70,14 +70,14 @@ class Warned(msgspec.Struct, frozen=True):
     Debits of the same debtors under another due item.
 
     Attributes:
-        code: "spelling" where the other item reads like this one, so that it is the same debt; else "name".
+        code: "spelling" where the other item reads like this one, so that it is the same debt; else "name"; "billed" where a collection plan is asked about.
         due_item: The other item.
-        debtors: How many of the debtors that would be billed have an open or collected debit for it.
+        debtors: How many of the debtors that would be billed, or enrolled, have an open or collected debit for it.
         amount_minor: The money of these debits, whole minor units.
         text: What to look at.
     """
 
-    code: Literal["spelling", "name"]
+    code: Literal["spelling", "name", "billed"]
     due_item: str
     debtors: int
     amount_minor: int
@@ -97,8 +97,7 @@ def warnings(due_item: str, others: Mapping[str, tuple[int, int]]) -> list[Warne
     """
     found = list[Warned]()
     for other, (debtors, amount_minor) in others.items():
-        who = "1 of these debtors has" if debtors == 1 else f"{debtors} of these debtors have"
-        open_or_collected = f"{who} an open or collected debit for {other}"
+        open_or_collected = f"{_who(debtors)} an open or collected debit for {other}"
         if alike(other, due_item):
             text = f"{open_or_collected}, which reads like {due_item}: order with that spelling, or they pay twice."
             found.append(Warned("spelling", other, debtors, amount_minor, text))
@@ -106,6 +105,36 @@ def warnings(due_item: str, others: Mapping[str, tuple[int, int]]) -> list[Warne
             text = f"{open_or_collected}; make sure that {due_item} is another debt."
             found.append(Warned("name", other, debtors, amount_minor, text))
     return sorted(found, key=lambda warned: (warned.code != "spelling", -warned.debtors, warned.due_item))
+
+
+def warnings_of_enrolment(others: Mapping[str, tuple[int, int]]) -> list[Warned]:
+    """
+    Warn of debts that a collection plan would collect once more.
+
+    Args:
+        others: Due items that no plan collects: how many of the debtors that would be enrolled have an open or collected debit, and their money.
+
+    Returns:
+        One warning an item; the most debtors come first.
+
+    >>> warnings_of_enrolment({"2026-03": (2, 3_000)})[0].text
+    '2 of these debtors have an open or collected debit of a billing run for 2026-03; make sure that the plan collects another debt.'
+    """
+    found = [
+        Warned(
+            "billed",
+            item,
+            debtors,
+            amount_minor,
+            f"{_who(debtors)} an open or collected debit of a billing run for {item}; make sure that the plan collects another debt.",
+        )
+        for item, (debtors, amount_minor) in others.items()
+    ]
+    return sorted(found, key=lambda warned: (-warned.debtors, warned.due_item))
+
+
+def _who(debtors: int) -> str:
+    return "1 of these debtors has" if debtors == 1 else f"{debtors} of these debtors have"
 
 
 def _is_month(part: str) -> bool:

@@ -24,7 +24,7 @@ from tether_stores.queries import load
 from tether_stores.recurring import mandates, pre_notifications, schedules
 from tether_stores.rows import fetch_all
 
-__all__ = ["Owing", "load_owing", "other_items"]
+__all__ = ["Owing", "billed_items", "load_owing", "other_items"]
 
 _SQL: Final = load("billing/candidates")
 
@@ -134,6 +134,17 @@ async def other_items(
         For each item: its name, the number of debtors, and their amounts in whole minor units.
     """
     cursor = await conn.execute(_SQL["other_items"], {"debtor_ids": list(debtor_ids), "due_item": due_item})
+    return [(item, debtors, amount_minor) for item, debtors, amount_minor in await cursor.fetchall()]
+
+
+async def billed_items(conn: Connection, debtor_ids: Sequence[int]) -> list[tuple[str, int, int]]:
+    """
+    Open and collected debits of debtors that no collection plan made.
+
+    Returns:
+        For each due item: its name, the number of debtors, and their amounts in whole minor units.
+    """
+    cursor = await conn.execute(_SQL["billed_items"], {"debtor_ids": list(debtor_ids)})
     return [(item, debtors, amount_minor) for item, debtors, amount_minor in await cursor.fetchall()]
 
 

@@ -141,3 +141,14 @@ where
     and a.state in ('pending', 'unknown', 'approved')
 group by 1
 order by 1;
+
+-- billed_items --
+-- Open and collected debits of n debtors that no collection plan made. One row per due item: due_item, number of debtors, sum of amounts.
+select coalesce(a.due_item, 'once'), count(distinct a.debtor_id), sum(a.amount_minor)::bigint
+from billing_attempts a
+left join billing_runs r on r.id = a.run_id
+where
+    a.debtor_id = any(%(debtor_ids)s::bigint[]) and a.state in ('pending', 'unknown', 'approved')
+    and r.collection_plan_id is null
+group by 1
+order by 1;

@@ -1,6 +1,7 @@
 """`POST /api/collection-plans/{id}/schedules`: give the debtors of an upload a schedule each; `dry_run` shows who gets one."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Final
 
@@ -11,10 +12,11 @@ from litestar.exceptions import NotFoundException
 from litestar.params import JSONBody
 from tether_core.audit import facts
 from tether_core.errors import IllegalStep, InvalidRequest
+from tether_core.payments.due_items import Warned, warnings_of_enrolment
 from tether_core.recurring.enrolment import require_dates
 from tether_core.target_calendar import bank_day
 from tether_stores import audit
-from tether_stores.billing import billing_runs
+from tether_stores.billing import billing_runs, candidates
 from tether_stores.people.scopes import accounts_of
 from tether_stores.postgres import Connection, transaction
 from tether_stores.recurring import collection_plans, enrolment, schedules
@@ -69,6 +71,7 @@ class Enrolment(msgspec.Struct, frozen=True):
         verdicts: All debtors that were looked at, by verdict.
         debtors: The first of those who got none, with the reason; at most 200.
         next: Give it as `cursor` to continue with the debtors after these; null for none.
+        warnings: Of a dry run: debits of the debtors who would get a schedule that billing runs have collected or are collecting, by due item.
     """
 
     dry_run: bool
@@ -77,6 +80,7 @@ class Enrolment(msgspec.Struct, frozen=True):
     verdicts: dict[str, int]
     debtors: list[Enrolled]
     next: str | None
+    warnings: list[Warned]
 
 
 @post("/{collection_plan_id:int}/schedules", status_code=200, summary="Enrol debtors of an upload")
@@ -95,6 +99,7 @@ async def enrol(
     after = decode_cursor(data.cursor) or 0
     results = list[Enrolled]()
     last: int | None = None
+    billed = dict[str, tuple[int, int]]()
     async with transaction(state.pool) as conn:
         plan = await collection_plans.share(conn, collection_plan_id)
         if plan is None:
@@ -113,6 +118,7 @@ async def enrol(
             if data.dry_run:
                 decided = await enrolment.judged(conn, applicants, plan, signed_on=data.mandate_signed_on)
                 results += [result for _, result, _ in decided]
+                await _add_billed(conn, [result for _, result, _ in decided], to=billed)
             else:
                 results += await enrolment.enrol(
                     conn,
@@ -153,7 +159,18 @@ async def enrol(
         dict(verdicts),
         [result for result in results if result.verdict != "enrolled"][:_SHOWN_MAX],
         None if last is None else encode_cursor(last),
+        warnings_of_enrolment(billed),
     )
+
+
+async def _add_billed(
+    conn: Connection, decided: Sequence[Enrolled], *, to: dict[str, tuple[int, int]]
+) -> None:
+    """Add what billing runs collect from the debtors who would be enrolled: by due item, how many and their money."""
+    accepted = [result.debtor_id for result in decided if result.verdict == "enrolled"]
+    for item, count, amount_minor in await candidates.billed_items(conn, accepted):
+        before = to.get(item, (0, 0))
+        to[item] = (before[0] + count, before[1] + amount_minor)
 
 
 async def _require_upload(conn: Connection, request: ApiRequest, upload_id: int) -> None:

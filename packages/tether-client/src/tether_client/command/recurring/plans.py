@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from tether_client.billing import Warned
 from tether_client.command.arguments import (
     Commands,
     Do,
@@ -303,6 +304,7 @@ def _enrolled(context: Context, *, dry_run: bool) -> Enrolment:
     names = ("last_due_on", "mandate_signed_on", "debtor_id")
     more: dict[str, Any] = {name: value for name in names if (value := getattr(args, name)) is not None}
     count, amount_minor, verdicts, debtors = 0, 0, Counter[str](), list[Enrolled]()
+    warnings = list[Warned]()
     while True:
         found = context.client.enrol(
             args.row_id, args.upload_id, first_due_on=args.first_due_on, dry_run=dry_run, **more
@@ -310,6 +312,7 @@ def _enrolled(context: Context, *, dry_run: bool) -> Enrolment:
         count, amount_minor = count + found.enrolled, amount_minor + found.amount_minor
         verdicts.update(found.verdicts)
         debtors += found.debtors
+        warnings += found.warnings  # of each order's debtors, so an item may come once an order
         if found.next is None:
             return msgspec.structs.replace(
                 found,
@@ -317,6 +320,7 @@ def _enrolled(context: Context, *, dry_run: bool) -> Enrolment:
                 amount_minor=amount_minor,
                 verdicts=dict(verdicts),
                 debtors=debtors[:_NAMED_MAX],
+                warnings=warnings,
             )
         more["cursor"] = found.next
 
@@ -329,6 +333,7 @@ def _enrolment_text(found: Enrolment) -> str:
         for verdict, count in sorted(found.verdicts.items())
         if verdict != "enrolled"
     ]
+    lines += [f"warning: {shown(warned.text)}" for warned in found.warnings]
     text = "\n".join(lines) + "\n"
     return text + rows_text(found.debtors, _NOT_ENROLLED) if found.debtors else text
 
