@@ -222,9 +222,9 @@ def test_older_runs_never_change_what_the_newest_decide(counts: list[tuple[int, 
     before = small(*((answered, min(answered, refused)) for answered, refused in counts))
     whole = small_runs(None, before)
     newest = before[:cut]
-    if sum(one.answered for one in newest) >= SMALL_RUNS.counted_min:
+    if sum(item.answered for item in newest) >= SMALL_RUNS.counted_min:
         assert small_runs(None, newest) == whole
-    worse = [run(one.run_id, one.answered, one.answered) for one in before]
+    worse = [run(item.run_id, item.answered, item.answered) for item in before]
     assert small_runs(None, worse).share >= whole.share
     if whole.level == "pause":
         assert small_runs(None, worse).level == "pause"

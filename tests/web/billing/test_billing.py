@@ -208,7 +208,9 @@ async def test_who_resumes_a_run_accepts_the_small_runs_it_was_paused_for(
 ) -> None:
     """Each further part of the list would be paused for what a person has looked at, and could not be resumed either."""
     uploads = [upload(Owed(scripted_iban(number), 1000)) for number in range(7)]
-    runs = [(await api.post(f"/api/uploads/{one}/billing", json={})).json()["id"] for one in uploads]
+    runs = [
+        (await api.post(f"/api/uploads/{upload_id}/billing", json={})).json()["id"] for upload_id in uploads
+    ]
     await plan(database_url)
     released = "select run_id from billing_run_counts where released_refused = 9 order by run_id"
     with psycopg.connect(database_url, autocommit=True) as conn:
