@@ -234,9 +234,9 @@ def test_a_list_is_uploaded_billed_watched_and_voided(page: Page, stage: Stage, 
     page.get_by_label("A file of debtors").set_input_files(tmp_path / "fees.csv")
     page.get_by_role("button", name="Upload", exact=True).click()
     expect(page.get_by_role("heading", name="fees.csv")).to_be_visible()
-    # Nobody reloads: the page follows what happens, and says that the file was read.
+    # Nobody reloads: the page follows what happens, says that the file was read, and then has the form of a run.
     expect(page.locator("#live")).to_contain_text("completed", timeout=90_000)
-    page.reload()
+    expect(page.get_by_label("Due item", exact=True)).to_be_visible(timeout=90_000)
     page.get_by_label("Due item", exact=True).fill("2027-01")
     page.get_by_role("button", name="See what it would do").click()
     expect(page.get_by_text("Nothing was ordered.")).to_be_visible()
