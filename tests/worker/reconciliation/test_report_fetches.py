@@ -186,6 +186,28 @@ async def test_the_reports_of_a_former_login_are_about_the_account_that_had_it(
     assert report.report.unexplained == 0
 
 
+async def test_a_chargeback_in_the_list_of_a_shared_login_is_about_the_account_of_its_debit(
+    world: World, attempt: Callable[..., Awaitable[int]]
+) -> None:
+    """Chargebacks are listed by login: each of the second account would wait for a person each night as that of another account."""
+    own = world.clients["default"].gateway
+    second = msgspec.structs.replace(own, account=msgspec.structs.replace(own.account, name="second"))
+    world.clients["second"] = msgspec.structs.replace(world.clients["default"], gateway=second)
+    [unique_id] = world.adopt("shared")
+    await attempt("shared", unique_id=unique_id, payment_stage=stages.APPROVED)
+    await world.conn.execute("update billing_attempts set account = 'second'")
+    world.simulator.transition(StatusChange("approved", unique_id=unique_id))
+    world.simulator.transition(StatusChange("chargebacked", "chargeback", "AC04", unique_id=unique_id))
+    await want(world.conn, ["default", "second"], [world.now.date()], now=world.now, lists=["imports"])
+    while await read_list(world.inquiry_deps):
+        await world.book()
+    assert await world.all("select state from billing_attempts") == [("chargebacked",)]
+    cursor = await world.conn.execute(
+        "select account, source, state, outcome from webhook_events where notification_id = %s", [unique_id]
+    )
+    assert await cursor.fetchall() == [("second", "report", "processed", "applied")]
+
+
 async def test_a_lost_answer_is_found_by_our_id(world: World, attempt: Callable[..., Awaitable[int]]) -> None:
     """The old system imported the twin of a lost answer as a stranger and could then bill the debtor again."""
     [unique_id] = world.adopt("lost")

@@ -14,7 +14,7 @@ compared with what is stored of that day. `SCHEDULE` fetches each report again e
 comes days after the debit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -34,7 +34,7 @@ from tether_core.reconciliation.report_records import (
     says_more,
 )
 from tether_stores.jobs import periodic
-from tether_stores.notifications import report_records
+from tether_stores.notifications import report_records, webhook_events
 from tether_stores.notifications.report_records import StoredRow
 from tether_stores.postgres import Connection, connection, transaction
 from tether_stores.reconciliation import report_fetches
@@ -169,10 +169,12 @@ async def read_list(deps: InquiryDeps, *, pages_max: int = PAGES_MAX) -> int:
         reading = await report_fetches.claim(conn, now=deps.clock(), leased_until=lease)
     if reading is None:
         return 0
-    client = (await deps.clients()).get(reading.account)
+    clients = await deps.clients()
+    client = clients.get(reading.account)
     if client is None:
         await _deferred(deps, reading, lease=lease, why="no such account")
         return 1
+    sharing = _sharing(client, clients.values())
     for asked in range(1, pages_max + 1):
         try:
             page = await _page(deps, client, reading)
@@ -185,7 +187,7 @@ async def read_list(deps: InquiryDeps, *, pages_max: int = PAGES_MAX) -> int:
         # The last page of this batch gives the lease back.
         next_lease = now + _LEASE if at_end or asked < pages_max else now
         async with transaction(deps.pool) as conn:
-            counted = await _take_page(conn, page, reading, account=client.owner, now=now)
+            counted = await _take_page(conn, page, reading, account=client.owner, sharing=sharing, now=now)
             kept = await report_fetches.advance(
                 conn, reading, counted, terminal=terminal, page=number, lease=lease, leased_until=next_lease
             )
@@ -255,13 +257,16 @@ async def _take_page(
     reading: ReportReading,
     *,
     account: str,
+    sharing: Collection[str] = (),
     now: datetime,
 ) -> PageRead:
     records: list[ReportRecord] = []
     unread = 0
-    for item in page.items:
+    items: Sequence[GatewayAnswer | Chargeback] = page.items
+    owners = await _owners(conn, items, account=account, sharing=sharing)
+    for item, owner in zip(items, owners, strict=True):
         try:
-            record = _record(item, account=account)
+            record = _record(item, account=owner)
         except Unreadable:
             unread += 1
             continue
@@ -282,6 +287,32 @@ async def _take_page(
         # The whole list's count, once.
         listed = page.total_count if reading.page == 1 else 0
     return PageRead(listed, len(page.items) - unread, unread)
+
+
+def _sharing(client: GatewayClient, clients: Iterable[GatewayClient]) -> set[str]:
+    """The other accounts of the same login and address: its lists of chargebacks are theirs, too."""
+    own = client.gateway.account
+    same = (
+        other
+        for other in clients
+        if (other.gateway.account.url, other.gateway.account.login) == (own.url, own.login)
+    )
+    return {other.owner for other in same} - {client.owner}
+
+
+async def _owners(
+    conn: Connection,
+    items: Sequence[GatewayAnswer | Chargeback],
+    *,
+    account: str,
+    sharing: Collection[str],
+) -> list[str]:
+    """The account of each record of a page: that of its debit where accounts share a login, else the one it was fetched with."""
+    if not sharing:
+        return [account] * len(items)
+    named = [((item.unique_id or "") if isinstance(item, Chargeback) else "", "", "") for item in items]
+    found = await webhook_events.owners(conn, named)
+    return [owner if owner is not None and owner in sharing else account for owner in found]
 
 
 def _refunds(page: RecordPage[GatewayAnswer] | RecordPage[Chargeback]) -> list[GatewayAnswer]:
