@@ -165,7 +165,6 @@ return hashtextextended(
     0
 );
 
-create index debtors_by_mandate on debtors (mandate_key(mandate_id)) where mandate_id is not null;
 create index debtors_by_mandate_plain on debtors (
     coalesce(hashtextextended(mandate_plain, 0), mandate_key(mandate_id))
 ) where mandate_id is not null;
