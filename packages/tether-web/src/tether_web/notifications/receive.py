@@ -170,7 +170,7 @@ async def receive_notification(
             )
         return _REFUSED
     try:
-        if relay is None:  # its address says which account is meant
+        if relay is None and len(credentials) > 1:  # the address of a relay says which account is meant
             found = await of_owner(inbox, notification, found, credentials=credentials)
     except Unavailable as exc:
         return _unavailable_inbox(exc)
