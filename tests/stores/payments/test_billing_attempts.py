@@ -114,11 +114,12 @@ async def test_what_another_transaction_has_locked_is_left_out_and_named(
             )
     assert [attempt.id for attempt in locked] == [first.id, third.id]
     assert busy == [billing_attempts.NamedAttempt(second.id, second.unique_id, second.transaction_id)]
-    everything = {
-        "unique_ids": [item.unique_id for item in made],
-        "transaction_ids": [item.transaction_id for item in made],
-    }
-    locked, busy = await billing_attempts.lock_free(conn, **everything)
+    locked, busy = await billing_attempts.lock_free(
+        conn,
+        unique_ids=[first.unique_id],
+        transaction_ids=[second.transaction_id],
+        ids=[third.id],
+    )
     assert ([attempt.id for attempt in locked], busy) == ([item.id for item in made], [])
     assert await billing_attempts.lock_free(conn, unique_ids=[], transaction_ids=[]) == ([], [])
 

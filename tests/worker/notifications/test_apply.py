@@ -383,7 +383,7 @@ async def test_trouble_of_the_store_is_nobodys_fault(
 
 
 async def test_an_id_taken_meanwhile_is_looked_at_again(
-    deps: ApplyDeps, database_url: str, conn: Connection, attempt: Make, eventually: Callable[..., Any]
+    deps: ApplyDeps, database_url: str, conn: Connection, attempt: Make
 ) -> None:
     """Sending may book the gateway's id on another row meanwhile.
 
@@ -395,24 +395,16 @@ async def test_an_id_taken_meanwhile_is_looked_at_again(
     await _confirm(conn, transaction_id="t-1")
     async with await psycopg.AsyncConnection.connect(database_url) as sender:
         await sender.execute("select from billing_attempts where id = %s for update", [first])
-        task = asyncio.create_task(apply_batch(deps))
-        await eventually(lambda: _is_blocked(conn), what="the applying to wait")
+        assert await apply_batch(deps) == 0
         await sender.execute("update billing_attempts set unique_id = 'u-9' where transaction_id = 't-2'")
         await sender.commit()
-        assert await task == 1
+        assert await apply_batch(deps) == 1
     assert await _query(
         conn, "select transaction_id, unique_id, state from billing_attempts order by id"
     ) == [
         ("t-1", None, "pending"),
         ("t-2", "u-9", "approved"),
     ]
-
-
-async def _is_blocked(conn: Connection) -> bool:
-    rows = await _query(
-        conn, "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    )
-    return bool(rows)
 
 
 async def test_bytes_that_cannot_be_read_any_more_are_parked(deps: ApplyDeps, conn: Connection) -> None:
@@ -460,11 +452,15 @@ async def test_many_workers_book_everything_once(
         await _record(pool, *rows)
         deps = ApplyDeps(pool, ApplyPolicy(), clock, lambda: 0.5)
 
-        async def slot() -> None:
-            while await apply_batch(deps, limit=7):
-                pass
+        async def slot() -> int:
+            done = 0
+            while done_now := await apply_batch(deps, limit=7):
+                done += done_now
+            return done
 
-        await asyncio.gather(*(slot() for _ in range(4)))
+        done = sum(await asyncio.gather(*(slot() for _ in range(4))))
+        # A slot also ends where others have all payments of what it claimed.
+        assert done + await slot() == len(rows)
     assert await _attempts(conn) == ["approved"] * 20
     assert {row[:2] for row in await _inbox(conn)} <= {("processed", "applied"), ("processed", "unchanged")}
     assert await _query(conn, "select count(*), count(distinct iban_fingerprint) from blacklist") == [
@@ -492,7 +488,7 @@ async def test_a_batch_does_not_wait_for_a_payment_that_another_one_has_locked(
     async with await psycopg.AsyncConnection.connect(database_url) as other:
         await other.execute("select from billing_attempts where transaction_id = 't-1' for update")
         async with asyncio.timeout(10):
-            await apply_batch(deps)
+            assert await apply_batch(deps) == 1
         assert await _attempts(conn) == ["pending", "approved"]
         assert [row[0] for row in await _inbox(conn)] == ["waiting", "processed", "waiting"]
     await apply_batch(deps)
@@ -500,22 +496,30 @@ async def test_a_batch_does_not_wait_for_a_payment_that_another_one_has_locked(
     assert {row[:2] for row in await _inbox(conn)} == {("processed", "applied")}
 
 
-async def test_a_batch_waits_where_every_payment_is_locked(
-    deps: ApplyDeps, conn: Connection, attempt: Make, database_url: str, eventually: Callable[..., Any]
+async def test_a_refund_is_left_while_its_debit_is_locked(
+    deps: ApplyDeps, conn: Connection, attempt: Make, database_url: str
 ) -> None:
-    """A run that found nothing to do would end, and its rows would stay until the next wake-up."""
-    await attempt("t-1", unique_id="u-1", at=NOON)
+    """It changes its debit; a batch that waited for it while it holds other payments could deadlock with who has it."""
+    debit = await attempt("t-1", unique_id="u-1", at=NOON)
+    await attempt("t-2", unique_id="u-2", at=NOON)
     await _record(deps.pool, _row("u-1"))
-
-    async def is_blocked() -> bool:
-        return bool(await _query(conn, "select from pg_stat_activity where wait_event_type = 'Lock'"))
-
+    await apply_batch(deps)
+    await conn.execute(
+        "insert into refunds (attempt_id, kind, number, account, transaction_id, unique_id, amount_minor, currency, usage,"
+        " state, payment_stage, ordered_by, created_at, updated_at)"
+        " select id, 'refund', 1, account, 't-1-r1', 'u-1-r1', amount_minor, currency, '', 'pending', 10, 'tests', %s, %s"
+        " from billing_attempts where id = %s",
+        (NOON, NOON, debit),
+    )
+    await _record(deps.pool, _row("u-1-r1", transaction_type="refund"), _row("u-2"))
     async with await psycopg.AsyncConnection.connect(database_url) as other:
         await other.execute("select from billing_attempts where transaction_id = 't-1' for update")
-        applied = asyncio.create_task(apply_batch(deps))
-        await eventually(is_blocked, what="the batch to wait for the payment")
-    assert await applied == 1
-    assert await _attempts(conn) == ["approved"]
+        async with asyncio.timeout(10):
+            assert await apply_batch(deps) == 1
+            assert await apply_batch(deps) == 0
+        assert await _attempts(conn) == ["approved", "approved"]
+    assert await apply_batch(deps) == 1
+    assert await _attempts(conn) == ["refunded", "approved"]
 
 
 async def test_the_work_says_when_a_wake_up_was_lost(deps: ApplyDeps, clock: Clock) -> None:

@@ -142,7 +142,8 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     looks_up_only=True,
                 )
             )
-            # One connection to check the history of marks of known notifications, which must not wait for an insert.
+            # One connection to check the history of marks of known notifications, and for the accounts of payments, which must not wait
+            # for an insert.
             history_pool = await stack.enter_async_context(
                 open_pool(
                     settings.database_url,
@@ -151,6 +152,7 @@ def application(settings: Settings, *, clock: Callable[[], datetime] | None = No
                     wait_s=_OWN_CONNECTION_S,
                     checked=False,
                     prepared=settings.database_prepared,
+                    looks_up_only=True,
                 )
             )
             # One connection for the probe of /ready; see health.RecordingProbe.

@@ -174,7 +174,7 @@ class NamedAttempt(msgspec.Struct, frozen=True):
 
 
 async def lock_free(
-    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str]
+    conn: Connection, *, unique_ids: Sequence[str], transaction_ids: Sequence[str], ids: Sequence[int] = ()
 ) -> tuple[list[Attempt], list[NamedAttempt]]:
     """
     Lock and load the attempts with any of these ids that no other transaction has locked; nothing waits.
@@ -183,16 +183,18 @@ async def lock_free(
         conn: Inside the transaction that will write them.
         unique_ids: The gateway's ids.
         transaction_ids: Our ids.
+        ids: Further rows to lock.
 
     Returns:
         Those that are locked now, in the order of their rows, and those that others have locked.
     """
-    values = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list[int]()}
+    values = {"unique_ids": list(unique_ids), "transaction_ids": list(transaction_ids), "ids": list(ids)}
     locked = await fetch_all(conn, _SQL["lock_free"], values, into=Attempt, binary=True)
-    missing = (set(unique_ids) - {attempt.unique_id for attempt in locked}) | (
-        set(transaction_ids) - {attempt.transaction_id for attempt in locked}
-    )
-    if not missing:
+    if not (
+        set(unique_ids) - {attempt.unique_id for attempt in locked}
+        or set(transaction_ids) - {attempt.transaction_id for attempt in locked}
+        or set(ids) - {attempt.id for attempt in locked}
+    ):
         return locked, []
     values["locked_ids"] = [attempt.id for attempt in locked]
     return locked, await fetch_all(conn, _SQL["busy"], values, into=NamedAttempt, binary=True)

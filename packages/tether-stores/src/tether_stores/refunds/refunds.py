@@ -113,10 +113,14 @@ class NamedRefund(msgspec.Struct, frozen=True):
     Attributes:
         id: Our row.
         attempt_id: The debit.
+        unique_id: The gateway's id of the refund or void, or `None` until it is known.
+        transaction_id: Our id of it.
     """
 
     id: int
     attempt_id: int
+    unique_id: str | None
+    transaction_id: str
 
 
 class LockedRefund(msgspec.Struct, frozen=True):

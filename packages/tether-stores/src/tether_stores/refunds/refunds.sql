@@ -79,15 +79,19 @@ select id from refunds where account = %(account)s and submit_at <= %(now)s orde
 select id from refunds where leased_until <= %(now)s or leased_until > %(latest)s order by id limit %(limit)s;
 
 -- named --
--- The orders that n notifications name: id, attempt_id. Each id is looked up by itself (the limit forces that plan): the cost of a
+-- The orders that n notifications name: id, attempt_id, unique_id, transaction_id. Each id is looked up by itself (the limit forces that plan): the cost of a
 -- batch must not depend on the number of orders.
-select g.id, g.attempt_id
+select g.id, g.attempt_id, g.unique_id, g.transaction_id
 from unnest(%(unique_ids)s::text[]) as given (unique_id)
-cross join lateral (select id, attempt_id from refunds where unique_id = given.unique_id limit 1) g
+cross join lateral (
+    select id, attempt_id, unique_id, transaction_id from refunds where unique_id = given.unique_id limit 1
+) g
 union
-select g.id, g.attempt_id
+select g.id, g.attempt_id, g.unique_id, g.transaction_id
 from unnest(%(transaction_ids)s::text[]) as given (transaction_id)
-cross join lateral (select id, attempt_id from refunds where transaction_id = given.transaction_id limit 1) g;
+cross join lateral (
+    select id, attempt_id, unique_id, transaction_id from refunds where transaction_id = given.transaction_id limit 1
+) g;
 
 -- locked --
 -- Lock n orders whose debits are locked. 0 to n rows, in the order of their ids: the debit as the core knows

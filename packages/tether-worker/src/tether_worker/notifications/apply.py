@@ -6,8 +6,11 @@ claim up to 256 waiting rows (locked) ─► lock the attempts they are about, w
 write attempts, blacklist entries, events and the outcome of each row ─► commit
 ```
 
-The version of the return policy is read first, and no other is switched on before the commit. One transaction covers everything from claim to commit, so a worker that dies leaves all of it or nothing, and the rows are free again when
-its connection is gone. A batch that fails because of its content is split and its rows are applied one by one; a row that fails is
+Nothing waits for a payment that another transaction has locked: its notifications are left for the next batch. A payment's notifications come
+one after the other, so batches beside each other often meet at one, and each would wait for the whole batch before it.
+
+The version of the return policy is read first, and no other is switched on before the commit. One transaction covers everything from
+claim to commit, so a worker that dies leaves all of it or nothing, and the rows are free again when its connection is gone. A batch that fails because of its content is split and its rows are applied one by one; a row that fails is
 deferred, and in the end parked.
 """
 
@@ -58,6 +61,8 @@ __all__ = ["ApplyDeps", "applying"]
 
 # Large enough to share the commit, small enough that a batch takes some ten milliseconds.
 BATCH_MAX: Final = 256
+# How many of these may be left because another batch has their payments; with more, the run pauses before it goes on.
+_LEFT_MAX: Final = 16
 # Between batches while notifications come all the time: receipt to applying takes this long and a batch. Shorter pauses cost more CPU a
 # notification, because a batch of few rows costs nearly as much as one of many (docs/performance-tuning.md).
 _PAUSE_S: Final = 0.03
@@ -118,7 +123,7 @@ def applying(deps: ApplyDeps) -> Work:
         async with connection(deps.pool) as conn:
             return await webhook_events.due(conn, now=deps.clock(), older_than_s=_LOST_WAKE_UP_S)
 
-    return Work(WEBHOOKS, batch, has_pending, BATCH_MAX, BatchPause(_PAUSE_S))
+    return Work(WEBHOOKS, batch, has_pending, BATCH_MAX - _LEFT_MAX, BatchPause(_PAUSE_S))
 
 
 async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
@@ -126,7 +131,7 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
     Apply the notifications that wait, at most *limit* of them.
 
     Returns:
-        How many rows were claimed; each is finished, deferred or parked by now, or waits on while another batch has its payment.
+        How many rows were finished, deferred or parked. Those of payments that another transaction has locked are left as they are.
 
     Raises:
         Unavailable: when Postgres is away; nothing was applied.
@@ -140,29 +145,27 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
             return 0
         traces = await parents.found(conn, "notification", [row.id for row in rows])
         with spans.spans("apply notification", traces, subject="notification"):
-            await _apply_claimed(conn, rows, deps=deps, now=now)
-    return len(rows)
+            return await _apply_claimed(conn, rows, deps=deps, now=now)
 
 
 async def _apply_claimed(
     conn: Connection, rows: Sequence[ClaimedNotification], *, deps: ApplyDeps, now: datetime
-) -> None:
-    """Apply a batch in one piece, or row by row where that fails by its content."""
+) -> int:
+    """Apply a batch in one piece, or row by row where that fails by its content; returns how many rows are done."""
     try:
         async with conn.transaction():
-            await _apply_together(conn, rows, deps=deps, now=now)
+            return await _apply_together(conn, rows, deps=deps, now=now)
     except Exception as exc:
         if _blames_no_row(exc, conn):
             raise
         _log.warning("batch split", rows=len(rows), exc_info=exc)
-        for row in rows:
-            await _apply_alone(conn, row, deps=deps, now=now)
+        return sum([await _apply_alone(conn, row, deps=deps, now=now) for row in rows])
 
 
-async def _apply_alone(conn: Connection, row: ClaimedNotification, *, deps: ApplyDeps, now: datetime) -> None:
+async def _apply_alone(conn: Connection, row: ClaimedNotification, *, deps: ApplyDeps, now: datetime) -> int:
     try:
         async with conn.transaction():
-            await _apply_together(conn, [row], deps=deps, now=now)
+            return await _apply_together(conn, [row], deps=deps, now=now)
     except Exception as exc:
         if _blames_no_row(exc, conn):
             raise
@@ -174,6 +177,7 @@ async def _apply_alone(conn: Connection, row: ClaimedNotification, *, deps: Appl
             [_deferred(row, "failed", code, retry_schedule_s=retry.NOTIFICATION_S, deps=deps, now=now)],
             now=now,
         )
+        return 1
 
 
 def _blames_no_row(exc: Exception, conn: Connection) -> bool:
@@ -193,16 +197,27 @@ async def _loaded(
     ]
     transaction_ids = [delivery.transaction_id for delivery in genuine if delivery.transaction_id]
     orders = await refunds.named(conn, unique_ids=unique_ids, transaction_ids=transaction_ids)
-    attempts, busy = await _locked(conn, unique_ids, transaction_ids, orders=orders)
-    claims = [(row, result) for row, result in claims if result is None or not _names_any(result, busy)]
-    backs = _Orders(await refunds.locked(conn, [order.id for order in orders]) if orders else {})
-    return claims, _Ledger(attempts), backs
+    # Some are about refunds and voids; these change their debits, which are locked with all others, in the order of ids.
+    attempts, busy = await billing_attempts.lock_free(
+        conn,
+        unique_ids=unique_ids,
+        transaction_ids=transaction_ids,
+        ids=sorted({order.attempt_id for order in orders}),
+    )
+    locked_ids = {attempt.id for attempt in attempts}
+    free = [order.id for order in orders if order.attempt_id in locked_ids]
+    left: list[NamedAttempt | NamedRefund] = [*busy]
+    left += [order for order in orders if order.attempt_id not in locked_ids]
+    claims = [(row, result) for row, result in claims if result is None or not _names_any(result, left)]
+    return claims, _Ledger(attempts), _Orders(await refunds.locked(conn, free) if free else {})
 
 
 async def _apply_together(
     conn: Connection, rows: Sequence[ClaimedNotification], *, deps: ApplyDeps, now: datetime
-) -> None:
+) -> int:
     claims, ledger, backs = await _loaded(conn, rows)
+    if not claims:
+        return 0
     finished: list[Finish] = []
     entries: list[CausedEntry] = []
     facts: list[tuple[int | None, Event]] = []
@@ -270,42 +285,14 @@ async def _apply_together(
     await find_in_notifications(
         conn, processed, also=differing, approved_after_all=_approved_after_all(claims, backs), now=now
     )
+    return len(claims)
 
 
-async def _locked(
-    conn: Connection,
-    unique_ids: Sequence[str],
-    transaction_ids: Sequence[str],
-    *,
-    orders: Sequence[NamedRefund],
-) -> tuple[list[Attempt], list[NamedAttempt]]:
-    """
-    Lock the attempts that a batch names; also return those that are left to their present owners.
-
-    A payment's notifications come one after the other, so batches that run beside each other often meet at one: each would wait for
-    the whole batch before it. A transaction that waits holds no attempt yet, or waits in the order of ids.
-    """
-    if not orders:
-        attempts, busy = await billing_attempts.lock_free(
-            conn, unique_ids=unique_ids, transaction_ids=transaction_ids
-        )
-        if attempts or not busy:
-            return attempts, busy
-    # Notifications of refunds and voids change their debits, which are locked with all others. And where nothing is free, waiting is
-    # all that is left to do.
-    ids = sorted({order.attempt_id for order in orders})
-    attempts = await billing_attempts.locked_by_ids(
-        conn, unique_ids=unique_ids, transaction_ids=transaction_ids, ids=ids
-    )
-    return attempts, []
-
-
-def _names_any(notification: Notification, attempts: Sequence[NamedAttempt]) -> bool:
-    """Whether a notification names one of these attempts, by either of its ids or as the debit of a refund."""
+def _names_any(notification: Notification, left: Sequence[NamedAttempt | NamedRefund]) -> bool:
+    """Whether a notification names one of these payments, by either of its ids or as the debit of a refund."""
     unique_ids = {notification.unique_id, reference_of(notification)} - {None}
     return any(
-        attempt.unique_id in unique_ids or attempt.transaction_id == notification.transaction_id
-        for attempt in attempts
+        named.unique_id in unique_ids or named.transaction_id == notification.transaction_id for named in left
     )
 
 
