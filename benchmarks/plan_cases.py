@@ -209,7 +209,7 @@ _PLAIN: Final = {
         locked_by_ids lock_free busy move by_id states renew reschedule lock_returned any_returned handle_returns exposed planned_retries refunded_and_charged_back left_open
     """,
     "payments/billing_run_counts": """
-        add begin share of_upload release to_release
+        add begin share of_upload release
     """,
     "billing/billing_runs": """
         add hold_upload ordered by_id hold share of_plan hold_to_plan of_upload listed live unfinished submittable cancelled_unsent to_plan progress canaries_open returns_of_upload returns_of_account open_attempts upload_state unreleased_amount
@@ -1329,8 +1329,7 @@ def _values(rows: int, now: datetime) -> dict[str, Any]:
         "contradictions": 3,
         "apart_s": 300,
         "again_s": 60,
-        "runs_max": 200,
-        "run_ids": [5, 6, 7],
+        "runs_max": 1_000,
         "answered_max": 19,
         "older_than_s": 30,
         "rows_max": 8,

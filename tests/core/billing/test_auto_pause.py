@@ -1,6 +1,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -214,6 +215,21 @@ def test_released_small_runs_count_from_there() -> None:
     seen = [run(99 - place, 10, 10, released_answered=10, released_refused=10) for place in range(9)]
     assert refusals(100, [], small=seen, now=NOW).level == "go"
     assert refusals(100, [run(100, 19, 19)], small=seen, now=NOW).level == "go"
+
+
+def test_accepted_small_runs_no_longer_pause_the_run() -> None:
+    """A resumed run would be paused at once for what a person has just looked at; its own gauge and its upload's must stay."""
+    before = small(*[(9, 9)] * 5)
+    own = run(100, 5, 0)
+    assert refusals(100, [own], small=before, now=NOW).level == "pause"
+    accepted = msgspec.structs.replace(own, small_runs_accepted=True)
+    assert refusals(100, [accepted], small=before, now=NOW).level == "go"
+    # Of another run of the upload it says nothing.
+    assert refusals(101, [accepted, run(101, 5, 0)], small=before, now=NOW).level == "pause"
+    own = msgspec.structs.replace(accepted, answered=20, refused=20)
+    assert refusals(100, [own], small=before, now=NOW).level == "pause"
+    upload = run(90, 30, 30, refused_at=NOW)
+    assert refusals(100, [upload, accepted], small=before, now=NOW).level == "pause"
 
 
 @given(st.lists(st.tuples(st.integers(1, 19), st.integers(0, 19)), max_size=30), st.integers(0, 30))

@@ -203,44 +203,38 @@ async def test_refusals_are_released_by_a_person_with_a_reason(
 
 
 @pytest.mark.parametrize("way", ["resume", "release"])
-async def test_who_resumes_a_run_accepts_the_small_runs_it_was_paused_for(
-    api: httpx.AsyncClient, upload: Upload, database_url: str, way: str
+@pytest.mark.parametrize("debtors", [1, 40])
+async def test_who_resumes_a_run_accepts_small_runs_for_its_upload_alone(
+    api: httpx.AsyncClient, upload: Upload, database_url: str, way: str, debtors: int
 ) -> None:
-    """Each further part of the list would be paused for what a person has looked at, and could not be resumed either."""
-    uploads = [upload(Owed(scripted_iban(number), 1000)) for number in range(7)]
+    """A resumed run would be paused again at once; and the parts of a wrong list that nobody has looked at must stay paused."""
+    uploads = [upload(Owed(scripted_iban(number), 1000)) for number in range(6)]
+    uploads.append(upload(*owed(debtors)))
     runs = [
         (await api.post(f"/api/uploads/{upload_id}/billing", json={})).json()["id"] for upload_id in uploads
     ]
     await plan(database_url)
-    released = "select run_id from billing_run_counts where released_refused = 9 order by run_id"
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute(
-            "insert into billing_run_counts (run_id, answered, refused, refused_at, first_answered_at)"
-            " select id, 9, 9, now(), now() from billing_runs where id <= %s"
-            " on conflict (run_id) do update set answered = 9, refused = 9, refused_at = now(), first_answered_at = now()",
+            "update billing_run_counts set answered = 9, refused = 9, refused_at = now(), first_answered_at = now()"
+            " where run_id <= %s",
             [runs[5]],
         )
-        # A run in the midst of them: those after it do not count for it, and those before it are too few.
-        await api.post(f"/api/billing-runs/{runs[3]}/pause", json={})
         await api.post(f"/api/billing-runs/{runs[6]}/pause", json={"reason": "the small runs"})
         if way == "resume":
             assert (await api.post(f"/api/billing-runs/{runs[6]}/resume")).status_code == 200
-            by = f"Run {runs[6]} was resumed."
         else:
-            by = "corrected"
-            answer = await api.post(f"/api/uploads/{uploads[6]}/billing/release", json={"reason": by})
-            assert [found["run_id"] for found in answer.json()] == runs[:6]
-        assert [run_id for (run_id,) in conn.execute(released)] == runs[:6]
-        reasons = conn.execute(
-            "select distinct released_by, released_reason from billing_run_counts where refused > 0"
+            answer = await api.post(
+                f"/api/uploads/{uploads[6]}/billing/release", json={"reason": "looked at"}
+            )
+            assert answer.json() == []
+        rows = conn.execute(
+            "select run_id, released_refused, released_by, small_runs_accepted from billing_run_counts order by run_id"
         )
-        assert reasons.fetchall() == [("tests", by)]
-        # What is no longer counted for the account is released with its own upload alone.
-        conn.execute("update billing_run_counts set answered = 18, refused = 18")
-        conn.execute("update billing_run_counts set first_answered_at = now() - interval '25 hours'")
-        await api.post(f"/api/billing-runs/{runs[3]}/resume")
-        seen = conn.execute("select run_id from billing_run_counts where released_refused = 18")
-        assert seen.fetchall() == [(runs[3],)]
+        assert rows.fetchall() == [
+            *((run_id, 0, None, False) for run_id in runs[:6]),
+            (runs[6], 0, None, True),
+        ]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from tether_core.billing.eligibility import judge
 from tether_core.billing.overrides import Override
+from tether_core.billing.run import step
 from tether_core.billing.run_options import RunOptions
 from tether_core.errors import GatewaySilent
 from tether_core.iban import fingerprint
@@ -34,7 +35,14 @@ from tether_stores.payments import billing_run_counts
 from tether_stores.postgres import transaction
 from tether_stores.redis import open_redis
 from tether_stores.settings import Settings
-from tether_worker.billing.runs import auto_pause_runs, expire_leases, pause_account, plan_chunk, try_again
+from tether_worker.billing.runs import (
+    auto_pause_runs,
+    expire_leases,
+    pause_account,
+    pause_if_refused,
+    plan_chunk,
+    try_again,
+)
 from tether_worker.gateway.clients import open_gateways
 from tether_worker.payments import claim as claim_module
 from tether_worker.payments.call_limits import CALLS_MAX, SubmissionDeps, allow_calls
@@ -1132,6 +1140,29 @@ def people(debtors: int, *, script: int = 0) -> list[Owed]:
     return [Owed(f"DE{98 - int(f'{account}131400') % 97:02d}{account}", 1000) for account in accounts]
 
 
+async def state_of(conn: Connection, run_id: int) -> tuple[str, str]:
+    """A run's state, and why it is paused."""
+    run = await billing_runs.by_id(conn, run_id)
+    assert run is not None
+    return run.state, run.pause_reason or ""
+
+
+async def submitted(conn: Connection, *run_ids: int) -> list[int]:
+    """How many submissions each run had."""
+    return [sum(attempt.submission_count for attempt in await attempts(conn, run_id)) for run_id in run_ids]
+
+
+async def resume(conn: Connection, run_id: int, *, now: datetime) -> list[int]:
+    """Resume a paused run, as a person does; gives the runs with refusals that this releases."""
+    run = await billing_runs.by_id(conn, run_id)
+    assert run is not None
+    state = step(run.state, "resumed", paused_from=run.paused_from)
+    resumed = msgspec.structs.replace(run, state=state, pause_reason=None, paused_from=None)
+    await billing_runs.change(conn, resumed, now=now)
+    released = await billing_run_counts.release(conn, run.upload_id, by="ops", reason="a test", now=now)
+    return [counts.run_id for counts in released]
+
+
 async def test_a_wrong_list_in_small_files_stops_too(
     deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock, pool: Pool
 ) -> None:
@@ -1139,44 +1170,84 @@ async def test_a_wrong_list_in_small_files_stops_too(
     runs = [await make(*people(9, script=2)) for _ in range(30)]
     large = await make(*people(30))
     await submission(deps)
-
-    async def state(run_id: int) -> tuple[str, str]:
-        run = await billing_runs.by_id(conn, run_id)
-        assert run is not None
-        return run.state, run.pause_reason or ""
-
-    async def submitted(run_ids: list[int]) -> list[int]:
-        return [
-            sum(attempt.submission_count for attempt in await attempts(conn, run_id)) for run_id in run_ids
-        ]
-
     await auto_pause_runs(pool, clock=clock).do()
     # What was claimed before 50 answers were recorded is submitted; from then on nothing is.
-    debits = await submitted(runs)
+    debits = await submitted(conn, *runs)
     assert debits[:5] == [9] * 5
     assert 50 <= sum(debits) <= 50 + 8 + CALLS_MAX
-    stopped = await state(runs[-1])
+    stopped = await state_of(conn, runs[-1])
     assert (stopped[0], debits[-1]) == ("paused", 0)
     assert "in the last small runs of the account" in stopped[1]
-    assert (await state(runs[0]))[0] == "finished"
-    assert (await submitted([large]), await state(large)) == ([30], ("finished", ""))
+    assert (await state_of(conn, runs[0]))[0] == "finished"
+    assert (await submitted(conn, large), await state_of(conn, large)) == ([30], ("finished", ""))
     # The next upload is paused before its first debit.
     late = await make(*people(3))
     await submission(deps)
-    assert (await state(late))[0] == "paused"
-    assert await submitted([late]) == [0]
-    # A person who resumes one has accepted the refusals for all: it goes on, and so does the next upload.
-    await conn.execute(
-        "update billing_runs set state = 'running', pause_reason = null, paused_from = null where id = %s",
-        (late,),
-    )
-    run = await billing_runs.by_id(conn, late)
-    assert run is not None
-    released = await billing_run_counts.release(conn, run.upload_id, by="ops", reason="a test", now=clock.now)
-    assert {counts.run_id for counts in released} >= set(runs[:5])
+    assert (await state_of(conn, late))[0] == "paused"
+    assert await submitted(conn, late) == [0]
+    # A person who resumes it has accepted the refusals for it alone: the next upload is judged anew.
+    assert await resume(conn, late, now=clock.now) == []
     following = await make(*people(3))
     await submission(deps)
-    assert await submitted([late, following]) == [3, 3]
+    assert await submitted(conn, late, following) == [3, 0]
+
+
+async def test_a_resumed_small_run_goes_on_to_its_end(
+    deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock, pool: Pool
+) -> None:
+    """A corrected file after wrong ones was paused again ten seconds after each resume, for a day."""
+    for _ in range(5):
+        await make(*people(9, script=2))
+    await submission(deps)
+    clock.now += timedelta(minutes=10)
+    corrected = await make(*people(19), options=RunOptions(canary_share=0.01))
+    await conn.execute(
+        "update billing_attempts set canary = id in (select id from billing_attempts where run_id = %(run_id)s order by id limit 5)"
+        " where run_id = %(run_id)s",
+        {"run_id": corrected},
+    )
+    await submission(deps)
+    await auto_pause_runs(pool, clock=clock).do()
+    state, why = await state_of(conn, corrected)
+    assert (state, await submitted(conn, corrected)) == ("paused", [5])
+    assert why.startswith("45 of 50 debits")
+
+    assert await resume(conn, corrected, now=clock.now) == []
+    await auto_pause_runs(pool, clock=clock).do()
+    assert await state_of(conn, corrected) == ("running", "")
+    await submission(deps)
+    await auto_pause_runs(pool, clock=clock).do()
+    assert await submitted(conn, corrected) == [19]
+    assert await state_of(conn, corrected) == ("finished", "")
+
+    # The next one is judged anew, until the newest 50 answers are good enough.
+    clock.now += timedelta(minutes=10)
+    second = await make(*people(9))
+    await submission(deps)
+    assert (await state_of(conn, second))[0] == "paused"
+    await resume(conn, second, now=clock.now)
+    await submission(deps)
+    third = await make(*people(3))
+    await submission(deps)
+    assert await submitted(conn, second, third) == [9, 3]
+
+
+async def test_a_small_run_with_all_its_answers_finishes(
+    deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock, pool: Pool
+) -> None:
+    """Nothing of it is left to be stopped, and a person would have to resume it for nothing."""
+    for _ in range(7):
+        await make(*people(7, script=2))
+    await submission(deps)
+    last = await make(*people(1, script=2))
+    await submission(deps)
+    assert await submitted(conn, last) == [1]
+    assert not await pause_if_refused(pool, last, now=clock.now)
+    await auto_pause_runs(pool, clock=clock).do()
+    assert await state_of(conn, last) == ("finished", "")
+    following = await make(*people(1))
+    await submission(deps)
+    assert (await state_of(conn, following))[0] == "paused"
 
 
 async def test_declines_that_trickle_in_pause_no_new_run(

@@ -24,12 +24,14 @@ the upload count as well, where much of such a run was refused, for `COUNTED_FOR
 wrong list could be ordered again with a count of zero.
 
 **Small runs are judged together** (`small_runs`). A run of fewer than 20 debits decides nothing by itself, so a wrong list that is cut into small
-files would be billed to its end. Such a run is judged with the small runs of its account that were ordered before it: the newest, until 50
-answers are counted. A run counts for `COUNTED_FOR` after its first answer, so that debits that are declined some days later do not add up,
-and only while it has fewer than 20 answers; from then on it has its own gauge. Runs of 20 debits or more are not paused for
-others. Runs that were ordered later count nothing: good ones must not hide what went before.
+files would be billed to its end. Such a run is judged with the small runs of its account that were ordered before it: those that were first
+answered last, until 50 answers are counted. A run counts for `COUNTED_FOR` after its first answer, so that debits that are declined some days later do
+not add up, and only while it has fewer than 20 answers; from then on it has its own gauge. Runs of 20 debits or more are not paused for
+others. Runs that were ordered later count nothing: good ones must not hide what went before. A run whose debits are all answered is not
+judged by others: pausing it would stop nothing.
 
-A person who resumes a run, or releases the refusals of its upload, has accepted the refusals so far: counting **restarts** from there. For
+A person who resumes a run, or releases the refusals of its upload, has accepted the refusals so far: counting **restarts** from there, and
+the runs of the upload are no longer judged by small runs before them (`small_runs_accepted`). Nothing of other uploads is released. For
 the other gauges the accepted share is stored (`released_share`); they act again when the share has grown by `STEP` beyond it.
 
 >>> from datetime import UTC
@@ -123,8 +125,8 @@ CANARIES: Final = msgspec.structs.replace(REFUSALS, counted="canaries that were 
 SMALL_RUNS: Final = msgspec.structs.replace(
     REFUSALS, counted="debits that were answered in the last small runs of the account", counted_min=50
 )
-# How many runs of the account are looked through for small ones, which bounds what a claim reads.
-RUNS_MAX: Final = 200
+# How many runs, of all accounts, are looked through for small ones of the account, which bounds what a claim reads.
+RUNS_MAX: Final = 1_000
 # Returns arrive later. 30 % was the alarm of the previous system; schemes monitor a creditor at much lower shares.
 RETURNS: Final = Gauge("debits that were collected", "charged back", 20, 0.15, 0.30)
 
@@ -186,6 +188,7 @@ class RunCounts(msgspec.Struct, frozen=True):
         released_at: When that was; `None` where nobody had to look.
         released_by: Who looked.
         released_reason: Why the runs of the upload may go on.
+        small_runs_accepted: Whether a person has accepted the small runs before it.
     """
 
     run_id: int
@@ -199,6 +202,7 @@ class RunCounts(msgspec.Struct, frozen=True):
     released_at: datetime | None = None
     released_by: str | None = None
     released_reason: str | None = None
+    small_runs_accepted: bool = False
 
     @property
     def since_release(self) -> tuple[int, int]:
@@ -217,7 +221,7 @@ def refusals(
     Args:
         run_id: The run.
         counts: Of the run, where it has any, and of the other runs of its upload.
-        small: What `small_runs` counts for a small run; none for any other.
+        small: What `small_runs` counts for a small run; none for any other. Ignored where a person has accepted them for the run.
 
     Returns:
         The result; the run's own refusals take precedence.
@@ -226,6 +230,8 @@ def refusals(
     if not small or found.level == "pause":
         return found
     own = next((run_counts for run_counts in counts if run_counts.run_id == run_id), None)
+    if own is not None and own.small_runs_accepted:
+        return found
     return worst((found, small_runs(own, small)))
 
 
@@ -240,7 +246,7 @@ def small_runs(own: RunCounts | None, before: Sequence[RunCounts]) -> Look:
 
     Args:
         own: Of the run that is judged; `None` where it has no answers, or where the next run is meant.
-        before: Of the runs of the account that were ordered before it and first answered within `COUNTED_FOR`; the newest first.
+        before: Of the runs of the account that were ordered before it and first answered within `COUNTED_FOR`; by their first answer, the newest first.
 
     Returns:
         The result, over the newest runs that together have the answers that decide.

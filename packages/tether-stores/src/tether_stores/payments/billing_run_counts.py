@@ -82,22 +82,19 @@ async def small(
         planned_count: Its debits.
 
     Returns:
-        Those of runs first answered within `COUNTED_FOR`, the newest first; none where the run is not small.
+        Those of runs first answered within `COUNTED_FOR`, by their first answer, the newest first; none where the run is not small.
     """
     if not auto_pause.is_small(planned_count):
         return []
-    return await _rows(conn, "small", _small(account, run_id, now=now))
-
-
-def _small(account: str, before_id: int, *, now: datetime) -> dict[str, Any]:
-    return {
+    given = {
         "account": account,
-        "before_id": before_id,
+        "before_id": run_id,
         "since": now - COUNTED_FOR,
         "runs_max": auto_pause.RUNS_MAX,
         "answered_max": auto_pause.REFUSALS.counted_min - 1,
         "limit": auto_pause.SMALL_RUNS.counted_min,
     }
+    return await _rows(conn, "small", given)
 
 
 async def release(
@@ -106,26 +103,17 @@ async def release(
     """
     Record that a person has released the runs of an upload in spite of their refusals.
 
-    Where the small runs of the account would pause a run of the upload, or its next one, they are released, too.
+    Those that are not over are no longer judged by the small runs before them. Nothing of other uploads is released.
 
     Args:
         by: Who.
         reason: Why its runs may continue.
 
     Returns:
-        The counts of the runs that had refusals since they were last released.
+        The counts of the runs that had refusals since they were last released; in the order of their ids.
     """
-    own = {counts.run_id for counts in await of_upload(conn, upload_id)}
-    further = set[int]()
-    cursor = await conn.execute(_SQL["to_release"], {"upload_id": upload_id})
-    for account, before_id in await cursor.fetchall():
-        given = _small(account, before_id, now=now) | {"limit": auto_pause.RUNS_MAX}
-        others = [counts for counts in await _rows(conn, "small", given) if counts.run_id not in own]
-        if auto_pause.small_runs(None, others).level == "pause":
-            further |= {counts.run_id for counts in others}
-    # One statement locks all of them in the order of their ids, as the transactions that add do.
-    given = {"upload_id": upload_id, "run_ids": sorted(further), "by": by, "reason": reason, "now": now}
-    return sorted(await _rows(conn, "release", given), key=lambda counts: counts.run_id)
+    given = {"upload_id": upload_id, "by": by, "reason": reason, "now": now}
+    return await _rows(conn, "release", given)
 
 
 async def _rows(conn: Connection, name: str, given: dict[str, Any]) -> list[RunCounts]:

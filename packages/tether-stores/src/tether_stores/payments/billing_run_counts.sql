@@ -5,7 +5,7 @@
 -- later claim sees it.
 --
 -- The counts of small runs of an account (`small`) are read without a lock: a claim that overlaps with the recording of a refusal may miss it,
--- and the next claim sees it. first_answered_at is set once, with the first answer.
+-- and the next claim sees it. first_answered_at is set once, with the first answer; it stays null where an older version counted that answer.
 --
 -- A transaction that adds has locked the attempts already, and locks rows here in the order of their runs. Claims never wait for
 -- attempts.
@@ -13,7 +13,7 @@
 -- {count_columns} --
 -- The counts of a run.
 c.run_id, c.answered, c.refused, c.canaries_answered, c.canaries_refused, c.refused_at, c.released_answered,
-c.released_refused, c.released_at, c.released_by, c.released_reason
+c.released_refused, c.released_at, c.released_by, c.released_reason, c.small_runs_accepted
 
 -- add --
 -- Count the responses that n attempts are about to record, in the transaction that locks them and before it writes them. Arrays
@@ -46,7 +46,7 @@ set
     canaries_answered = counts.canaries_answered + excluded.canaries_answered,
     canaries_refused = counts.canaries_refused + excluded.canaries_refused,
     refused_at = coalesce(excluded.refused_at, counts.refused_at),
-    first_answered_at = coalesce(counts.first_answered_at, excluded.first_answered_at);
+    first_answered_at = case when counts.answered = 0 then excluded.first_answered_at else counts.first_answered_at end;
 
 -- begin --
 -- Insert the row of a run that has none, so that it can be locked.
@@ -71,47 +71,49 @@ where r.upload_id = %(upload_id)s
 order by c.run_id;
 
 -- small --
--- The counts of small runs of an account: among its last %(runs_max)s runs before %(before_id)s those that were first answered after %(since)s
--- and have 1 to %(answered_max)s answers that no person has released. Newest first, up to %(limit)s rows.
+-- The counts of small runs of an account: among the last %(runs_max)s runs, of all accounts, that were first answered after %(since)s, those of
+-- the account with an id below %(before_id)s and 1 to %(answered_max)s answers that no person has released, as `RunCounts.since_release` counts
+-- them. By their first answer, the newest first, up to %(limit)s rows.
 select {count_columns}
 from (
-    select id
-    from billing_runs
-    where account = %(account)s and id < %(before_id)s
-    order by id desc
+    select *
+    from billing_run_counts
+    where first_answered_at > %(since)s
+    order by first_answered_at desc
     limit %(runs_max)s
-) r
-join billing_run_counts c on c.run_id = r.id
-where c.first_answered_at > %(since)s and c.answered - c.released_answered between 1 and %(answered_max)s
-order by c.run_id desc
+) c
+join billing_runs r on r.id = c.run_id
+where
+    r.account = %(account)s and r.id < %(before_id)s
+    and greatest(c.answered - c.released_answered, c.refused - c.released_refused) between 1 and %(answered_max)s
+order by c.first_answered_at desc, c.run_id desc
 limit %(limit)s;
 
--- to_release --
--- The runs of an upload that are not over, and for each of its gateway accounts the next run, as the largest id. Returns account, id.
-select account, id from billing_runs where upload_id = %(upload_id)s and finished_at is null
-union
-select account, 9223372036854775807 from billing_runs where upload_id = %(upload_id)s
-order by 1, 2;
-
 -- release --
--- Record that a person has released the runs of an upload, and further runs: an array of ids. Returns the counts of the runs that had
--- refusals since they were last released.
+-- Record that a person has released the runs of an upload; those that are not over are no longer judged by small runs. Returns the counts of
+-- the runs that had refusals since they were last released, ordered by run_id. One statement locks the rows in the order of their runs, as the
+-- transactions that add do.
 with held as (
-    select c.run_id
-    from (
-        select id as run_id from billing_runs where upload_id = %(upload_id)s
-        union
-        select run_id from unnest(%(run_ids)s::bigint[]) as further (run_id)
-    ) r
-    join billing_run_counts c on c.run_id = r.run_id
-    where c.refused > c.released_refused
+    select c.run_id, c.refused > c.released_refused as is_refused, r.finished_at is null as is_open
+    from billing_runs r
+    join billing_run_counts c on c.run_id = r.id
+    where r.upload_id = %(upload_id)s and (c.refused > c.released_refused or r.finished_at is null)
     order by c.run_id
     for update of c
+), released as (
+    update billing_run_counts c
+    set
+        small_runs_accepted = c.small_runs_accepted or held.is_open,
+        released_answered = case when held.is_refused then c.answered else c.released_answered end,
+        released_refused = case when held.is_refused then c.refused else c.released_refused end,
+        released_at = case when held.is_refused then %(now)s else c.released_at end,
+        released_by = case when held.is_refused then %(by)s else c.released_by end,
+        released_reason = case when held.is_refused then %(reason)s else c.released_reason end
+    from held
+    where c.run_id = held.run_id
+    returning {count_columns}, held.is_refused
 )
-update billing_run_counts c
-set
-    released_answered = c.answered, released_refused = c.refused, released_at = %(now)s, released_by = %(by)s,
-    released_reason = %(reason)s
-from held
-where c.run_id = held.run_id
-returning {count_columns};
+select {count_columns}
+from released c
+where c.is_refused
+order by c.run_id;

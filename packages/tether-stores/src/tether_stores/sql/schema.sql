@@ -329,10 +329,13 @@ create table billing_run_counts (
     released_reason text,
     -- When the first debit was answered: refusals of small runs count for a day from there.
     first_answered_at timestamptz,
+    -- Whether a person has accepted the small runs before it, so that they do not pause it.
+    small_runs_accepted boolean not null default false,
     constraint billing_run_counts_released_by_someone check (
         (released_at is null) = (released_by is null) and (released_at is null) = (released_reason is null)
     )
 );
+create index billing_run_counts_by_first_answer on billing_run_counts (first_answered_at) where first_answered_at is not null;
 
 -- The results of orders by the Idempotency-Key of their request; tether_core.order_keys.
 create table order_keys (

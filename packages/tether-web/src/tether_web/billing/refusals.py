@@ -66,7 +66,7 @@ class ReleaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def release(
     request: ApiRequest, state: State, upload_id: Id, data: JSONBody[ReleaseRequest]
 ) -> list[Refusals]:
-    """The counts of refusals restart; a paused run continues when it is resumed. Where the small runs of its gateway account would pause the upload's next run, their counts restart, too. Returns the runs that had refusals."""
+    """The counts of refusals restart; a paused run continues when it is resumed. Runs of the upload that are not over are no longer paused for small runs of the gateway account before them. Returns the runs that had refusals."""
     reason = reason_of(data.reason)
     async with transaction(state.pool) as conn:
         if await billing_runs.upload_state(conn, upload_id) is None:

@@ -207,7 +207,7 @@ async def pause(request: ApiRequest, state: State, run_id: Id, data: JSONBody[Pa
 
 @post("/{run_id:int}/resume", status_code=200, summary="Resume a paused run")
 async def resume(request: ApiRequest, state: State, run_id: Id, reason: OptionalReason = "") -> RunResponse:
-    """A run that waits for a second person is released, by another person than who ordered it. The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and of the small runs of its account that would pause it; other shares pause the run again only if they grow."""
+    """A run that waits for a second person is released, by another person than who ordered it. The current values of the auto-pause are accepted: the counts of refusals of the upload's runs restart, and small runs of the account before them no longer pause them; other shares pause the run again only if they grow."""
     async with connection(state.pool) as conn:
         run = await billing_runs.by_id(conn, run_id)
         if run is None:

@@ -247,9 +247,7 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
         if run is None or run.state not in billing_run.SUBMITTING:
             return False
         counts = await billing_run_counts.of_upload(conn, run.upload_id)
-        small = await billing_run_counts.small(
-            conn, account=run.account, run_id=run_id, planned_count=run.planned_count, now=now
-        )
+        small = await _small_runs(conn, run, now=now)
         excerpt = auto_pause.refusals(run_id, counts, small=small, now=now)
         if excerpt.level != "pause":
             return False
@@ -263,6 +261,15 @@ async def pause_if_refused(pool: Pool, run_id: int, *, now: datetime) -> bool:
         await billing_runs.change(conn, paused, now=now)
     _log_change(run, paused)
     return True
+
+
+async def _small_runs(conn: Connection, run: Run, *, now: datetime) -> list[auto_pause.RunCounts]:
+    """The small runs that a run is judged with; none where all its debits are answered: pausing it would only keep it from finishing."""
+    if not (auto_pause.is_small(run.planned_count) and await billing_runs.open_attempts(conn, run.id)):
+        return []
+    return await billing_run_counts.small(
+        conn, account=run.account, run_id=run.id, planned_count=run.planned_count, now=now
+    )
 
 
 # --- periodic tasks -------------------------------------------------------------------------------------------------
@@ -332,9 +339,7 @@ async def _advance(pool: Pool, run_id: int, *, of_account: tuple[int, int], now:
         )
         returned = await billing_runs.returns_of_upload(conn, run.upload_id, excluded=auto_pause.EXCLUDED)
         gauges = auto_pause.Counts((own.canaries_answered, own.canaries_refused), returned, of_account)
-        small = await billing_run_counts.small(
-            conn, account=run.account, run_id=run_id, planned_count=run.planned_count, now=now
-        )
+        small = await _small_runs(conn, run, now=now)
         look = auto_pause.worst(
             (
                 auto_pause.refusals(run_id, counts, small=small, now=now),
