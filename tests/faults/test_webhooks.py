@@ -307,7 +307,8 @@ def test_a_worker_is_killed_between_any_two_steps(
 
     The next worker has the row within seconds, and all its effects are there once.
     """
-    holds = ["select from billing_attempts for update"]
+    # The first thing that a batch asks about the payments of what it has claimed.
+    holds = ["lock table refunds"]
     holds += [f"select pg_advisory_xact_lock({number})" for number in range(len(_STEPS))]
     made = _seed(steps, len(holds))
     _, node = _web(process, environment)
