@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import pytest
 import xlsxwriter
@@ -120,6 +120,30 @@ def test_a_sheet_looked_at_while_it_is_parsed_is_the_same(name: str) -> None:
             assert alone.view(sheet.name) == book.view(sheet.name)
             assert list(alone.rows(sheet.name)) == list(book.rows(sheet.name))
             assert alone.view(sheet.name) == book.view(sheet.name)
+
+
+def test_a_sheet_is_looked_at_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An XLSB sheet is held whole for its view; with the parsed sheet beside it, a large one is refused for want of memory."""
+    steps: list[str] = []
+    look = workbook._LOOKS["xlsb"]
+
+    def looked(file: BinaryIO, sheet: str) -> View:
+        steps.append("look")
+        return look(file, sheet)
+
+    monkeypatch.setitem(workbook._LOOKS, "xlsb", looked)
+    book = open_workbook(DATA / "list.xlsb", kind="xlsb")
+    parser = book._book
+
+    class Notes:
+        def get_sheet_by_name(self, name: str) -> object:
+            steps.append("parse")
+            return parser.get_sheet_by_name(name)
+
+    sheet = book.sheets()[0].name
+    book._book = Notes()  # type: ignore[assignment]
+    assert list(book.rows(sheet))
+    assert steps == ["look", "parse"]
 
 
 def test_a_sheet_is_looked_at_before_it_is_parsed_to_its_end() -> None:

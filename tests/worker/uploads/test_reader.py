@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +20,9 @@ from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Row, Rules
 from tether_core.spreadsheet.cells import column_letters
 from tether_core.spreadsheet.outcomes import Debtor
 from tether_core.spreadsheet.rows import read
-from tether_core.spreadsheet.view import MERGES_MAX
+from tether_core.spreadsheet.view import BLIND, MERGES_MAX, View
 from tether_sandbox.services.guard import ended
+from tether_worker.uploads import reader
 from tether_worker.uploads.reader import Child, ReaderLimits, Task
 
 from tests.data.spreadsheets import make
@@ -191,12 +193,66 @@ def test_what_is_refused_beside_the_parsing_comes_with_its_own_sentence() -> Non
         started.plan()
 
 
+@pytest.mark.parametrize(
+    ("kind", "platform", "second"),
+    [
+        ("xlsx", "linux", True),
+        ("ods", "linux", True),
+        ("xls", "linux", False),
+        ("xlsb", "linux", False),
+        ("xlsx", "darwin", False),
+    ],
+)
+def test_a_second_thread_looks_only_where_memory_and_file_allow_it(
+    kind: Kind, platform: str, *, second: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XLS and XLSB hold what the parser holds too: a large file would be refused. On macOS two threads would move each other's place in the file."""
+    threads = list[int]()
+
+    def look() -> View:
+        threads.append(threading.get_ident())
+        return BLIND
+
+    monkeypatch.setattr(sys, "platform", platform)
+    assert reader._looking(kind, look)() is BLIND
+    assert (threads != [threading.get_ident()]) is second
+
+
+@pytest.mark.parametrize("name", ["filtered_nl.xlsx", "seen.ods"])
+def test_a_child_that_can_start_no_thread_reads_the_same(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host at its limit of threads must not have good files refused as too large, which is final."""
+    path = DATA / name
+    here = reading.plan(str(path), name=f"list{path.suffix}")
+    assert isinstance(here, Plan)
+    assert "hidden_rows" in [question.code for question in here.questions]
+    # The whole child, but for a stack that no address space has room for.
+    program = tmp_path / "python"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import contextlib, sys, threading\n"
+        "from tether_worker.uploads import reader\n"
+        "reader._STACK_BYTES = 1 << 50\n"
+        "threading.stack_size(1 << 50)\n"
+        "with contextlib.suppress(RuntimeError):\n"
+        "    threading.Thread().start()\n"
+        "    sys.exit('a thread was started')\n"
+        "sys.argv = sys.argv[3:]\n"
+        "sys.exit(reader.main())\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with child(path.read_bytes(), task(path.suffix[1:])) as started:  # type: ignore[arg-type]  # a kind
+        assert started.plan().plan == here
+
+
 def test_the_child_sees_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Code that a hostile file manages to run must find no password to take along."""
     monkeypatch.setenv("EMP_API_PASSWORD", "s3cret-password")
     with child((DATA / "list.xlsx").read_bytes(), task()) as started:
         started.plan()
-        assert psutil.Process(started.pid).environ().keys() <= {"PATH", "LC_CTYPE"}
+        assert psutil.Process(started.pid).environ().keys() <= {"PATH", "LC_CTYPE", "MALLOC_ARENA_MAX"}
 
 
 def test_child_and_folder_are_gone_after_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,8 @@ hostile files can abort the whole process: a service opens workbooks in a child 
 with a limit on memory and time, and sends the rows back in batches.
 
 What the library does not show is looked up in the workbook's own parts (`view`): errors (#N/A) and currencies of number formats
-are put back into their cells, `Workbook.view` returns hidden rows and merged cells. A program that may have threads can have that done while the
-library parses. Leading blank columns, which the library drops, are put
+are put back into their cells, `Workbook.view` returns hidden rows and merged cells. That is done before the library parses, so that the memory of both is
+not needed at the same time, or beside it by a program that may have threads. Leading blank columns, which the library drops, are put
 back, so that column letters are right.
 
 Converting cells takes a third of what parsing takes, and a plan is made from all rows before they are read. So the rows of a sheet that was read to
@@ -41,6 +41,7 @@ __all__ = [
     "Sheet",
     "Source",
     "Workbook",
+    "look_first",
     "open_workbook",
     "packed_rows_max",
     "suffix",
@@ -206,7 +207,8 @@ class Workbook:
         except BaseException as error:
             raise _refused(error) from error
         finally:
-            # What the view refuses is reported first, whichever ends first.
+            # What the view refuses is reported before what the library raises, whichever comes first. A library that ends the process leaves
+            # no time for either.
             if looked is not None:
                 self._view, self._viewed = looked(), sheet
         self._sheet, self._name = parsed, sheet
@@ -291,19 +293,20 @@ _LOOKS: Final[dict[Kind, Callable[[BinaryIO, str], View]]] = {
 }
 
 
-def open_workbook(
-    source: Source,
-    *,
-    kind: Kind,
-    beside: Beside = lambda look: look,
-) -> Workbook:
+def look_first(look: Callable[[], View]) -> Callable[[], View]:
+    """Look at a sheet before it is parsed, in the calling thread."""
+    view = look()
+    return lambda: view
+
+
+def open_workbook(source: Source, *, kind: Kind, beside: Beside = look_first) -> Workbook:
     """
     Open a workbook.
 
     Args:
         source: A path that ends in `suffix(kind)`, or a stream.
         kind: The result of `sniff`.
-        beside: How a sheet is looked at while it is parsed; by default afterwards. Only for a path may it happen at the same time.
+        beside: How a sheet is looked at that is about to be parsed. Only for a path may it happen at the same time.
 
     Returns:
         The workbook, with no sheet parsed yet.

@@ -11,8 +11,8 @@ parent ── Task (msgpack) ──────────────► stdin
        ◄─ Refusal │ Plan, preview, rows ─ stdout          plans, sends rows, ends
 ```
 
-The child looks at a sheet in a second thread while the library parses it, which needs no Python meanwhile. The limits hold for the process, and what
-fails in either thread ends the reading.
+The child looks at a sheet of XLSX or ODS in a second thread while the library parses it, which needs no Python meanwhile; at other sheets, and where
+no thread can be started, before. The limits hold for the process, and what fails in either thread ends the reading.
 
 A frame is one letter for its kind, four bytes for its length, and msgpack. However the child ends, the parent gets rows
 or a `Refusal` with a sentence for the person who sent the file.
@@ -30,6 +30,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
@@ -38,13 +39,17 @@ from tether_core.errors import InvalidRequest
 from tether_core.spreadsheet import Answers, FileRefused, Kind, Plan, Preview, Refusal, Row, Rules, reading
 from tether_core.spreadsheet.cells import packed, unpacked
 from tether_core.spreadsheet.view import BLIND, View
-from tether_core.spreadsheet.workbook import open_workbook, suffix
+from tether_core.spreadsheet.workbook import look_first, open_workbook, suffix
 
 __all__ = ["Child", "ReaderLimits", "Task", "main"]
 
 _HEADER: Final = struct.Struct(">cI")
 # Of our own programs no frame is larger; what claims to be comes from a child gone wrong.
 _FRAME_BYTES_MAX: Final = 256 << 20
+# Kinds that are looked at a megabyte at a time. Of the others a part or the file is held whole, which has to be free again when the library parses.
+_STREAMED: Final = frozenset[Kind](("xlsx", "ods"))
+# Of the second thread; the system's own is 8 MiB or what the shell of the worker says, and counts as address space.
+_STACK_BYTES: Final = 1 << 20
 
 
 class ReaderLimits(msgspec.Struct, frozen=True):
@@ -121,7 +126,8 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what a parser says as it dies may quote the file
             pass_fds=(file.fileno(),),
-            env={"PATH": os.defpath},
+            # Else glibc reserves 64 MiB of address space for the second thread.
+            env={"PATH": os.defpath, "MALLOC_ARENA_MAX": "1"},
             cwd=self._folder.name,
         )
         assert self._process.stdin is not None
@@ -241,6 +247,7 @@ def _limit(limits: ReaderLimits, *, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     time_s = max(int(limits.time_s), 1)
+    threading.stack_size(_STACK_BYTES)
     for what, most in (
         (resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes)),
         # The first limit ends the process with its own signal, which identifies the cause.
@@ -281,8 +288,21 @@ class _Looking(threading.Thread):
         return self._found
 
 
+def _looking(kind: Kind, look: Callable[[], View]) -> Callable[[], View]:
+    """
+    Look at a sheet that is about to be parsed: in a second thread where one may be used and can be started, else now.
+
+    Elsewhere than on Linux, files opened by the same name of /dev/fd share their position, so two threads cannot read them.
+    """
+    if kind in _STREAMED and sys.platform == "linux":
+        # The host may have no thread left, or the limit no memory for its stack.
+        with contextlib.suppress(RuntimeError):
+            return _Looking(look)
+    return look_first(look)
+
+
 def _read(path: Path, task: Task) -> None:
-    book = open_workbook(path, kind=task.kind, beside=_Looking)
+    book = open_workbook(path, kind=task.kind, beside=partial(_looking, task.kind))
     plan = task.plan
     if plan is None:
         found = reading.plan(book, name=task.name, kind=task.kind, answers=task.answers)
