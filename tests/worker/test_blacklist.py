@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -218,24 +217,15 @@ async def test_a_lifted_entry_can_forgive_more_later(deps: ApplyDeps, charged_ba
 
 
 @pytest.mark.usefixtures("charged_back")
-async def test_a_report_of_the_dispute_and_its_lift_at_once_wait_for_each_other(
-    deps: ApplyDeps, conn: Connection, eventually: Callable[..., Awaitable[object]]
+async def test_a_report_of_the_dispute_is_left_while_its_lift_is_made(
+    deps: ApplyDeps, conn: Connection
 ) -> None:
     """Were the entry made between the person's look and their lift, it would stand although it was lifted."""
     async with transaction(deps.pool) as holder:
         await blacklist.lift(holder, 1, lifted_by="ada", reason="signed", forgives="disputes", now=NOON)
-        result = asyncio.create_task(notified(deps, "u-1", reason_code="MD07", event=""))
-
-        async def has_pending() -> bool:
-            return bool(
-                await ask(
-                    conn,
-                    "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
-                )
-            )
-
-        await eventually(has_pending, what="the report to wait for the lift")
-    await result
+        await notified(deps, "u-1", reason_code="MD07", event="")
+        assert await ask(conn, "select count(*) from webhook_events where state = 'waiting'") == [(1,)]
+    assert await apply_batch(deps) == 1
     assert await ask(conn, "select count(*) from blacklist where lifted_at is null") == [(0,)]
 
 
