@@ -48,7 +48,7 @@ class Work(msgspec.Struct, frozen=True):
         job: Its name, queue and limits.
         batch: Processes a batch of due rows and returns how many; 0 when none is due.
         has_pending: Whether any row has been due for so long that its wake-up must have been lost.
-        batch_size: How many rows a batch handles where more are due; a smaller batch means that few are left for now, or none.
+        batch_size: How many rows a batch takes where more are due; a smaller batch means that none is left for now.
         pause: After a smaller batch, before one more; `None` to end the run.
     """
 

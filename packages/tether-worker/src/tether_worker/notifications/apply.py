@@ -61,8 +61,6 @@ __all__ = ["ApplyDeps", "applying"]
 
 # Large enough to share the commit, small enough that a batch takes some ten milliseconds.
 BATCH_MAX: Final = 256
-# How many of these may be left because another batch has their payments; with more, the run pauses before it goes on.
-_LEFT_MAX: Final = 16
 # Between batches while notifications come all the time: receipt to applying takes this long and a batch. Shorter pauses cost more CPU a
 # notification, because a batch of few rows costs nearly as much as one of many (docs/performance-tuning.md).
 _PAUSE_S: Final = 0.03
@@ -123,7 +121,7 @@ def applying(deps: ApplyDeps) -> Work:
         async with connection(deps.pool) as conn:
             return await webhook_events.due(conn, now=deps.clock(), older_than_s=_LOST_WAKE_UP_S)
 
-    return Work(WEBHOOKS, batch, has_pending, BATCH_MAX - _LEFT_MAX, BatchPause(_PAUSE_S))
+    return Work(WEBHOOKS, batch, has_pending, BATCH_MAX, BatchPause(_PAUSE_S))
 
 
 async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
@@ -131,7 +129,7 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
     Apply the notifications that wait, at most *limit* of them.
 
     Returns:
-        How many rows were finished, deferred or parked. Those of payments that another transaction has locked are left as they are.
+        How many rows were claimed, 0 where nothing could be done: each is finished, deferred or parked by now, or left as it was because another transaction has locked its payment.
 
     Raises:
         Unavailable: when Postgres is away; nothing was applied.
@@ -145,7 +143,9 @@ async def apply_batch(deps: ApplyDeps, *, limit: int = BATCH_MAX) -> int:
             return 0
         traces = await parents.found(conn, "notification", [row.id for row in rows])
         with spans.spans("apply notification", traces, subject="notification"):
-            return await _apply_claimed(conn, rows, deps=deps, now=now)
+            done = await _apply_claimed(conn, rows, deps=deps, now=now)
+    # A batch that left some is as large as one that did not: more may be due.
+    return len(rows) if done else 0
 
 
 async def _apply_claimed(
