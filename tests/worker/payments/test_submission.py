@@ -1166,7 +1166,7 @@ async def resume(conn: Connection, run_id: int, *, now: datetime) -> list[int]:
 async def test_a_wrong_list_in_small_files_stops_too(
     deps: SubmissionDeps, conn: Connection, make: Make, clock: Clock, pool: Pool
 ) -> None:
-    """No run of nine debits decides anything by itself: a thousand people were asked by their banks, and nobody was told."""
+    """No run of nine debits decides anything by itself: a thousand people were asked by their banks, and nobody was notified."""
     runs = [await make(*people(9, script=2)) for _ in range(30)]
     large = await make(*people(30))
     await submission(deps)
